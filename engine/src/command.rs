@@ -1,0 +1,517 @@
+//! What a command is, as data: one [`Spec`] a command feeds lookup, arity, routing, `COMMAND *`, ACL and the fuzz
+//! dictionary. A family file in `commands/` opens with its rows; the server's own families (connection, server) use the
+//! same rows with handlers of their own. Source of the vocabulary: the Redis documentation pages "Command key
+//! specifications" and "Command tips".
+
+use crate::keyspace::Keyspace;
+use crate::reply::Reply;
+
+/// Milliseconds since the Unix epoch; signed because clients may hand us times before it.
+pub type Milliseconds = i64;
+
+/// How many arguments a command takes, its own name counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arity {
+    /// Exactly this many.
+    Exact(u16),
+    /// This many or more.
+    AtLeast(u16),
+}
+
+impl Arity {
+    /// Whether a command of `count` arguments (name included) fits.
+    pub const fn accepts(self, count: usize) -> bool {
+        match self {
+            Self::Exact(n) => count == n as usize,
+            Self::AtLeast(n) => count >= n as usize,
+        }
+    }
+
+    /// The number that `COMMAND INFO` shows: negative for "at least".
+    pub const fn as_number(self) -> i64 {
+        match self {
+            Self::Exact(n) => n as i64,
+            Self::AtLeast(n) => -(n as i64),
+        }
+    }
+}
+
+/// A set of bits with names, for flags and categories.
+macro_rules! bit_set {
+    ($(#[$outer:meta])* $name:ident : $int:ty { $($(#[$inner:meta])* $flag:ident = $text:literal,)* }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+        pub struct $name($int);
+        impl $name {
+            bit_set!(@constants $int, 0, $($(#[$inner])* $flag,)*);
+            /// The empty set.
+            pub const NONE: Self = Self(0);
+            const TABLE: &'static [(Self, &'static str)] = &[$((Self::$flag, $text)),*];
+            /// Union, usable in constants.
+            pub const fn or(self, other: Self) -> Self { Self(self.0 | other.0) }
+            /// Whether every bit of `other` is here.
+            pub const fn has(self, other: Self) -> bool { self.0 & other.0 == other.0 }
+            /// Names of the bits in declaration order, as `COMMAND INFO` prints them.
+            pub fn names(self) -> impl Iterator<Item = &'static str> {
+                Self::TABLE.iter().filter(move |(bit, _)| self.has(*bit)).map(|(_, name)| *name)
+            }
+            /// The bit of that name, case-insensitive.
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::TABLE.iter().find(|(_, text)| text.eq_ignore_ascii_case(name)).map(|(bit, _)| *bit)
+            }
+            /// Every name there is.
+            pub fn all_names() -> impl Iterator<Item = &'static str> { Self::TABLE.iter().map(|(_, name)| *name) }
+        }
+    };
+    (@constants $int:ty, $bit:expr, $(#[$m:meta])* $flag:ident, $($rest:tt)*) => {
+        $(#[$m])* pub const $flag: Self = Self(1 << ($bit));
+        bit_set!(@constants $int, $bit + 1, $($rest)*);
+    };
+    (@constants $int:ty, $bit:expr,) => {};
+}
+
+bit_set! {
+    /// Command flags, named and ordered as `COMMAND INFO` of the real server prints them.
+    Flags: u32 {
+        /// May change the dataset.
+        WRITE = "write",
+        /// Reads keys.
+        READONLY = "readonly",
+        /// Refused when memory is over its limit.
+        DENYOOM = "denyoom",
+        /// Administration.
+        ADMIN = "admin",
+        /// Publish / subscribe.
+        PUBSUB = "pubsub",
+        /// Not from scripts.
+        NOSCRIPT = "noscript",
+        /// May block the connection.
+        BLOCKING = "blocking",
+        /// Allowed while the dataset loads.
+        LOADING = "loading",
+        /// Allowed on a replica whose data is stale.
+        STALE = "stale",
+        /// Not shown to MONITOR.
+        SKIP_MONITOR = "skip_monitor",
+        /// Not in the slow log.
+        SKIP_SLOWLOG = "skip_slowlog",
+        /// Accepted in cluster mode while a slot is imported.
+        ASKING = "asking",
+        /// Constant or logarithmic time.
+        FAST = "fast",
+        /// Allowed before authentication.
+        NO_AUTH = "no_auth",
+        /// May replicate in the middle of a read.
+        MAY_REPLICATE = "may_replicate",
+        /// Sentinel only.
+        SENTINEL = "sentinel",
+        /// Only for Sentinel mode.
+        ONLY_SENTINEL = "only_sentinel",
+        /// Not inside MULTI.
+        NO_MULTI = "no_multi",
+        /// Key positions cannot be told from a fixed range.
+        MOVABLEKEYS = "movablekeys",
+        /// Allowed while another command is busy.
+        ALLOW_BUSY = "allow_busy",
+        /// No key is needed, but the whole keyspace is touched.
+        NO_ASYNC_LOADING = "no_async_loading",
+        /// Touches keys of every shard without naming them.
+        TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys",
+    }
+}
+
+bit_set! {
+    /// ACL categories, named as `ACL CAT` prints them (without the at sign).
+    Categories: u32 {
+        /// Writes or reads the keyspace in a type-agnostic way.
+        KEYSPACE = "keyspace",
+        /// Reads values.
+        READ = "read",
+        /// Writes values.
+        WRITE = "write",
+        /// Sets.
+        SET = "set",
+        /// Sorted sets.
+        SORTEDSET = "sortedset",
+        /// Lists.
+        LIST = "list",
+        /// Hashes.
+        HASH = "hash",
+        /// Strings.
+        STRING = "string",
+        /// Bitmaps.
+        BITMAP = "bitmap",
+        /// HyperLogLog.
+        HYPERLOGLOG = "hyperloglog",
+        /// Geo.
+        GEO = "geo",
+        /// Streams.
+        STREAM = "stream",
+        /// Publish / subscribe.
+        PUBSUB = "pubsub",
+        /// Administration.
+        ADMIN = "admin",
+        /// Constant or logarithmic.
+        FAST = "fast",
+        /// Everything else.
+        SLOW = "slow",
+        /// May block.
+        BLOCKING = "blocking",
+        /// Could hurt.
+        DANGEROUS = "dangerous",
+        /// Of the connection.
+        CONNECTION = "connection",
+        /// Transactions.
+        TRANSACTION = "transaction",
+        /// Scripts.
+        SCRIPTING = "scripting",
+    }
+}
+
+bit_set! {
+    /// What a command does with the keys of one [`KeySpec`].
+    KeyFlags: u16 {
+        /// Reads the value.
+        RO = "RO",
+        /// Reads and changes.
+        RW = "RW",
+        /// Overwrites whatever was there; the old value is not read (its existence may be).
+        OW = "OW",
+        /// Removes.
+        RM = "RM",
+        /// The user gets to see the value.
+        ACCESS = "access",
+        /// Data is changed in place.
+        UPDATE = "update",
+        /// Data is added.
+        INSERT = "insert",
+        /// Data is deleted.
+        DELETE = "delete",
+        /// Not a key, but routed like one.
+        NOT_KEY = "not_key",
+        /// The spec may name too few keys.
+        INCOMPLETE = "incomplete",
+        /// The flags depend on the arguments.
+        VARIABLE_FLAGS = "variable_flags",
+    }
+}
+
+impl KeyFlags {
+    /// Whether the command may change these keys, and so locks them exclusively.
+    pub const fn writes(self) -> bool {
+        self.0 & (Self::RW.0 | Self::OW.0 | Self::RM.0) != 0
+    }
+}
+
+/// Where the search for keys begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeginSearch {
+    /// At this argument.
+    Index(usize),
+    /// After this word; the search for it starts at `start_from` (negative: from the end, backwards).
+    Keyword(&'static str, i32),
+    /// Cannot be told.
+    Unknown,
+}
+
+/// How keys follow from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FindKeys {
+    /// Up to `last` (relative to the beginning; negative: from the end of the arguments), every `step`-th;
+    /// `limit` > 1 stops at 1/limit of the arguments that remain.
+    Range { last: i32, step: usize, limit: usize },
+    /// A count stands at `count_index` (relative), the first key at `first` (relative), then every `step`-th.
+    Count { count_index: usize, first: usize, step: usize },
+    /// Cannot be told.
+    Unknown,
+}
+
+/// One key specification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// What happens to these keys.
+    pub flags: KeyFlags,
+    /// Where the search begins.
+    pub begin: BeginSearch,
+    /// How keys follow.
+    pub find: FindKeys,
+}
+
+impl KeySpec {
+    /// The usual case: keys at fixed positions. `last` counts from the argument list's start (negative: from its end).
+    pub const fn range(flags: KeyFlags, first: usize, last: i32, step: usize) -> Self {
+        let relative = if last < 0 { last } else { last - first as i32 };
+        Self { flags, begin: BeginSearch::Index(first), find: FindKeys::Range { last: relative, step, limit: 0 } }
+    }
+
+    /// A count at `count` and the keys behind it, `step` apart.
+    pub const fn counted(flags: KeyFlags, count: usize, step: usize) -> Self {
+        Self { flags, begin: BeginSearch::Index(count), find: FindKeys::Count { count_index: 0, first: 1, step } }
+    }
+
+    /// Calls `visit` with the argument index of each key. False where the arguments do not fit the spec (a count
+    /// that is no number, or reaches beyond the arguments); some indexes may have been visited by then.
+    pub fn visit(&self, arguments: &[&[u8]], mut visit: impl FnMut(usize)) -> bool {
+        let count = arguments.len();
+        let begin = match self.begin {
+            BeginSearch::Index(index) => index,
+            BeginSearch::Keyword(word, start_from) => {
+                let found = |index: &usize| arguments[*index].eq_ignore_ascii_case(word.as_bytes());
+                let position = if start_from >= 0 {
+                    (start_from as usize..count).find(found)
+                } else {
+                    let last = count as i64 + start_from as i64;
+                    (1..=last.max(0) as usize).rev().find(found)
+                };
+                // An optional keyword that is absent names no keys.
+                let Some(position) = position else { return true };
+                position + 1
+            }
+            BeginSearch::Unknown => return true,
+        };
+        match self.find {
+            FindKeys::Range { last, step, limit } => {
+                let last = if last >= 0 {
+                    begin as i64 + last as i64
+                } else if limit <= 1 {
+                    count as i64 + last as i64
+                } else {
+                    begin as i64 + (count as i64 - begin as i64) / limit as i64 + last as i64
+                };
+                let mut index = begin as i64;
+                while index <= last {
+                    if index >= count as i64 {
+                        return false;
+                    }
+                    visit(index as usize);
+                    index += step as i64;
+                }
+                true
+            }
+            FindKeys::Count { count_index, first, step } => {
+                let text = arguments.get(begin + count_index).copied().unwrap_or_default();
+                let Some(keys) = parse_integer(text).and_then(|n| usize::try_from(n).ok()) else { return false };
+                for key in 0..keys {
+                    let index = begin + first + key.saturating_mul(step);
+                    if index >= count {
+                        return false;
+                    }
+                    visit(index);
+                }
+                true
+            }
+            FindKeys::Unknown => true,
+        }
+    }
+}
+
+/// How a command on several shards is carried out (`server/ARCHITECTURE.md`, "Order and atomicity").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// Only ever on the shard of its key, or on any shard if it has none.
+    Single,
+    /// One hop: each shard runs the command on its own keys; the replies are added.
+    Sum,
+    /// One hop: each shard runs the command on its own keys; all answer OK.
+    AllOk,
+    /// One hop: each shard runs the command on its own keys; the array's elements go back to their keys' places.
+    Gather,
+    /// The values travel: lock and read in the first hop, run on the coordinator, write in the last.
+    Overlay,
+    /// One hop on every shard, keys or not, integer replies added (DBSIZE).
+    AllShardsSum,
+    /// One hop on every shard, all answer OK (FLUSHALL, SWAPDB).
+    AllShardsOk,
+    /// One hop on every shard, array replies concatenated (KEYS).
+    AllShardsConcat,
+    /// A protocol of its own in the server (SCAN, RANDOMKEY).
+    Walk,
+}
+
+/// One row of a command table: facts only, no handler.
+#[derive(Debug)]
+pub struct Spec {
+    /// Lower case; for a subcommand only its own word.
+    pub name: &'static str,
+    /// Number of arguments.
+    pub arity: Arity,
+    /// Behaviour.
+    pub flags: Flags,
+    /// ACL categories beyond those that follow from the flags (see [`Spec::categories`]).
+    pub own_categories: Categories,
+    /// Where the keys are.
+    pub keys: &'static [KeySpec],
+    /// What happens when the keys are on several shards.
+    pub spread: Spread,
+    /// First version that had it, as `COMMAND DOCS` prints it.
+    pub since: &'static str,
+    /// Documentation group: string, generic, connection, server ...
+    pub group: &'static str,
+    /// Time complexity, in our words.
+    pub complexity: &'static str,
+    /// One line in our words.
+    pub summary: &'static str,
+    /// Subcommands of a container.
+    pub subcommands: &'static [&'static Spec],
+}
+
+impl Spec {
+    /// All ACL categories: those named, and those that the flags imply as in the real server.
+    pub const fn categories(&self) -> Categories {
+        let mut all = self.own_categories;
+        if self.flags.has(Flags::WRITE) {
+            all = all.or(Categories::WRITE);
+        }
+        if self.flags.has(Flags::READONLY) && !all.has(Categories::SCRIPTING) {
+            all = all.or(Categories::READ);
+        }
+        if self.flags.has(Flags::ADMIN) {
+            all = all.or(Categories::ADMIN).or(Categories::DANGEROUS);
+        }
+        if self.flags.has(Flags::PUBSUB) {
+            all = all.or(Categories::PUBSUB);
+        }
+        if self.flags.has(Flags::FAST) {
+            all = all.or(Categories::FAST);
+        }
+        if self.flags.has(Flags::BLOCKING) {
+            all = all.or(Categories::BLOCKING);
+        }
+        if !all.has(Categories::FAST) {
+            all = all.or(Categories::SLOW);
+        }
+        all
+    }
+
+    /// Calls `visit` with the argument index and the flags of each key, in spec order. False where the arguments do
+    /// not fit; then the handler, which checks its syntax, is to give the error.
+    pub fn visit_keys(&self, arguments: &[&[u8]], mut visit: impl FnMut(usize, KeyFlags)) -> bool {
+        self.keys.iter().all(|spec| spec.visit(arguments, |index| visit(index, spec.flags)))
+    }
+}
+
+/// What a handler works with: one unit of execution on one shard.
+pub struct Execution<'a> {
+    /// The shard's slice of all databases.
+    pub keyspace: &'a mut Keyspace,
+    /// Where the reply goes.
+    pub reply: Reply<'a>,
+    /// The database selected by the client.
+    pub database: usize,
+    /// The one time of this unit: nothing expires midway.
+    pub now: Milliseconds,
+    /// Randomness, seeded by the caller.
+    pub random: &'a mut fastrand::Rng,
+    /// Options of the engine that can change at run time.
+    pub options: &'a EngineOptions,
+    /// Set by CLIENT NO-TOUCH: reads leave the access time alone.
+    pub no_touch: bool,
+}
+
+/// The run-time options that commands of the engine look at; a copy on each shard, changed only by a multicast to all.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// `proto-max-bulk-len`: the longest string, in bytes.
+    pub string_length_max: u64,
+    /// Whether values are freed in slices by default (`lazyfree-lazy-*`); kept for CONFIG, always lazy here.
+    pub lazy_free: bool,
+    /// Whether the eviction policy is LFU: what OBJECT FREQ and IDLETIME may be asked.
+    pub frequency_counters: bool,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { string_length_max: 512 << 20, lazy_free: true, frequency_counters: false }
+    }
+}
+
+/// An error reply: the text after the dash, such as `ERR syntax error`, without the line end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandError(pub std::borrow::Cow<'static, str>);
+
+impl From<&'static str> for CommandError {
+    fn from(text: &'static str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for CommandError {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+/// A handler either encodes exactly one reply and returns `Ok`, or encodes nothing, changes nothing and returns the error.
+pub type CommandResult = Result<(), CommandError>;
+
+/// A command of the engine. `arguments[0]` is its name (a subcommand's is `arguments[1]`); arity has been checked.
+pub type Handler = fn(&mut Execution<'_>, &[&[u8]]) -> CommandResult;
+
+/// A row with its handler: what a family's `COMMANDS` table holds.
+pub struct Command {
+    /// The facts.
+    pub spec: Spec,
+    /// The function.
+    pub run: Handler,
+}
+
+/// Parses a decimal i64 exactly as the real server's `string2ll`: no plus sign, no leading zeros, no spaces.
+pub fn parse_integer(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, text),
+    };
+    match digits {
+        [b'0'] => return (!negative).then_some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
+        _ => return None,
+    }
+    let mut magnitude: u64 = 0;
+    for &digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        magnitude = magnitude.checked_mul(10)?.checked_add((digit - b'0') as u64)?;
+    }
+    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_as_the_real_server_parses_them() {
+        for (text, value) in [
+            ("0", Some(0)),
+            ("-0", None),
+            ("01", None),
+            ("+1", None),
+            (" 1", None),
+            ("", None),
+            ("-", None),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("9223372036854775808", None),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("-9223372036854775809", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(parse_integer(text.as_bytes()), value, "{text}");
+        }
+    }
+
+    #[test]
+    fn key_positions() {
+        let keys = |spec: KeySpec, text: &str| {
+            let arguments: Vec<&[u8]> = text.split(' ').map(str::as_bytes).collect();
+            let mut found = Vec::new();
+            spec.visit(&arguments, |index| found.push(index)).then_some(found)
+        };
+        assert_eq!(keys(KeySpec::range(KeyFlags::RO, 1, -1, 1), "mget a b c"), Some(vec![1, 2, 3]));
+        assert_eq!(keys(KeySpec::range(KeyFlags::OW, 1, -1, 2), "mset a 1 b 2"), Some(vec![1, 3]));
+        assert_eq!(keys(KeySpec::range(KeyFlags::RW, 1, 2, 1), "rename a b"), Some(vec![1, 2]));
+        assert_eq!(keys(KeySpec::counted(KeyFlags::OW, 1, 2), "msetex 2 a 1 b 2 ex 10"), Some(vec![2, 4]));
+        assert_eq!(keys(KeySpec::counted(KeyFlags::OW, 1, 2), "msetex 9 a 1"), None);
+        assert_eq!(keys(KeySpec::counted(KeyFlags::OW, 1, 2), "msetex x a 1"), None);
+    }
+}

@@ -1,0 +1,1 @@
+//! Data structures of values; they know no protocol.

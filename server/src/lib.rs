@@ -1,0 +1,3 @@
+//! The Torc process.
+
+pub mod reactor;

@@ -1,0 +1,3 @@
+//! `torc-server`.
+
+fn main() {}
