@@ -502,10 +502,9 @@ mod tests {
     /// The stream's commands, one a line, arguments in brackets, then the error.
     fn run(stream: &[u8], limits: &Limits) -> String {
         let (commands, error) = feed(stream, limits, std::iter::once(stream.len()));
-        let words = |command: Vec<Vec<u8>>| -> String {
-            command.iter().map(|word| format!("[{}]", word.escape_ascii())).collect()
-        };
-        let mut text: String = commands.into_iter().map(|command| words(command) + "\n").collect();
+        let words = |command: &Vec<Vec<u8>>| command.iter().map(|word| format!("[{}]", word.escape_ascii())).collect();
+        let mut text: String =
+            commands.iter().flat_map(|command| [words(command), vec!["\n".into()]].concat()).collect();
         if let Some(error) = error {
             text += &error.text().escape_ascii().to_string().replace("ERR Protocol error: ", "! ");
         }
