@@ -1,0 +1,146 @@
+//! The one command table: the engine's families and the server's own, looked up by name on the hot path.
+
+use crate::core::session::SessionHandler;
+use smallvec::SmallVec;
+use torc_engine::command::{BeginSearch, FindKeys, Flags, Handler, KeyFlags, Spec};
+
+/// Who runs a command.
+#[derive(Clone, Copy)]
+pub enum Target {
+    /// The shard that owns its keys.
+    Engine(Handler),
+    /// The connection's shard, with the connection at hand.
+    Session(SessionHandler),
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Engine(_) => "Engine",
+            Self::Session(_) => "Session",
+        })
+    }
+}
+
+/// How to find a command's keys without walking its specs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyPlan {
+    /// It has none.
+    None,
+    /// Exactly one, at this argument.
+    One(usize),
+    /// As its specs say.
+    Many,
+}
+
+/// A command, or a subcommand, ready to be dispatched.
+#[derive(Debug)]
+pub struct CommandEntry {
+    /// The facts.
+    pub spec: &'static Spec,
+    /// `object|encoding`, or just the name.
+    pub full_name: String,
+    /// Who runs it.
+    pub target: Target,
+    /// Where its keys are.
+    pub keys: KeyPlan,
+    /// Whether it may change keys.
+    pub is_write: bool,
+    /// Its index in per-command counters.
+    pub id: usize,
+    /// Subcommands of a container.
+    pub subcommands: Vec<&'static CommandEntry>,
+}
+
+impl CommandEntry {
+    /// The subcommand of that name.
+    pub fn subcommand(&self, name: &[u8]) -> Option<&'static CommandEntry> {
+        self.subcommands.iter().find(|entry| entry.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()
+    }
+}
+
+/// All commands. Open addressing over a power of two; names are compared without case and nothing is allocated.
+#[derive(Debug)]
+pub struct CommandTable {
+    slots: Vec<Option<&'static CommandEntry>>,
+    entries: Vec<&'static CommandEntry>,
+    /// How many commands and subcommands there are: the length of per-command counters.
+    pub ids: usize,
+}
+
+fn name_hash(name: &[u8]) -> usize {
+    let mut hash: u32 = 0x811c_9dc5;
+    for &byte in name {
+        hash = (hash ^ (byte | 0x20) as u32).wrapping_mul(0x0100_0193);
+    }
+    (hash ^ (hash >> 15)) as usize
+}
+
+fn key_plan(spec: &Spec) -> KeyPlan {
+    match spec.keys {
+        [] => KeyPlan::None,
+        [only] => match (only.begin, only.find) {
+            (BeginSearch::Index(index), FindKeys::Range { last: 0, .. }) if !only.flags.has(KeyFlags::NOT_KEY) => {
+                KeyPlan::One(index)
+            }
+            _ => KeyPlan::Many,
+        },
+        _ => KeyPlan::Many,
+    }
+}
+
+impl CommandTable {
+    /// Builds the table. Entries live as long as the process: messages between shards name them by reference.
+    pub fn new(rows: impl IntoIterator<Item = (&'static Spec, Target)>) -> Self {
+        let mut ids = 0;
+        let mut entry = |spec: &'static Spec, target: Target, full_name: String, subcommands| {
+            let is_write = spec.flags.has(Flags::WRITE);
+            ids += 1;
+            let keys = key_plan(spec);
+            &*Box::leak(Box::new(CommandEntry { spec, full_name, target, keys, is_write, id: ids - 1, subcommands }))
+        };
+        let mut entries: Vec<&'static CommandEntry> = Vec::new();
+        for (spec, target) in rows {
+            let subcommands = spec
+                .subcommands
+                .iter()
+                .map(|sub| entry(sub, target, format!("{}|{}", spec.name, sub.name), Vec::new()))
+                .collect();
+            entries.push(entry(spec, target, spec.name.to_string(), subcommands));
+        }
+        let size = (entries.len() * 4).next_power_of_two().max(16);
+        let mut slots = vec![None; size];
+        for &entry in &entries {
+            let mut slot = name_hash(entry.spec.name.as_bytes()) & (size - 1);
+            while slots[slot].is_some() {
+                slot = (slot + 1) & (size - 1);
+            }
+            slots[slot] = Some(entry);
+        }
+        Self { slots, entries, ids }
+    }
+
+    /// The command of that name, in any case.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<&'static CommandEntry> {
+        let mask = self.slots.len() - 1;
+        let mut slot = name_hash(name) & mask;
+        while let Some(entry) = self.slots[slot] {
+            if entry.spec.name.as_bytes().eq_ignore_ascii_case(name) {
+                return Some(entry);
+            }
+            slot = (slot + 1) & mask;
+        }
+        None
+    }
+
+    /// Every command, containers but not their subcommands.
+    pub fn entries(&self) -> &[&'static CommandEntry] {
+        &self.entries
+    }
+
+    /// Every command and subcommand.
+    pub fn all(&self) -> SmallVec<[&'static CommandEntry; 256]> {
+        self.entries.iter().flat_map(|entry| std::iter::once(*entry).chain(entry.subcommands.iter().copied())).collect()
+    }
+}

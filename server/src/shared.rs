@@ -1,0 +1,97 @@
+//! What all shard threads of a process share: the mailboxes, the command table, and a few counters.
+
+use crate::command_table::CommandTable;
+use crate::mailbox::Message;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use torc_engine::keyspace::{KeyHasher, SLOTS};
+use torc_engine::transaction::multicast::Mailboxes;
+use torc_engine::transaction::rules::Rules;
+
+/// Figures that other threads read while the shard runs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Gauges {
+    /// Connections on this shard, those on their way to it included.
+    pub connections: AtomicUsize,
+    /// Turns of the loop, for the heartbeat.
+    pub turns: AtomicU64,
+    /// Commands run.
+    pub commands: AtomicU64,
+}
+
+/// Shared by all shards of one server.
+#[derive(Debug)]
+pub struct Shared {
+    /// The inboxes.
+    pub mailboxes: Mailboxes<Message>,
+    /// The commands.
+    pub table: CommandTable,
+    /// One a shard.
+    pub gauges: Box<[Gauges]>,
+    /// Keys are hashed alike on all shards.
+    pub hasher: KeyHasher,
+    /// Number of databases.
+    pub databases: usize,
+    /// The server is to stop.
+    pub stopping: AtomicBool,
+    next_client_id: AtomicU64,
+    last_multicast_ms: AtomicI64,
+}
+
+impl Shared {
+    /// For `shards` shards; at most 128, the width of a connection's set of open batches.
+    pub fn new(shards: usize, databases: usize, table: CommandTable, hash_seed: u64, rules: Rules) -> Self {
+        assert!((1..=SHARDS_MAX).contains(&shards), "the configuration keeps shards in range");
+        Self {
+            mailboxes: Mailboxes::new(shards, rules),
+            table,
+            gauges: (0..shards).map(|_| Gauges::default()).collect(),
+            hasher: KeyHasher::with_seed(hash_seed),
+            databases,
+            stopping: AtomicBool::new(false),
+            next_client_id: AtomicU64::new(1),
+            last_multicast_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.gauges.len()
+    }
+
+    /// The shard that owns a slot: contiguous ranges of slots, so that walking shards in order walks slots in order.
+    #[inline]
+    pub fn shard_of(&self, slot: u16) -> usize {
+        slot as usize * self.shards() / SLOTS
+    }
+
+    /// The first slot of a shard.
+    pub fn first_slot(&self, shard: usize) -> usize {
+        (shard * SLOTS).div_ceil(self.shards())
+    }
+
+    /// A CLIENT ID, rising over all shards.
+    pub fn take_client_id(&self) -> u64 {
+        self.next_client_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Connections over all shards.
+    pub fn connections(&self) -> usize {
+        self.gauges.iter().map(|gauges| gauges.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The shard with the fewest connections; ties go to the first after `after`.
+    pub fn quietest_shard(&self, after: usize) -> usize {
+        let shards = self.shards();
+        let rotated = (1..=shards).map(|step| (after + step) % shards);
+        rotated.min_by_key(|&shard| self.gauges[shard].connections.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// The time of a multicast: never before the coordinator's, nor before any earlier multicast's.
+    pub fn multicast_time(&self, now: i64) -> i64 {
+        self.last_multicast_ms.fetch_max(now, Ordering::AcqRel).max(now)
+    }
+}
+
+/// Most shards of one process.
+pub const SHARDS_MAX: usize = 128;
