@@ -1,8 +1,7 @@
 //! The one command table: the engine's families and the server's own, looked up by name on the hot path.
 
 use crate::core::session::SessionHandler;
-use smallvec::SmallVec;
-use torc_engine::command::{BeginSearch, FindKeys, Flags, Handler, KeyFlags, Spec};
+use torc_engine::command::{BeginSearch, FindKeys, Flags, Handler, KeyFlags, Spec, Table};
 
 /// Who runs a command.
 #[derive(Clone, Copy)]
@@ -59,23 +58,6 @@ impl CommandEntry {
     }
 }
 
-/// All commands. Open addressing over a power of two; names are compared without case and nothing is allocated.
-#[derive(Debug)]
-pub struct CommandTable {
-    slots: Vec<Option<&'static CommandEntry>>,
-    entries: Vec<&'static CommandEntry>,
-    /// How many commands and subcommands there are: the length of per-command counters.
-    pub ids: usize,
-}
-
-fn name_hash(name: &[u8]) -> usize {
-    let mut hash: u32 = 0x811c_9dc5;
-    for &byte in name {
-        hash = (hash ^ (byte | 0x20) as u32).wrapping_mul(0x0100_0193);
-    }
-    (hash ^ (hash >> 15)) as usize
-}
-
 fn key_plan(spec: &Spec) -> KeyPlan {
     match spec.keys {
         [] => KeyPlan::None,
@@ -89,6 +71,13 @@ fn key_plan(spec: &Spec) -> KeyPlan {
     }
 }
 
+/// All commands of the process.
+pub struct CommandTable {
+    table: Table<&'static CommandEntry>,
+    /// How many commands and subcommands there are: the length of per-command counters.
+    pub ids: usize,
+}
+
 impl CommandTable {
     /// Builds the table. Entries live as long as the process: messages between shards name them by reference.
     pub fn new(rows: impl IntoIterator<Item = (&'static Spec, Target)>) -> Self {
@@ -99,48 +88,31 @@ impl CommandTable {
             let keys = key_plan(spec);
             &*Box::leak(Box::new(CommandEntry { spec, full_name, target, keys, is_write, id: ids - 1, subcommands }))
         };
-        let mut entries: Vec<&'static CommandEntry> = Vec::new();
-        for (spec, target) in rows {
+        let rows = rows.into_iter().map(|(spec, target)| {
             let subcommands = spec
                 .subcommands
                 .iter()
                 .map(|sub| entry(sub, target, format!("{}|{}", spec.name, sub.name), Vec::new()))
                 .collect();
-            entries.push(entry(spec, target, spec.name.to_string(), subcommands));
-        }
-        let size = (entries.len() * 4).next_power_of_two().max(16);
-        let mut slots = vec![None; size];
-        for &entry in &entries {
-            let mut slot = name_hash(entry.spec.name.as_bytes()) & (size - 1);
-            while slots[slot].is_some() {
-                slot = (slot + 1) & (size - 1);
-            }
-            slots[slot] = Some(entry);
-        }
-        Self { slots, entries, ids }
+            (spec, entry(spec, target, spec.name.to_string(), subcommands))
+        });
+        let table = Table::new(rows.collect::<Vec<_>>());
+        Self { table, ids }
     }
 
     /// The command of that name, in any case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<&'static CommandEntry> {
-        let mask = self.slots.len() - 1;
-        let mut slot = name_hash(name) & mask;
-        while let Some(entry) = self.slots[slot] {
-            if entry.spec.name.as_bytes().eq_ignore_ascii_case(name) {
-                return Some(entry);
-            }
-            slot = (slot + 1) & mask;
-        }
-        None
+        self.table.find(name).map(|(_, entry)| *entry)
     }
 
     /// Every command, containers but not their subcommands.
-    pub fn entries(&self) -> &[&'static CommandEntry] {
-        &self.entries
+    pub fn entries(&self) -> impl Iterator<Item = &'static CommandEntry> {
+        self.table.iter().map(|(_, entry)| *entry)
     }
 
     /// Every command and subcommand.
-    pub fn all(&self) -> SmallVec<[&'static CommandEntry; 256]> {
-        self.entries.iter().flat_map(|entry| std::iter::once(*entry).chain(entry.subcommands.iter().copied())).collect()
+    pub fn all(&self) -> impl Iterator<Item = &'static CommandEntry> {
+        self.entries().flat_map(|entry| std::iter::once(entry).chain(entry.subcommands.iter().copied()))
     }
 }

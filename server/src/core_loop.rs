@@ -25,7 +25,7 @@ const TAG_REFUSED: u64 = 3 << 56;
 const TAG_KIND: u64 = 0xff << 56;
 
 fn connection_tag(key: ConnectionKey) -> Tag {
-    TAG_CONNECTION | (key.generation & GENERATION_MASK) as u64 << 32 | key.index as u64
+    TAG_CONNECTION | (((key.generation & GENERATION_MASK) as u64) << 32) | key.index as u64
 }
 
 fn connection_key(tag: Tag) -> ConnectionKey {

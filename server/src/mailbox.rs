@@ -41,40 +41,54 @@ pub enum Message {
     Move(Box<MovedConnection>),
 }
 
-/// Arguments of one command, packed into one allocation so that they can travel.
+/// Arguments of one or many commands, packed so that they can travel.
 #[derive(Debug, Default, Clone)]
 pub struct PackedArguments {
-    bytes: Vec<u8>,
-    ends: Vec<u32>,
+    /// All of them, without gaps.
+    pub bytes: Vec<u8>,
+    /// End of each in `bytes`; an argument starts where the one before it ends.
+    ends: Vec<usize>,
 }
 
 impl PackedArguments {
-    /// Copies the arguments.
+    /// Copies one command's arguments.
     pub fn new(arguments: &[&[u8]]) -> Self {
-        let mut packed = Self {
-            bytes: Vec::with_capacity(arguments.iter().map(|argument| argument.len()).sum()),
-            ends: Vec::with_capacity(arguments.len()),
-        };
-        for argument in arguments {
-            packed.bytes.extend_from_slice(argument);
-            packed.ends.push(packed.bytes.len() as u32);
-        }
+        let mut packed = Self::default();
+        packed.add(arguments);
         packed
     }
 
-    /// The arguments as slices.
+    /// Copies a command's arguments behind those that are there; returns the index of the first.
+    pub fn add(&mut self, arguments: &[&[u8]]) -> usize {
+        let first = self.ends.len();
+        for argument in arguments {
+            self.bytes.extend_from_slice(argument);
+            self.ends.push(self.bytes.len());
+        }
+        first
+    }
+
+    /// `count` arguments from the index `first` on.
+    pub fn range(&self, first: usize, count: usize) -> smallvec::SmallVec<[&[u8]; 8]> {
+        let mut from = if first == 0 { 0 } else { self.ends[first - 1] };
+        let ends = self.ends[first..first + count].iter();
+        ends.map(|&end| &self.bytes[std::mem::replace(&mut from, end)..end]).collect()
+    }
+
+    /// All arguments.
     pub fn slices(&self) -> smallvec::SmallVec<[&[u8]; 8]> {
-        let mut from = 0;
-        self.ends
-            .iter()
-            .map(|&end| {
-                let slice = &self.bytes[from..end as usize];
-                from = end as usize;
-                slice
-            })
-            .collect()
+        self.range(0, self.ends.len())
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.bytes.shrink_to(KEPT_BYTES_MAX);
     }
 }
+
+/// What a reused batch keeps of an unusually large buffer, in bytes.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// One command in a batch.
 #[derive(Clone, Copy, Debug)]
@@ -109,14 +123,14 @@ pub enum ReplyEnd {
 pub struct Batch {
     /// Where the connections are.
     pub origin: usize,
+    /// Where the keys are.
+    pub owner: usize,
     /// The sender's time.
     pub now: Milliseconds,
     /// The commands in order.
     pub requests: Vec<Request>,
-    /// All arguments, packed.
-    pub bytes: Vec<u8>,
-    /// End of each argument in `bytes`; an argument starts where the one before it ends.
-    pub argument_ends: Vec<usize>,
+    /// Their arguments.
+    pub arguments: PackedArguments,
     /// The replies.
     pub replies: ReplyBuffer,
     /// One for each request that has been looked at.
@@ -125,13 +139,13 @@ pub struct Batch {
 
 impl Batch {
     /// An empty batch.
-    pub fn new(origin: usize) -> Self {
+    pub fn new(origin: usize, owner: usize) -> Self {
         Self {
             origin,
+            owner,
             now: 0,
             requests: Vec::new(),
-            bytes: Vec::new(),
-            argument_ends: Vec::new(),
+            arguments: PackedArguments::default(),
             replies: ReplyBuffer::default(),
             reply_ends: Vec::new(),
         }
@@ -139,37 +153,16 @@ impl Batch {
 
     /// Adds a command, copying its arguments.
     pub fn add(&mut self, request: Request, arguments: &[&[u8]]) {
-        let first_argument = self.argument_ends.len() as u32;
-        for argument in arguments {
-            self.bytes.extend_from_slice(argument);
-            self.argument_ends.push(self.bytes.len());
-        }
+        let first_argument = self.arguments.add(arguments) as u32;
         self.requests.push(Request { first_argument, argument_count: arguments.len() as u32, ..request });
-    }
-
-    /// The arguments of a request.
-    pub fn arguments(&self, request: &Request) -> smallvec::SmallVec<[&[u8]; 8]> {
-        let first = request.first_argument as usize;
-        let mut from = if first == 0 { 0 } else { self.argument_ends[first - 1] };
-        self.argument_ends[first..first + request.argument_count as usize]
-            .iter()
-            .map(|&end| {
-                let slice = &self.bytes[from..end];
-                from = end;
-                slice
-            })
-            .collect()
     }
 
     /// Makes the batch usable again, without the memory of an unusually large one.
     pub fn reset(&mut self) {
-        const KEPT_BYTES_MAX: usize = 64 * 1024;
         self.requests.clear();
-        self.argument_ends.clear();
+        self.arguments.clear();
         self.reply_ends.clear();
-        self.bytes.clear();
         self.replies.clear();
-        self.bytes.shrink_to(KEPT_BYTES_MAX);
         self.replies.bytes.shrink_to(KEPT_BYTES_MAX);
     }
 }

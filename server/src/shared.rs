@@ -20,7 +20,6 @@ pub struct Gauges {
 }
 
 /// Shared by all shards of one server.
-#[derive(Debug)]
 pub struct Shared {
     /// The inboxes.
     pub mailboxes: Mailboxes<Message>,

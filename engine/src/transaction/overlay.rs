@@ -11,9 +11,10 @@
 //! (`dirty` stands still) nothing is written.
 
 use crate::command::{Handler, KeyFlags, Milliseconds, Spec, parse_integer};
-use crate::keyspace::{KeyHasher, OwnedEntry};
+use crate::keyspace::{KeyHasher, OwnedEntry, Value};
 use crate::reply::ReplyBuffer;
 use crate::shard::{ClientContext, Shard};
+use crate::values::string::OwnedString;
 
 /// A key to be read in the first hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ pub fn gather(shard: &Shard, keys: &[KeyRead], now: Milliseconds) -> Gathered {
             return None;
         }
         let entry = keyspace.peek(read.database, &keyspace.key(&read.key), now)?;
-        Some(if read.stub { OwnedEntry::stub(entry.expires_at()) } else { entry.to_owned() })
+        Some(if read.stub { OwnedEntry::new(Value::String(OwnedString::Integer(0)), entry.expires_at()) } else { entry.to_owned() })
     };
     Gathered(keys.iter().map(read).collect())
 }

@@ -129,6 +129,11 @@ impl<B> Schedule<B> {
         self.units.is_empty()
     }
 
+    /// Whether a unit with this claim would run at once and leave no trace.
+    pub fn may_run(&self, claim: &Claim) -> bool {
+        !self.conflicts(claim)
+    }
+
     /// How many units had to wait for a lock so far.
     pub fn waits(&self) -> u64 {
         self.waits

@@ -15,9 +15,9 @@ use super::connection::{Connection, ConnectionKey, Phase, ReplyMode};
 use super::session::Session;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::connection::parser::{Limits, Parsed, Parser, Span};
-use crate::mailbox::{Batch, Deferred, Message, PackedArguments, Request};
+use crate::mailbox::{Batch, Deferred, Envelope, Message, PackedArguments, Request};
 use smallvec::SmallVec;
-use torc_engine::command::{Flags, Handler, Spread, parse_integer};
+use torc_engine::command::{CommandError, Flags, Handler, Spread, unknown_command, unknown_subcommand, wrong_arity};
 use torc_engine::keyspace::{Key, ScanCursor, slot_of};
 use torc_engine::reply::Reply;
 use torc_engine::transaction::inbox::Node;
@@ -271,8 +271,8 @@ impl Core {
         }
         match self.check(connection, entry, arguments) {
             Ok(entry) => self.route(connection, entry, arguments, key),
-            Err(text) => {
-                self.fail(connection, &text);
+            Err(error) => {
+                self.fail(connection, &error);
                 Flow::Next
             }
         }
@@ -294,8 +294,8 @@ impl Core {
         let (bytes, shared) = (tail.bytes.len(), tail.shared.len());
         let flow = match self.check(connection, entry, arguments) {
             Ok(entry) => self.route(connection, entry, arguments, None),
-            Err(text) => {
-                self.fail(connection, &text);
+            Err(error) => {
+                self.fail(connection, &error);
                 Flow::Next
             }
         };
@@ -312,7 +312,7 @@ impl Core {
         flow
     }
 
-    fn fail(&mut self, connection: &mut Connection, text: &str) {
+    fn fail(&mut self, connection: &mut Connection, CommandError(text): &CommandError) {
         self.counters.errors += 1;
         Reply::new(connection.output.tail(), connection.session.client.protocol).error(text);
     }
@@ -323,21 +323,21 @@ impl Core {
         connection: &Connection,
         entry: Option<&'static CommandEntry>,
         arguments: &[&[u8]],
-    ) -> Result<&'static CommandEntry, String> {
+    ) -> Result<&'static CommandEntry, CommandError> {
         let Some(mut entry) = entry else {
             return Err(unknown_command(arguments));
         };
         if !entry.subcommands.is_empty() && arguments.len() > 1 {
             match entry.subcommand(arguments[1]) {
                 Some(subcommand) => entry = subcommand,
-                None => return Err(unknown_subcommand(entry, arguments)),
+                None => return Err(unknown_subcommand(entry.spec, arguments[1])),
             }
         }
         if !entry.spec.arity.accepts(arguments.len()) {
-            return Err(format!("ERR wrong number of arguments for '{}' command", entry.full_name));
+            return Err(wrong_arity(&entry.full_name, None));
         }
         if !connection.session.authenticated && !entry.spec.flags.has(Flags::NO_AUTH) {
-            return Err("NOAUTH Authentication required.".to_string());
+            return Err("NOAUTH Authentication required.".into());
         }
         Ok(entry)
     }
@@ -355,7 +355,7 @@ impl Core {
                 self.count(connection, entry);
                 let mut session = Session { core: self, connection, entry };
                 if let Err(error) = handler(&mut session, arguments) {
-                    self.fail(connection, &error.0);
+                    self.fail(connection, &error);
                 }
                 return Flow::Next;
             }
@@ -524,28 +524,33 @@ impl Core {
         }
         connection.open_batches |= 1 << owner;
         let request = self.expect_reply(connection, entry, owner == self.index, arguments.len());
-        let index = self.index;
-        let spare = &mut self.spare_nodes;
-        let envelope = self.batches[owner].get_or_insert_with(|| match spare.pop() {
-            Some(mut node) => {
-                if let Message::Replies(batch) | Message::Requests(batch) = &mut node.message {
-                    batch.reset();
-                    let batch = std::mem::replace(batch, Batch::new(index));
-                    node.message = Message::Requests(batch);
-                }
-                node
+        let mut envelope = match self.batches[owner].take() {
+            Some(open) => open,
+            None => self.new_batch(owner),
+        };
+        if let Message::Requests(batch) = &mut envelope.message {
+            let before = batch.arguments.bytes.len();
+            batch.add(request, arguments);
+            let after = batch.arguments.bytes.len();
+            self.in_flight_bytes[owner] += after - before;
+            self.counters.requests_sent += u64::from(owner != self.index);
+            self.batches[owner] = Some(envelope);
+            if after > BATCH_BYTES_MAX {
+                self.flush_one(owner);
             }
-            None => Node::new(Message::Requests(Batch::new(index))),
-        });
-        let Message::Requests(batch) = &mut envelope.message else { unreachable!("open batches hold requests") };
-        batch.origin = index;
-        let before = batch.bytes.len();
-        batch.add(request, arguments);
-        self.in_flight_bytes[owner] += batch.bytes.len() - before;
-        self.counters.requests_sent += u64::from(owner != index);
-        if batch.bytes.len() > BATCH_BYTES_MAX {
-            self.flush_one(owner);
         }
+    }
+
+    /// An empty batch to a shard, in a node that has come home if there is one.
+    fn new_batch(&mut self, owner: usize) -> Envelope {
+        let Some(mut envelope) = self.spare_nodes.pop() else {
+            return Node::new(Message::Requests(Batch::new(self.index, owner)));
+        };
+        let placeholder = Message::Requests(Batch::new(self.index, owner));
+        if let Message::Replies(batch) = std::mem::replace(&mut envelope.message, placeholder) {
+            envelope.message = Message::Requests(Batch { origin: self.index, owner, ..batch });
+        }
+        envelope
     }
 
     /// Pushes the open batches: at the end of the local run.
@@ -578,30 +583,3 @@ impl Core {
 fn slice(input: &[u8], span: Span) -> &[u8] {
     &input[span.offset..span.offset + span.length]
 }
-
-/// At most 128 bytes of a name, as the real server prints it.
-fn shown(text: &[u8]) -> String {
-    String::from_utf8_lossy(&text[..text.len().min(128)]).into_owned()
-}
-
-fn unknown_command(arguments: &[&[u8]]) -> String {
-    let mut list = String::new();
-    for argument in &arguments[1..] {
-        if list.len() >= 128 {
-            break;
-        }
-        let room = 128 - list.len();
-        list.push('\'');
-        list.push_str(&String::from_utf8_lossy(&argument[..argument.len().min(room)]));
-        list.push_str("' ");
-    }
-    format!("ERR unknown command '{}', with args beginning with: {list}", shown(arguments[0]))
-}
-
-fn unknown_subcommand(entry: &CommandEntry, arguments: &[&[u8]]) -> String {
-    let name = entry.spec.name.to_ascii_uppercase();
-    format!("ERR unknown subcommand '{}'. Try {name} HELP.", shown(arguments[1]))
-}
-
-#[allow(unused_imports)]
-use parse_integer as _;

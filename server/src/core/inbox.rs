@@ -7,7 +7,6 @@ use crate::mailbox::{Batch, Deferred, Envelope, Message, Outcome, PackedArgument
 use smallvec::SmallVec;
 use torc_engine::command::Milliseconds;
 use torc_engine::reply::ReplyBuffer;
-use torc_engine::shard::ClientContext;
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::overlay;
 use torc_engine::transaction::schedule::{Claim, Entry, Intent, Ticket};
@@ -50,51 +49,32 @@ impl Core {
     /// Commands of another shard's connections (or of our own, sent through the inbox to keep their order).
     fn run_batch(&mut self, mut envelope: Envelope) {
         let Message::Requests(batch) = &mut envelope.message else { return };
-        let keep_clocks = self.rules().clocks;
-        if keep_clocks {
-            self.shard.advance_time(batch.now);
-        } else {
-            self.shard.advance_time(self.clock.wall_ms);
-        }
+        self.shard.advance_time(if self.rules().clocks { batch.now } else { self.clock.wall_ms });
         let now = self.shard.now();
-        for index in 0..batch.requests.len() {
-            let request = batch.requests[index];
-            let arguments = batch.arguments(&request);
+        for request in &batch.requests {
+            let arguments = batch.arguments.range(request.first_argument as usize, request.argument_count as usize);
             if !self.schedule.is_idle() {
                 let claim = self.claim_of(request.entry, &arguments);
                 if !self.schedule.may_run(&claim) {
                     let arguments = PackedArguments::new(&arguments);
-                    let deferred = Deferred { origin: batch.origin, now: batch.now, request, arguments };
+                    let deferred = Deferred { origin: batch.origin, now: batch.now, request: *request, arguments };
                     self.defer(claim, deferred);
                     batch.reply_ends.push(ReplyEnd::Later);
                     continue;
                 }
             }
-            let Target::Engine(handler) = request.entry.target else { continue };
-            self.shard.execute(handler, &arguments, request.client, now, &mut batch.replies);
+            if let Target::Engine(handler) = request.entry.target {
+                self.shard.execute(handler, &arguments, request.client, now, &mut batch.replies);
+            }
             batch.reply_ends.push(ReplyEnd::At(batch.replies.bytes.len(), batch.replies.shared.len()));
         }
+        batch.now = now;
         let origin = batch.origin;
-        if origin == self.index {
-            self.deliver_batch_taken(&mut envelope);
-            return self.keep_node(envelope);
+        let placeholder = Message::Replies(Batch::new(0, 0));
+        if let Message::Requests(batch) = std::mem::replace(&mut envelope.message, placeholder) {
+            envelope.message = Message::Replies(batch);
         }
-        envelope.message = match std::mem::replace(&mut envelope.message, Message::Replies(Batch::new(0))) {
-            Message::Requests(mut batch) => {
-                batch.now = now;
-                Message::Replies(batch)
-            }
-            other => other,
-        };
-        self.send_home(origin, envelope);
-    }
-
-    fn deliver_batch_taken(&mut self, envelope: &mut Envelope) {
-        if let Message::Requests(batch) = &mut envelope.message {
-            let mut taken = std::mem::replace(batch, Batch::new(0));
-            self.deliver_batch(&mut taken);
-            *batch = taken;
-        }
+        if origin == self.index { self.message(envelope) } else { self.send_home(origin, envelope) }
     }
 
     fn send_home(&mut self, shard: usize, envelope: Envelope) {
@@ -134,7 +114,7 @@ impl Core {
         let Deferred { origin, now, request, arguments } = deferred;
         self.shard.advance_time(now);
         let now = self.shard.now();
-        let mut batch = Batch::new(origin);
+        let mut batch = Batch::new(origin, self.index);
         let arguments = arguments.slices();
         let Target::Engine(handler) = request.entry.target else { return };
         self.shard.execute(handler, &arguments, request.client, now, &mut batch.replies);
@@ -150,14 +130,11 @@ impl Core {
 
     /// Hands replies to the connections that wait for them.
     fn deliver_batch(&mut self, batch: &mut Batch) {
-        let here = batch.origin == self.index && batch.requests.is_empty();
-        debug_assert!(!here);
         let mut from = (0, 0);
-        for index in 0..batch.reply_ends.len() {
-            let ReplyEnd::At(bytes_end, shared_end) = batch.reply_ends[index] else { continue };
-            let request = batch.requests[index];
+        for (request, reply_end) in batch.requests.iter().zip(&batch.reply_ends) {
+            let ReplyEnd::At(bytes_end, shared_end) = *reply_end else { continue };
             let replies = &batch.replies;
-            self.deliver(request, |out| {
+            self.deliver(*request, |out| {
                 let base = out.bytes.len();
                 out.bytes.extend_from_slice(&replies.bytes[from.0..bytes_end]);
                 let shared = &replies.shared[from.1..shared_end];
@@ -165,6 +142,8 @@ impl Core {
             });
             from = (bytes_end, shared_end);
         }
+        // A command that waited comes home in a batch without arguments: its bytes were given back with the first.
+        self.in_flight_bytes[batch.owner] -= batch.arguments.bytes.len();
         batch.reset();
     }
 
@@ -305,5 +284,3 @@ impl Part {
     }
 }
 
-#[allow(unused_imports)]
-use ClientContext as _;

@@ -140,7 +140,7 @@ impl Core {
         let shards = shared.shards();
         let mut shard = Shard::new(shared.databases, shared.hasher.clone(), settings.engine.clone(), seed);
         if index + 1 < shards {
-            shard.next_shard_cursor = torc_engine::keyspace::ScanCursor::at_slot(shared.first_slot(index + 1) as u16).to_u64();
+            shard.next_shard_cursor = torc_engine::keyspace::ScanCursor::at_slot(shared.first_slot(index + 1)).to_u64();
         }
         let counters = Counters { calls: vec![0; shared.table.ids], ..Counters::default() };
         Self {
