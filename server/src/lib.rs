@@ -1,3 +1,4 @@
 //! The Torc process.
 
+pub mod config;
 pub mod reactor;
