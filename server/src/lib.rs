@@ -1,4 +1,5 @@
 //! The Torc process.
 
 pub mod config;
+pub mod log;
 pub mod reactor;

@@ -29,18 +29,15 @@ impl RealServer {
             if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) {
                 return Some(Self { process, stream: BufReader::new(stream) });
             }
-            if Instant::now() > deadline || process.try_wait().is_ok_and(|status| status.is_some()) {
-                panic!("redis-server does not listen on port {port}");
-            }
+            let alive = process.try_wait().is_ok_and(|status| status.is_none());
+            assert!(alive && Instant::now() < deadline, "redis-server does not listen on port {port}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     fn send(&mut self, words: &[&str]) {
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-        }
+        let bulks = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+        let request = format!("*{}\r\n{}", words.len(), bulks.collect::<String>());
         self.stream.get_mut().write_all(request.as_bytes()).expect("sent");
     }
 
