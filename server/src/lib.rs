@@ -8,10 +8,12 @@
 //! ```
 
 pub mod command_table;
+pub mod config;
 pub mod connection;
 pub mod control;
 pub mod core;
 pub mod core_loop;
+pub mod log;
 pub mod mailbox;
 pub mod reactor;
 pub mod settings;
