@@ -1,8 +1,11 @@
 //! What all shard threads of a process share: the mailboxes, the command table, and a few counters.
 
 use crate::command_table::CommandTable;
+use crate::config::Config;
+use crate::log::Log;
 use crate::mailbox::Message;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use torc_engine::keyspace::{KeyHasher, SLOTS};
 use torc_engine::transaction::multicast::Mailboxes;
 use torc_engine::transaction::rules::Rules;
@@ -31,26 +34,43 @@ pub struct Shared {
     pub hasher: KeyHasher,
     /// Number of databases.
     pub databases: usize,
+    /// The one configuration; shards work with [`crate::settings::Settings`] derived from it.
+    config: Mutex<Config>,
+    /// The log.
+    pub log: Log,
+    /// When the process started, wall milliseconds.
+    pub started_ms: i64,
+    /// Forty hexadecimal digits that name this run of the process.
+    pub run_id: String,
     /// The server is to stop.
     pub stopping: AtomicBool,
     next_client_id: AtomicU64,
-    last_multicast_ms: AtomicI64,
 }
 
 impl Shared {
-    /// For `shards` shards; at most 128, the width of a connection's set of open batches.
-    pub fn new(shards: usize, databases: usize, table: CommandTable, hash_seed: u64, rules: Rules) -> Self {
+    /// For `shards` shards; at most [`SHARDS_MAX`], the width of a connection's set of open batches.
+    pub fn new(shards: usize, config: Config, table: CommandTable, seed: u64, rules: Rules, log: Log) -> Self {
         assert!((1..=SHARDS_MAX).contains(&shards), "the configuration keeps shards in range");
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let mut random = fastrand::Rng::with_seed(seed);
         Self {
             mailboxes: Mailboxes::new(shards, rules),
             table,
             gauges: (0..shards).map(|_| Gauges::default()).collect(),
-            hasher: KeyHasher::with_seed(hash_seed),
-            databases,
+            hasher: KeyHasher::with_seed(seed),
+            databases: config.keyspace.databases as usize,
+            config: Mutex::new(config),
+            log,
+            started_ms: since_epoch.map_or(0, |elapsed| elapsed.as_millis() as i64),
+            run_id: (0..40).map(|_| random.digit(16)).collect(),
             stopping: AtomicBool::new(false),
             next_client_id: AtomicU64::new(1),
-            last_multicast_ms: AtomicI64::new(0),
         }
+    }
+
+    /// The configuration, for reading or for a change. Held for moments only.
+    pub fn config(&self) -> MutexGuard<'_, Config> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many shards there are.
@@ -84,11 +104,6 @@ impl Shared {
         let shards = self.shards();
         let rotated = (1..=shards).map(|step| (after + step) % shards);
         rotated.min_by_key(|&shard| self.gauges[shard].connections.load(Ordering::Relaxed)).unwrap_or(0)
-    }
-
-    /// The time of a multicast: never before the coordinator's, nor before any earlier multicast's.
-    pub fn multicast_time(&self, now: i64) -> i64 {
-        self.last_multicast_ms.fetch_max(now, Ordering::AcqRel).max(now)
     }
 }
 
