@@ -64,3 +64,4 @@ impl Default for Settings {
         }
     }
 }
+impl From<&crate::config::Config> for Settings { fn from(_: &crate::config::Config) -> Self { Self::default() } }
