@@ -96,11 +96,11 @@ impl<D: Driver> CoreLoop<D> {
         let drain_first = self.core.shared.mailboxes.rules().turn_order;
         if drain_first {
             self.core.drain_inbox();
-            self.arrivals();
         }
         point(Step::Drain);
         let idle = events.is_empty();
         self.core.begin_local_run();
+        self.arrivals();
         self.core.run_resumable();
         for event in events.drain(..) {
             self.event(event);
@@ -108,7 +108,6 @@ impl<D: Driver> CoreLoop<D> {
         self.events = events;
         if !drain_first {
             self.core.drain_inbox();
-            self.arrivals();
         }
         self.housekeeping(clock);
         self.core.flush_batches();
@@ -132,9 +131,9 @@ impl<D: Driver> CoreLoop<D> {
         Wait::Until(self.next_cron_ns)
     }
 
-    /// Whether the server stops and nothing is left here.
+    /// Whether the server stops and nothing is left on any shard.
     pub fn is_stopped(&self) -> bool {
-        self.stopping_since_ns.is_some() && self.core.connections().next().is_none() && self.core.is_quiet()
+        self.stopping_since_ns.is_some() && self.core.shared.is_done()
     }
 
     fn event(&mut self, event: Event) {
@@ -253,6 +252,8 @@ impl<D: Driver> CoreLoop<D> {
             }
         }
         self.settle();
+        let is_done = self.core.connections().next().is_none() && self.core.is_quiet();
+        self.core.shared.gauges[self.core.index].is_done.store(is_done, Ordering::SeqCst);
         self.next_cron_ns = self.next_cron_ns.min(clock.monotonic_ns + 10_000_000);
     }
 }

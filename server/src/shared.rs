@@ -20,6 +20,8 @@ pub struct Gauges {
     pub turns: AtomicU64,
     /// Commands run.
     pub commands: AtomicU64,
+    /// While the server stops: nothing is left to do here, as far as this shard can see.
+    pub is_done: AtomicBool,
 }
 
 /// Shared by all shards of one server.
@@ -97,6 +99,12 @@ impl Shared {
     /// Connections over all shards.
     pub fn connections(&self) -> usize {
         self.gauges.iter().map(|gauges| gauges.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Whether every shard has nothing left to do. Without connections no new work begins, and a shard that awaits an
+    /// answer is not done: so when all are done at once, nothing is under way between them.
+    pub fn is_done(&self) -> bool {
+        self.gauges.iter().all(|gauges| gauges.is_done.load(Ordering::SeqCst))
     }
 
     /// The shard with the fewest connections; ties go to the first after `after`.

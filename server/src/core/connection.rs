@@ -274,6 +274,8 @@ pub struct Connection {
     pub is_sending: bool,
     /// Reading is paused: too much unsent, or no credit.
     pub paused: bool,
+    /// The client has sent its last byte; it closes when what it sent is answered.
+    pub at_end: bool,
     /// Whether it is in the list of connections to settle.
     pub is_dirty: bool,
     /// Since when its output is over the soft limit, monotonic nanoseconds.
@@ -313,8 +315,6 @@ pub struct MovedConnection {
     pub figures: ConnectionFigures,
     /// Bytes received and not yet run.
     pub leftover: Vec<u8>,
-    /// The stream had ended.
-    pub closing: bool,
 }
 
 #[cfg(test)]

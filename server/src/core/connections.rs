@@ -126,6 +126,7 @@ impl Core {
             sending_bytes: 0,
             is_sending: false,
             paused: false,
+            at_end: false,
             is_dirty: true,
             soft_limit_since_ns: None,
         });
@@ -137,17 +138,11 @@ impl Core {
 
     /// Takes in a connection that another shard sent.
     pub fn arrive(&mut self, socket: Socket, moved: MovedConnection) {
-        let MovedConnection { id, ends, session, figures, leftover, closing, .. } = moved;
+        let MovedConnection { id, ends, session, figures, leftover, .. } = moved;
         let key = self.insert_connection(id, socket, ends, session, figures);
         let Some(connection) = self.connection_mut(key) else { return };
         connection.leftover = leftover;
-        if closing {
-            connection.receiving = Receiving::Off;
-        }
-        self.resume(key);
-        if closing {
-            self.begin_close(key);
-        }
+        self.resumable.push(key);
     }
 
     /// Sends a connection to the shard that it moves to; its socket has been detached.
@@ -160,7 +155,7 @@ impl Core {
         let gauges = &self.shared.gauges;
         gauges[self.index].connections.fetch_sub(1, Ordering::Relaxed);
         gauges[target].connections.fetch_add(1, Ordering::Relaxed);
-        let moved = MovedConnection { socket, id, ends, session, figures, leftover, closing: false };
+        let moved = MovedConnection { socket, id, ends, session, figures, leftover };
         self.counters.messages_sent += 1;
         self.shared.mailboxes.push_home(target, Node::new(Message::Move(Box::new(moved))));
         self.wake_if_asleep(target);
@@ -196,7 +191,13 @@ impl Core {
         connection.receiving = Receiving::Off;
         match result {
             // End of file: commands that arrived before it are still answered.
-            Ok(()) => self.begin_close(key),
+            Ok(()) => {
+                connection.at_end = true;
+                if matches!(connection.phase, Phase::Moving(_)) {
+                    connection.phase = Phase::Open;
+                }
+                self.resumable.push(key);
+            }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => self.mark_dirty_key(key),
             Err(_) => self.kill(key),
         }
@@ -328,7 +329,7 @@ impl Core {
             connection.phase = Phase::Dead;
         }
         let want = match (connection.phase, connection.receiving) {
-            (Phase::Open, Receiving::Off) if !connection.paused => {
+            (Phase::Open, Receiving::Off) if !connection.paused && !connection.at_end => {
                 connection.receiving = Receiving::On;
                 Want::StartReceiving(socket)
             }

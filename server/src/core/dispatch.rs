@@ -78,6 +78,9 @@ impl Core {
         let Some(mut connection) = self.take_connection(key) else { return };
         connection.paused = false;
         self.run_input_of(&mut connection, &[]);
+        if connection.at_end && !connection.paused && connection.phase == Phase::Open {
+            connection.phase = Phase::Closing;
+        }
         self.put_connection(connection);
     }
 
@@ -204,13 +207,7 @@ impl Core {
                     ahead.commands.push(Ahead { first_span, span_count, end, entry, key });
                     position = end;
                 }
-                Ok(Parsed::Incomplete { consumed, missing }) => {
-                    if missing > BATCH_BYTES_MAX && connection.leftover.capacity() == 0 {
-                        // A large argument: one reservation instead of doublings, but never by the claim alone.
-                        connection.leftover.reserve(missing.min(1 << 20) + frame.len() - consumed);
-                    }
-                    return Stop::Incomplete(position + consumed);
-                }
+                Ok(Parsed::Incomplete { consumed, .. }) => return Stop::Incomplete(position + consumed),
                 Err(error) => return Stop::Error(error.text().into_owned()),
             }
         }
