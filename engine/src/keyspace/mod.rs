@@ -1,4 +1,488 @@
-//! A shard's slice of all databases.
+//! A shard's slice of all databases: keys, values, expiry, walks.
+//!
+//! ```text
+//!   Keyspace ──> Database ──> Group of 64 slots ──> Table ──> pages of a dozen packed entries (crate::values)
+//!      │
+//!      ├ expiry    bounds at each level, a resumable walk
+//!      ├ walk      SCAN in the global order of (slot, position), RANDOMKEY
+//!      └ garbage   what was flushed, freed in slices
+//! ```
+//!
+//! No call does more than a bounded amount of work, save [`Keyspace::keys`] and what is proportional to the length of one
+//! string. Growth splits one page per insert. A key is expired once `now` is later than its time; from then on it is
+//! absent for every reader, and the first of access, overwrite and expiry walk removes it.
 
-/// Placeholder of the type that the keyspace work fills in.
-pub struct Keyspace {}
+mod clock;
+mod cursor;
+mod database;
+mod entry;
+mod expiry;
+mod garbage;
+mod key;
+#[cfg(test)]
+mod model;
+mod slot;
+mod walk;
+
+pub use clock::AccessPolicy;
+pub use cursor::ScanCursor;
+pub use entry::{Entry, OwnedEntry, Value};
+pub use key::{Key, KeyHasher};
+pub use slot::{SLOTS, slot_of};
+
+use crate::command::Milliseconds;
+use crate::values::string::stored_integer;
+use crate::values::{Blob, Content, Draft, INLINE_BYTES_MAX, PackedEntry, Place};
+use database::Database;
+use expiry::ExpiryWalk;
+use garbage::Garbage;
+
+/// Whether a read counts as an access for LRU and LFU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It does.
+    Touch,
+    /// It does not (OBJECT, TYPE, TTL, CLIENT NO-TOUCH).
+    NoTouch,
+}
+
+/// What a write does to the key's expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// Leaves it (KEEPTTL, INCR).
+    Keep,
+    /// Takes it away (SET).
+    Clear,
+    /// Sets it.
+    At(Milliseconds),
+}
+
+/// Counters since the start or the last CONFIG RESETSTAT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Reads that found their key (`keyspace_hits`).
+    pub hits: u64,
+    /// Reads that did not (`keyspace_misses`).
+    pub misses: u64,
+    /// Keys removed because their time was over (`expired_keys`).
+    pub expired: u64,
+    /// Those of them that an access found before the expiry cycle did.
+    pub expired_lazily: u64,
+    /// Keys removed because memory was short (`evicted_keys`).
+    pub evicted: u64,
+}
+
+/// What one call of [`Keyspace::expire_step`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExpireProgress {
+    /// Keys removed.
+    pub expired: usize,
+    /// Whether the budget ended before the work.
+    pub more: bool,
+}
+
+/// Why a key goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Removal {
+    /// A command deleted it or moved it away.
+    Command,
+    /// Its time was over, and an access noticed.
+    ExpiredLazily,
+}
+
+/// All keys of one shard.
+pub struct Keyspace {
+    /// Counters for INFO.
+    pub statistics: Statistics,
+    /// Changes so far; each mutation adds one.
+    pub dirty: u64,
+    /// What the access clocks of entries count; follows `maxmemory-policy`.
+    pub access_policy: AccessPolicy,
+    databases: Vec<Database>,
+    hasher: KeyHasher,
+    walk: ExpiryWalk,
+    garbage: Garbage,
+    /// For the access counters only; seeded like the hash.
+    random: fastrand::Rng,
+}
+
+impl Keyspace {
+    /// A keyspace of so many empty databases, at least one.
+    pub fn new(database_count: usize, hasher: KeyHasher) -> Self {
+        Self {
+            statistics: Statistics::default(),
+            dirty: 0,
+            access_policy: AccessPolicy::default(),
+            databases: (0..database_count.max(1)).map(|_| Database::default()).collect(),
+            walk: ExpiryWalk::default(),
+            garbage: Garbage::default(),
+            random: fastrand::Rng::with_seed(hasher.seed()),
+            hasher,
+        }
+    }
+
+    /// The hasher of keys.
+    pub fn hasher(&self) -> &KeyHasher {
+        &self.hasher
+    }
+
+    /// The key with its slot and hash.
+    #[inline]
+    pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
+        Key::new(bytes, &self.hasher)
+    }
+
+    /// Number of databases.
+    pub fn database_count(&self) -> usize {
+        self.databases.len()
+    }
+
+    /// Looks a key up for a client's read: counts a hit or a miss. An expired key is removed and absent.
+    #[inline]
+    pub fn find(&mut self, database: usize, key: &Key<'_>, now: Milliseconds, access: Access) -> Option<Entry<'_>> {
+        let Some(place) = self.live_place(database, key, now) else {
+            self.statistics.misses += 1;
+            return None;
+        };
+        self.statistics.hits += 1;
+        let (page, index, _) = self.databases[database].at(key.slot, place);
+        if access == Access::Touch {
+            let before = page.entry(index).clock();
+            let clock = self.access_policy.touched(before, now, &mut self.random);
+            // Most reads come within the same second: leave the line clean.
+            if clock != before {
+                page.set_clock(index, clock);
+            }
+        }
+        Some(Entry::new(page.entry(index), self.access_policy))
+    }
+
+    /// Looks a key up without counting, touching or removing anything; an expired one is absent.
+    #[inline]
+    pub fn peek(&self, database: usize, key: &Key<'_>, now: Milliseconds) -> Option<Entry<'_>> {
+        let database = &self.databases[database];
+        let packed = database.entry(key.slot, database.find(key)?)?;
+        (!packed.is_expired(now)).then(|| Entry::new(packed, self.access_policy))
+    }
+
+    /// Whether the key is there; removes it if expired, counts and touches nothing.
+    pub fn exists(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> bool {
+        self.live_place(database, key, now).is_some()
+    }
+
+    /// Asks the processor for the first cache line that a look-up of this key needs. Call it for each key of a batch, then
+    /// [`Keyspace::prefetch_page`] for each, then [`Keyspace::prefetch_entry`] for each, then run the batch.
+    #[inline]
+    pub fn prefetch(&self, database: usize, key: &Key<'_>) {
+        if let Some(table) = self.databases[database].table(key.slot) {
+            table.prefetch();
+        }
+    }
+
+    /// The second stage of [`Keyspace::prefetch`].
+    #[inline]
+    pub fn prefetch_page(&self, database: usize, key: &Key<'_>) {
+        if let Some(table) = self.databases[database].table(key.slot) {
+            table.prefetch_page(key.hash);
+        }
+    }
+
+    /// The third stage of [`Keyspace::prefetch`].
+    #[inline]
+    pub fn prefetch_entry(&self, database: usize, key: &Key<'_>) {
+        if let Some(table) = self.databases[database].table(key.slot) {
+            table.prefetch_entry(key.hash);
+        }
+    }
+
+    /// Where a key is; an expired one is removed.
+    #[inline]
+    fn live_place(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> Option<Place> {
+        let place = self.databases[database].find(key)?;
+        if self.databases[database].entry(key.slot, place)?.is_expired(now) {
+            self.remove_place(database, key.slot, place, Removal::ExpiredLazily);
+            return None;
+        }
+        Some(place)
+    }
+
+    #[inline]
+    fn count_removal(&mut self, reason: Removal) {
+        match reason {
+            Removal::Command => self.dirty += 1,
+            Removal::ExpiredLazily => {
+                self.statistics.expired += 1;
+                self.statistics.expired_lazily += 1;
+            }
+        }
+    }
+
+    fn remove_place(&mut self, database: usize, slot: u16, place: Place, reason: Removal) {
+        let target = &mut self.databases[database];
+        let (table, ledger) = target.table_mut(slot);
+        let expires_at = table.entry(place).expires_at();
+        let blob = table.remove(place, ledger);
+        table.shrink(ledger);
+        target.note_removal(slot, expires_at);
+        self.garbage.discard(blob);
+        self.count_removal(reason);
+    }
+
+    /// Writes a key, new or not.
+    fn store(&mut self, database: usize, key: &Key<'_>, content: Content<'_>, expiry: Expiry, now: Milliseconds) {
+        self.dirty += 1;
+        let target = &mut self.databases[database];
+        let Some(place) = target.find(key) else {
+            let expires_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
+            let draft = Draft { key: key.bytes, clock: self.access_policy.fresh(now), expires_at, content };
+            return target.insert(key, draft, &self.hasher);
+        };
+        let (page, index, ledger) = target.at(key.slot, place);
+        let old = page.entry(index);
+        let (before, was_expired) = (old.expires_at(), old.is_expired(now));
+        let expires_at = match expiry {
+            Expiry::Keep if !was_expired => before,
+            Expiry::Keep | Expiry::Clear => None,
+            Expiry::At(at) => Some(at),
+        };
+        let clock = self.access_policy.touched(old.clock(), now, &mut self.random);
+        let blob = page.rewrite(index, Draft { key: key.bytes, clock, expires_at, content }, ledger);
+        target.note_expiry(key.slot, before, expires_at);
+        self.garbage.discard(blob);
+        if was_expired {
+            self.count_removal(Removal::ExpiredLazily);
+        }
+    }
+
+    /// Stores a string as SET does: as an integer where the text is the canonical one of an i64.
+    #[inline]
+    pub fn set_string(&mut self, database: usize, key: &Key<'_>, value: &[u8], expiry: Expiry, now: Milliseconds) {
+        let content = match stored_integer(value) {
+            Some(integer) => Content::Integer(integer),
+            None if value.len() > INLINE_BYTES_MAX && self.overwrite_blob(database, key, value, expiry, now) => return,
+            None => Content::text(value, false),
+        };
+        self.store(database, key, content, expiry, now);
+    }
+
+    /// Writes a long text over the one that is there, if its block will do.
+    fn overwrite_blob(
+        &mut self,
+        database: usize,
+        key: &Key<'_>,
+        value: &[u8],
+        expiry: Expiry,
+        now: Milliseconds,
+    ) -> bool {
+        let Some(place) = self.live_place(database, key, now) else { return false };
+        let target = &mut self.databases[database];
+        let (page, index, ledger) = target.at(key.slot, place);
+        if page.change_blob(index, ledger, |blob| blob.try_overwrite(value)) != Some(true) {
+            return false;
+        }
+        self.dirty += 1;
+        let old = page.entry(index);
+        let (before, clock) = (old.expires_at(), self.access_policy.touched(old.clock(), now, &mut self.random));
+        page.set_clock(index, clock);
+        let after = match expiry {
+            Expiry::Keep => before,
+            Expiry::Clear => None,
+            Expiry::At(at) => Some(at),
+        };
+        page.set_expiry(index, after, ledger);
+        target.note_expiry(key.slot, before, after);
+        true
+    }
+
+    /// Stores an integer.
+    #[inline]
+    pub fn set_integer(&mut self, database: usize, key: &Key<'_>, value: i64, expiry: Expiry, now: Milliseconds) {
+        self.store(database, key, Content::Integer(value), expiry, now);
+    }
+
+    /// Adds a suffix to a string and returns its new length. An absent key is created as SET does. The caller has made
+    /// sure that the key holds a string, or nothing.
+    pub fn append(&mut self, database: usize, key: &Key<'_>, suffix: &[u8], now: Milliseconds) -> usize {
+        let Some(length) = self.live_len(database, key, now) else {
+            self.set_string(database, key, suffix, Expiry::Clear, now);
+            return suffix.len();
+        };
+        self.splice(database, key, length, suffix, now)
+    }
+
+    /// Writes bytes at an offset of a string, padding with zeros, and returns its new length. Writing no bytes changes
+    /// nothing. The caller has made sure that the key holds a string, or nothing.
+    pub fn write_at(
+        &mut self,
+        database: usize,
+        key: &Key<'_>,
+        offset: usize,
+        bytes: &[u8],
+        now: Milliseconds,
+    ) -> usize {
+        let length = self.live_len(database, key, now);
+        if bytes.is_empty() {
+            return length.unwrap_or(0);
+        }
+        self.splice(database, key, offset, bytes, now)
+    }
+
+    fn live_len(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> Option<usize> {
+        let place = self.live_place(database, key, now)?;
+        Some(self.databases[database].entry(key.slot, place)?.string().len())
+    }
+
+    /// Writes bytes at an offset of the string at `key`, or of an empty one; it is called `raw` from then on.
+    fn splice(&mut self, database: usize, key: &Key<'_>, offset: usize, bytes: &[u8], now: Milliseconds) -> usize {
+        let end = offset + bytes.len();
+        let target = &mut self.databases[database];
+        let place = target.find(key);
+        if let Some(place) = place {
+            let (page, index, ledger) = target.at(key.slot, place);
+            let changed = page.change_blob(index, ledger, |blob| {
+                blob.write_at(offset, bytes);
+                blob.len()
+            });
+            if let Some(length) = changed {
+                let clock = self.access_policy.touched(page.entry(index).clock(), now, &mut self.random);
+                page.set_clock(index, clock);
+                self.dirty += 1;
+                return length;
+            }
+        }
+        let mut scratch = itoa::Buffer::new();
+        let old = place.and_then(|place| target.entry(key.slot, place)).map(PackedEntry::string);
+        let old = old.as_ref().map_or(&[][..], |old| old.as_bytes(&mut scratch));
+        let length = end.max(old.len());
+        if length > INLINE_BYTES_MAX {
+            let mut blob = Blob::zeroed(length);
+            blob.write_at(0, old);
+            blob.write_at(offset, bytes);
+            self.store(database, key, Content::Blob(blob), Expiry::Keep, now);
+        } else {
+            let mut text = [0; INLINE_BYTES_MAX];
+            text[..old.len()].copy_from_slice(old);
+            text[offset..end].copy_from_slice(bytes);
+            let content = Content::Text { bytes: &text[..length], raw: true };
+            self.store(database, key, content, Expiry::Keep, now);
+        }
+        length
+    }
+
+    /// Puts a value, with its own expiry, in the key's place.
+    pub fn put(&mut self, database: usize, key: &Key<'_>, entry: OwnedEntry, now: Milliseconds) {
+        let OwnedEntry { value: Value::String(value), expires_at, clock } = entry;
+        let expiry = expires_at.map_or(Expiry::Clear, Expiry::At);
+        self.store(database, key, Content::from_owned(&value), expiry, now);
+        let target = &mut self.databases[database];
+        if let (Some(clock), Some(place)) = (clock, target.find(key)) {
+            let (page, index, _) = target.at(key.slot, place);
+            page.set_clock(index, clock);
+        }
+    }
+
+    /// Removes a key and hands its value over.
+    pub fn take(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> Option<OwnedEntry> {
+        let place = self.live_place(database, key, now)?;
+        let packed = self.databases[database].entry(key.slot, place)?;
+        let entry = Entry::new(packed, self.access_policy).to_owned();
+        self.remove_place(database, key.slot, place, Removal::Command);
+        Some(entry)
+    }
+
+    /// Removes a key; false if it is absent or expired.
+    pub fn remove(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> bool {
+        let Some(place) = self.live_place(database, key, now) else { return false };
+        self.remove_place(database, key.slot, place, Removal::Command);
+        true
+    }
+
+    /// Sets or takes away a key's expiry; false if it is absent. A time that is over already removes nothing: that is the
+    /// command's decision.
+    pub fn set_expiry(&mut self, database: usize, key: &Key<'_>, at: Option<Milliseconds>, now: Milliseconds) -> bool {
+        let Some(place) = self.live_place(database, key, now) else { return false };
+        let target = &mut self.databases[database];
+        let (page, index, ledger) = target.at(key.slot, place);
+        let before = page.entry(index).expires_at();
+        page.set_expiry(index, at, ledger);
+        target.note_expiry(key.slot, before, at);
+        self.dirty += 1;
+        true
+    }
+
+    /// Number of keys of a database; those expired but not yet removed count.
+    pub fn len(&self, database: usize) -> usize {
+        self.databases[database].keys
+    }
+
+    /// Whether a database has no keys.
+    pub fn is_empty(&self, database: usize) -> bool {
+        self.len(database) == 0
+    }
+
+    /// Number of keys with an expiry; those expired but not yet removed count.
+    pub fn volatile_len(&self, database: usize) -> usize {
+        self.databases[database].volatile
+    }
+
+    /// Mean time to live of the keys that have one, in ms (INFO keyspace).
+    pub fn average_ttl_ms(&self, database: usize, now: Milliseconds) -> i64 {
+        self.databases[database].average_ttl_ms(now)
+    }
+
+    /// Number of keys in a slot; those expired but not yet removed count.
+    pub fn slot_len(&self, database: usize, slot: u16) -> usize {
+        self.databases[database].table(slot).map_or(0, crate::values::Table::len)
+    }
+
+    /// Exchanges the contents of two databases.
+    pub fn swap_databases(&mut self, a: usize, b: usize) {
+        self.abandon_expiry_walk();
+        self.databases.swap(a, b);
+        self.dirty += 1;
+    }
+
+    /// Empties one database or all, and returns how many keys there were. The memory comes back in
+    /// [`Keyspace::collect_garbage`].
+    pub fn flush(&mut self, database: Option<usize>) -> usize {
+        self.abandon_expiry_walk();
+        let mut removed = 0;
+        for (index, target) in self.databases.iter_mut().enumerate() {
+            if database.is_none_or(|wanted| wanted == index) {
+                removed += target.keys;
+                self.garbage.discard_database(std::mem::take(target));
+            }
+        }
+        self.dirty += removed as u64;
+        removed
+    }
+
+    /// Frees memory of what was flushed, about `budget` entries of it; whether more is left.
+    pub fn collect_garbage(&mut self, budget: usize) -> bool {
+        self.garbage.collect(budget)
+    }
+
+    /// Bytes that keys and values take in pages and blobs, without what waits to be freed.
+    pub fn used_bytes(&self) -> usize {
+        self.databases.iter().map(|database| database.ledger.bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_come_and_go() {
+        let mut keyspace = Keyspace::new(16, KeyHasher::with_seed(1));
+        let name = b"greeting".to_vec();
+        let key = keyspace.key(&name);
+        keyspace.set_string(0, &key, b"hello", Expiry::At(1000), 0);
+        assert_eq!(keyspace.append(0, &key, b" world", 1), 11);
+        let entry = keyspace.find(0, &key, 1000, Access::Touch).unwrap();
+        assert_eq!(entry.string().unwrap().to_bytes(), &b"hello world"[..]);
+        assert_eq!((entry.encoding_name(), entry.expires_at()), ("raw", Some(1000)));
+        assert!(keyspace.find(0, &key, 1001, Access::Touch).is_none());
+        assert_eq!((keyspace.statistics.hits, keyspace.statistics.misses, keyspace.statistics.expired), (1, 1, 1));
+    }
+}
