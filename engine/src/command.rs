@@ -462,6 +462,8 @@ pub struct Execution<'a> {
     pub options: &'a EngineOptions,
     /// Set by CLIENT NO-TOUCH: reads leave the access time alone.
     pub no_touch: bool,
+    /// What SCAN answers as its cursor when this shard's keys are all walked: the next shard's first position, or 0.
+    pub next_shard_cursor: u64,
 }
 
 /// The run-time options that commands of the engine look at; a copy on each shard, changed only by a multicast to all.

@@ -17,4 +17,5 @@ pub mod command;
 pub mod commands;
 pub mod keyspace;
 pub mod reply;
+pub mod shard;
 pub mod transaction;

@@ -93,7 +93,8 @@ pub fn reply_scan<'k>(reply: &mut Reply<'_>, cursor: ScanCursor, keys: impl Exac
     }
 }
 
-/// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`, on this shard
+/// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`, on this shard; at its end it goes on with the next shard's
+/// first position.
 pub(super) fn scan(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let request = ScanRequest::parse(arguments)?;
     let mut keys: Vec<Vec<u8>> = Vec::new();
@@ -101,6 +102,7 @@ pub(super) fn scan(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comman
     let next = request.step(execution.keyspace, database, request.cursor, request.count, now, &mut |key| {
         keys.push(key.to_vec());
     });
+    let next = if next == ScanCursor::START { ScanCursor::from_u64(execution.next_shard_cursor) } else { next };
     reply_scan(&mut execution.reply, next, keys.iter().map(Vec::as_slice));
     Ok(())
 }

@@ -1,0 +1,67 @@
+//! What of the configuration the data path looks at: plain numbers, one copy a shard, replaced whole by a multicast.
+
+use crate::reactor::driver::SocketOptions;
+use torc_engine::command::EngineOptions;
+
+/// A class of clients for `client-output-buffer-limit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct OutputLimit {
+    /// Closed at once above this many bytes; 0 is no limit.
+    pub hard_bytes: u64,
+    /// Closed when above this many bytes ...
+    pub soft_bytes: u64,
+    /// ... for this many seconds.
+    pub soft_s: u64,
+}
+
+/// The data path's settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `maxclients`.
+    pub clients_max: usize,
+    /// `timeout`: seconds after which an idle client is closed; 0 is never.
+    pub idle_timeout_s: u64,
+    /// `tcp-keepalive` and no delay.
+    pub socket: SocketOptions,
+    /// `client-query-buffer-limit` in bytes.
+    pub query_buffer_max: u64,
+    /// `client-output-buffer-limit normal`.
+    pub output_limit: OutputLimit,
+    /// `proto-max-bulk-len`.
+    pub bulk_length_max: u64,
+    /// `protected-mode`.
+    pub protected_mode: bool,
+    /// `requirepass`; none lets everyone in.
+    pub password: Option<String>,
+    /// `hz`: how often a second the cron runs.
+    pub hz: u32,
+    /// `active-expire-effort` and its like are the engine's.
+    pub engine: EngineOptions,
+    /// A client's unsent replies above this many bytes stop the reading of its commands.
+    pub unsent_pause_bytes: usize,
+    /// Awaited replies above this stop the reading of a client's commands.
+    pub outstanding_max: usize,
+    /// Bytes under way to one other shard above this stop the reading of the commands that go there.
+    pub in_flight_bytes_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            clients_max: 10_000,
+            idle_timeout_s: 0,
+            socket: SocketOptions { keepalive_s: 300, no_delay: true },
+            query_buffer_max: 1 << 30,
+            output_limit: OutputLimit::default(),
+            bulk_length_max: 512 << 20,
+            protected_mode: true,
+            password: None,
+            hz: 10,
+            engine: EngineOptions::default(),
+            unsent_pause_bytes: 1 << 20,
+            outstanding_max: 1024,
+            in_flight_bytes_max: 16 << 20,
+        }
+    }
+}
+impl From<&crate::config::Config> for Settings { fn from(_: &crate::config::Config) -> Self { Self::default() } }
