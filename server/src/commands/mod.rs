@@ -1,31 +1,88 @@
-//! The server's own command families.
+//! The server's own command families: what is about connections, configuration and the process rather than about keys.
+//!
+//! ```text
+//!   connection   PING, HELLO, SELECT ...      the connection's own shard, at once
+//!   client       CLIENT                       the same; LIST, KILL and PAUSE ask all shards
+//!   config       CONFIG                       one configuration under a lock, then a multicast to all shards
+//!   info         INFO                         all shards' figures, added
+//!   command      COMMAND                      the table itself
+//!   server       TIME, DEBUG, SHUTDOWN ...
+//! ```
+//! A family is a table of rows as in the engine, with handlers that have the connection at hand.
+
+pub mod client;
+mod command;
+mod config;
+mod connection;
+mod info;
+mod server;
+mod stand_in;
+
 use crate::command_table::Target;
-use torc_engine::command::{Spec, Arity, Flags, KeySpec, KeyFlags, Spread, CommandResult, Execution};
-use torc_engine::keyspace::{Access, Expiry};
-use crate::core::session::{Session, SessionResult};
-fn get(e: &mut Execution<'_>, a: &[&[u8]]) -> CommandResult {
-    let key = e.keyspace.key(a[1]);
-    match e.keyspace.find(e.database, &key, e.now, Access::Touch) { None => e.reply.null(), Some(v) => { let s = v.string().unwrap(); let mut buf = Vec::new(); let b: &[u8] = match s { torc_engine::values::string::StringRef::Integer(i) => { buf.extend_from_slice(i.to_string().as_bytes()); &buf }, torc_engine::values::string::StringRef::Bytes(b) => b, torc_engine::values::string::StringRef::Shared(b) => {buf.extend_from_slice(&b.to_bytes()); &buf} }; e.reply.bulk(b) } }
+use crate::core::session::{Conclude, Session, SessionHandler, SessionResult};
+use torc_engine::command::Spec;
+
+/// A row with its handler.
+#[derive(Debug)]
+pub struct SessionCommand {
+    /// The facts.
+    pub spec: Spec,
+    /// What follows the name of a subcommand, for its container's HELP.
+    pub syntax: &'static str,
+    /// The function.
+    pub run: SessionHandler,
+}
+
+/// All commands of this process: the engine's and the server's own.
+pub fn rows() -> impl Iterator<Item = (&'static Spec, Target)> {
+    let families = [
+        connection::COMMANDS,
+        client::COMMANDS,
+        config::COMMANDS,
+        info::COMMANDS,
+        command::COMMANDS,
+        server::COMMANDS,
+    ];
+    let own = families.into_iter().flatten().map(|row| (&row.spec, Target::Session(row.run)));
+    own.chain(stand_in::rows())
+}
+
+/// The specs of a container's rows, for its `subcommands`.
+const fn specs<const N: usize>(rows: &'static [SessionCommand; N]) -> [&'static Spec; N] {
+    let mut specs = [&rows[0].spec; N];
+    let mut index = 1;
+    while index < N {
+        specs[index] = &rows[index].spec;
+        index += 1;
+    }
+    specs
+}
+
+/// Runs the subcommand that the table has found among a container's rows.
+fn run_subcommand(
+    rows: &'static [SessionCommand],
+    session: &mut Session<'_>,
+    arguments: &[&[u8]],
+) -> SessionResult {
+    let found = rows.iter().find(|row| std::ptr::eq(&raw const row.spec, session.entry.spec));
+    let row = found.expect("the container's specs are those of its rows");
+    (row.run)(session, arguments)
+}
+
+/// A container's HELP: each subcommand's syntax and summary.
+fn help(container: &str, rows: &'static [SessionCommand], session: &mut Session<'_>) -> SessionResult {
+    let mut reply = session.reply();
+    reply.array(1 + rows.len() * 2);
+    reply.status(&format!("{container} <subcommand> [<argument> ...]. Subcommands are:"));
+    for row in rows {
+        let name = row.spec.name.to_ascii_uppercase();
+        reply.status(format!("{name} {}", row.syntax).trim_end());
+        reply.status(&format!("    {}", row.spec.summary));
+    }
     Ok(())
 }
-fn mget(e: &mut Execution<'_>, a: &[&[u8]]) -> CommandResult { e.reply.array(a.len()-1); for k in &a[1..] { get(e, &[b"get", k])?; } Ok(()) }
-fn set(e: &mut Execution<'_>, a: &[&[u8]]) -> CommandResult { let key = e.keyspace.key(a[1]); e.keyspace.set_string(e.database, &key, a[2], Expiry::Clear, e.now); e.reply.ok(); Ok(()) }
-fn mset(e: &mut Execution<'_>, a: &[&[u8]]) -> CommandResult { if a.len()%2==0 {return Err("ERR wrong number of arguments for 'mset' command".into());} for c in a[1..].chunks(2) { let key = e.keyspace.key(c[0]); e.keyspace.set_string(e.database, &key, c[1], Expiry::Clear, e.now);} e.reply.ok(); Ok(()) }
-fn dbsize(e: &mut Execution<'_>, _: &[&[u8]]) -> CommandResult { let n = e.keyspace.len(e.database) as i64; e.reply.integer(n); Ok(()) }
-fn rename(e: &mut Execution<'_>, a: &[&[u8]]) -> CommandResult { let k = e.keyspace.key(a[1]); let Some(v) = e.keyspace.take(e.database,&k,e.now) else { return Err("ERR no such key".into()) }; let k2 = e.keyspace.key(a[2]); e.keyspace.put(e.database,&k2,v,e.now); e.reply.ok(); Ok(()) }
-fn ping(s: &mut Session<'_>, _a: &[&[u8]]) -> SessionResult { s.reply().status("PONG"); Ok(()) }
-fn command(s: &mut Session<'_>, _a: &[&[u8]]) -> SessionResult { s.reply().array(0); Ok(()) }
-const NO: Spec = Spec { name: "ping", arity: Arity::AtLeast(1), flags: Flags::FAST, ..Spec::BASE };
-static PING: Spec = NO;
-static COMMAND: Spec = Spec { name: "command", ..NO };
-static CONFIG: Spec = Spec { name: "config", ..NO };
-static GET: Spec = Spec { name: "get", arity: Arity::Exact(2), flags: Flags::READONLY, keys: &[KeySpec::range(KeyFlags::RO, 1, 1, 1)], ..NO };
-static SET: Spec = Spec { name: "set", arity: Arity::AtLeast(3), flags: Flags::WRITE, keys: &[KeySpec::range(KeyFlags::OW, 1, 1, 1)], ..NO };
-static MGET: Spec = Spec { name: "mget", arity: Arity::AtLeast(2), flags: Flags::READONLY, keys: &[KeySpec::range(KeyFlags::RO, 1, -1, 1)], spread: Spread::Gather, ..NO };
-static MSET: Spec = Spec { name: "mset", arity: Arity::AtLeast(3), flags: Flags::WRITE, keys: &[KeySpec::range(KeyFlags::OW, 1, -1, 2)], spread: Spread::AllOk, ..NO };
-static RENAME: Spec = Spec { name: "rename", arity: Arity::Exact(3), flags: Flags::WRITE, keys: &[KeySpec::range(KeyFlags::RW, 1, 1, 1), KeySpec::range(KeyFlags::OW, 2, 2, 1)], spread: Spread::Overlay, ..NO };
-static DBSIZE: Spec = Spec { name: "dbsize", arity: Arity::Exact(1), flags: Flags::READONLY, spread: Spread::AllShardsSum, ..NO };
-/// rows
-pub fn rows() -> impl Iterator<Item = (&'static Spec, Target)> {
-    [(&PING, Target::Session(ping)), (&COMMAND, Target::Session(command)), (&CONFIG, Target::Session(command)), (&GET, Target::Engine(get)), (&SET, Target::Engine(set)), (&MGET, Target::Engine(mget)), (&MSET, Target::Engine(mset)), (&RENAME, Target::Engine(rename)), (&DBSIZE, Target::Engine(dbsize))].into_iter()
+
+/// Answers OK when all shards have answered.
+fn all_done() -> Conclude {
+    Box::new(|_, _, reply| reply.ok())
 }

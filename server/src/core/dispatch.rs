@@ -346,6 +346,9 @@ impl Core {
         arguments: &[&[u8]],
         key: Option<(u16, u64)>,
     ) -> Flow {
+        if self.waits_for_pause(connection, entry) {
+            return Flow::NotRun;
+        }
         let handler = match entry.target {
             Target::Engine(handler) => handler,
             Target::Session(handler) => {
