@@ -53,6 +53,8 @@ macro_rules! bit_set {
             const TABLE: &'static [(Self, &'static str)] = &[$((Self::$flag, $text)),*];
             /// Union, usable in constants.
             pub const fn or(self, other: Self) -> Self { Self(self.0 | other.0) }
+            /// What is left without the bits of `other`.
+            pub const fn without(self, other: Self) -> Self { Self(self.0 & !other.0) }
             /// Whether every bit of `other` is here.
             pub const fn has(self, other: Self) -> bool { self.0 & other.0 == other.0 }
             /// Names of the bits in declaration order, as `COMMAND INFO` prints them.

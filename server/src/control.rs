@@ -1,10 +1,12 @@
 //! What the server itself asks all shards: figures, settings, clients. Travels as parts of a multicast without keys.
 
 use crate::commands::client::{ClientFilter, client_line};
+use crate::commands::server::{self, Digest, Switch};
 use crate::core::Core;
 use crate::core::connection::ConnectionKey;
 use crate::settings::Settings;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A question to every shard.
 #[derive(Debug)]
@@ -25,8 +27,14 @@ pub enum ControlRequest {
     Pause { until_ns: u64, only_writes: bool },
     /// CLIENT UNPAUSE.
     Unpause,
-    /// DEBUG SET-ACTIVE-EXPIRE.
-    ActiveExpire(bool),
+    /// DEBUG: something goes on or off.
+    Switch(Switch, bool),
+    /// DEBUG SLEEP.
+    Sleep(Duration),
+    /// DEBUG POPULATE.
+    Populate { database: usize, count: u64, prefix: Vec<u8>, value_bytes: Option<usize> },
+    /// DEBUG DIGEST.
+    Digest,
 }
 
 /// A shard's answer.
@@ -42,6 +50,8 @@ pub enum ControlReply {
     Clients(Vec<(u64, Vec<u8>)>),
     /// How many.
     Count(usize),
+    /// Of the shard's data.
+    Digest(Digest),
 }
 
 /// One database of one shard.
@@ -163,9 +173,29 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             core.unpause_clients();
             ControlReply::Done
         }
-        ControlRequest::ActiveExpire(enabled) => {
-            core.active_expire = *enabled;
+        ControlRequest::Switch(Switch::ActiveExpire, is_on) => {
+            core.active_expire = *is_on;
             ControlReply::Done
+        }
+        ControlRequest::Switch(Switch::Cron, is_on) => {
+            core.cron_runs = *is_on;
+            ControlReply::Done
+        }
+        ControlRequest::Sleep(duration) => {
+            std::thread::sleep(*duration);
+            ControlReply::Done
+        }
+        ControlRequest::Populate { database, count, prefix, value_bytes } => {
+            server::populate(core, *database, *count, prefix, *value_bytes);
+            ControlReply::Done
+        }
+        ControlRequest::Digest => {
+            let mut total = Digest::default();
+            for database in 0..core.shared.databases {
+                let digest = server::digest_of_database(core, database);
+                total.iter_mut().zip(digest).for_each(|(byte, other)| *byte ^= other);
+            }
+            ControlReply::Digest(total)
         }
     }
 }

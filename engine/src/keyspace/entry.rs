@@ -1,8 +1,9 @@
 //! What a caller sees of a key's value, and how it travels.
 
+use super::clock::{AccessPolicy, idle_seconds};
 use crate::command::Milliseconds;
 use crate::values::string::EMBEDDED_BYTES_MAX;
-use crate::values::{OwnedString, StringRef};
+use crate::values::{OwnedString, PackedEntry, StringRef};
 
 /// A value outside of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,28 +37,29 @@ impl OwnedEntry {
     }
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Record {
-    pub(super) value: OwnedString,
-    pub(super) expires_at: Option<Milliseconds>,
-    pub(super) clock: u32,
-}
-
 /// A key's value in its table.
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
-    pub(super) record: &'a Record,
+    packed: PackedEntry<'a>,
+    policy: AccessPolicy,
 }
 
 impl<'a> Entry<'a> {
+    #[inline]
+    pub(super) fn new(packed: PackedEntry<'a>, policy: AccessPolicy) -> Self {
+        Self { packed, policy }
+    }
+
     /// The string, if it is one.
+    #[inline]
     pub fn string(&self) -> Option<StringRef<'a>> {
-        Some(self.record.value.as_ref())
+        Some(self.packed.string())
     }
 
     /// When it expires.
+    #[inline]
     pub fn expires_at(&self) -> Option<Milliseconds> {
-        self.record.expires_at
+        self.packed.expires_at()
     }
 
     /// The answer of TYPE.
@@ -67,34 +69,36 @@ impl<'a> Entry<'a> {
 
     /// The answer of OBJECT ENCODING.
     pub fn encoding_name(&self) -> &'static str {
-        match &self.record.value {
-            OwnedString::Integer(_) => "int",
-            OwnedString::Small { bytes, raw: false } if bytes.len() <= EMBEDDED_BYTES_MAX => "embstr",
-            OwnedString::Small { .. } | OwnedString::Large(_) => "raw",
+        match self.packed.string() {
+            StringRef::Integer(_) => "int",
+            StringRef::Bytes(bytes) if bytes.len() <= EMBEDDED_BYTES_MAX && !self.packed.is_raw() => "embstr",
+            StringRef::Bytes(_) | StringRef::Shared(_) => "raw",
         }
     }
 
     /// Whole seconds since the last access that counted as one.
     pub fn idle_seconds(&self, now: Milliseconds) -> u64 {
-        (((now / 1000) as u32).wrapping_sub(self.record.clock) & 0xff_ffff) as u64
+        idle_seconds(self.packed.clock(), now)
     }
 
-    /// The logarithmic access counter, as OBJECT FREQ shows it.
-    pub fn frequency(&self, _now: Milliseconds) -> u8 {
-        0
+    /// The logarithmic access counter, as OBJECT FREQ shows it; means something under [`AccessPolicy::Frequency`] only.
+    pub fn frequency(&self, now: Milliseconds) -> u8 {
+        self.policy.counter(self.packed.clock(), now)
     }
 
-    /// The value for another place; a large one is shared.
+    /// The value for another place; a large one is shared, not copied.
     pub fn to_owned(&self) -> OwnedEntry {
         OwnedEntry {
-            value: Value::String(self.record.value.clone()),
-            expires_at: self.record.expires_at,
-            clock: Some(self.record.clock),
+            value: Value::String(self.packed.to_owned_string()),
+            expires_at: self.packed.expires_at(),
+            clock: Some(self.packed.clock()),
         }
     }
 
-    /// Estimate of the memory that key and value take, in bytes (MEMORY USAGE).
+    /// The memory that key and value take, in bytes (MEMORY USAGE): its share of the page and what lies outside.
     pub fn memory_bytes(&self) -> usize {
-        self.record.value.as_ref().len() + 16
+        // Tag and distance, and the mean share of header, page pointer and rounding.
+        const SHARE_BYTES: usize = 3 + 7;
+        self.packed.packed_len() + SHARE_BYTES + self.packed.heap_bytes()
     }
 }

@@ -1,19 +1,41 @@
-//! A shard's slice of all databases.
+//! A shard's slice of all databases: keys, values, expiry, walks.
+//!
+//! ```text
+//!   Keyspace ──> Database ──> Group of 64 slots ──> Table ──> pages of a dozen packed entries (crate::values)
+//!      │
+//!      ├ expiry    bounds at each level, a resumable walk
+//!      ├ walk      SCAN in the global order of (slot, position), RANDOMKEY
+//!      └ garbage   what was flushed, freed in slices
+//! ```
+//!
+//! No call does more than a bounded amount of work, save [`Keyspace::keys`] and what is proportional to the length of one
+//! string. Growth splits one page per insert. A key is expired once `now` is later than its time; from then on it is
+//! absent for every reader, and the first of access, overwrite and expiry walk removes it.
 
+mod clock;
 mod cursor;
+mod database;
 mod entry;
+mod expiry;
+mod garbage;
 mod key;
+#[cfg(test)]
+mod model;
 mod slot;
+mod walk;
 
+pub use clock::AccessPolicy;
 pub use cursor::ScanCursor;
 pub use entry::{Entry, OwnedEntry, Value};
 pub use key::{Key, KeyHasher};
 pub use slot::{SLOTS, slot_of};
 
 use crate::command::Milliseconds;
-use crate::values::{OwnedString, StringRef};
-use entry::Record;
-use std::collections::BTreeMap;
+use crate::values::string::stored_integer;
+use crate::values::{Blob, Content, Draft, INLINE_BYTES_MAX, PackedEntry, Place};
+use database::Database;
+use expiry::ExpiryWalk;
+use garbage::Garbage;
 
 /// Whether a read counts as an access for LRU and LFU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +81,14 @@ pub struct ExpireProgress {
     pub more: bool,
 }
 
-type Table = BTreeMap<(u16, u64, Box<[u8]>), Record>;
+/// Why a key goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Removal {
+    /// A command deleted it or moved it away.
+    Command,
+    /// Its time was over, and an access noticed.
+    ExpiredLazily,
+}
 
 /// All keys of one shard.
 pub struct Keyspace {
@@ -67,23 +96,29 @@ pub struct Keyspace {
     pub statistics: Statistics,
     /// Changes so far; each mutation adds one.
     pub dirty: u64,
-    databases: Vec<Table>,
+    /// What the access clocks of entries count; follows `maxmemory-policy`.
+    pub access_policy: AccessPolicy,
+    databases: Vec<Database>,
     hasher: KeyHasher,
-}
-
-fn place(key: &Key<'_>) -> (u16, u64, Box<[u8]>) {
-    (key.slot, key.hash.reverse_bits(), key.bytes.into())
-}
-
-fn is_expired(record: &Record, now: Milliseconds) -> bool {
-    record.expires_at.is_some_and(|at| now > at)
+    walk: ExpiryWalk,
+    garbage: Garbage,
+    /// For the access counters only; seeded like the hash.
+    random: fastrand::Rng,
 }
 
 impl Keyspace {
-    /// A keyspace of so many empty databases.
+    /// A keyspace of so many empty databases, at least one.
     pub fn new(database_count: usize, hasher: KeyHasher) -> Self {
-        let databases = (0..database_count).map(|_| Table::new()).collect();
-        Self { statistics: Statistics::default(), dirty: 0, databases, hasher }
+        Self {
+            statistics: Statistics::default(),
+            dirty: 0,
+            access_policy: AccessPolicy::default(),
+            databases: (0..database_count.max(1)).map(|_| Database::default()).collect(),
+            walk: ExpiryWalk::default(),
+            garbage: Garbage::default(),
+            random: fastrand::Rng::with_seed(hasher.seed()),
+            hasher,
+        }
     }
 
     /// The hasher of keys.
@@ -92,6 +127,7 @@ impl Keyspace {
     }
 
     /// The key with its slot and hash.
+    #[inline]
     pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
         Key::new(bytes, &self.hasher)
     }
@@ -101,85 +137,177 @@ impl Keyspace {
         self.databases.len()
     }
 
-    fn drop_expired(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) {
-        let place = place(key);
-        if self.databases[database].get(&place).is_some_and(|record| is_expired(record, now)) {
-            self.databases[database].remove(&place);
-            self.statistics.expired += 1;
-            self.statistics.expired_lazily += 1;
-        }
-    }
-
     /// Looks a key up for a client's read: counts a hit or a miss. An expired key is removed and absent.
+    #[inline]
     pub fn find(&mut self, database: usize, key: &Key<'_>, now: Milliseconds, access: Access) -> Option<Entry<'_>> {
-        self.drop_expired(database, key, now);
-        let Some(record) = self.databases[database].get_mut(&place(key)) else {
+        let Some(place) = self.live_place(database, key, now) else {
             self.statistics.misses += 1;
             return None;
         };
         self.statistics.hits += 1;
+        let (page, index, _) = self.databases[database].at(key.slot, place);
         if access == Access::Touch {
-            record.clock = (now / 1000) as u32 & 0xff_ffff;
+            let before = page.entry(index).clock();
+            let clock = self.access_policy.touched(before, now, &mut self.random);
+            // Most reads come within the same second: leave the line clean.
+            if clock != before {
+                page.set_clock(index, clock);
+            }
         }
-        Some(Entry { record })
+        Some(Entry::new(page.entry(index), self.access_policy))
     }
 
     /// Looks a key up without counting, touching or removing anything; an expired one is absent.
+    #[inline]
     pub fn peek(&self, database: usize, key: &Key<'_>, now: Milliseconds) -> Option<Entry<'_>> {
-        let record = self.databases[database].get(&place(key))?;
-        (!is_expired(record, now)).then_some(Entry { record })
+        let database = &self.databases[database];
+        let packed = database.entry(key.slot, database.find(key)?)?;
+        (!packed.is_expired(now)).then(|| Entry::new(packed, self.access_policy))
     }
 
     /// Whether the key is there; removes it if expired, counts and touches nothing.
     pub fn exists(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> bool {
-        self.drop_expired(database, key, now);
-        self.peek(database, key, now).is_some()
+        self.live_place(database, key, now).is_some()
     }
 
-    /// Asks the processor for the first cache line a look-up of this key needs. Call it for each key of a batch, then
+    /// Asks the processor for the first cache line that a look-up of this key needs. Call it for each key of a batch, then
     /// [`Keyspace::prefetch_page`] for each, then [`Keyspace::prefetch_entry`] for each, then run the batch.
-    pub fn prefetch(&self, _database: usize, _key: &Key<'_>) {}
+    #[inline]
+    pub fn prefetch(&self, database: usize, key: &Key<'_>) {
+        if let Some(table) = self.databases[database].table(key.slot) {
+            table.prefetch();
+        }
+    }
 
     /// The second stage of [`Keyspace::prefetch`].
-    pub fn prefetch_page(&self, _database: usize, _key: &Key<'_>) {}
+    #[inline]
+    pub fn prefetch_page(&self, database: usize, key: &Key<'_>) {
+        if let Some(table) = self.databases[database].table(key.slot) {
+            table.prefetch_page(key.hash);
+        }
+    }
 
     /// The third stage of [`Keyspace::prefetch`].
-    pub fn prefetch_entry(&self, _database: usize, _key: &Key<'_>) {}
+    #[inline]
+    pub fn prefetch_entry(&self, database: usize, key: &Key<'_>) {
+        if let Some(table) = self.databases[database].table(key.slot) {
+            table.prefetch_entry(key.hash);
+        }
+    }
 
-    fn store(&mut self, database: usize, key: &Key<'_>, value: OwnedString, expiry: Expiry, now: Milliseconds) {
-        self.drop_expired(database, key, now);
-        let place = place(key);
+    /// Where a key is; an expired one is removed.
+    #[inline]
+    fn live_place(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> Option<Place> {
+        let place = self.databases[database].find(key)?;
+        if self.databases[database].entry(key.slot, place)?.is_expired(now) {
+            self.remove_place(database, key.slot, place, Removal::ExpiredLazily);
+            return None;
+        }
+        Some(place)
+    }
+
+    #[inline]
+    fn count_removal(&mut self, reason: Removal) {
+        match reason {
+            Removal::Command => self.dirty += 1,
+            Removal::ExpiredLazily => {
+                self.statistics.expired += 1;
+                self.statistics.expired_lazily += 1;
+            }
+        }
+    }
+
+    fn remove_place(&mut self, database: usize, slot: u16, place: Place, reason: Removal) {
+        let target = &mut self.databases[database];
+        let (table, ledger) = target.table_mut(slot);
+        let expires_at = table.entry(place).expires_at();
+        let blob = table.remove(place, ledger);
+        table.shrink(ledger);
+        target.note_removal(slot, expires_at);
+        self.garbage.discard(blob);
+        self.count_removal(reason);
+    }
+
+    /// Writes a key, new or not.
+    fn store(&mut self, database: usize, key: &Key<'_>, content: Content<'_>, expiry: Expiry, now: Milliseconds) {
+        self.dirty += 1;
+        let target = &mut self.databases[database];
+        let Some(place) = target.find(key) else {
+            let expires_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
+            let draft = Draft { key: key.bytes, clock: self.access_policy.fresh(now), expires_at, content };
+            return target.insert(key, draft, &self.hasher);
+        };
+        let (page, index, ledger) = target.at(key.slot, place);
+        let old = page.entry(index);
+        let (before, was_expired) = (old.expires_at(), old.is_expired(now));
         let expires_at = match expiry {
-            Expiry::Keep => self.databases[database].get(&place).and_then(|record| record.expires_at),
-            Expiry::Clear => None,
+            Expiry::Keep if !was_expired => before,
+            Expiry::Keep | Expiry::Clear => None,
             Expiry::At(at) => Some(at),
         };
-        let clock = (now / 1000) as u32 & 0xff_ffff;
-        self.databases[database].insert(place, Record { value, expires_at, clock });
-        self.dirty += 1;
+        let clock = self.access_policy.touched(old.clock(), now, &mut self.random);
+        let blob = page.rewrite(index, Draft { key: key.bytes, clock, expires_at, content }, ledger);
+        target.note_expiry(key.slot, before, expires_at);
+        self.garbage.discard(blob);
+        if was_expired {
+            self.count_removal(Removal::ExpiredLazily);
+        }
     }
 
     /// Stores a string as SET does: as an integer where the text is the canonical one of an i64.
+    #[inline]
     pub fn set_string(&mut self, database: usize, key: &Key<'_>, value: &[u8], expiry: Expiry, now: Milliseconds) {
-        self.store(database, key, OwnedString::new(value), expiry, now);
+        let content = match stored_integer(value) {
+            Some(integer) => Content::Integer(integer),
+            None if value.len() > INLINE_BYTES_MAX && self.overwrite_blob(database, key, value, expiry, now) => return,
+            None => Content::text(value, false),
+        };
+        self.store(database, key, content, expiry, now);
+    }
+
+    /// Writes a long text over the one that is there, if its block will do.
+    fn overwrite_blob(
+        &mut self,
+        database: usize,
+        key: &Key<'_>,
+        value: &[u8],
+        expiry: Expiry,
+        now: Milliseconds,
+    ) -> bool {
+        let Some(place) = self.live_place(database, key, now) else { return false };
+        let target = &mut self.databases[database];
+        let (page, index, ledger) = target.at(key.slot, place);
+        if page.change_blob(index, ledger, |blob| blob.try_overwrite(value)) != Some(true) {
+            return false;
+        }
+        self.dirty += 1;
+        let old = page.entry(index);
+        let (before, clock) = (old.expires_at(), self.access_policy.touched(old.clock(), now, &mut self.random));
+        page.set_clock(index, clock);
+        let after = match expiry {
+            Expiry::Keep => before,
+            Expiry::Clear => None,
+            Expiry::At(at) => Some(at),
+        };
+        page.set_expiry(index, after, ledger);
+        target.note_expiry(key.slot, before, after);
+        true
     }
 
     /// Stores an integer.
+    #[inline]
     pub fn set_integer(&mut self, database: usize, key: &Key<'_>, value: i64, expiry: Expiry, now: Milliseconds) {
-        self.store(database, key, OwnedString::Integer(value), expiry, now);
+        self.store(database, key, Content::Integer(value), expiry, now);
     }
 
     /// Adds a suffix to a string and returns its new length. An absent key is created as SET does. The caller has made
     /// sure that the key holds a string, or nothing.
     pub fn append(&mut self, database: usize, key: &Key<'_>, suffix: &[u8], now: Milliseconds) -> usize {
-        let Some(old) = self.peek(database, key, now).and_then(|entry| entry.string()) else {
+        let Some(length) = self.live_len(database, key, now) else {
             self.set_string(database, key, suffix, Expiry::Clear, now);
             return suffix.len();
         };
-        let mut text = old.to_bytes().into_owned();
-        text.extend_from_slice(suffix);
-        self.store(database, key, OwnedString::raw(&text), Expiry::Keep, now);
-        text.len()
+        self.splice(database, key, length, suffix, now)
     }
 
     /// Writes bytes at an offset of a string, padding with zeros, and returns its new length. Writing no bytes changes
@@ -192,117 +320,124 @@ impl Keyspace {
         bytes: &[u8],
         now: Milliseconds,
     ) -> usize {
-        let old = self.peek(database, key, now).and_then(|entry| entry.string());
-        let mut text = old.map_or_else(Vec::new, |old| old.to_bytes().into_owned());
+        let length = self.live_len(database, key, now);
         if bytes.is_empty() {
-            return text.len();
+            return length.unwrap_or(0);
         }
-        text.resize(text.len().max(offset + bytes.len()), 0);
-        text[offset..offset + bytes.len()].copy_from_slice(bytes);
-        self.store(database, key, OwnedString::raw(&text), Expiry::Keep, now);
-        text.len()
+        self.splice(database, key, offset, bytes, now)
+    }
+
+    fn live_len(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> Option<usize> {
+        let place = self.live_place(database, key, now)?;
+        Some(self.databases[database].entry(key.slot, place)?.string().len())
+    }
+
+    /// Writes bytes at an offset of the string at `key`, or of an empty one; it is called `raw` from then on.
+    fn splice(&mut self, database: usize, key: &Key<'_>, offset: usize, bytes: &[u8], now: Milliseconds) -> usize {
+        let end = offset + bytes.len();
+        let target = &mut self.databases[database];
+        let place = target.find(key);
+        if let Some(place) = place {
+            let (page, index, ledger) = target.at(key.slot, place);
+            let changed = page.change_blob(index, ledger, |blob| {
+                blob.write_at(offset, bytes);
+                blob.len()
+            });
+            if let Some(length) = changed {
+                let clock = self.access_policy.touched(page.entry(index).clock(), now, &mut self.random);
+                page.set_clock(index, clock);
+                self.dirty += 1;
+                return length;
+            }
+        }
+        let mut scratch = itoa::Buffer::new();
+        let old = place.and_then(|place| target.entry(key.slot, place)).map(PackedEntry::string);
+        let old = old.as_ref().map_or(&[][..], |old| old.as_bytes(&mut scratch));
+        let length = end.max(old.len());
+        if length > INLINE_BYTES_MAX {
+            let mut blob = Blob::zeroed(length);
+            blob.write_at(0, old);
+            blob.write_at(offset, bytes);
+            self.store(database, key, Content::Blob(blob), Expiry::Keep, now);
+        } else {
+            let mut text = [0; INLINE_BYTES_MAX];
+            text[..old.len()].copy_from_slice(old);
+            text[offset..end].copy_from_slice(bytes);
+            let content = Content::Text { bytes: &text[..length], raw: true };
+            self.store(database, key, content, Expiry::Keep, now);
+        }
+        length
     }
 
     /// Puts a value, with its own expiry, in the key's place.
     pub fn put(&mut self, database: usize, key: &Key<'_>, entry: OwnedEntry, now: Milliseconds) {
-        let Value::String(value) = entry.value;
-        let expiry = entry.expires_at.map_or(Expiry::Clear, Expiry::At);
-        self.store(database, key, value, expiry, now);
-        if let (Some(clock), Some(record)) = (entry.clock, self.databases[database].get_mut(&place(key))) {
-            record.clock = clock;
+        let OwnedEntry { value: Value::String(value), expires_at, clock } = entry;
+        let expiry = expires_at.map_or(Expiry::Clear, Expiry::At);
+        self.store(database, key, Content::from_owned(&value), expiry, now);
+        let target = &mut self.databases[database];
+        if let (Some(clock), Some(place)) = (clock, target.find(key)) {
+            let (page, index, _) = target.at(key.slot, place);
+            page.set_clock(index, clock);
         }
     }
 
     /// Removes a key and hands its value over.
     pub fn take(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> Option<OwnedEntry> {
-        let entry = self.peek(database, key, now).map(|entry| entry.to_owned());
-        self.remove(database, key, now);
-        entry
+        let place = self.live_place(database, key, now)?;
+        let packed = self.databases[database].entry(key.slot, place)?;
+        let entry = Entry::new(packed, self.access_policy).to_owned();
+        self.remove_place(database, key.slot, place, Removal::Command);
+        Some(entry)
     }
 
     /// Removes a key; false if it is absent or expired.
     pub fn remove(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> bool {
-        self.drop_expired(database, key, now);
-        let removed = self.databases[database].remove(&place(key)).is_some();
-        self.dirty += u64::from(removed);
-        removed
+        let Some(place) = self.live_place(database, key, now) else { return false };
+        self.remove_place(database, key.slot, place, Removal::Command);
+        true
     }
 
     /// Sets or takes away a key's expiry; false if it is absent. A time that is over already removes nothing: that is the
     /// command's decision.
     pub fn set_expiry(&mut self, database: usize, key: &Key<'_>, at: Option<Milliseconds>, now: Milliseconds) -> bool {
-        self.drop_expired(database, key, now);
-        let Some(record) = self.databases[database].get_mut(&place(key)) else { return false };
-        record.expires_at = at;
+        let Some(place) = self.live_place(database, key, now) else { return false };
+        let target = &mut self.databases[database];
+        let (page, index, ledger) = target.at(key.slot, place);
+        let before = page.entry(index).expires_at();
+        page.set_expiry(index, at, ledger);
+        target.note_expiry(key.slot, before, at);
         self.dirty += 1;
         true
     }
 
     /// Number of keys of a database; those expired but not yet removed count.
     pub fn len(&self, database: usize) -> usize {
-        self.databases[database].len()
+        self.databases[database].keys
+    }
+
+    /// Whether a database has no keys.
+    pub fn is_empty(&self, database: usize) -> bool {
+        self.len(database) == 0
     }
 
     /// Number of keys with an expiry; those expired but not yet removed count.
     pub fn volatile_len(&self, database: usize) -> usize {
-        self.databases[database].values().filter(|record| record.expires_at.is_some()).count()
+        self.databases[database].volatile
     }
 
     /// Mean time to live of the keys that have one, in ms (INFO keyspace).
     pub fn average_ttl_ms(&self, database: usize, now: Milliseconds) -> i64 {
-        let times: Vec<i64> = self.databases[database].values().filter_map(|record| record.expires_at).collect();
-        let sum: i128 = times.iter().map(|at| (at - now) as i128).sum();
-        (sum / times.len().max(1) as i128).max(0) as i64
-    }
-
-    /// A key that is not expired, each with about the same chance. None when there is none, or after a bounded number of
-    /// tries in a database of mostly expired keys.
-    pub fn random_key(&mut self, database: usize, random: &mut fastrand::Rng, now: Milliseconds) -> Option<Vec<u8>> {
-        let live: Vec<_> = self.databases[database].iter().filter(|(_, record)| !is_expired(record, now)).collect();
-        random.choice(live).map(|((_, _, key), _)| key.to_vec())
-    }
-
-    /// Visits keys in the global order from `cursor` on, about `budget` of them, and returns where to go on;
-    /// [`ScanCursor::START`] when that was all of this keyspace. A key that is there from the first call of a walk to its
-    /// last is visited, whatever happens to other keys meanwhile. Expired ones are skipped.
-    pub fn scan(
-        &self,
-        database: usize,
-        cursor: ScanCursor,
-        budget: usize,
-        now: Milliseconds,
-        visit: &mut dyn FnMut(&[u8], &Entry<'_>),
-    ) -> ScanCursor {
-        let mut visited = 0;
-        let mut last = None;
-        for ((slot, position, key), record) in
-            self.databases[database].range((cursor.slot(), cursor.position(), Box::default())..)
-        {
-            let here = ScanCursor::new(*slot, *position);
-            if visited >= budget.max(1) && last != Some(here) {
-                return here;
-            }
-            if !is_expired(record, now) {
-                visit(key, &Entry { record });
-            }
-            visited += 1;
-            last = Some(here);
-        }
-        ScanCursor::START
-    }
-
-    /// Visits all keys that are not expired.
-    pub fn keys(&self, database: usize, now: Milliseconds, visit: &mut dyn FnMut(&[u8], &Entry<'_>)) {
-        self.scan(database, ScanCursor::START, usize::MAX, now, visit);
+        self.databases[database].average_ttl_ms(now)
     }
 
     /// Number of keys in a slot; those expired but not yet removed count.
     pub fn slot_len(&self, database: usize, slot: u16) -> usize {
-        self.databases[database].keys().filter(|(of, _, _)| *of == slot).count()
+        self.databases[database].table(slot).map_or(0, crate::values::Table::len)
     }
 
     /// Exchanges the contents of two databases.
     pub fn swap_databases(&mut self, a: usize, b: usize) {
+        self.abandon_expiry_walk();
         self.databases.swap(a, b);
         self.dirty += 1;
     }
@@ -310,11 +445,12 @@ impl Keyspace {
     /// Empties one database or all, and returns how many keys there were. The memory comes back in
     /// [`Keyspace::collect_garbage`].
     pub fn flush(&mut self, database: Option<usize>) -> usize {
+        self.abandon_expiry_walk();
         let mut removed = 0;
-        for (index, table) in self.databases.iter_mut().enumerate() {
+        for (index, target) in self.databases.iter_mut().enumerate() {
             if database.is_none_or(|wanted| wanted == index) {
-                removed += table.len();
-                table.clear();
+                removed += target.keys;
+                self.garbage.discard_database(std::mem::take(target));
             }
         }
         self.dirty += removed as u64;
@@ -322,34 +458,13 @@ impl Keyspace {
     }
 
     /// Frees memory of what was flushed, about `budget` entries of it; whether more is left.
-    pub fn collect_garbage(&mut self, _budget: usize) -> bool {
-        false
+    pub fn collect_garbage(&mut self, budget: usize) -> bool {
+        self.garbage.collect(budget)
     }
 
-    /// Removes keys whose time is over, looking at about `budget` entries at most.
-    pub fn expire_step(&mut self, now: Milliseconds, budget: usize) -> ExpireProgress {
-        let mut progress = ExpireProgress::default();
-        for table in &mut self.databases {
-            let due: Vec<_> = table
-                .iter()
-                .filter(|(_, record)| is_expired(record, now))
-                .map(|(place, _)| place.clone())
-                .take(budget - progress.expired)
-                .collect();
-            progress.expired += due.len();
-            for place in due {
-                table.remove(&place);
-            }
-        }
-        self.statistics.expired += progress.expired as u64;
-        progress.more = progress.expired >= budget;
-        progress
-    }
-
-    /// Bytes that keys and values take in pages and blobs.
+    /// Bytes that keys and values take in pages and blobs, without what waits to be freed.
     pub fn used_bytes(&self) -> usize {
-        let of = |text: StringRef<'_>| text.len() + 64;
-        self.databases.iter().flat_map(BTreeMap::values).map(|record| of(record.value.as_ref())).sum()
+        self.databases.iter().map(|database| database.ledger.bytes).sum()
     }
 }
 

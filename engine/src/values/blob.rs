@@ -33,7 +33,7 @@ fn block_header(block: *mut u8) -> Option<NonNull<Header>> {
 }
 
 /// A reference to the block drawn at the head of this file; cloning it copies no bytes.
-#[repr(packed)]
+#[repr(C, packed)]
 pub struct Blob(NonNull<Header>);
 
 // SAFETY: the count is atomic, and the bytes and the other fields are written only through `&mut Blob` by a holder of the

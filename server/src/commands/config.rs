@@ -52,7 +52,7 @@ static SUBCOMMANDS: [SessionCommand; 5] = [
             arity: Arity::Exact(2),
             flags: Flags::LOADING.or(Flags::STALE),
             since: "5.0.0",
-            summary: "This text",
+            summary: "Lists the subcommands",
             ..ROW
         },
         syntax: "",

@@ -1,7 +1,6 @@
 //! The group *connection*: who the client is, and how it wants to be talked to.
 
 use super::SessionCommand;
-use crate::config::Permission;
 use crate::core::connection::{Phase, ReplyMode};
 use crate::core::session::{Session, SessionResult};
 use torc_engine::command::{Arity, Categories, CommandError, Flags, Spec, parse_integer};
@@ -250,11 +249,6 @@ fn select(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     session.connection.session.client.database = database.ok_or("ERR DB index is out of range")?;
     session.reply().ok();
     Ok(())
-}
-
-/// Whether a permission of the configuration lets this client in; `denied` is the error otherwise.
-pub(super) fn require(session: &Session<'_>, permission: Permission, denied: &'static str) -> Result<(), CommandError> {
-    if permission.allows(session.connection.ends.is_loopback) { Ok(()) } else { Err(denied.into()) }
 }
 
 #[cfg(test)]

@@ -5,22 +5,24 @@
 //!   client       CLIENT                       the same; LIST, KILL and PAUSE ask all shards
 //!   config       CONFIG                       one configuration under a lock, then a multicast to all shards
 //!   info         INFO                         all shards' figures, added
-//!   command      COMMAND                      the table itself
-//!   server       TIME, DEBUG, SHUTDOWN ...
+//!   command      COMMAND                      the table itself, told by the engine's introspection
+//!   server       TIME, DEBUG, MEMORY, SHUTDOWN ...
+//!   acl, scripting   what is true of one user and of no scripts
 //! ```
 //! A family is a table of rows as in the engine, with handlers that have the connection at hand.
 
+mod acl;
 pub mod client;
-mod command;
 mod config;
 mod connection;
 mod info;
-mod server;
-mod stand_in;
+mod scripting;
+pub mod server;
 
 use crate::command_table::Target;
 use crate::core::session::{Conclude, Session, SessionHandler, SessionResult};
 use torc_engine::command::Spec;
+use torc_engine::commands::introspection;
 
 /// A row with its handler.
 #[derive(Debug)]
@@ -40,11 +42,13 @@ pub fn rows() -> impl Iterator<Item = (&'static Spec, Target)> {
         client::COMMANDS,
         config::COMMANDS,
         info::COMMANDS,
-        command::COMMANDS,
+        acl::COMMANDS,
+        scripting::COMMANDS,
         server::COMMANDS,
     ];
     let own = families.into_iter().flatten().map(|row| (&row.spec, Target::Session(row.run)));
-    own.chain(stand_in::rows())
+    let engine = torc_engine::commands::all().map(|command| (&command.spec, Target::Engine(command.run)));
+    engine.chain(own).chain([(&introspection::COMMAND, Target::Session(command as SessionHandler))])
 }
 
 /// The specs of a container's rows, for its `subcommands`.
@@ -73,11 +77,11 @@ fn run_subcommand(
 fn help(container: &str, rows: &'static [SessionCommand], session: &mut Session<'_>) -> SessionResult {
     let mut reply = session.reply();
     reply.array(1 + rows.len() * 2);
-    reply.status(&format!("{container} <subcommand> [<argument> ...]. Subcommands are:"));
+    reply.status(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     for row in rows {
         let name = row.spec.name.to_ascii_uppercase();
         reply.status(format!("{name} {}", row.syntax).trim_end());
-        reply.status(&format!("    {}", row.spec.summary));
+        reply.status(&format!("    {}.", row.spec.summary));
     }
     Ok(())
 }
@@ -85,4 +89,16 @@ fn help(container: &str, rows: &'static [SessionCommand], session: &mut Session<
 /// Answers OK when all shards have answered.
 fn all_done() -> Conclude {
     Box::new(|_, _, reply| reply.ok())
+}
+
+/// COMMAND, over the whole table.
+fn command(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let shared = session.core.shared.clone();
+    introspection::command(shared.table.rows(), &mut session.reply(), arguments)
+}
+
+/// For commands whose machinery does not exist yet.
+fn not_supported(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    let name = session.entry.full_name.replace('|', " ").to_ascii_uppercase();
+    Err(format!("ERR {name} is not supported in this version").into())
 }

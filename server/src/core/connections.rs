@@ -379,6 +379,9 @@ impl Core {
 
     /// The cron: idle clients are closed, output limits with a time are looked at.
     pub fn connections_cron(&mut self) {
+        if !self.cron_runs {
+            return;
+        }
         let now_ns = self.clock.monotonic_ns;
         let counters = &self.counters;
         self.rates.sample(now_ns, [counters.commands, counters.received_bytes, counters.sent_bytes]);

@@ -398,6 +398,27 @@ impl Core {
         Flow::Next
     }
 
+    /// A command of the engine on behalf of a session command, which has been counted: to the owner of its keys, whatever
+    /// is under way there.
+    pub(super) fn forward(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        arguments: &[&[u8]],
+    ) {
+        let Target::Engine(handler) = entry.target else { return };
+        let owner = match entry.keys {
+            KeyPlan::One(index) => Some(self.shared.shard_of(slot_of(arguments[index]))),
+            KeyPlan::None => Some(self.index),
+            KeyPlan::Many => self.owner_of_keys(entry, arguments),
+        };
+        match owner {
+            Some(owner) if owner == self.index => self.run_here(connection, entry, handler, arguments),
+            Some(owner) => self.send_to(owner, connection, entry, arguments),
+            None => self.start_spread(connection, entry, arguments),
+        }
+    }
+
     #[inline]
     fn count(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
         self.counters.commands += 1;

@@ -118,6 +118,8 @@ pub struct Core {
     arrivals: Vec<Arrival>,
     /// Whether keys are expired without being asked for; only DEBUG says no.
     pub active_expire: bool,
+    /// Whether regular background work is done; only DEBUG says no.
+    pub cron_runs: bool,
     pause: pause::PauseState,
     rates: rates::Rates,
     lookahead: dispatch::Lookahead,
@@ -170,6 +172,7 @@ impl Core {
             wakes: Vec::new(),
             arrivals: Vec::new(),
             active_expire: true,
+            cron_runs: true,
             pause: pause::PauseState::default(),
             rates: rates::Rates::default(),
             lookahead: dispatch::Lookahead::default(),
@@ -210,7 +213,7 @@ impl Core {
         const GARBAGE_BUDGET: usize = 2_000;
         let mut more = self.shard.keyspace.collect_garbage(GARBAGE_BUDGET);
         // Locked keys are not expired: with anything in the schedule expiry waits for the next slice.
-        if self.schedule.is_idle() && self.active_expire && !self.is_paused() {
+        if self.schedule.is_idle() && self.active_expire && self.cron_runs && !self.is_paused() {
             more |= self.shard.keyspace.expire_step(self.shard.now(), EXPIRE_BUDGET_ENTRIES).more;
         }
         more

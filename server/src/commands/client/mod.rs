@@ -90,7 +90,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             arity: Arity::Exact(2),
             flags: Flags::LOADING.or(Flags::STALE),
             since: "5.0.0",
-            summary: "This text",
+            summary: "Lists the subcommands",
             ..ROW
         },
         syntax: "",

@@ -4,6 +4,8 @@
 mod process;
 mod sections;
 
+pub(super) use process::ProcessFigures;
+
 use super::SessionCommand;
 use crate::control::{ControlReply, ControlRequest, ShardFigures};
 use crate::core::session::{Session, SessionResult};

@@ -7,7 +7,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Figures of the process and its machine. Zero where the system does not tell.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct ProcessFigures {
+pub(in crate::commands) struct ProcessFigures {
     /// Resident memory, in bytes.
     pub resident_bytes: u64,
     /// The most it has been.
@@ -30,7 +30,7 @@ pub(super) struct ProcessFigures {
 
 impl ProcessFigures {
     /// Reads them.
-    pub(super) fn read() -> Self {
+    pub(in crate::commands) fn read() -> Self {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let status = text("/proc/self/status");
         let mut figures = Self {

@@ -33,6 +33,7 @@ mod slots;
 mod sockets;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use io_uring::{opcode, squeue, types};
 use std::cell::UnsafeCell;
@@ -44,6 +45,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use peers::{Peers, RingWaker};
+pub use trial::{Failure, Step, try_out};
 
 use super::driver::{
     Address, BufferId, Clock, DetachedSocket, Driver, Ends, Event, FileOperation, Segment, Socket, SocketOptions, Tag,

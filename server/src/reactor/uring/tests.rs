@@ -261,7 +261,9 @@ fn a_starved_stream_can_be_stopped() {
     assert!(turn_now(&mut driver).is_empty());
     driver.stop_receiving(socket, 2);
     assert_eq!(receive_end(&mut driver).unwrap_err().kind(), io::ErrorKind::Interrupted);
-    held.into_iter().for_each(|buffer| driver.recycle(buffer));
+    for buffer in held {
+        driver.recycle(buffer);
+    }
     driver.start_receiving(socket, 2);
     assert_eq!(receive(&mut driver, 4000 - 4 * 256).len(), 4000 - 4 * 256);
 }

@@ -1,0 +1,175 @@
+//! The expiry cycle: removes keys whose time is over, whether anybody asks for them or not.
+//!
+//! Each page, slot, group of slots and database knows a second before which nothing in it is due. The walk goes through
+//! the databases in the order of slots and positions and enters only what may be due:
+//!
+//! 1. Take the next slot whose bound is reached. Set its bound to "never": from here to the end of the slot, the walk's
+//!    own position stands for what it has not seen.
+//! 2. Go through its pages by position. In those whose bound is reached, remove what is due and find the bound anew.
+//!    Lower the slot's bound to each page's.
+//! 3. After the last slot of a group, the group's bound is the least of its slots'; after the last group likewise.
+//!
+//! The budget may end the walk between any two pages; it goes on from there in the next call. Bounds are whole seconds,
+//! rounded up, so a page is entered once for all keys of a second and never in vain, and a key goes at most a second (and
+//! the time until the next calls) late. A bound that is too early because its key has left or lives longer now costs one
+//! visit, which corrects it.
+
+use super::database::{Database, GROUP_SLOTS, split_slot};
+use super::garbage::Garbage;
+use super::slot::SLOTS;
+use super::{ExpireProgress, Keyspace};
+use crate::command::Milliseconds;
+use crate::values::NEVER_S;
+
+/// Where the walk is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ExpiryWalk {
+    database: usize,
+    slot: usize,
+    /// In the middle of the slot: the position to go on from.
+    position: Option<u64>,
+}
+
+/// One call of `expire_step`.
+struct Step<'a> {
+    now: Milliseconds,
+    /// The second of `now`: bounds up to this are reached.
+    second: u32,
+    left: usize,
+    expired: usize,
+    garbage: &'a mut Garbage,
+}
+
+impl Keyspace {
+    /// Removes keys whose time is over, looking at about `budget` entries and pages at most, going on where the last call
+    /// stopped. Not due is not visited: a call without work costs a comparison for each database.
+    pub fn expire_step(&mut self, now: Milliseconds, budget: usize) -> ExpireProgress {
+        let second = (now.div_euclid(1000)).clamp(0, (NEVER_S - 1) as i64) as u32;
+        let mut step = Step { now, second, left: budget.max(1), expired: 0, garbage: &mut self.garbage };
+        let mut more = false;
+        // Once more than there are databases: the first one's beginning may be behind the walk.
+        for _ in 0..=self.databases.len() {
+            more = !self.databases[self.walk.database].expire(&mut self.walk, &mut step);
+            if more {
+                break;
+            }
+            self.walk = ExpiryWalk { database: (self.walk.database + 1) % self.databases.len(), ..Default::default() };
+        }
+        self.statistics.expired += step.expired as u64;
+        ExpireProgress { expired: step.expired, more }
+    }
+
+    /// The slot of a database in whose middle the walk is.
+    #[cfg(test)]
+    pub(super) fn slot_in_walk(&self, database: usize) -> Option<u16> {
+        (self.walk.database == database && self.walk.position.is_some()).then_some(self.walk.slot as u16)
+    }
+
+    /// Gives the walk up before databases change under it; what it had begun counts as due again.
+    pub(super) fn abandon_expiry_walk(&mut self) {
+        let walk = std::mem::take(&mut self.walk);
+        if walk.position.is_some() {
+            self.databases[walk.database].note_due(walk.slot as u16, 0);
+        }
+    }
+}
+
+impl Database {
+    /// Goes on to the end of this database; false if the budget ended before.
+    fn expire(&mut self, walk: &mut ExpiryWalk, step: &mut Step<'_>) -> bool {
+        if walk.position.is_none() && self.earliest_s > step.second {
+            return true;
+        }
+        while walk.slot < SLOTS {
+            if walk.position.is_some() || self.enter_slot(walk, step.second) {
+                if !self.expire_slot(walk, step) {
+                    return false;
+                }
+                self.leave_slot(walk);
+            }
+        }
+        self.earliest_s = self.groups.iter().flatten().map(|group| group.group_earliest_s).min().unwrap_or(NEVER_S);
+        true
+    }
+
+    /// Whether the slot is due; then the walk is at its beginning, else at the next slot or group.
+    fn enter_slot(&mut self, walk: &mut ExpiryWalk, second: u32) -> bool {
+        let (group, lane) = split_slot(walk.slot as u16);
+        let due = match self.groups.get_mut(group).and_then(Option::as_deref_mut) {
+            Some(group) if group.group_earliest_s <= second => {
+                let due = group.earliest_s[lane] <= second;
+                if due {
+                    group.earliest_s[lane] = NEVER_S;
+                    walk.position = Some(0);
+                }
+                due
+            }
+            _ => {
+                walk.slot = (group + 1) * GROUP_SLOTS;
+                return false;
+            }
+        };
+        if !due {
+            self.leave_slot(walk);
+        }
+        due
+    }
+
+    fn leave_slot(&mut self, walk: &mut ExpiryWalk) {
+        let (group, lane) = split_slot(walk.slot as u16);
+        if lane == GROUP_SLOTS - 1
+            && let Some(group) = self.groups.get_mut(group).and_then(Option::as_deref_mut)
+        {
+            group.group_earliest_s = group.earliest_s.iter().copied().min().unwrap_or(NEVER_S);
+        }
+        walk.position = None;
+        walk.slot += 1;
+    }
+
+    /// Goes on to the end of the slot; false if the budget ended before.
+    fn expire_slot(&mut self, walk: &mut ExpiryWalk, step: &mut Step<'_>) -> bool {
+        let slot = walk.slot as u16;
+        while let Some(position) = walk.position {
+            if step.left == 0 {
+                return false;
+            }
+            let (table, _) = self.table_mut(slot);
+            let Some((index, end)) = table.interval(position) else { break };
+            table.prefetch_page(end.reverse_bits());
+            step.left -= 1;
+            if table.page(index).earliest_s() <= step.second {
+                self.expire_page(slot, index, step);
+            } else {
+                let earliest_s = table.page(index).earliest_s();
+                self.note_due(slot, earliest_s);
+            }
+            walk.position = (end != 0).then_some(end);
+        }
+        true
+    }
+
+    /// Removes what is due from a page.
+    fn expire_page(&mut self, slot: u16, index: usize, step: &mut Step<'_>) {
+        let (table, ledger) = self.table_mut(slot);
+        let (mut removed, mut expiry_sum) = (0, 0);
+        let entries = table.page(index).len();
+        step.left = step.left.saturating_sub(entries);
+        for entry in (0..entries).rev() {
+            if let Some(at) = table.page(index).entry(entry).expires_at()
+                && step.now > at
+            {
+                step.garbage.discard(table.remove_at(index, entry, ledger));
+                removed += 1;
+                expiry_sum += at as i128;
+            }
+        }
+        table.page_mut(index).refresh_earliest();
+        let earliest_s = table.page(index).earliest_s();
+        table.shrink(ledger);
+        if removed > 0 {
+            step.expired += removed;
+            self.note_expired(slot, removed, expiry_sum);
+        }
+        self.note_due(slot, earliest_s);
+    }
+}

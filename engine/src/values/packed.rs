@@ -1,0 +1,362 @@
+//! One key with its value, packed into a run of bytes of a page.
+//!
+//! ```text
+//!   ┌ meta: 1 ┬ clock: 3 ┬ key length: 1 ┬ text length: 1 ┬ expiry: 8 ┬ key ┬ value ┐
+//!   │         │          │               │ short texts    │ if any    │     │ number, text, or pointer
+//!   └─────────┴──────────┴───────────────┴────────────────┴───────────┴─────┴───────┘
+//!   meta:  0 0 │ long key │ expiry │ raw │ kind: 3
+//! ```
+//!
+//! Integers take 8 bytes, texts up to [`INLINE_BYTES_MAX`] stand here, longer ones are a pointer to a [`Blob`]. A key of
+//! more than 255 bytes is a pointer to a blob, too. Nothing is aligned, so a 16-byte key with a 32-byte text takes 54
+//! bytes. Kinds 3 to 7 are free for the types to come: a pointer each.
+
+use super::blob::Blob;
+use super::string::{OwnedString, StringRef};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+/// The longest text that stands in a page, in bytes. A blob costs 24 bytes more, a block of the allocator and a cache
+/// miss; a longer limit makes the moves inside a page longer.
+pub const INLINE_BYTES_MAX: usize = 128;
+
+/// The longest key that stands in a page, in bytes: its length is one byte.
+const INLINE_KEY_BYTES_MAX: usize = 255;
+
+const KIND: u8 = 0b111;
+const RAW: u8 = 1 << 3;
+const EXPIRY: u8 = 1 << 4;
+const LONG_KEY: u8 = 1 << 5;
+
+const INTEGER: u8 = 0;
+const TEXT: u8 = 1;
+const BLOB: u8 = 2;
+
+const CLOCK_AT: usize = 1;
+const KEY_LENGTH_AT: usize = 4;
+const TEXT_LENGTH_AT: usize = 5;
+const POINTER_BYTES: usize = size_of::<Blob>();
+const EXPIRY_BYTES: usize = size_of::<i64>();
+
+/// What stands in a page: a view of one entry.
+///
+/// Invariant: `start` points at a whole, well-formed entry as drawn above, which stays as it is for `'a`.
+#[derive(Clone, Copy)]
+pub struct PackedEntry<'a> {
+    start: NonNull<u8>,
+    page: PhantomData<&'a [u8]>,
+}
+
+impl<'a> PackedEntry<'a> {
+    /// SAFETY: `start` points at an entry written by [`Draft::write`] that nobody changes during `'a`.
+    #[inline]
+    pub(super) unsafe fn at(start: NonNull<u8>) -> Self {
+        Self { start, page: PhantomData }
+    }
+
+    #[inline]
+    fn byte(self, offset: usize) -> u8 {
+        // SAFETY: called with offsets inside of the fixed part only.
+        unsafe { self.start.add(offset).read() }
+    }
+
+    #[inline]
+    fn slice(self, offset: usize, length: usize) -> &'a [u8] {
+        // SAFETY: called with ranges that the entry's own lengths span, by the invariant.
+        unsafe { std::slice::from_raw_parts(self.start.add(offset).as_ptr(), length) }
+    }
+
+    #[inline]
+    fn blob(self, offset: usize) -> &'a Blob {
+        // SAFETY: called where the meta byte says that a blob's pointer stands; a `Blob` has alignment 1.
+        unsafe { self.start.add(offset).cast::<Blob>().as_ref() }
+    }
+
+    #[inline]
+    fn number(self, offset: usize) -> i64 {
+        // SAFETY: called where the meta byte says that eight bytes of number stand.
+        unsafe { self.start.add(offset).cast::<i64>().read_unaligned() }
+    }
+
+    #[inline]
+    fn kind(self) -> u8 {
+        self.byte(0) & KIND
+    }
+
+    #[inline]
+    fn has(self, flag: u8) -> bool {
+        self.byte(0) & flag != 0
+    }
+
+    #[inline]
+    fn expiry_offset(self) -> usize {
+        TEXT_LENGTH_AT + usize::from(self.kind() == TEXT)
+    }
+
+    #[inline]
+    fn key_offset(self) -> usize {
+        self.expiry_offset() + if self.has(EXPIRY) { EXPIRY_BYTES } else { 0 }
+    }
+
+    #[inline]
+    fn value_offset(self) -> usize {
+        self.key_offset() + self.byte(KEY_LENGTH_AT) as usize
+    }
+
+    #[inline]
+    fn value_len(self) -> usize {
+        if self.kind() == TEXT { self.byte(TEXT_LENGTH_AT) as usize } else { POINTER_BYTES }
+    }
+
+    /// Length of the whole entry, in bytes.
+    #[inline]
+    pub fn packed_len(self) -> usize {
+        self.value_offset() + self.value_len()
+    }
+
+    /// The key.
+    #[inline]
+    pub fn key(self) -> &'a [u8] {
+        let (offset, length) = (self.key_offset(), self.byte(KEY_LENGTH_AT) as usize);
+        if self.has(LONG_KEY) { self.blob(offset).as_slice() } else { self.slice(offset, length) }
+    }
+
+    /// The absolute time of expiry, in ms.
+    #[inline]
+    pub fn expires_at(self) -> Option<i64> {
+        self.has(EXPIRY).then(|| self.number(self.expiry_offset()))
+    }
+
+    /// Whether its time is over: strictly later than the time of expiry, as the real server sees it.
+    #[inline]
+    pub fn is_expired(self, now: i64) -> bool {
+        self.expires_at().is_some_and(|at| now > at)
+    }
+
+    /// The 24 bits of access clock.
+    #[inline]
+    pub fn clock(self) -> u32 {
+        u32::from_le_bytes([self.byte(CLOCK_AT), self.byte(CLOCK_AT + 1), self.byte(CLOCK_AT + 2), 0])
+    }
+
+    /// The string.
+    #[inline]
+    pub fn string(self) -> StringRef<'a> {
+        let offset = self.value_offset();
+        match self.kind() {
+            INTEGER => StringRef::Integer(self.number(offset)),
+            TEXT => StringRef::Bytes(self.slice(offset, self.value_len())),
+            _ => StringRef::Shared(self.blob(offset)),
+        }
+    }
+
+    /// Whether a command made it that leaves `raw` strings behind, however short.
+    pub fn is_raw(self) -> bool {
+        self.has(RAW)
+    }
+
+    /// The value for another place; a blob is shared.
+    pub fn to_owned_string(self) -> OwnedString {
+        match self.string() {
+            StringRef::Integer(value) => OwnedString::Integer(value),
+            StringRef::Bytes(bytes) => OwnedString::Small { bytes: bytes.into(), raw: self.is_raw() },
+            StringRef::Shared(blob) => OwnedString::Large(blob.clone()),
+        }
+    }
+
+    /// Bytes of heap outside of the page that this entry owns.
+    #[inline]
+    pub fn heap_bytes(self) -> usize {
+        let mut sum = 0;
+        if self.byte(0) & (KIND & !TEXT | LONG_KEY) != 0 {
+            sum += if self.kind() == BLOB { self.blob(self.value_offset()).heap_bytes() } else { 0 };
+            sum += if self.has(LONG_KEY) { self.blob(self.key_offset()).heap_bytes() } else { 0 };
+        }
+        sum
+    }
+}
+
+/// The parts of [`PackedEntry`] that change an entry where it stands. The callers, all in the page, hold it exclusively.
+pub(super) struct PackedEntryMut(NonNull<u8>);
+
+impl PackedEntryMut {
+    /// SAFETY: as [`PackedEntry::at`], and nobody else looks at the entry while the result is in use.
+    #[inline]
+    pub(super) unsafe fn at(start: NonNull<u8>) -> Self {
+        Self(start)
+    }
+
+    fn view(&self) -> PackedEntry<'_> {
+        // SAFETY: by the promise to `at`; the borrow of `self` keeps writers away.
+        unsafe { PackedEntry::at(self.0) }
+    }
+
+    pub(super) fn set_clock(&mut self, clock: u32) {
+        let bytes = clock.to_le_bytes();
+        // SAFETY: the clock's three bytes are in the fixed part.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.0.add(CLOCK_AT).as_ptr(), 3) };
+    }
+
+    /// The blob that holds the value, if one does.
+    pub(super) fn blob_mut(&mut self) -> Option<&mut Blob> {
+        let view = self.view();
+        if view.kind() != BLOB {
+            return None;
+        }
+        let offset = view.value_offset();
+        // SAFETY: the meta byte says that a blob's pointer stands here; exclusive by the promise to `at`.
+        Some(unsafe { self.0.add(offset).cast::<Blob>().as_mut() })
+    }
+
+    /// Offset of the expiry, or where it would go, and whether there is one.
+    pub(super) fn expiry_place(&self) -> (usize, bool) {
+        (self.view().expiry_offset(), self.view().has(EXPIRY))
+    }
+
+    /// Writes the expiry.
+    ///
+    /// SAFETY: for `Some`, the eight bytes at the expiry's offset are the expiry's; for `None`, they have been closed up
+    /// or will be before anything else reads the entry.
+    pub(super) unsafe fn set_expiry(&mut self, at: Option<i64>) {
+        let (offset, _) = self.expiry_place();
+        let meta = self.view().byte(0);
+        // SAFETY: by the caller's promise.
+        unsafe {
+            match at {
+                Some(at) => {
+                    self.0.write(meta | EXPIRY);
+                    self.0.add(offset).cast::<i64>().write_unaligned(at);
+                }
+                None => self.0.write(meta & !EXPIRY),
+            }
+        }
+    }
+
+    /// Moves the owned blobs out: the value's and the key's.
+    ///
+    /// SAFETY: the entry's bytes are forgotten or written anew afterwards.
+    #[inline]
+    pub(super) unsafe fn take_blobs(&mut self) -> (Option<Blob>, Option<Blob>) {
+        let view = self.view();
+        if view.byte(0) & (KIND & !TEXT | LONG_KEY) == 0 {
+            return (None, None);
+        }
+        // SAFETY: the meta byte says where blobs stand; the caller forgets these copies of the pointers.
+        let read = |offset: usize| unsafe { self.0.add(offset).cast::<Blob>().read() };
+        let value = (view.kind() == BLOB).then(|| read(view.value_offset()));
+        let key = view.has(LONG_KEY).then(|| read(view.key_offset()));
+        (value, key)
+    }
+}
+
+/// A value about to be written into a page.
+#[derive(Debug)]
+pub enum Content<'a> {
+    /// An integer.
+    Integer(i64),
+    /// A text of at most [`INLINE_BYTES_MAX`].
+    Text {
+        /// The text.
+        bytes: &'a [u8],
+        /// Whether `OBJECT ENCODING` says `raw` however short it is.
+        raw: bool,
+    },
+    /// A longer text.
+    Blob(Blob),
+}
+
+impl<'a> Content<'a> {
+    /// A text where it belongs by its length.
+    #[inline]
+    pub fn text(bytes: &'a [u8], raw: bool) -> Self {
+        if bytes.len() <= INLINE_BYTES_MAX { Self::Text { bytes, raw } } else { Self::Blob(Blob::new(bytes)) }
+    }
+
+    /// A string from outside of a table.
+    pub fn from_owned(string: &'a OwnedString) -> Self {
+        match string {
+            OwnedString::Integer(value) => Self::Integer(*value),
+            OwnedString::Small { bytes, raw } => Self::text(bytes, *raw),
+            OwnedString::Large(blob) if blob.len() <= INLINE_BYTES_MAX => Self::text(blob.as_slice(), true),
+            OwnedString::Large(blob) => Self::Blob(blob.clone()),
+        }
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        if let Self::Text { bytes, .. } = self { bytes.len() + 1 } else { POINTER_BYTES }
+    }
+}
+
+/// An entry about to be written into a page.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The 24 bits of access clock.
+    pub clock: u32,
+    /// When it expires, in ms.
+    pub expires_at: Option<i64>,
+    /// The value.
+    pub content: Content<'a>,
+}
+
+impl Draft<'_> {
+    #[inline]
+    fn has_long_key(&self) -> bool {
+        self.key.len() > INLINE_KEY_BYTES_MAX
+    }
+
+    #[inline]
+    fn key_bytes(&self) -> usize {
+        if self.has_long_key() { POINTER_BYTES } else { self.key.len() }
+    }
+
+    /// Length that the entry will have, in bytes.
+    #[inline]
+    pub fn packed_len(&self) -> usize {
+        let expiry_bytes = if self.expires_at.is_some() { EXPIRY_BYTES } else { 0 };
+        TEXT_LENGTH_AT + expiry_bytes + self.key_bytes() + self.content.len()
+    }
+
+    /// Writes the entry. A long key goes into `key_blob` if the caller has it as such already, else into a new one.
+    ///
+    /// SAFETY: `start` is the start of [`Draft::packed_len`] bytes that belong to the caller alone and hold no blob.
+    #[inline]
+    pub(super) unsafe fn write(self, start: NonNull<u8>, key_blob: Option<Blob>) {
+        let has_long_key = self.has_long_key();
+        let key_bytes = self.key_bytes();
+        let (mut meta, mut offset) = match &self.content {
+            Content::Integer(_) => (INTEGER, TEXT_LENGTH_AT),
+            Content::Text { raw, .. } => (TEXT | if *raw { RAW } else { 0 }, TEXT_LENGTH_AT + 1),
+            Content::Blob(_) => (BLOB, TEXT_LENGTH_AT),
+        };
+        meta |= if has_long_key { LONG_KEY } else { 0 };
+        // SAFETY: the parts written follow one another and add up to `packed_len` bytes, which the caller owns.
+        unsafe {
+            start.add(KEY_LENGTH_AT).write(key_bytes as u8);
+            if let Some(at) = self.expires_at {
+                meta |= EXPIRY;
+                start.add(offset).cast::<i64>().write_unaligned(at);
+                offset += EXPIRY_BYTES;
+            }
+            let key_at = start.add(offset);
+            if has_long_key {
+                key_at.cast::<Blob>().write(key_blob.unwrap_or_else(|| Blob::new(self.key)));
+            } else {
+                std::ptr::copy_nonoverlapping(self.key.as_ptr(), key_at.as_ptr(), key_bytes);
+            }
+            let value_at = key_at.add(key_bytes);
+            match self.content {
+                Content::Integer(value) => value_at.cast::<i64>().write_unaligned(value),
+                Content::Text { bytes, .. } => {
+                    start.add(TEXT_LENGTH_AT).write(bytes.len() as u8);
+                    std::ptr::copy_nonoverlapping(bytes.as_ptr(), value_at.as_ptr(), bytes.len());
+                }
+                Content::Blob(blob) => value_at.cast::<Blob>().write(blob),
+            }
+            start.write(meta);
+            PackedEntryMut::at(start).set_clock(self.clock);
+        }
+    }
+}

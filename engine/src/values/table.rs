@@ -1,0 +1,238 @@
+//! A hash table that grows and shrinks by one page at a time (linear hashing).
+//!
+//! ```text
+//!   pages   0   1   2   3   4   5 │         8 > 6 >= 4: four home pages, of which 0 and 1 have been split
+//!           │   │               │ │         into 0 + 4 and 1 + 5
+//!         split             halves│
+//!   page of a hash: its low 3 bits; if there is no such page yet, its low 2 bits
+//! ```
+//!
+//! An insert that brings the mean above [`KEYS_PER_PAGE`] splits the one page whose turn it is, so no insert ever does more
+//! than that. Removal that brings it below [`KEYS_PER_PAGE_MIN`] merges the last page back where it came from.
+//!
+//! **Positions.** Pages go by the *low* bits of the hash. With its bits reversed, a hash is called a position; pages then
+//! go by the *first* bits of positions, so each page holds exactly the keys of one interval of positions, a split cuts
+//! an interval in two, and a merge joins two. That makes walks safe against growth: a walk that has gone through
+//! `0..position` has seen each key there that was there all the time.
+
+use super::directory::Directory;
+use super::packed::{Draft, PackedEntry};
+use super::page::{Ledger, Page};
+use super::{Blob, prefetch};
+
+/// Mean number of keys in a page. More costs longer moves in a page, fewer costs more headers and pointers.
+pub const KEYS_PER_PAGE: usize = 12;
+
+/// The mean below which pages are merged; well below, so that a table does not go back and forth.
+const KEYS_PER_PAGE_MIN: usize = 8;
+
+/// Where a key is, until the next change of its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    page: u32,
+    entry: u32,
+}
+
+/// The keys of one slot. Sixteen bytes; an empty one has nothing on the heap.
+pub struct Table(Directory);
+
+/// The bits of the hash that a tag is made of; far from those that choose the page.
+#[inline]
+fn tag(hash: u64) -> u8 {
+    (hash >> 56) as u8
+}
+
+/// The page, of so many, that a hash belongs to.
+#[inline]
+fn page_of(hash: u64, pages: usize) -> usize {
+    let level = pages.ilog2();
+    let index = hash as usize & ((2 << level) - 1);
+    if index < pages { index } else { index & ((1 << level) - 1) }
+}
+
+/// Number of bits of the position that all keys of a page share.
+#[inline]
+fn shared_bits(index: usize, pages: usize) -> u32 {
+    let level = pages.ilog2();
+    let split = pages - (1 << level);
+    level + u32::from(index < split || index >= 1 << level)
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self(Directory::new())
+    }
+}
+
+impl Table {
+    /// Number of keys.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.0.keys as usize
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.keys == 0
+    }
+
+    /// Number of pages.
+    pub fn page_count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// A page by number, for those who pick at random.
+    pub fn page(&self, index: usize) -> &Page {
+        self.0.get(index)
+    }
+
+    /// Looks a key up.
+    #[inline]
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<Place> {
+        if self.0.len() == 0 {
+            return None;
+        }
+        let page = page_of(hash, self.0.len());
+        let entry = self.0.get(page).find(tag(hash), key)?;
+        Some(Place { page: page as u32, entry: entry as u32 })
+    }
+
+    /// The entry at a place.
+    #[inline]
+    pub fn entry(&self, place: Place) -> PackedEntry<'_> {
+        self.0.get(place.page as usize).entry(place.entry as usize)
+    }
+
+    /// The page and index of a place, to change the entry there.
+    #[inline]
+    pub fn at(&mut self, place: Place) -> (&mut Page, usize) {
+        (self.0.get_mut(place.page as usize), place.entry as usize)
+    }
+
+    /// Adds a key that is not here yet. `hash_of` is the hash that all calls use.
+    pub fn insert(&mut self, hash: u64, draft: Draft<'_>, hash_of: impl Fn(&[u8]) -> u64, ledger: &mut Ledger) {
+        if self.0.len() == 0 {
+            self.0.push(Page::with_room(draft.packed_len(), ledger), ledger);
+        }
+        let page = page_of(hash, self.0.len());
+        self.0.get_mut(page).insert(tag(hash), draft, ledger);
+        self.0.keys += 1;
+        if self.len() > self.0.len() * KEYS_PER_PAGE {
+            self.split(hash_of, ledger);
+        }
+    }
+
+    /// Removes a key and hands its value's blob over. Pages are merged by [`Table::shrink`].
+    pub fn remove(&mut self, place: Place, ledger: &mut Ledger) -> Option<Blob> {
+        let (page, entry) = self.at(place);
+        let blob = page.remove(entry, ledger);
+        self.0.keys -= 1;
+        blob
+    }
+
+    /// Merges pages while there are too many, two at most: as many as one removal or one visited page needs.
+    pub fn shrink(&mut self, ledger: &mut Ledger) {
+        if self.is_empty() {
+            while let Some(page) = self.0.pop(ledger) {
+                page.free(ledger);
+            }
+            return;
+        }
+        for _ in 0..2 {
+            let pages = self.0.len();
+            if pages == 1 || self.len() >= (pages - 1) * KEYS_PER_PAGE_MIN {
+                return;
+            }
+            let last = pages - 1;
+            let home = last - (1 << last.ilog2());
+            if let Some(page) = self.0.pop(ledger) {
+                self.0.get_mut(home).merge(page, ledger);
+            }
+        }
+    }
+
+    fn split(&mut self, hash_of: impl Fn(&[u8]) -> u64, ledger: &mut Ledger) {
+        let pages = self.0.len();
+        let level = pages.ilog2();
+        let source = pages - (1 << level);
+        let half = self.0.get_mut(source).split(|entry| hash_of(entry.key()) >> level & 1 == 1, ledger);
+        self.0.push(half, ledger);
+    }
+
+    /// The page that holds a position, and the first position behind it; zero at the end of all. None if the table is
+    /// empty.
+    pub fn interval(&self, position: u64) -> Option<(usize, u64)> {
+        let pages = self.0.len();
+        if pages == 0 {
+            return None;
+        }
+        let index = page_of(position.reverse_bits(), pages);
+        let width = 1u64.checked_shl(64 - shared_bits(index, pages)).unwrap_or(0);
+        Some((index, self.interval_start(index).wrapping_add(width)))
+    }
+
+    /// The first position of a page.
+    pub fn interval_start(&self, index: usize) -> u64 {
+        (index as u64).reverse_bits()
+    }
+
+    /// A page by number, to change it.
+    pub fn page_mut(&mut self, index: usize) -> &mut Page {
+        self.0.get_mut(index)
+    }
+
+    /// Removes an entry by numbers; the last entry of the page takes its number.
+    pub fn remove_at(&mut self, page: usize, entry: usize, ledger: &mut Ledger) -> Option<Blob> {
+        self.remove(Place { page: page as u32, entry: entry as u32 }, ledger)
+    }
+
+    /// Frees the last page, of a table that has been detached from its ledger; returns how many keys went, or `None` when
+    /// nothing is left.
+    pub fn free_last_page(&mut self) -> Option<usize> {
+        let mut detached = Ledger { bytes: usize::MAX / 2, moved: 0 };
+        let page = self.0.pop(&mut detached)?;
+        self.0.keys -= page.len() as u32;
+        Some(page.len())
+    }
+
+    /// First stage of prefetching a look-up: this table's own line.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch::line(self);
+    }
+
+    /// Second stage: the pointer to the page.
+    #[inline]
+    pub fn prefetch_directory(&self, hash: u64) {
+        if self.0.len() > 0 {
+            self.0.prefetch(page_of(hash, self.0.len()));
+        }
+    }
+
+    /// Third stage: the page's header, tags and distances.
+    #[inline]
+    pub fn prefetch_page(&self, hash: u64) {
+        if self.0.len() > 0 {
+            self.0.get(page_of(hash, self.0.len())).prefetch_header();
+        }
+    }
+
+    /// Fourth stage: the entry.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: u64) {
+        if self.0.len() > 0 {
+            self.0.get(page_of(hash, self.0.len())).prefetch_entry(tag(hash));
+        }
+    }
+}
+
+#[cfg(test)]
+impl Table {
+    /// Bytes of heap, counted anew.
+    pub(crate) fn audit(&self) -> usize {
+        let pages = (0..self.page_count()).map(|index| self.page(index));
+        assert_eq!(self.len(), pages.clone().map(Page::len).sum::<usize>());
+        self.0.array_bytes() + pages.map(Page::heap_bytes).sum::<usize>()
+    }
+}
