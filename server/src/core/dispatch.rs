@@ -362,6 +362,9 @@ impl Core {
         arguments: &[&[u8]],
         key: Option<(u16, u64)>,
     ) -> Flow {
+        if self.waits_for_pause(connection, entry) {
+            return Flow::NotRun;
+        }
         let handler = match entry.target {
             Target::Engine(handler) => handler,
             Target::Session(handler) => {
@@ -409,6 +412,27 @@ impl Core {
             self.follow_keys(connection, owner);
         }
         Flow::Next
+    }
+
+    /// A command of the engine on behalf of a session command, which has been counted: to the owner of its keys, whatever
+    /// is under way there.
+    pub(super) fn forward(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        arguments: &[&[u8]],
+    ) {
+        let Target::Engine(handler) = entry.target else { return };
+        let owner = match entry.keys {
+            KeyPlan::One(index) => Some(self.shared.shard_of(slot_of(arguments[index]))),
+            KeyPlan::None => Some(self.index),
+            KeyPlan::Many => self.owner_of_keys(entry, arguments),
+        };
+        match owner {
+            Some(owner) if owner == self.index => self.run_here(connection, entry, handler, arguments),
+            Some(owner) => self.send_to(owner, connection, entry, arguments),
+            None => self.start_spread(connection, entry, arguments),
+        }
     }
 
     #[inline]
