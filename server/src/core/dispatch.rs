@@ -429,7 +429,7 @@ impl Core {
             KeyPlan::Many => self.owner_of_keys(entry, arguments),
         };
         match owner {
-            Some(owner) if owner == self.index => self.run_here(connection, entry, handler, arguments),
+            Some(owner) if owner == self.index => self.run_here(connection, entry, handler, arguments, None),
             Some(owner) => self.send_to(owner, connection, entry, arguments),
             None => self.start_spread(connection, entry, arguments),
         }
