@@ -111,7 +111,14 @@ impl Table {
     }
 
     /// Adds a key that is not here yet. `hash_of` is the hash that all calls use.
-    pub fn insert(&mut self, hash: u64, draft: Draft<'_>, target: usize, hash_of: impl Fn(&[u8]) -> u64, ledger: &mut Ledger) {
+    pub fn insert(
+        &mut self,
+        hash: u64,
+        draft: Draft<'_>,
+        target: usize,
+        hash_of: impl Fn(&[u8]) -> u64,
+        ledger: &mut Ledger,
+    ) {
         if self.0.len() == 0 {
             self.0.push(Page::with_room(draft.packed_len(), ledger), ledger);
         }

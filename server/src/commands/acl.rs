@@ -4,12 +4,8 @@ use super::{SessionCommand, help, run_subcommand, specs};
 use crate::core::session::{Session, SessionResult};
 use torc_engine::command::{Arity, Categories, Flags, Spec};
 
-const ROW: Spec = Spec {
-    group: "server",
-    since: "6.0.0",
-    flags: Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE),
-    ..Spec::BASE
-};
+const ROW: Spec =
+    Spec { group: "server", since: "6.0.0", flags: Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE), ..Spec::BASE };
 
 /// The rows.
 pub(super) static COMMANDS: &[SessionCommand] = &[SessionCommand {

@@ -117,7 +117,10 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let failed = |error: ConfigSetError| CommandError::from(error.to_string());
     let change = config.change(&pairs, is_local, &mut Machine).map_err(failed)?;
     if let Some(name) = change.names.iter().find(|name| FIXED_WHILE_RUNNING.contains(*name)) {
-        return Err(failed(ConfigSetError::failed(name, "it cannot change while this version runs: set it at the start")));
+        return Err(failed(ConfigSetError::failed(
+            name,
+            "it cannot change while this version runs: set it at the start",
+        )));
     }
     if change.config.process.directory != config.process.directory {
         std::env::set_current_dir(&change.config.process.directory)

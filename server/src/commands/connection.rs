@@ -108,9 +108,11 @@ fn auth(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let (user, password) = match arguments {
         [_, password] => {
             if session.core.settings.password.is_none() {
-                return Err("ERR AUTH <password> called without any password configured for the default user. Are you \
+                return Err(
+                    "ERR AUTH <password> called without any password configured for the default user. Are you \
                             sure your configuration is correct?"
-                    .into());
+                        .into(),
+                );
             }
             (&b"default"[..], *password)
         }
@@ -285,10 +287,7 @@ mod tests {
     #[test]
     fn hello_options_in_any_order() {
         assert_eq!(parse("hello"), Ok("None None None".into()));
-        assert_eq!(
-            parse("hello 3 SetName n AUTH u p"),
-            Ok(r#"Some(Resp3) Some(("u", "p")) Some("n")"#.into())
-        );
+        assert_eq!(parse("hello 3 SetName n AUTH u p"), Ok(r#"Some(Resp3) Some(("u", "p")) Some("n")"#.into()));
         for (text, error) in [
             ("hello 4", "NOPROTO unsupported protocol version"),
             ("hello 3x", "ERR Protocol version is not an integer or out of range"),

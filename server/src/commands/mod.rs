@@ -63,11 +63,7 @@ const fn specs<const N: usize>(rows: &'static [SessionCommand; N]) -> [&'static 
 }
 
 /// Runs the subcommand that the table has found among a container's rows.
-fn run_subcommand(
-    rows: &'static [SessionCommand],
-    session: &mut Session<'_>,
-    arguments: &[&[u8]],
-) -> SessionResult {
+fn run_subcommand(rows: &'static [SessionCommand], session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let found = rows.iter().find(|row| std::ptr::eq(&raw const row.spec, session.entry.spec));
     let row = found.expect("the container's specs are those of its rows");
     (row.run)(session, arguments)

@@ -390,7 +390,11 @@ impl Core {
             self.check_output_limit(key);
             let Some(connection) = self.connection_mut(key) else { continue };
             let idle_ns = now_ns.saturating_sub(connection.figures.active_ns);
-            if timeout_ns > 0 && idle_ns > timeout_ns && connection.phase == Phase::Open && connection.outstanding() == 0 {
+            if timeout_ns > 0
+                && idle_ns > timeout_ns
+                && connection.phase == Phase::Open
+                && connection.outstanding() == 0
+            {
                 tracing::debug!(id = connection.id, "Closing idle client");
                 connection.phase = Phase::Dead;
             }

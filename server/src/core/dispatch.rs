@@ -169,13 +169,7 @@ impl Core {
         connection.paused
     }
 
-    fn parse_ahead(
-        &mut self,
-        connection: &mut Connection,
-        input: &[u8],
-        from: usize,
-        ahead: &mut Lookahead,
-    ) -> Stop {
+    fn parse_ahead(&mut self, connection: &mut Connection, input: &[u8], from: usize, ahead: &mut Lookahead) -> Stop {
         ahead.spans.clear();
         ahead.commands.clear();
         let authenticated = connection.session.authenticated;
@@ -416,12 +410,7 @@ impl Core {
 
     /// A command of the engine on behalf of a session command, which has been counted: to the owner of its keys, whatever
     /// is under way there.
-    pub(super) fn forward(
-        &mut self,
-        connection: &mut Connection,
-        entry: &'static CommandEntry,
-        arguments: &[&[u8]],
-    ) {
+    pub(super) fn forward(&mut self, connection: &mut Connection, entry: &'static CommandEntry, arguments: &[&[u8]]) {
         let Target::Engine(handler) = entry.target else { return };
         let owner = match entry.keys {
             KeyPlan::One(index) => Some(self.shared.shard_of(slot_of(arguments[index]))),

@@ -163,7 +163,8 @@ mod tests {
         ] {
             assert_eq!(ClientFilter::parse_kill(&words(text), 1), Err(error.into()), "{text}");
         }
-        for (text, error) in [("x", "ERR syntax error"), ("id", "ERR syntax error"), ("id x", "ERR Invalid client ID")] {
+        for (text, error) in [("x", "ERR syntax error"), ("id", "ERR syntax error"), ("id x", "ERR Invalid client ID")]
+        {
             assert_eq!(ClientFilter::parse_list(&words(text), 1), Err(error.into()), "{text}");
         }
     }

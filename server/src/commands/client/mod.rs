@@ -63,13 +63,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
         run: capa,
     },
     SessionCommand {
-        spec: Spec {
-            name: "getname",
-            arity: Arity::Exact(2),
-            since: "2.6.9",
-            summary: "The connection's name",
-            ..ROW
-        },
+        spec: Spec { name: "getname", arity: Arity::Exact(2), since: "2.6.9", summary: "The connection's name", ..ROW },
         syntax: "",
         run: get_name,
     },
@@ -213,13 +207,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
         run: set_info,
     },
     SessionCommand {
-        spec: Spec {
-            name: "setname",
-            arity: Arity::Exact(3),
-            since: "2.6.9",
-            summary: "Names the connection",
-            ..ROW
-        },
+        spec: Spec { name: "setname", arity: Arity::Exact(3), since: "2.6.9", summary: "Names the connection", ..ROW },
         syntax: "name",
         run: set_name,
     },
@@ -288,7 +276,8 @@ fn caching(_: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     if !arguments[2].eq_ignore_ascii_case(b"yes") && !arguments[2].eq_ignore_ascii_case(b"no") {
         return Err(SYNTAX_ERROR.into());
     }
-    Err("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled".into())
+    Err("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+        .into())
 }
 
 fn capa(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
@@ -300,7 +289,11 @@ fn capa(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
 
 fn get_name(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     let name = session.connection.session.name.clone();
-    if name.is_empty() { session.reply().null() } else { session.reply().bulk(&name) }
+    if name.is_empty() {
+        session.reply().null()
+    } else {
+        session.reply().bulk(&name)
+    }
     Ok(())
 }
 

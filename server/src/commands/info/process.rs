@@ -51,9 +51,7 @@ impl ProcessFigures {
         let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
         let mut seconds =
             fields.split_whitespace().skip(11).map(|ticks| ticks.parse().unwrap_or(0.0) / TICKS_PER_SECOND);
-        for time in
-            [&mut self.user_s, &mut self.system_s, &mut self.children_user_s, &mut self.children_system_s]
-        {
+        for time in [&mut self.user_s, &mut self.system_s, &mut self.children_user_s, &mut self.children_system_s] {
             *time = seconds.next().unwrap_or(0.0);
         }
     }

@@ -10,9 +10,7 @@ use crate::core::session::{Session, SessionHandler, SessionResult};
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::RangeInclusive;
 use std::time::Duration;
-use torc_engine::command::{
-    Arity, CommandResult, Execution, Flags, KeyFlags, KeySpec, Spec, Spread, parse_integer,
-};
+use torc_engine::command::{Arity, CommandResult, Execution, Flags, KeyFlags, KeySpec, Spec, Spread, parse_integer};
 use torc_engine::keyspace::{Entry, Expiry, Key, slot_of};
 use torc_engine::reply::Protocol;
 
@@ -82,10 +80,12 @@ const ABSENT: &[&str] = &["aof-flush-sleep", "change-repl-id", "htstats", "htsta
 fn debug(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let permission = session.core.shared.config().security.debug_command;
     if !permission.allows(session.connection.ends.is_loopback) {
-        return Err("ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run \
+        return Err(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run \
                     it from a local connection, otherwise you need to set this option in the configuration file, and \
                     then restart the server."
-            .into());
+                .into(),
+        );
     }
     let name = arguments[1];
     let is = |known: &&str| known.as_bytes().eq_ignore_ascii_case(name);
@@ -189,7 +189,11 @@ fn protocol(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         b"double" => reply.bulk(b"3.141"),
         b"null" => reply.null(),
         kind @ (b"array" | b"set") => {
-            if kind == b"set" { reply.set(3) } else { reply.array(3) }
+            if kind == b"set" {
+                reply.set(3)
+            } else {
+                reply.array(3)
+            }
             (0..3).for_each(|number| reply.integer(number));
         }
         b"map" => {

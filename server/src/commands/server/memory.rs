@@ -143,10 +143,8 @@ fn reply_stats(shards: &[ShardFigures], databases: usize, process: &ProcessFigur
         ("keys.bytes-per-key", dataset.checked_div(keys).unwrap_or(0) as i64),
         ("dataset.bytes", dataset as i64),
     ];
-    let ratios = [
-        ("dataset.percentage", percent(dataset as u64, resident)),
-        ("peak.percentage", percent(resident, peak)),
-    ];
+    let ratios =
+        [("dataset.percentage", percent(dataset as u64, resident)), ("peak.percentage", percent(resident, peak))];
     reply.map(numbers.len() + ratios.len());
     for (name, number) in numbers {
         reply.bulk(name.as_bytes());
