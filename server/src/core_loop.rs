@@ -157,6 +157,7 @@ impl<D: Driver> CoreLoop<D> {
         self.operations.submit(&mut self.driver);
         self.housekeeping();
         self.core.flush_batches();
+        self.core.release_held();
         self.settle();
         let driver = &mut self.driver;
         self.core.take_wakes(|shard| driver.wake(shard));
@@ -175,7 +176,8 @@ impl<D: Driver> CoreLoop<D> {
         {
             return Wait::Not;
         }
-        self.executor.next_deadline_ns().map_or(Wait::Forever, Wait::Until)
+        let deadlines = [self.executor.next_deadline_ns(), self.core.next_hold_ns()];
+        deadlines.into_iter().flatten().min().map_or(Wait::Forever, Wait::Until)
     }
 
     /// Whether the server stops and nothing is left on any shard.

@@ -185,7 +185,8 @@ impl Keyspace {
     }
 
     /// Asks the processor for the first cache line that a look-up of this key needs. Call it for each key of a batch, then
-    /// [`Keyspace::prefetch_page`] for each, then [`Keyspace::prefetch_entry`] for each, then run the batch.
+    /// [`Keyspace::prefetch_directory`], [`Keyspace::prefetch_page`] and [`Keyspace::prefetch_entry`], each for all of them,
+    /// then run the batch.
     #[inline]
     pub fn prefetch(&self, database: usize, key: &Key<'_>) {
         if let Some(table) = self.databases[database].table(key.slot) {
@@ -195,13 +196,21 @@ impl Keyspace {
 
     /// The second stage of [`Keyspace::prefetch`].
     #[inline]
+    pub fn prefetch_directory(&self, database: usize, key: &Key<'_>) {
+        if let Some(table) = self.databases[database].table(key.slot) {
+            table.prefetch_directory(key.hash);
+        }
+    }
+
+    /// The third stage of [`Keyspace::prefetch`].
+    #[inline]
     pub fn prefetch_page(&self, database: usize, key: &Key<'_>) {
         if let Some(table) = self.databases[database].table(key.slot) {
             table.prefetch_page(key.hash);
         }
     }
 
-    /// The third stage of [`Keyspace::prefetch`].
+    /// The fourth stage of [`Keyspace::prefetch`].
     #[inline]
     pub fn prefetch_entry(&self, database: usize, key: &Key<'_>) {
         if let Some(table) = self.databases[database].table(key.slot) {

@@ -277,6 +277,10 @@ pub struct Connection {
     pub paused: bool,
     /// The client has sent its last byte; it closes when what it sent is answered.
     pub at_end: bool,
+    /// Until when replies are held back for those that are on their way from other shards, monotonic nanoseconds.
+    pub hold_until_ns: Option<u64>,
+    /// Whether it is in the list of those.
+    pub is_held: bool,
     /// Whether it is in the list of connections to settle.
     pub is_dirty: bool,
     /// Since when its output is over the soft limit, monotonic nanoseconds.

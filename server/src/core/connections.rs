@@ -127,6 +127,8 @@ impl Core {
             is_sending: false,
             paused: false,
             at_end: false,
+            hold_until_ns: None,
+            is_held: false,
             is_dirty: true,
             soft_limit_since_ns: None,
         });
@@ -295,6 +297,28 @@ impl Core {
         }
     }
 
+    /// When the first held reply is due, monotonic nanoseconds.
+    pub fn next_hold_ns(&self) -> Option<u64> {
+        let held = self.held.iter().filter_map(|key| self.connections[key.index as usize].connection.as_ref());
+        held.filter_map(|connection| connection.hold_until_ns).min()
+    }
+
+    /// Lets go of replies that have been held long enough, and forgets those that went; part of a turn.
+    pub fn release_held(&mut self) {
+        let now_ns = self.clock.monotonic_ns;
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|key| {
+            let Some(connection) = self.connection_mut(*key) else { return false };
+            connection.is_held = connection.hold_until_ns.is_some_and(|until_ns| until_ns > now_ns);
+            let (is_held, is_due) = (connection.is_held, connection.hold_until_ns.is_some());
+            if !is_held && is_due {
+                self.mark_dirty_key(*key);
+            }
+            is_held
+        });
+        self.held = held;
+    }
+
     /// Asks, for each connection that something happened to, what is to be done.
     pub fn settle(&mut self, mut carry_out: impl FnMut(&mut Self, ConnectionKey, Want)) {
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -311,16 +335,24 @@ impl Core {
 
     fn settle_one(&mut self, key: ConnectionKey, carry_out: &mut impl FnMut(&mut Self, ConnectionKey, Want)) {
         self.check_output_limit(key);
-        let spare = self.spare_buffers.pop();
+        let now_ns = self.clock.monotonic_ns;
+        let mut spare = self.spare_buffers.pop();
         let Some(connection) = self.connection_mut(key) else { return };
-        if connection.phase != Phase::Dead && !connection.is_sending && !connection.output.ready.is_empty() {
+        let may_send = connection.phase != Phase::Dead && !connection.is_sending && !connection.output.ready.is_empty();
+        if may_send && hold_back(connection, now_ns) {
+            if !std::mem::replace(&mut connection.is_held, true) {
+                self.held.push(key);
+            }
+        } else if may_send {
+            connection.hold_until_ns = None;
             let bytes = connection.output.ready.len();
             connection.is_sending = true;
             connection.sending_bytes = bytes;
-            let segments = connection.output.take_segments(spare.unwrap_or_default());
+            let segments = connection.output.take_segments(spare.take().unwrap_or_default());
             let socket = connection.socket;
             carry_out(self, key, Want::Send(socket, segments));
-        } else if let Some(spare) = spare {
+        }
+        if let Some(spare) = spare {
             self.spare_buffers.push(spare);
         }
         let Some(connection) = self.connection_mut(key) else { return };
@@ -403,6 +435,21 @@ impl Core {
             }
         }
     }
+}
+
+/// Replies that wait for company from other shards wait this long at the most, in nanoseconds.
+const HOLD_NS: u64 = 500_000;
+/// From this many bytes on they do not wait.
+const HOLD_BYTES_MAX: usize = 16 * 1024;
+
+/// Whether what is ready should wait for replies that are on their way from other shards: a pipeline whose keys are on
+/// several shards is then answered by one send instead of one a gap.
+fn hold_back(connection: &mut Connection, now_ns: u64) -> bool {
+    if connection.outstanding() == 0 || connection.output.ready.bytes.len() > HOLD_BYTES_MAX {
+        return false;
+    }
+    let until_ns = *connection.hold_until_ns.get_or_insert(now_ns + HOLD_NS);
+    now_ns < until_ns
 }
 
 /// Generations fit in the tag of an event beside kind and index.

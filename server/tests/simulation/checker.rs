@@ -164,7 +164,11 @@ impl<'a> Search<'a> {
     fn mark(&mut self, index: usize, done: bool) {
         self.done[index] = done;
         if let Some(reply) = &self.operations[index].reply {
-            if done { self.answered_left -= 1 } else { self.answered_left += 1 }
+            if done {
+                self.answered_left -= 1
+            } else {
+                self.answered_left += 1
+            }
             let to_be_seen = &mut self.to_be_seen;
             shown_values(reply, &mut |value| {
                 let left = to_be_seen.get_mut(value).expect("counted before");
@@ -297,7 +301,8 @@ impl<'a> Search<'a> {
         let Some((left, done, model, time)) = self.deepest.take() else { return "an empty history".into() };
         self.done = done;
         self.first_left = 0;
-        let mut text = format!("no order of {} commands: every one ends with {left} left; there\n", self.operations.len());
+        let mut text =
+            format!("no order of {} commands: every one ends with {left} left; there\n", self.operations.len());
         for ((database, key), entry) in &model.entries {
             let name = String::from_utf8_lossy(&self.names[*key as usize]);
             let _ = writeln!(text, "  {database}/{name} = {} until {:?}", brief(&entry.value), entry.expires_at);
@@ -337,12 +342,7 @@ fn show(reply: &Reply) -> String {
 /// One line about an operation.
 pub fn describe(operation: &Operation, names: &[Vec<u8>]) -> String {
     let words = String::from_utf8_lossy(&operation.command.encode(names)).into_owned();
-    let words: Vec<String> = words
-        .split("\r\n")
-        .skip(2)
-        .step_by(2)
-        .map(|word| brief(word.as_bytes()))
-        .collect();
+    let words: Vec<String> = words.split("\r\n").skip(2).step_by(2).map(|word| brief(word.as_bytes())).collect();
     let reply = operation.reply.as_ref().map_or("nothing".to_string(), show);
     let returned = operation.returned.map_or("never".to_string(), |returned| returned.to_string());
     format!(
@@ -442,8 +442,7 @@ mod tests {
     #[test]
     fn what_has_expired_stays_so() {
         let expiring = |key: u16, text: &str| {
-            let command =
-                Command::Set { key, value: value(text), expires_at: Some(100), if_absent: false, get: false };
+            let command = Command::Set { key, value: value(text), expires_at: Some(100), if_absent: false, get: false };
             at(1, 1 + u64::from(key), 3 + u64::from(key), command, Reply::ok())
         };
         let both = [expiring(0, "a"), expiring(1, "b")];
