@@ -12,6 +12,8 @@
 //! string. Growth splits one page per insert. A key is expired once `now` is later than its time; from then on it is
 //! absent for every reader, and the first of access, overwrite and expiry walk removes it.
 
+#[cfg(test)]
+mod bounds;
 mod clock;
 mod cursor;
 mod database;
@@ -245,7 +247,7 @@ impl Keyspace {
         let (table, ledger) = target.table_mut(slot);
         let expires_at = table.entry(place).expires_at();
         let blob = table.remove(place, ledger);
-        table.shrink(ledger);
+        target.shrink(slot);
         target.note_removal(slot, expires_at);
         self.garbage.discard(blob);
         self.count_removal(reason);
