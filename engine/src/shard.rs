@@ -1,7 +1,7 @@
 //! One shard's state and the room in which commands run.
 
 use crate::command::{CommandError, EngineOptions, Execution, Handler, Milliseconds};
-use crate::keyspace::{KeyHasher, Keyspace};
+use crate::keyspace::{Key, KeyHasher, Keyspace};
 use crate::reply::{Protocol, Reply, ReplyBuffer};
 
 /// What of the client matters to a command.
@@ -64,6 +64,22 @@ impl Shard {
     /// The shard's random numbers.
     pub fn random(&mut self) -> &mut fastrand::Rng {
         &mut self.random
+    }
+
+    /// As [`Shard::execute`], with one of the arguments hashed already.
+    #[inline]
+    pub fn execute_hashed(
+        &mut self,
+        handler: Handler,
+        arguments: &[&[u8]],
+        key: &Key<'_>,
+        client: ClientContext,
+        now: Milliseconds,
+        out: &mut ReplyBuffer,
+    ) {
+        self.keyspace.set_known(Some(key));
+        self.execute(handler, arguments, client, now, out);
+        self.keyspace.set_known(None);
     }
 
     /// Runs one command to completion at `now`; exactly one reply is appended to `out`.

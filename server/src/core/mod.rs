@@ -17,6 +17,8 @@ pub mod connections;
 mod coordinator;
 mod dispatch;
 mod inbox;
+mod pause;
+mod rates;
 pub mod session;
 
 use crate::control::{DatabaseFigures, ShardFigures};
@@ -114,6 +116,12 @@ pub struct Core {
     wakes: Vec<usize>,
     /// Connections that came from elsewhere and wait to be attached: by the core loop.
     arrivals: Vec<Arrival>,
+    /// Whether keys are expired without being asked for; only DEBUG says no.
+    pub active_expire: bool,
+    /// Whether regular background work is done; only DEBUG says no.
+    pub cron_runs: bool,
+    pause: pause::PauseState,
+    rates: rates::Rates,
     lookahead: dispatch::Lookahead,
     accept_cursor: usize,
     read_clock: Box<dyn Fn() -> i64>,
@@ -163,6 +171,10 @@ impl Core {
             spare_buffers: Vec::new(),
             wakes: Vec::new(),
             arrivals: Vec::new(),
+            active_expire: true,
+            cron_runs: true,
+            pause: pause::PauseState::default(),
+            rates: rates::Rates::default(),
             lookahead: dispatch::Lookahead::default(),
             accept_cursor: index,
             read_clock,
@@ -201,7 +213,7 @@ impl Core {
         const GARBAGE_BUDGET: usize = 2_000;
         let mut more = self.shard.keyspace.collect_garbage(GARBAGE_BUDGET);
         // Locked keys are not expired: with anything in the schedule expiry waits for the next slice.
-        if self.schedule.is_idle() {
+        if self.schedule.is_idle() && self.active_expire && self.cron_runs && !self.is_paused() {
             more |= self.shard.keyspace.expire_step(self.shard.now(), EXPIRE_BUDGET_ENTRIES).more;
         }
         more
@@ -249,6 +261,7 @@ impl Core {
             dirty: keyspace.dirty,
             output_bytes: connections().map(Connection::output_bytes).sum(),
             query_bytes: connections().map(|connection| connection.leftover.capacity()).sum(),
+            rates: self.rates.figures(),
             databases: databases.collect(),
         }
     }
