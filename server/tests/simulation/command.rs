@@ -214,15 +214,6 @@ impl Command {
         self.footprint() != Footprint::Nothing
     }
 
-    /// The values that it writes.
-    pub fn written_values(&self) -> Vec<&Value> {
-        match self {
-            Self::Set { value, .. } | Self::Append(_, value) => vec![value],
-            Self::MSet(pairs) | Self::MSetNx(pairs) => pairs.iter().map(|(_, value)| value).collect(),
-            _ => Vec::new(),
-        }
-    }
-
     /// As it travels.
     pub fn encode(&self, names: &[Vec<u8>]) -> Vec<u8> {
         let words = self.words(names);
@@ -404,7 +395,11 @@ impl Model {
                 if *if_absent && old.is_some() {
                     return Reply::Nil;
                 }
-                self.put(database, *key, value, *expires_at);
+                // A time that is over already leaves nothing, not even for the rest of its millisecond.
+                self.entries.remove(&(database, *key));
+                if expires_at.is_none_or(|at| at > now) {
+                    self.put(database, *key, value, *expires_at);
+                }
                 if *get { old.map_or(Reply::Nil, Reply::Bulk) } else { Reply::ok() }
             }
             Command::GetDel(key) => {
