@@ -17,14 +17,18 @@ const WARMED_REQUESTS: usize = 16;
 
 impl Core {
     /// Takes everything that is in the inbox and acts on it in order, then on parts whose flag has been set.
-    pub fn drain_inbox(&mut self) {
+    /// Whether there was anything.
+    pub fn drain_inbox(&mut self) -> bool {
         let shared = self.shared.clone();
+        let mut any = false;
         for envelope in shared.mailboxes.drain(self.index) {
             self.message(envelope);
             self.run_ready();
+            any = true;
         }
         self.schedule.poll_flags();
         self.run_ready();
+        any
     }
 
     fn message(&mut self, mut envelope: Envelope) {

@@ -65,6 +65,11 @@ const SENDINGS_KEPT: usize = 256;
 const DROP_ROUNDS: u32 = 50;
 const DROP_ROUND: Duration = Duration::from_millis(100);
 
+/// Turns over which received buffers are averaged.
+const RECENT_TURNS: f32 = 16.0;
+/// The most completions that a wait gathers.
+const COMPANY_MAX: u32 = 16;
+
 /// Sizes of a driver.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -108,6 +113,8 @@ pub struct UringDriver {
     event_counter: ManuallyDrop<Box<UnsafeCell<u64>>>,
     /// Submissions whose last completion is to come.
     in_flight_count: usize,
+    /// Received buffers a turn, lately.
+    recent_receives: f32,
     /// Events that came up outside of `turn`.
     ready: Vec<Event>,
     /// Sockets whose receive stream found no buffer.
@@ -142,6 +149,7 @@ impl UringDriver {
             files: ManuallyDrop::new(Files::new(can_truncate)),
             event_counter: ManuallyDrop::new(Box::new(UnsafeCell::new(0))),
             in_flight_count: 0,
+            recent_receives: 0.0,
             ready: Vec::new(),
             starved: Vec::new(),
             paused: Vec::new(),
@@ -500,7 +508,7 @@ impl UringDriver {
             if !self.ring.has_overflow() {
                 break;
             }
-            self.ring.enter(Patience::None)?;
+            self.ring.enter(Patience::None, 0)?;
         }
         if woken {
             events.push(Event::Woken);
@@ -601,6 +609,7 @@ impl Driver for UringDriver {
         }
         slot.sending = Some(sending);
         self.submit_send(socket.0);
+        self.ring.expect_prompt();
     }
 
     fn shutdown(&mut self, socket: Socket) {
@@ -675,13 +684,25 @@ impl Driver for UringDriver {
         events.append(&mut self.ready);
         // A turn that does not wait, with nothing to submit and no work announced, needs no system call.
         if patience != Patience::None || self.ring.has_work() {
-            self.ring.enter(patience)?;
+            self.ring.enter(patience, company(self.recent_receives))?;
         }
         for shard in self.wakes_queued.drain(..) {
             self.wake_is_queued[shard] = false;
         }
-        self.reap(events)
+        let before = events.len();
+        self.reap(events)?;
+        if patience != Patience::None {
+            let receives = events[before..].iter().filter(|event| matches!(event, Event::Received { .. })).count();
+            self.recent_receives += (receives as f32 - self.recent_receives) / RECENT_TURNS;
+        }
+        Ok(())
     }
+}
+
+/// How many completions more than one a wait should gather: half of what recent turns brought. One client alone is never
+/// kept waiting; with many, a wake-up serves several of them.
+fn company(recent_receives: f32) -> u32 {
+    ((recent_receives / 2.0) as u32).min(COMPANY_MAX)
 }
 
 impl Drop for UringDriver {
@@ -695,7 +716,7 @@ impl Drop for UringDriver {
                 break;
             }
             let patience = if self.in_flight_count > 0 { Patience::AtMost(DROP_ROUND) } else { Patience::None };
-            if self.ring.enter(patience).is_err() {
+            if self.ring.enter(patience, 0).is_err() {
                 break;
             }
             self.ring.reap(&mut self.completions);
