@@ -37,7 +37,9 @@ fn a_scan_returns_what_is_there_all_the_time() {
             let mut keyspace = keyspace(seed);
             let mut random = fastrand::Rng::with_seed(seed);
             let stay: Vec<String> = (0..random.usize(1..800)).map(|number| format!("{tag}stay:{number}")).collect();
-            stay.iter().for_each(|name| set(&mut keyspace, name, Expiry::Clear));
+            for name in &stay {
+                set(&mut keyspace, name, Expiry::Clear);
+            }
             let mut seen = HashSet::new();
             let mut cursor = ScanCursor::START;
             let mut calls = 0;
