@@ -61,6 +61,8 @@ pub(super) struct Ring {
     enter_descriptor: RawFd,
     /// Flags of every `enter`.
     enter_flags: EnterFlags,
+    /// How many times the queue was handed to the kernel.
+    submit_count: u64,
     /// Submissions that found no room, in order. Empty but under kernel memory pressure.
     backlog: VecDeque<squeue::Entry>,
 }
@@ -78,7 +80,8 @@ impl Ring {
             // An idle shard must not look like one that waits for a disk.
             enter_flags |= EnterFlags::NO_IOWAIT;
         }
-        let mut this = Self { enter_descriptor: ring.as_raw_fd(), ring, enter_flags, backlog: VecDeque::new() };
+        let mut this =
+            Self { enter_descriptor: ring.as_raw_fd(), ring, enter_flags, submit_count: 0, backlog: VecDeque::new() };
         if options.register_ring_descriptor
             && let Ok(index) = this.register_descriptor()
         {
@@ -102,6 +105,11 @@ impl Ring {
     /// The ring's descriptor, to which peers send their wakes.
     pub(super) fn descriptor(&self) -> RawFd {
         self.ring.as_raw_fd()
+    }
+
+    /// Changes whenever what was queued may have gone out.
+    pub(super) fn submit_count(&self) -> u64 {
+        self.submit_count
     }
 
     /// The calls for set-up and registration.
@@ -176,6 +184,7 @@ impl Ring {
 
     fn enter_with(&mut self, flags: EnterFlags, want: u32, limit: Option<types::Timespec>) -> io::Result<()> {
         let to_submit = self.ring.submission().len() as u32;
+        self.submit_count += 1;
         let arguments = limit.as_ref().map(|limit| types::SubmitArgs::new().timespec(limit));
         let (flags, address, bytes) = match &arguments {
             Some(arguments) => {
