@@ -64,16 +64,18 @@ fn play(by: By, measured: Duration) -> Cost {
     // SAFETY: no memory is involved; the descriptors are checked.
     let events = unsafe { [libc::eventfd(0, libc::EFD_CLOEXEC), libc::eventfd(0, libc::EFD_CLOEXEC)] };
     assert!(events.iter().all(|event| *event >= 0), "eventfd: {}", std::io::Error::last_os_error());
+    // One end for both: who is woken by the last wake must see that the time is over, too.
+    let end = Instant::now() + measured;
     let ((to_second, from_first), (to_first, from_second)) = (channel(), channel());
     let first = Player { by, own_event: events[0], peer_event: events[1], to_peer: to_second, from_peer: from_second };
     let second = Player { by, own_event: events[1], peer_event: events[0], to_peer: to_first, from_peer: from_first };
     let second = std::thread::spawn(move || {
         pin(LOAD_CORE);
-        second.run(false, measured)
+        second.run(false, end)
     });
     let first = std::thread::spawn(move || {
         pin(SERVER_CORE);
-        first.run(true, measured)
+        first.run(true, end)
     });
     let (first, second) = (first.join().expect("plays"), second.join().expect("plays"));
     for event in events {
@@ -93,7 +95,7 @@ struct Score {
 
 impl Player {
     /// Wakes and is woken until the time is over; who starts also ends, with a wake that the other does not answer.
-    fn run(&self, starts: bool, measured: Duration) -> Score {
+    fn run(&self, starts: bool, end: Instant) -> Score {
         let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
         builder.setup_single_issuer().setup_defer_taskrun().setup_no_sqarray();
         let mut ring = builder.build(64).expect("io_uring");
@@ -126,7 +128,7 @@ impl Player {
         let (start, cpu_start, mut wakes) = (Instant::now(), thread_cpu(), 0);
         let mut must_wake = starts;
         loop {
-            let is_over = start.elapsed() > measured;
+            let is_over = Instant::now() > end;
             if must_wake {
                 wakes += 1;
                 match &wake {

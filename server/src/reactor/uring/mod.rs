@@ -121,9 +121,9 @@ pub struct UringDriver {
     starved: Vec<u32>,
     /// Listeners that pause.
     paused: Vec<u32>,
-    /// Which shards this turn's submit wakes already.
-    wake_is_queued: Vec<bool>,
-    wakes_queued: Vec<usize>,
+    /// For each shard, the ring's submit count when a wake for it was queued: while that is the present count, the wake is
+    /// still to go out, and a second one adds nothing.
+    wake_queued_at: Vec<u64>,
     /// Scratch of `turn`.
     completions: Vec<Completion>,
     #[allow(clippy::vec_box)] // boxed where they are used, and moved there as they are
@@ -153,8 +153,7 @@ impl UringDriver {
             ready: Vec::new(),
             starved: Vec::new(),
             paused: Vec::new(),
-            wake_is_queued: vec![false; shards],
-            wakes_queued: Vec::new(),
+            wake_queued_at: vec![u64::MAX; shards],
             completions: Vec::new(),
             sendings_free: Vec::new(),
         };
@@ -570,7 +569,7 @@ impl Driver for UringDriver {
 
     fn stop_receiving(&mut self, socket: Socket, tag: Tag) {
         let Some(slot) = self.slots.get_mut(socket.0) else { return };
-        debug_assert_eq!(slot.receive_tag, tag);
+        debug_assert!(slot.receive == Receive::Idle || slot.receive_tag == tag, "another stream's tag");
         match slot.receive {
             Receive::Idle => {}
             Receive::Starved => {
@@ -666,15 +665,16 @@ impl Driver for UringDriver {
             self.ready.push(Event::Woken);
             return;
         }
-        if std::mem::replace(&mut self.wake_is_queued[shard], true) {
+        if self.wake_queued_at[shard] == self.ring.submit_count() {
             return;
         }
-        self.wakes_queued.push(shard);
         let Some(descriptor) = self.peers.ring(shard) else { return self.peers.signal(shard) };
         let user_data = Kind::Woken.user_data(0, 0);
         let entry = opcode::MsgRingData::new(types::Fd(descriptor), 0, user_data, None).build();
         // SAFETY: no memory is named.
         unsafe { self.push(entry, Kind::WakeFailed, shard as u32, 0) }
+        // After the push, which may have submitted.
+        self.wake_queued_at[shard] = self.ring.submit_count();
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
@@ -685,9 +685,6 @@ impl Driver for UringDriver {
         // A turn that does not wait, with nothing to submit and no work announced, needs no system call.
         if patience != Patience::None || self.ring.has_work() {
             self.ring.enter(patience, company(self.recent_receives))?;
-        }
-        for shard in self.wakes_queued.drain(..) {
-            self.wake_is_queued[shard] = false;
         }
         let before = events.len();
         self.reap(events)?;

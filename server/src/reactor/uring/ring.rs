@@ -61,6 +61,8 @@ pub(super) struct Ring {
     enter_descriptor: RawFd,
     /// Flags of every `enter`.
     enter_flags: EnterFlags,
+    /// How many times the queue was handed to the kernel.
+    submit_count: u64,
     /// Submissions that found no room, in order. Empty but under kernel memory pressure.
     backlog: VecDeque<squeue::Entry>,
     /// Sends queued since the last `enter`: they complete while they are submitted, which is no reason to wake up.
@@ -88,7 +90,15 @@ impl Ring {
             enter_flags |= EnterFlags::NO_IOWAIT;
         }
         let min_wait_us = if ring.params().is_feature_min_timeout() { MIN_WAIT_US } else { 0 };
-        let mut this = Self { enter_descriptor: ring.as_raw_fd(), ring, enter_flags, backlog: VecDeque::new(), prompt_count: 0, min_wait_us };
+        let mut this = Self {
+            enter_descriptor: ring.as_raw_fd(),
+            ring,
+            enter_flags,
+            submit_count: 0,
+            backlog: VecDeque::new(),
+            prompt_count: 0,
+            min_wait_us,
+        };
         if options.register_ring_descriptor
             && let Ok(index) = this.register_descriptor()
         {
@@ -112,6 +122,11 @@ impl Ring {
     /// The ring's descriptor, to which peers send their wakes.
     pub(super) fn descriptor(&self) -> RawFd {
         self.ring.as_raw_fd()
+    }
+
+    /// Changes whenever what was queued may have gone out.
+    pub(super) fn submit_count(&self) -> u64 {
+        self.submit_count
     }
 
     /// The calls for set-up and registration.
@@ -194,6 +209,7 @@ impl Ring {
 
     fn enter_with(&mut self, flags: EnterFlags, want: u32, limit: Option<types::Timespec>) -> io::Result<()> {
         let to_submit = self.ring.submission().len() as u32;
+        self.submit_count += 1;
         let arguments = (limit.is_some() || want > 1).then(|| {
             let arguments = types::SubmitArgs::new().min_wait_usec(if want > 1 { self.min_wait_us } else { 0 });
             limit.as_ref().map_or(arguments, |limit| arguments.timespec(limit))
