@@ -123,13 +123,6 @@ pub fn minimise(history: &[Operation], names: &[Vec<u8>]) -> Vec<Operation> {
             kept = shorter;
         }
     }
-    for index in (0..kept.len()).rev().filter(|index| kept[*index].reply.is_none()).collect::<Vec<_>>() {
-        let mut shorter = kept.clone();
-        shorter.remove(index);
-        if is_bad(&shorter) {
-            kept = shorter;
-        }
-    }
     kept
 }
 
@@ -205,7 +198,11 @@ impl<'a> Search<'a> {
 
     fn mark(&mut self, index: usize, done: bool) {
         self.done[index] = done;
-        if done { self.order.push(index) } else { drop(self.order.pop()) }
+        if done {
+            self.order.push(index);
+        } else {
+            self.order.pop();
+        }
         if let Some(reply) = &self.operations[index].reply {
             if done { self.answered_left -= 1 } else { self.answered_left += 1 }
             let to_be_seen = &mut self.to_be_seen;

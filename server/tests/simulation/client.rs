@@ -33,6 +33,13 @@ impl Dice {
         .into()
     }
 
+    /// The same for APPEND: no number, so that no sum of digits looks like another value.
+    pub fn suffix(&mut self) -> Value {
+        let mut text = b"and".to_vec();
+        text.extend_from_slice(&self.value());
+        text.into()
+    }
+
     /// True so many times in a hundred.
     pub fn percent(&mut self, percent: u8) -> bool {
         self.random.u8(..100) < percent

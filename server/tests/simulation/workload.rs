@@ -87,7 +87,7 @@ fn write(dice: &mut Dice, keys: Key) -> Command {
     let key = key(dice, keys);
     match dice.random.u8(..10) {
         0 => Command::Incr(key),
-        1 => Command::Append(key, dice.value()),
+        1 => Command::Append(key, dice.suffix()),
         2 => Command::GetDel(key),
         3 => Command::Set { key, value: dice.value(), expires_at: None, if_absent: true, get: false },
         // These show what they put an end to: it leaves the checker less to guess.
@@ -254,7 +254,7 @@ pub fn random_plan(seed: u64) -> Plan {
     let scans = random.u8(..4) == 0;
     let names = (0..keys).map(|key| name_on(key as usize % shards, shards, (b'a' + key as u8) as char)).collect();
     let count = random.usize(2..=7);
-    let commands = [15, 40, 100, 300][random.usize(..4)];
+    let commands = std::env::var("TORC_COMMANDS").map_or([15, 40, 100, 300][random.usize(..4)], |t| t.parse().unwrap());
     let faults = random_faults(random);
     let mix = Mix::random(random, databases, scans);
     let mut clients: Vec<ClientPlan> = (0..count)
