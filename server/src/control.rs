@@ -7,6 +7,7 @@ use crate::core::connection::ConnectionKey;
 use crate::settings::Settings;
 use std::sync::Arc;
 use std::time::Duration;
+use torc_engine::error_counts::ErrorCounts;
 
 /// A question to every shard.
 #[derive(Debug)]
@@ -66,13 +67,13 @@ pub struct DatabaseFigures {
 }
 
 impl DatabaseFigures {
-    /// Of this part and another.
-    #[must_use]
-    pub fn add(self, other: &Self) -> Self {
-        let volatile_keys = self.volatile_keys + other.volatile_keys;
-        let total_ms = |part: &Self| i128::from(part.average_ttl_ms) * part.volatile_keys as i128;
-        let average_ttl_ms = (total_ms(&self) + total_ms(other)) / (volatile_keys.max(1) as i128);
-        Self { keys: self.keys + other.keys, volatile_keys, average_ttl_ms: average_ttl_ms as i64 }
+    /// Of one database in all shards.
+    pub fn total(shards: &[ShardFigures], database: usize) -> Self {
+        let parts = || shards.iter().filter_map(|shard| shard.databases.get(database));
+        let volatile_keys: usize = parts().map(|part| part.volatile_keys).sum();
+        let ttl_ms: i128 = parts().map(|part| i128::from(part.average_ttl_ms) * part.volatile_keys as i128).sum();
+        let average_ttl_ms = ttl_ms / volatile_keys.max(1) as i128;
+        Self { keys: parts().map(|part| part.keys).sum(), volatile_keys, average_ttl_ms: average_ttl_ms as i64 }
     }
 }
 
@@ -107,7 +108,7 @@ pub struct ShardFigures {
     /// Bytes to clients.
     pub sent_bytes: u64,
     /// Error replies.
-    pub errors: u64,
+    pub errors: ErrorCounts,
     /// Requests sent to other shards.
     pub requests_sent: u64,
     /// Messages pushed to other shards.
@@ -216,8 +217,11 @@ mod tests {
 
     #[test]
     fn databases_add_with_their_averages_weighed() {
-        let part = |keys, volatile_keys, average_ttl_ms| DatabaseFigures { keys, volatile_keys, average_ttl_ms };
-        let total = part(5, 1, 100).add(&part(4, 3, 200)).add(&part(9, 0, 0));
+        let shard = |keys, volatile_keys, average_ttl_ms| ShardFigures {
+            databases: vec![DatabaseFigures::default(), DatabaseFigures { keys, volatile_keys, average_ttl_ms }],
+            ..ShardFigures::default()
+        };
+        let total = DatabaseFigures::total(&[shard(5, 1, 100), shard(4, 3, 200), shard(9, 0, 0)], 1);
         assert_eq!((total.keys, total.volatile_keys, total.average_ttl_ms), (18, 4, 175));
     }
 }

@@ -113,6 +113,11 @@ impl Section {
             }
         }
         page.push('\n');
+        let waiting = self.samples.iter().filter(|sample| sample.metric == WAITING).map(|sample| sample.value);
+        if let Some(share) = median(waiting).filter(|share| *share > DISTURBED_SHARE) {
+            let _ =
+                writeln!(page, "**Disturbed:** the servers waited for a core {:.0} % of the time.\n", share * 100.0);
+        }
     }
 
     fn write_memory(&self, page: &mut String) {
@@ -168,6 +173,9 @@ impl Section {
         text
     }
 }
+
+/// Above this the page says that others had the server's core.
+const DISTURBED_SHARE: f64 = 0.05;
 
 /// The head of the CSV file.
 pub const CSV_HEAD: &str = "workload,case,metric,server,round,value\n";

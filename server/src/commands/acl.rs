@@ -83,6 +83,8 @@ fn categories(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     };
     let mut reply = session.reply();
     reply.array(names.len());
-    names.iter().for_each(|name| reply.bulk(name.as_bytes()));
+    for name in names {
+        reply.bulk(name.as_bytes());
+    }
     Ok(())
 }

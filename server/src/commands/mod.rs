@@ -98,3 +98,33 @@ fn not_supported(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     let name = session.entry.full_name.replace('|', " ").to_ascii_uppercase();
     Err(format!("ERR {name} is not supported in this version").into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command_table::CommandTable;
+    use torc_engine::command::Arity;
+
+    #[test]
+    fn every_row_is_told_of_and_has_a_name_of_its_own() {
+        // The table refuses two rows of one name.
+        let table = CommandTable::new(rows());
+        for entry in table.all() {
+            let spec = entry.spec;
+            assert!(!spec.summary.is_empty() && !spec.summary.ends_with('.'), "{}", entry.full_name);
+            assert!(spec.name.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_".contains(&byte)), "{}", spec.name);
+            let subcommands = spec.subcommands.iter().map(|subcommand| subcommand.name);
+            assert!(subcommands.is_sorted(), "{}", entry.full_name);
+            let is_container = !spec.subcommands.is_empty() && spec.name != "command";
+            assert!(!is_container || spec.arity == Arity::AtLeast(2), "{}", entry.full_name);
+        }
+    }
+
+    #[test]
+    fn every_container_has_help() {
+        for (spec, _) in rows() {
+            let has_help = spec.subcommands.iter().any(|subcommand| subcommand.name == "help");
+            assert!(spec.subcommands.is_empty() || has_help, "{}", spec.name);
+        }
+    }
+}

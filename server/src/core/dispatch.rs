@@ -154,7 +154,7 @@ impl Core {
         out.bytes.push(b'-');
         out.bytes.extend_from_slice(text);
         out.bytes.extend_from_slice(b"\r\n");
-        self.counters.errors += 1;
+        self.counters.errors.count("ERR");
         connection.phase = Phase::Closing;
     }
 
@@ -320,7 +320,7 @@ impl Core {
     }
 
     fn fail(&mut self, connection: &mut Connection, CommandError(text): &CommandError) {
-        self.counters.errors += 1;
+        self.counters.errors.count(text);
         Reply::new(connection.output.tail(), connection.session.client.protocol).error(text);
     }
 
@@ -343,7 +343,8 @@ impl Core {
         if !entry.spec.arity.accepts(arguments.len()) {
             return Err(wrong_arity(&entry.full_name, None));
         }
-        if !connection.session.authenticated && !entry.spec.flags.has(Flags::NO_AUTH) {
+        let is_open = connection.session.authenticated || self.settings.password.is_none();
+        if !is_open && !entry.spec.flags.has(Flags::NO_AUTH) {
             return Err("NOAUTH Authentication required.".into());
         }
         Ok(entry)

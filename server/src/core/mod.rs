@@ -30,6 +30,7 @@ use connection::{Connection, ConnectionKey};
 use coordinator::Coordinator;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use torc_engine::error_counts::ErrorCounts;
 use torc_engine::shard::Shard;
 use torc_engine::transaction::schedule::Schedule;
 
@@ -49,7 +50,7 @@ pub struct Counters {
     /// Bytes to clients.
     pub sent_bytes: u64,
     /// Error replies of this room (the engine counts its own).
-    pub errors: u64,
+    pub errors: ErrorCounts,
     /// Requests to other shards.
     pub requests_sent: u64,
     /// Messages to other shards.
@@ -236,6 +237,8 @@ impl Core {
             volatile_keys: keyspace.volatile_len(database),
             average_ttl_ms: keyspace.average_ttl_ms(database, now),
         });
+        let mut errors = self.counters.errors.clone();
+        errors.add(self.shard.errors());
         let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
         ShardFigures {
             shard: self.index,
@@ -246,7 +249,7 @@ impl Core {
             rejected: self.counters.rejected,
             received_bytes: self.counters.received_bytes,
             sent_bytes: self.counters.sent_bytes,
-            errors: self.counters.errors + self.shard.errors(),
+            errors,
             requests_sent: self.counters.requests_sent,
             messages_sent: self.counters.messages_sent,
             multicasts: self.counters.multicasts,

@@ -289,10 +289,10 @@ fn capa(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
 
 fn get_name(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     let name = session.connection.session.name.clone();
-    if name.is_empty() {
-        session.reply().null()
-    } else {
-        session.reply().bulk(&name)
+    let mut reply = session.reply();
+    match &*name {
+        b"" => reply.null(),
+        name => reply.bulk(name),
     }
     Ok(())
 }

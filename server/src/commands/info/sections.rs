@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::control::{DatabaseFigures, ShardFigures};
 use crate::shared::Shared;
 use std::fmt::Write;
+use torc_engine::error_counts::ErrorCounts;
 
 /// A section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,23 +25,21 @@ enum Section {
     Keyspace,
 }
 
-use Section::*;
-
 /// In the order in which they are shown, with the name that asks for each.
 const SECTIONS: [(Section, &str); 13] = [
-    (Server, "server"),
-    (Clients, "clients"),
-    (Memory, "memory"),
-    (Persistence, "persistence"),
-    (Stats, "stats"),
-    (Shards, "shards"),
-    (Replication, "replication"),
-    (Cpu, "cpu"),
-    (Modules, "modules"),
-    (CommandStats, "commandstats"),
-    (ErrorStats, "errorstats"),
-    (Cluster, "cluster"),
-    (Keyspace, "keyspace"),
+    (Section::Server, "server"),
+    (Section::Clients, "clients"),
+    (Section::Memory, "memory"),
+    (Section::Persistence, "persistence"),
+    (Section::Stats, "stats"),
+    (Section::Shards, "shards"),
+    (Section::Replication, "replication"),
+    (Section::Cpu, "cpu"),
+    (Section::Modules, "modules"),
+    (Section::CommandStats, "commandstats"),
+    (Section::ErrorStats, "errorstats"),
+    (Section::Cluster, "cluster"),
+    (Section::Keyspace, "keyspace"),
 ];
 
 /// Which sections were asked for.
@@ -51,10 +50,10 @@ impl Sections {
     /// Names, and the groups `default`, `all` and `everything`; nothing is `default`. Unknown names are no error.
     pub(super) fn parse(names: &[&[u8]]) -> Self {
         let is_wanted = |section: Section, own_name: &str| {
-            let is_default = section != CommandStats;
+            let is_default = section != Section::CommandStats;
             let fits = |name: &&[u8]| match name.to_ascii_lowercase().as_slice() {
                 b"default" => is_default,
-                b"all" => section != Modules,
+                b"all" => section != Section::Modules,
                 b"everything" => true,
                 name => name == own_name.as_bytes(),
             };
@@ -84,22 +83,22 @@ impl<'a> Report<'a> {
         let mut text = Text(String::with_capacity(4096));
         for section in &sections.0 {
             match section {
-                Server => self.server(&mut text),
-                Clients => self.clients(&mut text),
-                Memory => self.memory(&mut text),
-                Persistence => self.persistence(&mut text),
-                Stats => self.stats(&mut text),
-                Shards => self.shards(&mut text),
-                Replication => self.replication(&mut text),
-                Cpu => self.cpu(&mut text),
-                Modules => text.title("Modules"),
-                CommandStats => self.command_stats(&mut text),
-                ErrorStats => self.error_stats(&mut text),
-                Cluster => {
+                Section::Server => self.server(&mut text),
+                Section::Clients => self.clients(&mut text),
+                Section::Memory => self.memory(&mut text),
+                Section::Persistence => self.persistence(&mut text),
+                Section::Stats => self.stats(&mut text),
+                Section::Shards => self.shards(&mut text),
+                Section::Replication => self.replication(&mut text),
+                Section::Cpu => self.cpu(&mut text),
+                Section::Modules => text.title("Modules"),
+                Section::CommandStats => self.command_stats(&mut text),
+                Section::ErrorStats => self.error_stats(&mut text),
+                Section::Cluster => {
                     text.title("Cluster");
                     text.field("cluster_enabled", 0);
                 }
-                Keyspace => self.keyspace(&mut text),
+                Section::Keyspace => self.keyspace(&mut text),
             }
         }
         text.0
@@ -170,9 +169,6 @@ impl<'a> Report<'a> {
         text.field("number_of_libraries", 0);
         text.bytes("maxmemory", self.config.memory.bytes_max);
         text.field("maxmemory_policy", self.config.memory.policy.name());
-        let ratio = share(process.resident_bytes, dataset_bytes) / 100.0;
-        text.field("mem_fragmentation_ratio", format_args!("{ratio:.2}"));
-        text.field("mem_fragmentation_bytes", process.resident_bytes.saturating_sub(dataset_bytes));
         text.field("mem_replication_backlog", 0);
         text.field("mem_clients_slaves", 0);
         text.field("mem_clients_normal", clients_bytes);
@@ -232,7 +228,7 @@ impl<'a> Report<'a> {
         text.field("tracking_total_keys", 0);
         text.field("tracking_total_items", 0);
         text.field("tracking_total_prefixes", 0);
-        text.field("total_error_replies", self.sum(|shard| shard.errors));
+        text.field("total_error_replies", self.sum(|shard| shard.errors.total()));
     }
 
     fn shards(&self, text: &mut Text) {
@@ -305,15 +301,18 @@ impl<'a> Report<'a> {
     }
 
     fn error_stats(&self, text: &mut Text) {
-        let _ = self;
+        let mut errors = ErrorCounts::default();
+        self.shards.iter().for_each(|shard| errors.add(&shard.errors));
         text.title("Errorstats");
+        for (kind, count) in errors.kinds() {
+            text.field(&format!("errorstat_{kind}"), format_args!("count={count}"));
+        }
     }
 
     fn keyspace(&self, text: &mut Text) {
         text.title("Keyspace");
         for database in 0..self.shared.databases {
-            let parts = self.shards.iter().filter_map(|shard| shard.databases.get(database));
-            let total = parts.fold(DatabaseFigures::default(), |total, part| total.add(part));
+            let total = DatabaseFigures::total(self.shards, database);
             if total.keys > 0 {
                 let DatabaseFigures { keys, volatile_keys, average_ttl_ms } = total;
                 text.field(
@@ -378,11 +377,11 @@ mod tests {
 
     #[test]
     fn sections_by_name_and_by_group() {
-        assert_eq!(parse("keyspace SERVER server"), [Server, Keyspace]);
+        assert_eq!(parse("keyspace SERVER server"), [Section::Server, Section::Keyspace]);
         assert_eq!(parse("nosuch"), []);
         assert_eq!(parse(""), parse("default"));
-        assert!(!parse("").contains(&CommandStats));
-        assert!(parse("all").contains(&CommandStats));
+        assert!(!parse("").contains(&Section::CommandStats));
+        assert!(parse("all").contains(&Section::CommandStats));
         assert_eq!(parse("everything").len(), SECTIONS.len());
         assert_eq!(parse("default commandstats").len(), SECTIONS.len());
     }

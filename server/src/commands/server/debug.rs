@@ -95,7 +95,7 @@ fn debug(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let name = String::from_utf8_lossy(name);
     match found {
         Some(subcommand) => (subcommand.run)(session, arguments),
-        None if ABSENT.iter().any(|known| is(known)) => {
+        None if ABSENT.iter().any(is) => {
             Err(format!("ERR DEBUG {} is not supported in this version", name.to_ascii_uppercase()).into())
         }
         None => {
@@ -189,10 +189,9 @@ fn protocol(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         b"double" => reply.bulk(b"3.141"),
         b"null" => reply.null(),
         kind @ (b"array" | b"set") => {
-            if kind == b"set" {
-                reply.set(3)
-            } else {
-                reply.array(3)
+            match kind {
+                b"set" => reply.set(3),
+                _ => reply.array(3),
             }
             (0..3).for_each(|number| reply.integer(number));
         }
@@ -323,7 +322,9 @@ fn add(total: &mut Digest, other: &Digest) {
 }
 
 fn hexadecimal(digest: &Digest) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[digit as usize])).collect()
 }
 
 /// A part of DEBUG that runs where its keys are.

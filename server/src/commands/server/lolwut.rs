@@ -22,23 +22,20 @@ pub(super) const LOLWUT: SessionCommand = SessionCommand {
 const TWISTS_MAX: i64 = 200;
 
 fn lolwut(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
-    const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
     let mut options = &arguments[1..];
     if let [word, version, rest @ ..] = options
         && word.eq_ignore_ascii_case(b"version")
     {
         // Every version has the same picture.
-        parse_integer(version).ok_or(NOT_AN_INTEGER)?;
+        parse_integer(version).ok_or("ERR value is not an integer or out of range")?;
         options = rest;
     }
-    let twists = match options.first() {
-        Some(word) if !word.eq_ignore_ascii_case(b"version") => parse_integer(word).ok_or(NOT_AN_INTEGER)?,
-        _ => session.core.shard.random().i64(6..24),
-    };
-    let mut picture = torc(twists.clamp(0, TWISTS_MAX) as f64);
-    let version = session.core.shared.config().redis_version.clone();
-    picture.push_str(&format!("\nTorc ver. {} (Redis ver. {version})\n", env!("CARGO_PKG_VERSION")));
-    session.reply().verbatim(*b"txt", picture.as_bytes());
+    let twists = options.first().and_then(|word| parse_integer(word));
+    let twists = twists.unwrap_or_else(|| session.core.shard.random().i64(6..24));
+    let picture = torc(twists.clamp(0, TWISTS_MAX) as f64);
+    let (torc_version, redis_version) = (env!("CARGO_PKG_VERSION"), session.core.shared.config().redis_version.clone());
+    let text = format!("{picture}\nTorc ver. {torc_version} (Redis ver. {redis_version})\n");
+    session.reply().verbatim(*b"txt", text.as_bytes());
     Ok(())
 }
 

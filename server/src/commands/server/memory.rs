@@ -121,11 +121,7 @@ fn stats(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
 }
 
 fn reply_stats(shards: &[ShardFigures], databases: usize, process: &ProcessFigures, reply: &mut Reply<'_>) {
-    let databases = (0..databases).map(|index| {
-        let parts = shards.iter().filter_map(|shard| shard.databases.get(index));
-        parts.fold(DatabaseFigures::default(), |total, part| total.add(part))
-    });
-    let keys: usize = databases.map(|database| database.keys).sum();
+    let keys: usize = (0..databases).map(|database| DatabaseFigures::total(shards, database).keys).sum();
     let dataset: usize = shards.iter().map(|shard| shard.used_bytes).sum();
     let clients: usize = shards.iter().map(|shard| shard.query_bytes + shard.output_bytes).sum();
     let percent = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
