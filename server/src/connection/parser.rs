@@ -174,6 +174,11 @@ impl Parser {
         self.unquoted.is_none().then_some(self.spans.as_slice())
     }
 
+    /// At least so many bytes the frame that has been begun will have, as far as its lines tell.
+    pub fn frame_bytes_known(&self) -> usize {
+        self.position.saturating_add(self.awaited_length.map_or(0, |length| length.saturating_add(2)))
+    }
+
     /// Whether no frame has been begun.
     pub fn is_between_frames(&self) -> bool {
         self.remaining == 0 && self.scanned == 0

@@ -3,11 +3,13 @@
 use super::connection::{
     Affinity, Connection, ConnectionFigures, ConnectionKey, MovedConnection, Output, Phase, Receiving, SessionState,
 };
+use super::query_buffer::QueryBuffer;
 use super::{ConnectionSlot, Core};
 use crate::connection::parser::Parser;
 use crate::mailbox::{Message, Request};
 use crate::reactor::driver::{DetachedSocket, Ends, Segment, Socket};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use torc_engine::reply::ReplyBuffer;
 use torc_engine::transaction::inbox::Node;
 
@@ -114,7 +116,7 @@ impl Core {
             session,
             figures,
             parser: Parser::default(),
-            leftover: Vec::new(),
+            query_buffer: QueryBuffer::default(),
             output: Output::default(),
             outstanding_here: 0,
             outstanding_elsewhere: 0,
@@ -140,10 +142,10 @@ impl Core {
 
     /// Takes in a connection that another shard sent.
     pub fn arrive(&mut self, socket: Socket, moved: MovedConnection) {
-        let MovedConnection { id, ends, session, figures, leftover, .. } = moved;
+        let MovedConnection { id, ends, session, figures, query_buffer, .. } = moved;
         let key = self.insert_connection(id, socket, ends, session, figures);
         let Some(connection) = self.connection_mut(key) else { return };
-        connection.leftover = leftover;
+        connection.query_buffer = query_buffer;
         self.resumable.push(key);
     }
 
@@ -151,13 +153,13 @@ impl Core {
     pub fn depart(&mut self, key: ConnectionKey, socket: DetachedSocket) {
         let Some(connection) = self.take_connection(key) else { return };
         let Phase::Moving(target) = connection.phase else { return self.put_connection(connection) };
-        let Connection { id, ends, session, figures, leftover, .. } = *connection;
+        let Connection { id, ends, session, figures, query_buffer, .. } = *connection;
         self.free_slot(key);
         self.counters.connections_moved += 1;
         let gauges = &self.shared.gauges;
         gauges[self.index].connections.fetch_sub(1, Ordering::Relaxed);
         gauges[target].connections.fetch_add(1, Ordering::Relaxed);
-        let moved = MovedConnection { socket, id, ends, session, figures, leftover };
+        let moved = MovedConnection { socket, id, ends, session, figures, query_buffer };
         self.counters.messages_sent += 1;
         self.shared.mailboxes.push_home(target, Node::new(Message::Move(Box::new(moved))));
         self.wake_if_asleep(target);
@@ -409,7 +411,7 @@ impl Core {
         }
     }
 
-    /// The cron: idle clients are closed, output limits with a time are looked at.
+    /// The cron: idle clients are closed, unused memory is given back, output limits with a time are looked at.
     pub fn connections_cron(&mut self) {
         if !self.cron_runs {
             return;
@@ -422,6 +424,8 @@ impl Core {
             self.check_output_limit(key);
             let Some(connection) = self.connection_mut(key) else { continue };
             let idle_ns = now_ns.saturating_sub(connection.figures.active_ns);
+            let frame_bytes = connection.parser.frame_bytes_known();
+            connection.query_buffer.trim(Duration::from_nanos(idle_ns), frame_bytes);
             if timeout_ns > 0
                 && idle_ns > timeout_ns
                 && connection.phase == Phase::Open

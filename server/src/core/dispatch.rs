@@ -87,23 +87,23 @@ impl Core {
     fn run_input_of(&mut self, connection: &mut Connection, bytes: &[u8]) {
         if connection.phase != Phase::Open || connection.paused {
             if !matches!(connection.phase, Phase::Closing | Phase::Dead) {
-                connection.leftover.extend_from_slice(bytes);
+                connection.query_buffer.keep(bytes);
             }
-        } else if connection.leftover.is_empty() {
+        } else if connection.query_buffer.is_empty() {
             let consumed = self.run_input(connection, bytes);
-            if consumed < bytes.len() && connection.phase != Phase::Dead {
-                connection.leftover.extend_from_slice(&bytes[consumed..]);
+            if connection.phase != Phase::Dead {
+                connection.query_buffer.keep(&bytes[consumed..]);
             }
         } else {
-            let mut input = std::mem::take(&mut connection.leftover);
-            input.extend_from_slice(bytes);
+            connection.query_buffer.keep(bytes);
+            let input = connection.query_buffer.take();
             let consumed = self.run_input(connection, &input);
-            if consumed < input.len() {
-                input.drain(..consumed);
-                connection.leftover = input;
-            }
+            connection.query_buffer.put_back(input, consumed);
         }
-        if connection.leftover.len() as u64 > self.settings.query_buffer_max {
+        if !connection.query_buffer.is_empty() {
+            connection.query_buffer.announce(connection.parser.frame_bytes_known());
+        }
+        if connection.query_buffer.len() as u64 > self.settings.query_buffer_max {
             tracing::warn!(id = connection.id, "Closing client that reached max query buffer length");
             connection.phase = Phase::Dead;
         }

@@ -18,6 +18,7 @@ mod coordinator;
 mod dispatch;
 mod inbox;
 mod pause;
+pub mod query_buffer;
 mod rates;
 pub mod session;
 
@@ -266,7 +267,7 @@ impl Core {
             used_bytes: keyspace.used_bytes(),
             dirty: keyspace.dirty,
             output_bytes: connections().map(Connection::output_bytes).sum(),
-            query_bytes: connections().map(|connection| connection.leftover.capacity()).sum(),
+            query_bytes: connections().map(|connection| connection.query_buffer.capacity()).sum(),
             rates: self.rates.figures(),
             databases: databases.collect(),
         }
