@@ -53,7 +53,9 @@ impl Keyspace {
             if more {
                 break;
             }
-            self.walk = ExpiryWalk { database: (self.walk.database + 1) % self.databases.len(), ..Default::default() };
+            let next = self.walk.database + 1;
+            let database = if next == self.databases.len() { 0 } else { next };
+            self.walk = ExpiryWalk { database, ..Default::default() };
         }
         self.statistics.expired += step.expired as u64;
         ExpireProgress { expired: step.expired, more }
