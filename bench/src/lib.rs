@@ -1,1 +1,3 @@
 //! Workloads and measurements; see `bench/README.md`.
+
+pub mod runtimes;
