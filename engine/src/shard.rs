@@ -1,7 +1,8 @@
 //! One shard's state and the room in which commands run.
 
 use crate::command::{CommandError, EngineOptions, Execution, Handler, Milliseconds};
-use crate::keyspace::{KeyHasher, Keyspace};
+use crate::error_counts::ErrorCounts;
+use crate::keyspace::{Key, KeyHasher, Keyspace};
 use crate::reply::{Protocol, Reply, ReplyBuffer};
 
 /// What of the client matters to a command.
@@ -25,7 +26,7 @@ pub struct Shard {
     pub next_shard_cursor: u64,
     random: fastrand::Rng,
     now: Milliseconds,
-    errors: u64,
+    errors: ErrorCounts,
 }
 
 impl Shard {
@@ -37,7 +38,7 @@ impl Shard {
             next_shard_cursor: 0,
             random: fastrand::Rng::with_seed(seed),
             now: 0,
-            errors: 0,
+            errors: ErrorCounts::default(),
         }
     }
 
@@ -51,19 +52,35 @@ impl Shard {
         self.now = self.now.max(now);
     }
 
-    /// How many commands answered with an error.
-    pub fn errors(&self) -> u64 {
-        self.errors
+    /// How many commands answered with an error, by kind.
+    pub fn errors(&self) -> &ErrorCounts {
+        &self.errors
     }
 
-    /// Forgets the count of errors.
+    /// Forgets the counts of errors.
     pub fn reset_errors(&mut self) {
-        self.errors = 0;
+        self.errors = ErrorCounts::default();
     }
 
     /// The shard's random numbers.
     pub fn random(&mut self) -> &mut fastrand::Rng {
         &mut self.random
+    }
+
+    /// As [`Shard::execute`], with one of the arguments hashed already.
+    #[inline]
+    pub fn execute_hashed(
+        &mut self,
+        handler: Handler,
+        arguments: &[&[u8]],
+        key: &Key<'_>,
+        client: ClientContext,
+        now: Milliseconds,
+        out: &mut ReplyBuffer,
+    ) {
+        self.keyspace.set_known(Some(key));
+        self.execute(handler, arguments, client, now, out);
+        self.keyspace.set_known(None);
     }
 
     /// Runs one command to completion at `now`; exactly one reply is appended to `out`.
@@ -86,7 +103,7 @@ impl Shard {
             next_shard_cursor: self.next_shard_cursor,
         };
         if let Err(CommandError(text)) = handler(&mut execution, arguments) {
-            self.errors += 1;
+            self.errors.count(&text);
             Reply::new(out, client.protocol).error(&text);
         }
     }

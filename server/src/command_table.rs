@@ -106,6 +106,11 @@ impl CommandTable {
         self.table.find(name).map(|(_, entry)| *entry)
     }
 
+    /// The rows by name.
+    pub fn rows(&self) -> &Table<&'static CommandEntry> {
+        &self.table
+    }
+
     /// Every command, containers but not their subcommands.
     pub fn entries(&self) -> impl Iterator<Item = &'static CommandEntry> {
         self.table.iter().map(|(_, entry)| *entry)

@@ -1,8 +1,13 @@
 //! What the server itself asks all shards: figures, settings, clients. Travels as parts of a multicast without keys.
 
+use crate::commands::client::{ClientFilter, client_line};
+use crate::commands::server::{self, Digest, Switch};
 use crate::core::Core;
+use crate::core::connection::ConnectionKey;
 use crate::settings::Settings;
 use std::sync::Arc;
+use std::time::Duration;
+use torc_engine::error_counts::ErrorCounts;
 
 /// A question to every shard.
 #[derive(Debug)]
@@ -15,6 +20,22 @@ pub enum ControlRequest {
     ResetFigures,
     /// For RANDOMKEY: how many keys the database has, and one of them.
     RandomKey { database: usize },
+    /// CLIENT LIST.
+    Clients(ClientFilter),
+    /// CLIENT KILL; the connection with `own_id` gets its reply before it closes.
+    KillClients { filter: ClientFilter, own_id: u64 },
+    /// CLIENT PAUSE until a monotonic time.
+    Pause { until_ns: u64, only_writes: bool },
+    /// CLIENT UNPAUSE.
+    Unpause,
+    /// DEBUG: something goes on or off.
+    Switch(Switch, bool),
+    /// DEBUG SLEEP.
+    Sleep(Duration),
+    /// DEBUG POPULATE.
+    Populate { database: usize, count: u64, prefix: Vec<u8>, value_bytes: Option<usize> },
+    /// DEBUG DIGEST.
+    Digest,
 }
 
 /// A shard's answer.
@@ -26,6 +47,12 @@ pub enum ControlReply {
     Figures(Box<ShardFigures>),
     /// For RANDOMKEY.
     RandomKey { keys: usize, key: Option<Vec<u8>> },
+    /// Ids, and lines of CLIENT LIST.
+    Clients(Vec<(u64, Vec<u8>)>),
+    /// How many.
+    Count(usize),
+    /// Of the shard's data.
+    Digest(Digest),
 }
 
 /// One database of one shard.
@@ -37,6 +64,28 @@ pub struct DatabaseFigures {
     pub volatile_keys: usize,
     /// Their average, in milliseconds.
     pub average_ttl_ms: i64,
+}
+
+impl DatabaseFigures {
+    /// Of one database in all shards.
+    pub fn total(shards: &[ShardFigures], database: usize) -> Self {
+        let parts = || shards.iter().filter_map(|shard| shard.databases.get(database));
+        let volatile_keys: usize = parts().map(|part| part.volatile_keys).sum();
+        let ttl_ms: i128 = parts().map(|part| i128::from(part.average_ttl_ms) * part.volatile_keys as i128).sum();
+        let average_ttl_ms = ttl_ms / volatile_keys.max(1) as i128;
+        Self { keys: parts().map(|part| part.keys).sum(), volatile_keys, average_ttl_ms: average_ttl_ms as i64 }
+    }
+}
+
+/// How much happened a second, lately.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RateFigures {
+    /// Commands run.
+    pub commands: f64,
+    /// Bytes from clients.
+    pub received_bytes: f64,
+    /// Bytes to clients.
+    pub sent_bytes: f64,
 }
 
 /// One shard's figures.
@@ -59,7 +108,7 @@ pub struct ShardFigures {
     /// Bytes to clients.
     pub sent_bytes: u64,
     /// Error replies.
-    pub errors: u64,
+    pub errors: ErrorCounts,
     /// Requests sent to other shards.
     pub requests_sent: u64,
     /// Messages pushed to other shards.
@@ -88,6 +137,8 @@ pub struct ShardFigures {
     pub output_bytes: usize,
     /// Bytes of requests not yet run.
     pub query_bytes: usize,
+    /// Rates.
+    pub rates: RateFigures,
     /// Per database.
     pub databases: Vec<DatabaseFigures>,
 }
@@ -108,5 +159,69 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             let (keys, key) = core.random_key(*database);
             ControlReply::RandomKey { keys, key }
         }
+        ControlRequest::Clients(filter) => {
+            let (shard, now_ns) = (core.index, core.clock.monotonic_ns);
+            let fitting = core.connections().filter(|connection| filter.fits(connection, now_ns));
+            let lines = fitting.map(|connection| (connection.id, client_line(connection, shard, now_ns)));
+            ControlReply::Clients(lines.collect())
+        }
+        ControlRequest::KillClients { filter, own_id } => ControlReply::Count(kill_clients(core, filter, *own_id)),
+        ControlRequest::Pause { until_ns, only_writes } => {
+            core.pause_clients(*until_ns, *only_writes);
+            ControlReply::Done
+        }
+        ControlRequest::Unpause => {
+            core.unpause_clients();
+            ControlReply::Done
+        }
+        ControlRequest::Switch(Switch::ActiveExpire, is_on) => {
+            core.active_expire = *is_on;
+            ControlReply::Done
+        }
+        ControlRequest::Switch(Switch::Cron, is_on) => {
+            core.cron_runs = *is_on;
+            ControlReply::Done
+        }
+        ControlRequest::Sleep(duration) => {
+            std::thread::sleep(*duration);
+            ControlReply::Done
+        }
+        ControlRequest::Populate { database, count, prefix, value_bytes } => {
+            server::populate(core, *database, *count, prefix, *value_bytes);
+            ControlReply::Done
+        }
+        ControlRequest::Digest => {
+            let mut total = Digest::default();
+            for database in 0..core.shared.databases {
+                let digest = server::digest_of_database(core, database);
+                total.iter_mut().zip(digest).for_each(|(byte, other)| *byte ^= other);
+            }
+            ControlReply::Digest(total)
+        }
+    }
+}
+
+fn kill_clients(core: &mut Core, filter: &ClientFilter, own_id: u64) -> usize {
+    let now_ns = core.clock.monotonic_ns;
+    let fitting = core.connections().filter(|connection| filter.fits(connection, now_ns));
+    let keys: Vec<(ConnectionKey, u64)> = fitting.map(|connection| (connection.key, connection.id)).collect();
+    for &(key, id) in &keys {
+        if id == own_id { core.begin_close(key) } else { core.kill(key) }
+    }
+    keys.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn databases_add_with_their_averages_weighed() {
+        let shard = |keys, volatile_keys, average_ttl_ms| ShardFigures {
+            databases: vec![DatabaseFigures::default(), DatabaseFigures { keys, volatile_keys, average_ttl_ms }],
+            ..ShardFigures::default()
+        };
+        let total = DatabaseFigures::total(&[shard(5, 1, 100), shard(4, 3, 200), shard(9, 0, 0)], 1);
+        assert_eq!((total.keys, total.volatile_keys, total.average_ttl_ms), (18, 4, 175));
     }
 }

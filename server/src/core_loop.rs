@@ -14,8 +14,13 @@ use crate::core::connection::{ConnectionKey, Phase};
 use crate::core::connections::{GENERATION_MASK, Want};
 use crate::core::{Arrival, Core};
 use crate::reactor::driver::{Address, Clock, DetachedSocket, Driver, Event, Socket, Tag, Wait};
+use crate::reactor::executor::{Executor, Handle};
+use crate::reactor::operations::Operations;
+use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use torc_engine::transaction::interleave::{Step, point};
 
 /// Kinds of tags, in their top byte.
@@ -32,6 +37,10 @@ fn connection_key(tag: Tag) -> ConnectionKey {
     ConnectionKey { index: tag as u32, generation: (tag >> 32) as u32 & GENERATION_MASK }
 }
 
+fn cron_period_ns(core: &Core) -> u64 {
+    1_000_000_000 / core.settings.hz.max(1) as u64
+}
+
 /// How long the loop looks for work before it sleeps, in turns without any.
 const IDLE_TURNS_BEFORE_SLEEP: u32 = 0;
 
@@ -41,13 +50,38 @@ pub struct CoreLoop<D: Driver> {
     pub driver: D,
     /// The logic.
     pub core: Core,
+    /// What waits in the middle of its work: the cron's clock, and operations on files and connections of our own.
+    executor: Executor,
+    operations: Operations,
     events: Vec<Event>,
     listeners: Vec<Socket>,
-    next_cron_ns: u64,
+    cron: Rc<CronClock>,
     more_housekeeping: bool,
     idle_turns: u32,
     stopping_since_ns: Option<u64>,
 }
+
+/// Between the cron's task and the loop.
+#[derive(Debug, Default)]
+struct CronClock {
+    is_due: Cell<bool>,
+    period_ns: Cell<u64>,
+}
+
+impl CronClock {
+    /// Ticks for ever; ends with the executor.
+    async fn tick(self: Rc<Self>, timers: Handle) {
+        loop {
+            timers.sleep(Duration::from_nanos(self.period_ns.get())).await;
+            self.is_due.set(true);
+        }
+    }
+}
+
+/// Tasks polled in a turn, so that many ready tasks do not hold up clients.
+const TASK_POLLS_A_TURN: usize = 64;
+/// While the server stops, its shards look often whether the others are done.
+const STOPPING_TICK_NS: u64 = 10_000_000;
 
 /// After this long, connections that do not drain are cut at shutdown.
 const SHUTDOWN_GRACE_NS: u64 = 5_000_000_000;
@@ -55,12 +89,19 @@ const SHUTDOWN_GRACE_NS: u64 = 5_000_000_000;
 impl<D: Driver> CoreLoop<D> {
     /// A shard that listens nowhere yet.
     pub fn new(driver: D, core: Core) -> Self {
+        let executor = Executor::new();
+        let cron = Rc::new(CronClock { is_due: Cell::new(true), period_ns: Cell::new(0) });
+        cron.period_ns.set(cron_period_ns(&core));
+        executor.advance(driver.clock().monotonic_ns);
+        drop(executor.handle().spawn(cron.clone().tick(executor.handle())));
         Self {
             driver,
             core,
+            executor,
+            operations: Operations::default(),
             events: Vec::new(),
             listeners: Vec::new(),
-            next_cron_ns: 0,
+            cron,
             more_housekeeping: false,
             idle_turns: 0,
             stopping_since_ns: None,
@@ -103,13 +144,18 @@ impl<D: Driver> CoreLoop<D> {
         self.arrivals();
         self.core.run_resumable();
         for event in events.drain(..) {
-            self.event(event);
+            if let Some(event) = self.operations.complete(event) {
+                self.event(event);
+            }
         }
         self.events = events;
         if !drain_first {
             self.core.drain_inbox();
         }
-        self.housekeeping(clock);
+        self.executor.advance(clock.monotonic_ns);
+        self.executor.run_ready(TASK_POLLS_A_TURN);
+        self.operations.submit(&mut self.driver);
+        self.housekeeping();
         self.core.flush_batches();
         self.settle();
         let driver = &mut self.driver;
@@ -122,13 +168,14 @@ impl<D: Driver> CoreLoop<D> {
     /// How long the next turn may wait: not at all while there is work.
     pub fn next_wait(&mut self) -> Wait {
         if self.more_housekeeping
+            || self.executor.has_ready()
             || self.core.has_resumable()
             || self.idle_turns < IDLE_TURNS_BEFORE_SLEEP
             || !self.core.may_sleep()
         {
             return Wait::Not;
         }
-        Wait::Until(self.next_cron_ns)
+        self.executor.next_deadline_ns().map_or(Wait::Forever, Wait::Until)
     }
 
     /// Whether the server stops and nothing is left on any shard.
@@ -151,7 +198,9 @@ impl<D: Driver> CoreLoop<D> {
             Event::Sent { tag, .. } if tag & TAG_KIND == TAG_REFUSED => self.driver.close(Socket(tag as u32)),
             Event::Accepted { socket, .. } => self.accepted(socket),
             Event::AcceptFailed { error, .. } => {
-                tracing::warn!("Accepting a connection failed: {error}; trying again (raise the limit of open files if this stays)");
+                tracing::warn!(
+                    "Accepting a connection failed: {error}; trying again (raise the limit of open files if this stays)"
+                );
             }
             Event::ReceiveEnded { .. }
             | Event::Sent { .. }
@@ -216,9 +265,11 @@ impl<D: Driver> CoreLoop<D> {
         });
     }
 
-    fn housekeeping(&mut self, clock: Clock) {
-        if clock.monotonic_ns >= self.next_cron_ns {
-            self.next_cron_ns = clock.monotonic_ns + 1_000_000_000 / self.core.settings.hz.max(1) as u64;
+    fn housekeeping(&mut self) {
+        if self.cron.is_due.replace(false) {
+            let period_ns =
+                if self.stopping_since_ns.is_some() { STOPPING_TICK_NS } else { cron_period_ns(&self.core) };
+            self.cron.period_ns.set(period_ns);
             self.core.connections_cron();
             self.more_housekeeping = true;
         }
@@ -254,6 +305,5 @@ impl<D: Driver> CoreLoop<D> {
         self.settle();
         let is_done = self.core.connections().next().is_none() && self.core.is_quiet();
         self.core.shared.gauges[self.core.index].is_done.store(is_done, Ordering::SeqCst);
-        self.next_cron_ns = self.next_cron_ns.min(clock.monotonic_ns + 10_000_000);
     }
 }

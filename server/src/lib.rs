@@ -8,16 +8,16 @@
 //! ```
 
 pub mod command_table;
+pub mod commands;
 pub mod config;
 pub mod connection;
 pub mod control;
 pub mod control_plane;
-pub mod server;
-pub mod commands;
 pub mod core;
 pub mod core_loop;
 pub mod log;
 pub mod mailbox;
 pub mod reactor;
+pub mod server;
 pub mod settings;
 pub mod shared;

@@ -14,6 +14,7 @@ use crate::core::Core;
 use crate::core_loop::CoreLoop;
 use crate::log::Log;
 use crate::reactor::driver::{Address, Driver, Waker};
+use crate::reactor::probe;
 use crate::reactor::uring::{Options, Peers, UringDriver};
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -48,19 +49,22 @@ impl Server {
     /// Starts every thread; returns when connections are accepted.
     pub fn start(loaded: Loaded, log: &Log) -> Result<Self, StartFailure> {
         let mut config = loaded.config;
-        let notice = (!loaded.without_effect.is_empty()).then(|| loaded.without_effect.join(", "));
-        if let Some(names) = notice {
+        if !loaded.without_effect.is_empty() {
+            let names = loaded.without_effect.join(", ");
             tracing::info!("These directives are accepted without effect in this version: {names}");
         }
         raise_file_limit(&mut config)?;
         let listeners = listeners(&config)?;
         let shards = usize::from(config.shards).clamp(1, crate::shared::SHARDS_MAX);
+        let ring_options = Options::default();
+        probe::probe(shards, &ring_options).map_err(|obstacle| StartFailure(obstacle.to_string()))?;
         let backlog = config.network.backlog;
         let settings = Arc::new(Settings::from(&config));
         let table = CommandTable::new(commands::rows());
         let seed = fastrand::u64(..);
         let shared = Arc::new(Shared::new(shards, config, table, seed, Rules::default(), log.clone()));
-        let peers = Peers::new(shards).map_err(|error| StartFailure(format!("Cannot create the wake-up events: {error}")))?;
+        let peers =
+            Peers::new(shards).map_err(|error| StartFailure(format!("Cannot create the wake-up events: {error}")))?;
         let (report, reports) = mpsc::channel();
         let ready = Arc::new(Barrier::new(shards));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
@@ -80,7 +84,9 @@ impl Server {
                 };
                 let report = report.clone();
                 let thread = std::thread::Builder::new().name(format!("shard-{index}"));
-                thread.spawn(move || start.run(&report)).map_err(|error| StartFailure(format!("Cannot start a thread: {error}")))
+                thread
+                    .spawn(move || start.run(&report))
+                    .map_err(|error| StartFailure(format!("Cannot start a thread: {error}")))
             })
             .collect::<Result<Vec<_>, _>>()?;
         let mut failure = None;
@@ -92,9 +98,8 @@ impl Server {
         if let Some(text) = failure {
             return Err(StartFailure(text));
         }
-        let control = ControlPlane::start(shared.clone()).map_err(|error| {
-            StartFailure(format!("The control plane does not start: {error}"))
-        })?;
+        let control = ControlPlane::start(shared.clone())
+            .map_err(|error| StartFailure(format!("The control plane does not start: {error}")))?;
         tracing::info!("Server initialized");
         tracing::info!("Ready to accept connections");
         Ok(Self { shared, peers, shards: threads, control })
@@ -251,9 +256,9 @@ fn raise_file_limit(config: &mut Config) -> Result<(), StartFailure> {
     if soft >= wanted {
         return Ok(());
     }
-    let reached = [wanted, hard.min(wanted)].into_iter().find(|&limit| {
-        rlimit::Resource::NOFILE.set(limit, hard.max(limit)).is_ok()
-    });
+    let reached = [wanted, hard.min(wanted)]
+        .into_iter()
+        .find(|&limit| rlimit::Resource::NOFILE.set(limit, hard.max(limit)).is_ok());
     let reached = reached.unwrap_or(soft);
     if reached >= wanted {
         return Ok(());

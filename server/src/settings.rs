@@ -1,5 +1,6 @@
 //! What of the configuration the data path looks at: plain numbers, one copy a shard, replaced whole by a multicast.
 
+use crate::config::Config;
 use crate::reactor::driver::SocketOptions;
 use torc_engine::command::EngineOptions;
 
@@ -32,7 +33,7 @@ pub struct Settings {
     /// `protected-mode`.
     pub protected_mode: bool,
     /// `requirepass`; none lets everyone in.
-    pub password: Option<String>,
+    pub password: Option<Vec<u8>>,
     /// `hz`: how often a second the cron runs.
     pub hz: u32,
     /// `active-expire-effort` and its like are the engine's.
@@ -64,4 +65,31 @@ impl Default for Settings {
         }
     }
 }
-impl From<&crate::config::Config> for Settings { fn from(_: &crate::config::Config) -> Self { Self::default() } }
+
+impl From<&Config> for Settings {
+    /// What the data path looks at of a configuration; what is not a directive keeps its default.
+    fn from(config: &Config) -> Self {
+        let normal = config.clients.output_limits.normal;
+        Self {
+            clients_max: config.clients.count_max as usize,
+            idle_timeout_s: config.clients.idle_timeout_s as u64,
+            socket: SocketOptions { keepalive_s: config.network.keepalive_s, no_delay: true },
+            query_buffer_max: config.clients.query_buffer_bytes_max,
+            output_limit: OutputLimit {
+                hard_bytes: normal.hard_bytes,
+                soft_bytes: normal.soft_bytes,
+                soft_s: normal.soft_seconds as u64,
+            },
+            bulk_length_max: config.clients.bulk_bytes_max,
+            protected_mode: config.network.protected_mode,
+            password: config.security.password.clone(),
+            hz: config.process.hz,
+            engine: EngineOptions {
+                string_length_max: config.clients.bulk_bytes_max,
+                lazy_free: config.keyspace.lazy_user_delete,
+                frequency_counters: config.memory.policy.is_lfu(),
+            },
+            ..Self::default()
+        }
+    }
+}

@@ -29,7 +29,7 @@ struct Room {
 /// Who may name what. Benches measure runtimes against each other, so they may name both rings.
 const ROOMS: &[Room] = &[
     Room { word: "io_uring", paths: &["server/src/reactor/uring/", "bench/"] },
-    Room { word: "glommio", paths: &["server/src/control/", "bench/"] },
+    Room { word: "glommio", paths: &["server/src/control_plane/", "bench/"] },
     Room {
         word: "unsafe",
         paths: &[

@@ -138,8 +138,11 @@ fn lower(word: u64) -> u64 {
 /// How much of a client's words an error repeats, in bytes.
 const ECHOED_BYTES_MAX: usize = 128;
 
+/// A client's word as an error repeats it: cut to the room there is, and at a NUL as in the real server. Bytes that are
+/// no UTF-8 become replacement characters, where the real server sends them back as they are.
 fn echoed(word: &[u8], room: usize) -> String {
-    String::from_utf8_lossy(&word[..word.len().min(room)]).into_owned()
+    let text = word.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(&text[..text.len().min(room)]).into_owned()
 }
 
 /// The error for a name that no command has.

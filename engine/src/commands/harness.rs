@@ -43,6 +43,7 @@ impl Shard {
                 random: &mut self.random,
                 options: &self.options,
                 no_touch: false,
+                next_shard_cursor: 0,
             };
             run(&mut execution, arguments)
         });

@@ -100,6 +100,8 @@ pub struct Keyspace {
     pub access_policy: AccessPolicy,
     databases: Vec<Database>,
     hasher: KeyHasher,
+    /// The key that dispatch has hashed, while its command runs: where it lies, its length, slot and hash.
+    known: Option<(usize, usize, u16, u64)>,
     walk: ExpiryWalk,
     garbage: Garbage,
     /// For the access counters only; seeded like the hash.
@@ -118,6 +120,7 @@ impl Keyspace {
             garbage: Garbage::default(),
             random: fastrand::Rng::with_seed(hasher.seed()),
             hasher,
+            known: None,
         }
     }
 
@@ -129,7 +132,18 @@ impl Keyspace {
     /// The key with its slot and hash.
     #[inline]
     pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
-        Key::new(bytes, &self.hasher)
+        match self.known {
+            Some((address, length, slot, hash)) if address == bytes.as_ptr().addr() && length == bytes.len() => {
+                Key { bytes, slot, hash }
+            }
+            _ => Key::new(bytes, &self.hasher),
+        }
+    }
+
+    /// Names a key that has been hashed, for as long as its bytes stay where they are; `None` before they move.
+    #[inline]
+    pub(crate) fn set_known(&mut self, key: Option<&Key<'_>>) {
+        self.known = key.map(|key| (key.bytes.as_ptr().addr(), key.bytes.len(), key.slot, key.hash));
     }
 
     /// Number of databases.

@@ -78,7 +78,11 @@ pub fn gather(shard: &Shard, keys: &[KeyRead], now: Milliseconds) -> Gathered {
             return None;
         }
         let entry = keyspace.peek(read.database, &keyspace.key(&read.key), now)?;
-        Some(if read.stub { OwnedEntry::new(Value::String(OwnedString::Integer(0)), entry.expires_at()) } else { entry.to_owned() })
+        Some(if read.stub {
+            OwnedEntry::new(Value::String(OwnedString::Integer(0)), entry.expires_at())
+        } else {
+            entry.to_owned()
+        })
     };
     Gathered(keys.iter().map(read).collect())
 }

@@ -25,14 +25,6 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self {
-            flag: true,
-            turn_order: true,
-            gate: true,
-            batches: true,
-            cuts: true,
-            clocks: true,
-            unbounded_push: true,
-        }
+        Self { flag: true, turn_order: true, gate: true, batches: true, cuts: true, clocks: true, unbounded_push: true }
     }
 }

@@ -479,7 +479,9 @@ mod tests {
                 (Some(a), Some(b)) => a.iter().any(|x| b.iter().any(|y| x.0 == y.0 && (x.1 || y.1))),
                 _ => true,
             };
-            let check_may_run = |index: usize, claims: &[Option<Vec<(u64, bool)>>], unreleased: &std::collections::BTreeSet<usize>| {
+            let check_may_run = |index: usize,
+                                 claims: &[Option<Vec<(u64, bool)>>],
+                                 unreleased: &std::collections::BTreeSet<usize>| {
                 for &earlier in unreleased.range(..index) {
                     assert!(!conflict(&claims[earlier], &claims[index]), "seed {seed}: {index} ran before {earlier}");
                 }

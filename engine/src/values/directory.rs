@@ -17,8 +17,10 @@ const CHUNK: usize = 512;
 
 const POINTER_BYTES: usize = size_of::<Page>();
 
-/// A pointer to a page's block or to an array, as the drawing has it.
-type Pointer = *mut u8;
+/// A pointer to a page's block or to an array, as the drawing has it. Like a page of alignment 1, for the same reason.
+#[derive(Clone, Copy)]
+#[repr(C, packed)]
+struct Pointer(*mut u8);
 
 /// Pages in order, with room for the owner's count of keys.
 ///
@@ -47,7 +49,6 @@ fn layout(room: usize) -> Layout {
 /// An array with `new_room` pointers in the place of one with `old_room`; with room for none it is null.
 ///
 /// SAFETY: `array` came from here with `old_room`, and is not used again.
-#[allow(clippy::cast_ptr_alignment)] // the layout has the pointers' alignment
 unsafe fn resize(array: *mut Pointer, old_room: usize, new_room: usize, ledger: &mut Ledger) -> *mut Pointer {
     ledger.bytes = ledger.bytes + new_room * POINTER_BYTES - old_room * POINTER_BYTES;
     // SAFETY: no layout used is of size zero; the rest is the caller's promise.
@@ -90,7 +91,7 @@ impl Directory {
             match pages {
                 1 => root.cast(),
                 2..=CHUNK => root.read().cast::<Page>().add(index),
-                _ => root.read().cast::<*mut Page>().add(index / CHUNK).read().add(index % CHUNK),
+                _ => root.read().add(index / CHUNK).read().0.cast::<Page>().add(index % CHUNK),
             }
         }
     }
@@ -128,7 +129,7 @@ impl Directory {
         // root was the only page itself, it moves into the array.
         unsafe {
             if pages == 1 {
-                self.root.write(first.cast());
+                self.root.write(Pointer(first.cast()));
             }
             Self::place(&raw mut self.root, pages + 1, pages).write(page);
         }
@@ -143,7 +144,7 @@ impl Directory {
         // SAFETY: the last place holds a page, which nobody reads there again.
         let page = unsafe { Self::place(&raw mut self.root, pages, pages - 1).read() };
         // SAFETY: of two pages in an array, the one that stays becomes the root itself.
-        let only = (pages == 2).then(|| unsafe { self.root.read() });
+        let only = (pages == 2).then(|| unsafe { self.root.read().0 });
         self.reshape(pages, pages - 1, ledger);
         if let Some(only) = only {
             self.root = only.cast();
@@ -168,20 +169,20 @@ impl Directory {
                 let old_room = if old_chunks == 1 { 0 } else { room(old_chunks) };
                 self.root = resize(self.root, old_room, room(new_chunks), ledger);
                 if old_chunks == 1 {
-                    self.root.write(only.cast());
+                    self.root.write(Pointer(only.cast()));
                 }
                 let chunk = resize(std::ptr::null_mut(), 0, CHUNK, ledger);
-                self.root.add(old_chunks).write(chunk.cast());
+                self.root.add(old_chunks).write(Pointer(chunk.cast()));
             }
         } else if new_chunks < old_chunks {
             // SAFETY: as above; the last chunk holds no page any more.
             unsafe {
-                resize(self.root.add(new_chunks).read().cast(), CHUNK, 0, ledger);
+                resize(self.root.add(new_chunks).read().0.cast(), CHUNK, 0, ledger);
                 let first = self.root.read();
                 let new_room = if new_chunks == 1 { 0 } else { room(new_chunks) };
                 self.root = resize(self.root, room(old_chunks), new_room, ledger);
                 if new_chunks == 1 {
-                    self.root = first.cast();
+                    self.root = first.0.cast();
                 }
             }
         }

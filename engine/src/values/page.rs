@@ -38,7 +38,7 @@ pub fn due_second(at: i64) -> u32 {
     (at.div_euclid(1000) + 1).clamp(0, (NEVER_S - 1) as i64) as u32
 }
 
-#[repr(C, packed(2))]
+#[repr(C, packed)]
 struct Header {
     /// Of the last snapshot epoch that has had this page's entries handed over; a split inherits it. Zero until there are
     /// snapshots.
@@ -77,7 +77,7 @@ pub(super) const fn size_class(bytes: usize) -> usize {
 /// A page. Owns its block and the blobs that its entries point to.
 ///
 /// Invariant: the block has `capacity` bytes, laid out as drawn above; each distance is that of a whole entry.
-#[repr(transparent)]
+#[repr(C, packed)]
 pub struct Page(NonNull<Header>);
 
 // SAFETY: a page is the sole owner of its block, and the blobs it points to are `Send`.
@@ -92,11 +92,12 @@ impl Page {
     }
 
     fn layout(capacity: usize) -> Layout {
-        Layout::from_size_align(capacity, align_of::<u64>()).expect("a page is small")
+        // Alignment 1: the binding of our allocator asks for `size + alignment - 1` bytes unless the size is a power of
+        // two, which would take the next size class (measured: 78.7 instead of 69 bytes of RSS a key).
+        Layout::from_size_align(capacity, align_of::<Header>()).expect("a page is small")
     }
 
     /// An empty page in a block of at least `needed` bytes.
-    #[allow(clippy::cast_ptr_alignment)] // the layout has the header's alignment
     fn allocate(needed: usize, ledger: &mut Ledger) -> Self {
         let capacity = size_class(needed.max(BLOCK_BYTES_MIN));
         assert!(capacity <= BLOCK_BYTES_MAX, "more keys of one hash prefix than a sound hash can give");
@@ -124,19 +125,25 @@ impl Page {
     fn deallocate(&self) {
         let layout = Self::layout(self.capacity());
         // SAFETY: the block was made with this layout; the callers forget the page, or are its drop.
-        unsafe { dealloc(self.0.as_ptr().cast(), layout) };
+        unsafe { dealloc(self.block(), layout) };
+    }
+
+    #[inline]
+    fn block(&self) -> *mut u8 {
+        let block = self.0;
+        block.as_ptr().cast()
     }
 
     #[inline]
     fn header(&self) -> &Header {
         // SAFETY: the block begins with a header, by the invariant.
-        unsafe { self.0.as_ref() }
+        unsafe { &*self.block().cast() }
     }
 
     #[inline]
     fn header_mut(&mut self) -> &mut Header {
         // SAFETY: the block begins with a header, and `&mut self` makes us its only user.
-        unsafe { self.0.as_mut() }
+        unsafe { &mut *self.block().cast() }
     }
 
     #[inline]
@@ -176,8 +183,9 @@ impl Page {
     #[inline]
     fn byte_at(&self, offset: usize) -> NonNull<u8> {
         debug_assert!(offset <= self.capacity());
+        let block = self.0;
         // SAFETY: all callers stay within the block, by the invariant.
-        unsafe { self.0.cast::<u8>().add(offset) }
+        unsafe { block.cast::<u8>().add(offset) }
     }
 
     #[inline]
@@ -265,7 +273,7 @@ impl Page {
     /// Asks for the header, tags and distances.
     #[inline]
     pub fn prefetch_header(&self) {
-        prefetch::address(self.0.as_ptr().cast());
+        prefetch::address(self.block());
     }
 
     /// Adds an entry whose key is not here yet.

@@ -111,14 +111,21 @@ impl Table {
     }
 
     /// Adds a key that is not here yet. `hash_of` is the hash that all calls use.
-    pub fn insert(&mut self, hash: u64, draft: Draft<'_>, hash_of: impl Fn(&[u8]) -> u64, ledger: &mut Ledger) {
+    pub fn insert(
+        &mut self,
+        hash: u64,
+        draft: Draft<'_>,
+        target: usize,
+        hash_of: impl Fn(&[u8]) -> u64,
+        ledger: &mut Ledger,
+    ) {
         if self.0.len() == 0 {
             self.0.push(Page::with_room(draft.packed_len(), ledger), ledger);
         }
         let page = page_of(hash, self.0.len());
         self.0.get_mut(page).insert(tag(hash), draft, ledger);
         self.0.keys += 1;
-        if self.len() > self.0.len() * KEYS_PER_PAGE {
+        if self.len() * 8 > self.0.len() * target {
             self.split(hash_of, ledger);
         }
     }

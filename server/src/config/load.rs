@@ -89,9 +89,6 @@ pub struct Loaded {
     pub config: Config,
     /// The file they come from, absolute.
     pub file: Option<PathBuf>,
-    /// `rename-command`: the command, its new name (empty: none), and the line, for [`StartError::at`] where the command
-    /// does not exist.
-    pub renamed_commands: Vec<(String, String, LineOrigin)>,
     /// Directives set to something else than their default that nothing acts on yet.
     pub without_effect: Vec<&'static str>,
 }
@@ -145,8 +142,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// A line that turned out wrong later.
-    pub fn at(origin: &LineOrigin, reason: impl Into<String>) -> Self {
+    fn at(origin: &LineOrigin, reason: impl Into<String>) -> Self {
         Self::Line { origin: origin.clone(), reason: reason.into() }
     }
 
@@ -301,20 +297,19 @@ struct Loader<'a> {
     host: &'a mut dyn Host,
     first_save: bool,
     depth: usize,
-    renamed_commands: Vec<(String, String, LineOrigin)>,
 }
 
 impl<'a> Loader<'a> {
     fn new(host: &'a mut dyn Host) -> Self {
         let mut config = Config::default();
         config.process.directory = special::start_directory(host);
-        let shards = u16::try_from(host.cores()).unwrap_or(u16::MAX);
+        let shards = host.cores().clamp(1, crate::shared::SHARDS_MAX) as u16;
         let mut context = Context { host: &mut *host, first_save: true, at_run_time: false };
         for row in DIRECTIVES {
             row.set_default(&mut config, &mut context);
         }
-        config.shards = shards.max(1);
-        Self { config, host, first_save: true, depth: 0, renamed_commands: Vec::new() }
+        config.shards = shards;
+        Self { config, host, first_save: true, depth: 0 }
     }
 
     fn run(&mut self, command_line: &CommandLine) -> Result<Loaded, StartError> {
@@ -334,12 +329,7 @@ impl<'a> Loader<'a> {
         self.check_whole()?;
         let in_vain = DIRECTIVES.iter().filter(|row| row.effect == Effect::None);
         let without_effect = in_vain.filter(|row| row.get(&self.config) != row.get(&defaults)).map(|row| row.name);
-        Ok(Loaded {
-            without_effect: without_effect.collect(),
-            config: std::mem::take(&mut self.config),
-            file,
-            renamed_commands: std::mem::take(&mut self.renamed_commands),
-        })
+        Ok(Loaded { without_effect: without_effect.collect(), config: std::mem::take(&mut self.config), file })
     }
 
     /// What no line can tell alone.
@@ -409,11 +399,8 @@ impl<'a> Loader<'a> {
         }
         match (name.as_str(), values) {
             ("include", [pattern]) => self.include(origin, Path::new(OsStr::from_bytes(pattern))),
-            ("rename-command", [command, renamed]) => {
-                let lossy = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
-                self.renamed_commands.push((lossy(command), lossy(renamed), origin.clone()));
-                Ok(())
-            }
+            // Mostly written to take a command away: to read over it would leave the command there.
+            ("rename-command", [_, _]) => refuse("commands cannot be renamed in this version of Torc"),
             (retired, [_]) if RETIRED.contains(&retired) => Ok(()),
             (of_module, []) if of_module.contains('.') => refuse("Module config specified without value"),
             (of_module, _) if of_module.contains('.') => refuse("modules cannot be loaded into Torc"),
@@ -608,6 +595,12 @@ pub(super) mod tests {
             ("list-max-ziplist-entries 1 3", 1, "list-max-ziplist-entries 1 3", bad),
             ("slaveof a b", 1, "slaveof a b", "Invalid master port"),
             ("user bob on", 1, "user bob on", "ACL users are not supported in this version of Torc"),
+            (
+                "rename-command keys \"\"",
+                1,
+                "rename-command keys \"\"",
+                "commands cannot be renamed in this version of Torc",
+            ),
             ("tls-port 6380", 1, "tls-port 6380", "TLS is not supported in this version of Torc"),
         ] {
             check_refusal(&["s", "/c"], &mut FakeMachine::with(&[("/c", content)]), line, text, reason);

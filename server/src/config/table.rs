@@ -16,8 +16,8 @@ const LONG_MAX: i128 = i64::MAX as i128;
 const ULONG_MAX: i128 = u64::MAX as i128;
 const MIB: i128 = 1 << 20;
 
-/// More shards than any machine has cores.
-const SHARDS_MAX: i128 = 1024;
+/// As many as the data path can tell apart.
+const SHARDS_MAX: i128 = crate::shared::SHARDS_MAX as i128;
 
 /// A yes/no field.
 macro_rules! flag_at {
@@ -134,7 +134,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     }).protected(),
     flag("daemonize", false, flag_at!(process.daemonize)).at_start().no_effect(),
     choice("supervised", Supervisor::NAMES, 3, choice_at!(Supervisor, process.supervised)).at_start().no_effect(),
-    text("pidfile", "", path_at!(process.pid_file)).at_start(),
+    text("pidfile", "", path_at!(process.pid_file)).at_start().no_effect(),
     flag("set-proc-title", true, flag_at!(process.set_title)).at_start().no_effect(),
     checked_text("proc-title-template", "{title} {listen-addr} {server-mode}", special::check_title,
         bytes_at!(process.title_template)).no_effect(),
@@ -144,10 +144,10 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         // A hint: brought into the range that makes sense instead of refused.
         set: |config, value| config.process.hz = value.clamp(1, 500) as u32,
     }),
-    flag("dynamic-hz", true, flag_at!(process.dynamic_hz)),
-    special("shutdown-on-sigint", Words::Many, "default", special::set_on_sigint, special::get_on_sigint),
-    special("shutdown-on-sigterm", Words::Many, "default", special::set_on_sigterm, special::get_on_sigterm),
-    integer("shutdown-timeout", 0, INT_MAX, 10, number_at!(process.shutdown_timeout_s)),
+    flag("dynamic-hz", true, flag_at!(process.dynamic_hz)).no_effect(),
+    special("shutdown-on-sigint", Words::Many, "default", special::set_on_sigint, special::get_on_sigint).no_effect(),
+    special("shutdown-on-sigterm", Words::Many, "default", special::set_on_sigterm, special::get_on_sigterm).no_effect(),
+    integer("shutdown-timeout", 0, INT_MAX, 10, number_at!(process.shutdown_timeout_s)).no_effect(),
     choice("oom-score-adj", &["no", "yes", "relative", "absolute"], 0, Kept),
     special("oom-score-adj-values", Words::Many, "0 200 800", special::set_oom_scores, special::get_oom_scores).no_effect(),
     flag("disable-thp", true, Kept).at_start(),
@@ -182,8 +182,8 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         choice_at!(EvictionPolicy, memory.policy)).no_effect(),
     integer("maxmemory-samples", 1, INT_MAX, 5, number_at!(memory.samples)).no_effect(),
     integer("maxmemory-eviction-tenacity", 0, 100, 10, number_at!(memory.eviction_tenacity)).no_effect(),
-    integer("lfu-log-factor", 0, INT_MAX, 10, number_at!(memory.lfu_log_factor)),
-    integer("lfu-decay-time", 0, INT_MAX, 1, number_at!(memory.lfu_decay_minutes)),
+    integer("lfu-log-factor", 0, INT_MAX, 10, number_at!(memory.lfu_log_factor)).no_effect(),
+    integer("lfu-decay-time", 0, INT_MAX, 1, number_at!(memory.lfu_decay_minutes)).no_effect(),
     flag("activedefrag", false, Kept),
     integer("active-defrag-cycle-min", 1, 99, 1, Kept),
     integer("active-defrag-cycle-max", 1, 99, 25, Kept),
@@ -198,40 +198,40 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     // Keyspace.
     integer("databases", 1, INT_MAX, 16, number_at!(keyspace.databases)).at_start(),
     special("notify-keyspace-events", Words::One, "", special::set_events, special::get_events).no_effect(),
-    integer("active-expire-effort", 1, 10, 1, number_at!(keyspace.expire_effort)),
+    integer("active-expire-effort", 1, 10, 1, number_at!(keyspace.expire_effort)).no_effect(),
     // Values are freed in slices whatever these say; they are kept for clients that read them.
-    flag("lazyfree-lazy-eviction", false, flag_at!(keyspace.lazy_eviction)),
-    flag("lazyfree-lazy-expire", false, flag_at!(keyspace.lazy_expire)),
-    flag("lazyfree-lazy-server-del", false, flag_at!(keyspace.lazy_server_delete)),
+    flag("lazyfree-lazy-eviction", false, flag_at!(keyspace.lazy_eviction)).no_effect(),
+    flag("lazyfree-lazy-expire", false, flag_at!(keyspace.lazy_expire)).no_effect(),
+    flag("lazyfree-lazy-server-del", false, flag_at!(keyspace.lazy_server_delete)).no_effect(),
     flag("lazyfree-lazy-user-del", false, flag_at!(keyspace.lazy_user_delete)),
-    flag("lazyfree-lazy-user-flush", false, flag_at!(keyspace.lazy_user_flush)),
+    flag("lazyfree-lazy-user-flush", false, flag_at!(keyspace.lazy_user_flush)).no_effect(),
     flag("lazyexpire-nested-arbitrary-keys", true, Kept),
     flag("import-mode", false, Kept),
 
     // Encodings.
-    integer("hash-max-listpack-entries", 0, LONG_MAX, 512, number_at!(encodings.hash_listpack_entries_max)).alias("hash-max-ziplist-entries"),
-    memory("hash-max-listpack-value", 0, LONG_MAX, 64, number_at!(encodings.hash_listpack_value_bytes_max)).alias("hash-max-ziplist-value"),
-    integer("list-max-listpack-size", INT_MIN, INT_MAX, -2, number_at!(encodings.list_listpack_size_max)).alias("list-max-ziplist-size"),
-    integer("list-compress-depth", 0, INT_MAX, 0, number_at!(encodings.list_compress_depth)),
-    integer("set-max-intset-entries", 0, LONG_MAX, 512, number_at!(encodings.set_intset_entries_max)),
-    integer("set-max-listpack-entries", 0, LONG_MAX, 128, number_at!(encodings.set_listpack_entries_max)),
-    integer("set-max-listpack-value", 0, LONG_MAX, 64, number_at!(encodings.set_listpack_value_bytes_max)),
-    integer("zset-max-listpack-entries", 0, LONG_MAX, 128, number_at!(encodings.sorted_set_listpack_entries_max)).alias("zset-max-ziplist-entries"),
-    memory("zset-max-listpack-value", 0, LONG_MAX, 64, number_at!(encodings.sorted_set_listpack_value_bytes_max)).alias("zset-max-ziplist-value"),
-    memory("stream-node-max-bytes", 0, LONG_MAX, 4096, number_at!(encodings.stream_node_bytes_max)),
-    integer("stream-node-max-entries", 0, LONG_MAX, 100, number_at!(encodings.stream_node_entries_max)),
-    memory("hll-sparse-max-bytes", 0, LONG_MAX, 3000, number_at!(encodings.hyperloglog_sparse_bytes_max)),
+    integer("hash-max-listpack-entries", 0, LONG_MAX, 512, number_at!(encodings.hash_listpack_entries_max)).alias("hash-max-ziplist-entries").no_effect(),
+    memory("hash-max-listpack-value", 0, LONG_MAX, 64, number_at!(encodings.hash_listpack_value_bytes_max)).alias("hash-max-ziplist-value").no_effect(),
+    integer("list-max-listpack-size", INT_MIN, INT_MAX, -2, number_at!(encodings.list_listpack_size_max)).alias("list-max-ziplist-size").no_effect(),
+    integer("list-compress-depth", 0, INT_MAX, 0, number_at!(encodings.list_compress_depth)).no_effect(),
+    integer("set-max-intset-entries", 0, LONG_MAX, 512, number_at!(encodings.set_intset_entries_max)).no_effect(),
+    integer("set-max-listpack-entries", 0, LONG_MAX, 128, number_at!(encodings.set_listpack_entries_max)).no_effect(),
+    integer("set-max-listpack-value", 0, LONG_MAX, 64, number_at!(encodings.set_listpack_value_bytes_max)).no_effect(),
+    integer("zset-max-listpack-entries", 0, LONG_MAX, 128, number_at!(encodings.sorted_set_listpack_entries_max)).alias("zset-max-ziplist-entries").no_effect(),
+    memory("zset-max-listpack-value", 0, LONG_MAX, 64, number_at!(encodings.sorted_set_listpack_value_bytes_max)).alias("zset-max-ziplist-value").no_effect(),
+    memory("stream-node-max-bytes", 0, LONG_MAX, 4096, number_at!(encodings.stream_node_bytes_max)).no_effect(),
+    integer("stream-node-max-entries", 0, LONG_MAX, 100, number_at!(encodings.stream_node_entries_max)).no_effect(),
+    memory("hll-sparse-max-bytes", 0, LONG_MAX, 3000, number_at!(encodings.hyperloglog_sparse_bytes_max)).no_effect(),
 
     // Slow log and latency.
-    integer("slowlog-log-slower-than", -1, LONG_MAX, 10_000, number_at!(observation.slow_log_threshold_us)).alias("commandlog-execution-slower-than"),
-    integer("slowlog-max-len", 0, LONG_MAX, 128, number_at!(observation.slow_log_entries_max)).alias("commandlog-slow-execution-max-len"),
+    integer("slowlog-log-slower-than", -1, LONG_MAX, 10_000, number_at!(observation.slow_log_threshold_us)).alias("commandlog-execution-slower-than").no_effect(),
+    integer("slowlog-max-len", 0, LONG_MAX, 128, number_at!(observation.slow_log_entries_max)).alias("commandlog-slow-execution-max-len").no_effect(),
     memory("commandlog-request-larger-than", -1, LONG_MAX, MIB, Kept),
     integer("commandlog-large-request-max-len", 0, LONG_MAX, 128, Kept),
     memory("commandlog-reply-larger-than", -1, LONG_MAX, MIB, Kept),
     integer("commandlog-large-reply-max-len", 0, LONG_MAX, 128, Kept),
     integer("latency-monitor-threshold", 0, LONG_MAX, 0, number_at!(observation.latency_monitor_threshold_ms)).no_effect(),
-    flag("latency-tracking", true, flag_at!(observation.latency_tracking)),
-    special("latency-tracking-info-percentiles", Words::Many, "50 99 99.9", special::set_percentiles, special::get_percentiles),
+    flag("latency-tracking", true, flag_at!(observation.latency_tracking)).no_effect(),
+    special("latency-tracking-info-percentiles", Words::Many, "50 99 99.9", special::set_percentiles, special::get_percentiles).no_effect(),
 
     // Scripts.
     integer("busy-reply-threshold", 0, LONG_MAX, 5000, number_at!(script_busy_after_ms)).alias("lua-time-limit").no_effect(),

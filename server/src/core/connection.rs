@@ -66,7 +66,8 @@ impl Output {
 
     /// Bytes encoded and not yet handed to the socket, places behind unfilled ones included.
     pub fn len(&self) -> usize {
-        let waiting = self.waiting.iter().map(|place| place.after.len() + place.reply.as_ref().map_or(0, ReplyBuffer::len));
+        let waiting =
+            self.waiting.iter().map(|place| place.after.len() + place.reply.as_ref().map_or(0, ReplyBuffer::len));
         self.ready.len() + waiting.sum::<usize>()
     }
 

@@ -261,6 +261,7 @@ impl Core {
 
     /// Runs what paused connections had sent; part of the local run.
     pub fn run_resumable(&mut self) {
+        self.end_pause_when_due();
         for key in std::mem::take(&mut self.resumable) {
             self.resume(key);
         }
@@ -378,13 +379,22 @@ impl Core {
 
     /// The cron: idle clients are closed, output limits with a time are looked at.
     pub fn connections_cron(&mut self) {
+        if !self.cron_runs {
+            return;
+        }
         let now_ns = self.clock.monotonic_ns;
+        let counters = &self.counters;
+        self.rates.sample(now_ns, [counters.commands, counters.received_bytes, counters.sent_bytes]);
         let timeout_ns = self.settings.idle_timeout_s * 1_000_000_000;
         for key in self.connection_keys() {
             self.check_output_limit(key);
             let Some(connection) = self.connection_mut(key) else { continue };
             let idle_ns = now_ns.saturating_sub(connection.figures.active_ns);
-            if timeout_ns > 0 && idle_ns > timeout_ns && connection.phase == Phase::Open && connection.outstanding() == 0 {
+            if timeout_ns > 0
+                && idle_ns > timeout_ns
+                && connection.phase == Phase::Open
+                && connection.outstanding() == 0
+            {
                 tracing::debug!(id = connection.id, "Closing idle client");
                 connection.phase = Phase::Dead;
             }

@@ -192,7 +192,8 @@ impl Core {
         conclude: Conclude,
     ) {
         let request = Arc::new(request);
-        let parts = (0..self.shared.shards()).map(|shard| (shard, Claim::Place, Work::Control(request.clone()))).collect();
+        let parts =
+            (0..self.shared.shards()).map(|shard| (shard, Claim::Place, Work::Control(request.clone()))).collect();
         self.start(connection, entry, Kind::Control(Some(conclude)), parts);
     }
 
@@ -237,15 +238,8 @@ impl Core {
         let involved: SmallVec<[usize; 8]> = parts.iter().map(|(shard, ..)| *shard).collect();
         let coordinator = self.index;
         let nodes = parts.into_iter().enumerate().map(|(index, (shard, claim, work))| {
-            let part = Part {
-                header: header.clone(),
-                coordinator,
-                transaction,
-                index,
-                claim,
-                work,
-                outcome: Outcome::None,
-            };
+            let part =
+                Part { header: header.clone(), coordinator, transaction, index, claim, work, outcome: Outcome::None };
             (shard, Node::new(Message::Part(part)))
         });
         let now = self.shard.now();
@@ -313,8 +307,7 @@ impl Core {
         let Target::Engine(handler) = entry.target else { return };
         let now = transaction.header.now();
         let arguments = arguments.slices();
-        let writes =
-            overlay::run(handler, &arguments, transaction.client, &keys, values, &self.shard, now, out);
+        let writes = overlay::run(handler, &arguments, transaction.client, &keys, values, &self.shard, now, out);
         let mut by_part: Vec<Vec<KeyWrite>> = places.iter().map(|_| Vec::new()).collect();
         for (place, write) in writes {
             if let Some(part) = places.iter().position(|group| group.contains(&place)) {
@@ -335,7 +328,9 @@ fn merge(spread: Spread, replies: Vec<ReplyBuffer>, places: &[Vec<usize>], reply
         return;
     }
     match spread {
-        Spread::Sum | Spread::AllShardsSum => reply.integer(replies.iter().filter_map(|part| header_number(&part.bytes)).sum()),
+        Spread::Sum | Spread::AllShardsSum => {
+            reply.integer(replies.iter().filter_map(|part| header_number(&part.bytes)).sum())
+        }
         Spread::Gather => gather(replies, places, reply),
         Spread::AllShardsConcat => {
             let count: i64 = replies.iter().filter_map(|part| header_number(&part.bytes)).sum();

@@ -116,6 +116,7 @@ impl Core {
         while connection.phase == Phase::Open && !self.should_pause(connection) {
             let mut ahead = std::mem::take(&mut self.lookahead);
             let stop = self.parse_ahead(connection, input, consumed, &mut ahead);
+            self.warm(connection, &ahead);
             let (end, all_ran) = self.run_group(connection, input, consumed, &ahead);
             consumed = end;
             self.lookahead = ahead;
@@ -153,7 +154,7 @@ impl Core {
         out.bytes.push(b'-');
         out.bytes.extend_from_slice(text);
         out.bytes.extend_from_slice(b"\r\n");
-        self.counters.errors += 1;
+        self.counters.errors.count("ERR");
         connection.phase = Phase::Closing;
     }
 
@@ -168,13 +169,7 @@ impl Core {
         connection.paused
     }
 
-    fn parse_ahead(
-        &mut self,
-        connection: &mut Connection,
-        input: &[u8],
-        from: usize,
-        ahead: &mut Lookahead,
-    ) -> Stop {
+    fn parse_ahead(&mut self, connection: &mut Connection, input: &[u8], from: usize, ahead: &mut Lookahead) -> Stop {
         ahead.spans.clear();
         ahead.commands.clear();
         let authenticated = connection.session.authenticated;
@@ -230,6 +225,21 @@ impl Core {
             self.shard.keyspace.prefetch(connection.session.client.database, &key);
         }
         Some((key.slot, key.hash))
+    }
+
+    /// Brings what the group's commands will look at into the caches: each stage needs what the one before it asked for,
+    /// and by the time it is asked the memory has had a group's length to answer.
+    fn warm(&self, connection: &Connection, ahead: &Lookahead) {
+        if ahead.commands.len() < 2 {
+            return;
+        }
+        let database = connection.session.client.database;
+        let ours = || {
+            let keys = ahead.commands.iter().filter_map(|command| command.key);
+            keys.filter(|(slot, _)| self.shared.shard_of(*slot) == self.index)
+        };
+        ours().for_each(|(slot, hash)| self.shard.keyspace.prefetch_page(database, &Key { bytes: &[], slot, hash }));
+        ours().for_each(|(slot, hash)| self.shard.keyspace.prefetch_entry(database, &Key { bytes: &[], slot, hash }));
     }
 
     /// Runs the parsed group; false if it had to stop before its end.
@@ -310,7 +320,7 @@ impl Core {
     }
 
     fn fail(&mut self, connection: &mut Connection, CommandError(text): &CommandError) {
-        self.counters.errors += 1;
+        self.counters.errors.count(text);
         Reply::new(connection.output.tail(), connection.session.client.protocol).error(text);
     }
 
@@ -333,7 +343,8 @@ impl Core {
         if !entry.spec.arity.accepts(arguments.len()) {
             return Err(wrong_arity(&entry.full_name, None));
         }
-        if !connection.session.authenticated && !entry.spec.flags.has(Flags::NO_AUTH) {
+        let is_open = connection.session.authenticated || self.settings.password.is_none();
+        if !is_open && !entry.spec.flags.has(Flags::NO_AUTH) {
             return Err("NOAUTH Authentication required.".into());
         }
         Ok(entry)
@@ -346,6 +357,9 @@ impl Core {
         arguments: &[&[u8]],
         key: Option<(u16, u64)>,
     ) -> Flow {
+        if self.waits_for_pause(connection, entry) {
+            return Flow::NotRun;
+        }
         let handler = match entry.target {
             Target::Engine(handler) => handler,
             Target::Session(handler) => {
@@ -380,7 +394,7 @@ impl Core {
         };
         if owner == self.index {
             self.count(connection, entry);
-            self.run_here(connection, entry, handler, arguments);
+            self.run_here(connection, entry, handler, arguments, key);
         } else if self.in_flight_bytes[owner] > self.settings.in_flight_bytes_max {
             connection.paused = true;
             self.starved.push(connection.key);
@@ -393,6 +407,22 @@ impl Core {
             self.follow_keys(connection, owner);
         }
         Flow::Next
+    }
+
+    /// A command of the engine on behalf of a session command, which has been counted: to the owner of its keys, whatever
+    /// is under way there.
+    pub(super) fn forward(&mut self, connection: &mut Connection, entry: &'static CommandEntry, arguments: &[&[u8]]) {
+        let Target::Engine(handler) = entry.target else { return };
+        let owner = match entry.keys {
+            KeyPlan::One(index) => Some(self.shared.shard_of(slot_of(arguments[index]))),
+            KeyPlan::None => Some(self.index),
+            KeyPlan::Many => self.owner_of_keys(entry, arguments),
+        };
+        match owner {
+            Some(owner) if owner == self.index => self.run_here(connection, entry, handler, arguments, None),
+            Some(owner) => self.send_to(owner, connection, entry, arguments),
+            None => self.start_spread(connection, entry, arguments),
+        }
     }
 
     #[inline]
@@ -458,6 +488,7 @@ impl Core {
         entry: &'static CommandEntry,
         handler: Handler,
         arguments: &[&[u8]],
+        key: Option<(u16, u64)>,
     ) {
         let in_order = !self.rules().gate
             || (connection.outstanding_here == 0 && (!entry.is_write || connection.outstanding_elsewhere == 0));
@@ -474,7 +505,14 @@ impl Core {
             }
         }
         let now = self.shard.now();
-        self.shard.execute(handler, arguments, connection.session.client, now, connection.output.tail());
+        let (client, out) = (connection.session.client, connection.output.tail());
+        match (key, entry.keys) {
+            (Some((slot, hash)), KeyPlan::One(index)) => {
+                let key = Key { bytes: arguments[index], slot, hash };
+                self.shard.execute_hashed(handler, arguments, &key, client, now, out);
+            }
+            _ => self.shard.execute(handler, arguments, client, now, out),
+        }
     }
 
     fn expect_reply(

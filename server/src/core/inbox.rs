@@ -240,11 +240,7 @@ impl Core {
 }
 
 /// The intents of a command: its keys, or the whole shard if it touches all without naming them.
-pub(super) fn claim_of(
-    hasher: &torc_engine::keyspace::KeyHasher,
-    entry: &CommandEntry,
-    arguments: &[&[u8]],
-) -> Claim {
+pub(super) fn claim_of(hasher: &torc_engine::keyspace::KeyHasher, entry: &CommandEntry, arguments: &[&[u8]]) -> Claim {
     use torc_engine::command::Spread;
     let mut intents = SmallVec::new();
     match entry.keys {
@@ -283,4 +279,3 @@ impl Part {
         }
     }
 }
-

@@ -17,6 +17,8 @@ pub mod connections;
 mod coordinator;
 mod dispatch;
 mod inbox;
+mod pause;
+mod rates;
 pub mod session;
 
 use crate::control::{DatabaseFigures, ShardFigures};
@@ -28,6 +30,7 @@ use connection::{Connection, ConnectionKey};
 use coordinator::Coordinator;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use torc_engine::error_counts::ErrorCounts;
 use torc_engine::shard::Shard;
 use torc_engine::transaction::schedule::Schedule;
 
@@ -47,7 +50,7 @@ pub struct Counters {
     /// Bytes to clients.
     pub sent_bytes: u64,
     /// Error replies of this room (the engine counts its own).
-    pub errors: u64,
+    pub errors: ErrorCounts,
     /// Requests to other shards.
     pub requests_sent: u64,
     /// Messages to other shards.
@@ -114,6 +117,12 @@ pub struct Core {
     wakes: Vec<usize>,
     /// Connections that came from elsewhere and wait to be attached: by the core loop.
     arrivals: Vec<Arrival>,
+    /// Whether keys are expired without being asked for; only DEBUG says no.
+    pub active_expire: bool,
+    /// Whether regular background work is done; only DEBUG says no.
+    pub cron_runs: bool,
+    pause: pause::PauseState,
+    rates: rates::Rates,
     lookahead: dispatch::Lookahead,
     accept_cursor: usize,
     read_clock: Box<dyn Fn() -> i64>,
@@ -163,6 +172,10 @@ impl Core {
             spare_buffers: Vec::new(),
             wakes: Vec::new(),
             arrivals: Vec::new(),
+            active_expire: true,
+            cron_runs: true,
+            pause: pause::PauseState::default(),
+            rates: rates::Rates::default(),
             lookahead: dispatch::Lookahead::default(),
             accept_cursor: index,
             read_clock,
@@ -201,7 +214,7 @@ impl Core {
         const GARBAGE_BUDGET: usize = 2_000;
         let mut more = self.shard.keyspace.collect_garbage(GARBAGE_BUDGET);
         // Locked keys are not expired: with anything in the schedule expiry waits for the next slice.
-        if self.schedule.is_idle() {
+        if self.schedule.is_idle() && self.active_expire && self.cron_runs && !self.is_paused() {
             more |= self.shard.keyspace.expire_step(self.shard.now(), EXPIRE_BUDGET_ENTRIES).more;
         }
         more
@@ -224,6 +237,8 @@ impl Core {
             volatile_keys: keyspace.volatile_len(database),
             average_ttl_ms: keyspace.average_ttl_ms(database, now),
         });
+        let mut errors = self.counters.errors.clone();
+        errors.add(self.shard.errors());
         let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
         ShardFigures {
             shard: self.index,
@@ -234,7 +249,7 @@ impl Core {
             rejected: self.counters.rejected,
             received_bytes: self.counters.received_bytes,
             sent_bytes: self.counters.sent_bytes,
-            errors: self.counters.errors + self.shard.errors(),
+            errors,
             requests_sent: self.counters.requests_sent,
             messages_sent: self.counters.messages_sent,
             multicasts: self.counters.multicasts,
@@ -249,6 +264,7 @@ impl Core {
             dirty: keyspace.dirty,
             output_bytes: connections().map(Connection::output_bytes).sum(),
             query_bytes: connections().map(|connection| connection.leftover.capacity()).sum(),
+            rates: self.rates.figures(),
             databases: databases.collect(),
         }
     }

@@ -37,4 +37,9 @@ impl Session<'_> {
     pub fn ask_all(&mut self, request: ControlRequest, conclude: Conclude) {
         self.core.start_control(self.connection, request, conclude);
     }
+
+    /// Runs a command of the engine that no client can name, where its keys are; its reply is this command's.
+    pub fn forward(&mut self, entry: &'static CommandEntry, arguments: &[&[u8]]) {
+        self.core.forward(self.connection, entry, arguments);
+    }
 }

@@ -114,3 +114,90 @@ pub(super) fn allows_write(execution: &Execution<'_>, key: &[u8], test: &ValueTe
         Some(entry) => test.passes(string_of(entry)?),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::harness::Shard;
+
+    const WRONG_DIGEST: &str = "-ERR digest must be exactly 16 hexadecimal characters\r\n";
+
+    #[test]
+    fn digests() {
+        let shard = &mut Shard::default();
+        shard.check("DIGEST none", "$-1\r\n");
+        shard.check("SET a 'Hello world'", "+OK\r\n");
+        shard.check("DIGEST a", "$16\r\nb6acb9d84a38ff74\r\n");
+        let zeros = "v8lf0c11xh8ymlqztfd3eeq16kfn4sspw7fqmnuuq3k3t75em5wdizgcdw7uc26nnf961u2jkfzkjytls2kwlj7626sd";
+        shard.check(&format!("SET a {zeros}"), "+OK\r\n");
+        shard.check("DIGEST a", "$16\r\n00006c38adf31777\r\n");
+        shard.check("MSET n 12345 t 12345", "+OK\r\n");
+        assert_eq!(shard.run("DIGEST n"), shard.run("DIGEST t"));
+    }
+
+    #[test]
+    fn removal_on_condition() {
+        let shard = &mut Shard::default();
+        for (line, removed) in [
+            ("DELEX a", 1),
+            ("DELEX none", 0),
+            ("DELEX a IFEQ 'Hello world'", 1),
+            ("DELEX a ifeq other", 0),
+            ("DELEX a IFNE other", 1),
+            ("DELEX a IFNE 'Hello world'", 0),
+            ("DELEX a IFDEQ b6acb9d84a38ff74", 1),
+            ("DELEX a IFDEQ B6ACB9D84A38FF74", 1),
+            ("DELEX a IFDEQ b6acb9d84a38ff75", 0),
+            ("DELEX a IFDNE b6acb9d84a38ff75", 1),
+            ("DELEX a IFDNE b6acb9d84a38ff74", 0),
+            ("DELEX none IFEQ x", 0),
+            ("DELEX none IFNE x", 0),
+            ("DELEX none IFDEQ 123", 0),
+            ("DELIFEQ a 'Hello world'", 1),
+            ("DELIFEQ a other", 0),
+            ("DELIFEQ none other", 0),
+        ] {
+            shard.check("SET a 'Hello world'", "+OK\r\n");
+            shard.check(line, &format!(":{removed}\r\n"));
+            let expected = if line.contains("none") { 1 } else { 1 - removed };
+            shard.check("EXISTS a", &format!(":{expected}\r\n"));
+        }
+        shard.check("SET a 1", "+OK\r\n");
+        shard.check("DELEX a IFEQ", "-ERR wrong number of arguments for 'delex' command\r\n");
+        shard.check("DELEX a IFEQ 1 2", "-ERR wrong number of arguments for 'delex' command\r\n");
+        assert!(shard.run("DELEX a IF 1").starts_with("-ERR Invalid condition"));
+        for digest in ["''", "123", "00006c38adf317777", "g0006c38adf31777", "+0006c38adf31777"] {
+            shard.check(&format!("DELEX a IFDEQ {digest}"), WRONG_DIGEST);
+            shard.check(&format!("SET a 2 IFDNE {digest}"), WRONG_DIGEST);
+        }
+        shard.check("DELEX a IFEQ 1", ":1\r\n");
+    }
+
+    #[test]
+    fn set_on_condition() {
+        let shard = &mut Shard::default();
+        for (line, reply, now) in [
+            ("SET a new IFEQ 'Hello world'", "+OK\r\n", "new"),
+            ("SET a new IFEQ other", "$-1\r\n", "Hello world"),
+            ("SET a new IFNE other", "+OK\r\n", "new"),
+            ("SET a new IFNE 'Hello world'", "$-1\r\n", "Hello world"),
+            ("SET a new IFDEQ b6acb9d84a38ff74", "+OK\r\n", "new"),
+            ("SET a new IFDNE b6acb9d84a38ff74", "$-1\r\n", "Hello world"),
+            ("SET a new IFEQ 'Hello world' GET", "$11\r\nHello world\r\n", "new"),
+            ("SET a new GET IFEQ other", "$11\r\nHello world\r\n", "Hello world"),
+            ("SET a new IFNE other EX 10", "+OK\r\n", "new"),
+        ] {
+            shard.check("SET a 'Hello world'", "+OK\r\n");
+            shard.check(line, reply);
+            shard.check("GET a", &format!("${}\r\n{now}\r\n", now.len()));
+        }
+        shard.check("TTL a", ":10\r\n");
+        shard.check("SET none x IFEQ y", "$-1\r\n");
+        shard.check("SET none x IFDEQ 1", "$-1\r\n");
+        shard.check("SET none x IFEQ y GET", "$-1\r\n");
+        shard.check("EXISTS none", ":0\r\n");
+        shard.check("SET none x IFDNE 1", "+OK\r\n");
+        for options in ["IFEQ", "IFEQ 1 IFNE 2", "NX IFEQ 1", "IFEQ 1 XX", "IFEQ 1 IFEQ 1"] {
+            shard.check(&format!("SET a 1 {options}"), "-ERR syntax error\r\n");
+        }
+    }
+}

@@ -208,3 +208,123 @@ pub(super) fn getex(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::harness::Shard;
+
+    #[test]
+    fn set_with_options() {
+        let shard = &mut Shard::default();
+        for (line, reply) in [
+            ("SET a 1 XX", "$-1\r\n"),
+            ("SET a 1 NX GET", "$-1\r\n"),
+            ("SET a 2 NX GET", "$1\r\n1\r\n"),
+            ("SET a 2 nx", "$-1\r\n"),
+            ("GET a", "$1\r\n1\r\n"),
+            ("SET a 3 XX GET", "$1\r\n1\r\n"),
+            ("SET a 3 XX XX GET GET", "$1\r\n3\r\n"),
+            ("SET a 4 EX 10", "+OK\r\n"),
+            ("TTL a", ":10\r\n"),
+            ("SET a 5 KEEPTTL", "+OK\r\n"),
+            ("TTL a", ":10\r\n"),
+            ("SET a 5 EX 10 EX 20", "+OK\r\n"),
+            ("TTL a", ":20\r\n"),
+            ("SET a 6", "+OK\r\n"),
+            ("TTL a", ":-1\r\n"),
+            ("SET a 7 PXAT 1700000000500", "+OK\r\n"),
+            ("PTTL a", ":500\r\n"),
+            ("SET a 7 EXAT 1700000001", "+OK\r\n"),
+            ("PTTL a", ":1000\r\n"),
+            ("SET a 8 PXAT 1 GET", "$1\r\n7\r\n"),
+            ("EXISTS a", ":0\r\n"),
+            ("SET a 8 PXAT 1", "+OK\r\n"),
+            ("EXISTS a", ":0\r\n"),
+        ] {
+            shard.check(line, reply);
+        }
+        shard.check_resp3("SET a 1 XX", "_\r\n");
+        for options in
+            ["foo", "EX", "EX 10 PX 10", "EX 10 KEEPTTL", "KEEPTTL EXAT 5", "NX XX", "XX GET EX", "PERSIST", "EX PX"]
+        {
+            let error = if options == "EX PX" { "value is not an integer or out of range" } else { "syntax error" };
+            shard.check(&format!("SET a 1 {options}"), &format!("-ERR {error}\r\n"));
+        }
+        let invalid = "-ERR invalid expire time in 'set' command\r\n";
+        for time in ["EX 0", "EX -1", "EX 9223372036854775807", "PX 9223372036854775807", "EXAT 0", "PXAT -5"] {
+            shard.check(&format!("SET a 1 {time}"), invalid);
+        }
+        shard.check("SET a 1 EX x", "-ERR value is not an integer or out of range\r\n");
+    }
+
+    #[test]
+    fn set_as_it_was_spelt_once() {
+        let shard = &mut Shard::default();
+        shard.check("SETNX a 1", ":1\r\n");
+        shard.check("SETNX a 2", ":0\r\n");
+        shard.check("SETEX a 10 2", "+OK\r\n");
+        shard.check("TTL a", ":10\r\n");
+        shard.check("PSETEX a 500 3", "+OK\r\n");
+        shard.check("PTTL a", ":500\r\n");
+        shard.check("SETEX a 0 x", "-ERR invalid expire time in 'setex' command\r\n");
+        shard.check("PSETEX a -1 x", "-ERR invalid expire time in 'psetex' command\r\n");
+        shard.check("SETEX a x x", "-ERR value is not an integer or out of range\r\n");
+        shard.check("GETSET a 4", "$1\r\n3\r\n");
+        shard.check("TTL a", ":-1\r\n");
+        shard.check("GETSET none 4", "$-1\r\n");
+        shard.check("GETDEL none", "$1\r\n4\r\n");
+        shard.check("GETDEL none", "$-1\r\n");
+        shard.check("APPEND b 12", ":2\r\n");
+        shard.check("OBJECT ENCODING b", "$3\r\nint\r\n");
+        shard.check("APPEND b 3", ":3\r\n");
+        shard.check("OBJECT ENCODING b", "$3\r\nraw\r\n");
+    }
+
+    #[test]
+    fn append_stops_at_the_longest_string() {
+        let shard = &mut Shard::default();
+        shard.options.string_length_max = 5;
+        shard.check("APPEND a 123456", ":6\r\n");
+        shard.check("APPEND a 7", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n");
+        shard.check("SET a 1234", "+OK\r\n");
+        shard.check("APPEND a 5", ":5\r\n");
+    }
+
+    #[test]
+    fn getex() {
+        let shard = &mut Shard::default();
+        shard.check("SET a 1", "+OK\r\n");
+        for (line, ttl) in [
+            ("GETEX a", -1),
+            ("GETEX a EX 10", 10_000),
+            ("GETEX a", 10_000),
+            ("GETEX a PX 500", 500),
+            ("GETEX a PERSIST PERSIST", -1),
+            ("GETEX a EXAT 1700000010", 10_000),
+            ("GETEX a PXAT 1", -2),
+        ] {
+            shard.check(line, "$1\r\n1\r\n");
+            shard.check("PTTL a", &format!(":{ttl}\r\n"));
+        }
+        shard.check("GETEX none EX 0", "$-1\r\n");
+        shard.check("GETEX none EX abc", "$-1\r\n");
+        shard.check("SET a 1", "+OK\r\n");
+        shard.check("GETEX a EX 0", "-ERR invalid expire time in 'getex' command\r\n");
+        shard.check("GETEX a EX abc", "-ERR value is not an integer or out of range\r\n");
+        for options in ["FOO", "EX", "KEEPTTL", "EX 10 PX 5", "PERSIST EX 10", "EX 10 PERSIST"] {
+            shard.check(&format!("GETEX a {options}"), "-ERR syntax error\r\n");
+        }
+    }
+
+    #[test]
+    fn a_key_lives_through_its_last_millisecond() {
+        let shard = &mut Shard::default();
+        shard.check("SET a 1 PX 10", "+OK\r\n");
+        shard.now += 10;
+        shard.check("GET a", "$1\r\n1\r\n");
+        shard.check("INCR a", ":2\r\n");
+        shard.now += 1;
+        shard.check("INCR a", ":1\r\n");
+        shard.check("PTTL a", ":-1\r\n");
+    }
+}
