@@ -1,14 +1,10 @@
 //! What each option of the ring costs or saves: one table an option. `bench/rings.md` has the commands and the results.
 
-#![allow(unsafe_code)] // the ring and its wakes, bare: what is measured is the kernel's interface itself
-
-mod bare;
-mod ring_wakes;
-
-use bare::ring::{RingOptions, SendBy, TaskRun, serve};
-use bare::{Variant, Workload, compare};
 use clap::Parser;
 use std::time::Duration;
+use torc_bench::runtimes::ring::{RingOptions, SendBy, TaskRun, serve};
+use torc_bench::runtimes::wakes::compare_wakes;
+use torc_bench::runtimes::{Variant, Workload, compare};
 
 /// Measures io_uring's options under a bare RESP loop.
 #[derive(Parser)]
@@ -92,6 +88,6 @@ fn main() {
         &[("4 KiB", large(4 << 10)), ("64 KiB", large(64 << 10)), ("1 MiB", large(1 << 20))],
     );
     if "wake".contains(&arguments.only) {
-        ring_wakes::compare_wakes(arguments.rounds, measured);
+        compare_wakes(arguments.rounds, measured);
     }
 }

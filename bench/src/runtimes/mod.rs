@@ -9,8 +9,13 @@
 //! GET and SET 10:1 of 100 bytes. Figures are CPU microseconds of the server's thread (user + system) a command. Variants run
 //! in alternating rounds, so that a drift of the machine meets all of them alike; the median of the rounds is shown.
 
-pub(crate) mod load;
-pub(crate) mod ring;
+#![allow(unsafe_code)] // bare rings and epoll: what is measured is the kernel's interface itself
+
+pub mod epoll;
+pub mod glommio_sockets;
+mod load;
+pub mod ring;
+pub mod wakes;
 
 use std::fmt::Write as _;
 use std::mem::MaybeUninit;
@@ -18,11 +23,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-pub(crate) const SERVER_CORE: usize = 0;
-pub(crate) const LOAD_CORE: usize = 1;
-pub(crate) const CONNECTIONS: usize = 50;
+pub const SERVER_CORE: usize = 0;
+pub const LOAD_CORE: usize = 1;
+pub const CONNECTIONS: usize = 50;
 /// The bytes of a value.
 const VALUE_BYTES: usize = 100;
+/// What a connection reads at once, where the loop has a buffer for each.
+const INPUT_BYTES: usize = 16 << 10;
 /// One SET among so many commands.
 const SET_EVERY: usize = 11;
 
@@ -32,32 +39,32 @@ const OVER: u32 = 2;
 
 /// What one round sends.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Workload {
-    pub(crate) pipeline: usize,
+pub struct Workload {
+    pub pipeline: usize,
     /// The bytes of a GET's value.
-    pub(crate) value_bytes: usize,
-    pub(crate) measured: Duration,
+    pub value_bytes: usize,
+    pub measured: Duration,
 }
 
 impl Workload {
-    pub(crate) fn new(pipeline: usize, measured: Duration) -> Self {
+    pub fn new(pipeline: usize, measured: Duration) -> Self {
         Self { pipeline, value_bytes: VALUE_BYTES, measured }
     }
 }
 
 /// The phase of a round, set by the load and seen by the server.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Phase(Arc<AtomicU32>);
+pub struct Phase(Arc<AtomicU32>);
 
 /// CPU time of a thread.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Cpu {
-    pub(crate) user_us: f64,
-    pub(crate) system_us: f64,
+pub struct Cpu {
+    pub user_us: f64,
+    pub system_us: f64,
 }
 
 /// CPU time that this thread has used.
-pub(crate) fn thread_cpu() -> Cpu {
+pub fn thread_cpu() -> Cpu {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the kernel fills the structure, which is valid as zeroes too.
     let usage = unsafe {
@@ -69,7 +76,7 @@ pub(crate) fn thread_cpu() -> Cpu {
 }
 
 /// Keeps this thread on a core; says so where it cannot.
-pub(crate) fn pin(core: usize) {
+pub fn pin(core: usize) {
     // SAFETY: a set of zeroes is an empty set; the calls read and write only it.
     let result = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
@@ -82,7 +89,7 @@ pub(crate) fn pin(core: usize) {
 }
 
 /// Measures the server's thread between the edges of the phase.
-pub(crate) struct Meter {
+pub struct Meter {
     phase: Phase,
     seen: u32,
     commands: u64,
@@ -91,12 +98,12 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(phase: Phase) -> Self {
+    pub fn new(phase: Phase) -> Self {
         Self { phase, seen: WARM, commands: 0, start: (Cpu::default(), 0), end: (Cpu::default(), 0) }
     }
 
     /// So many commands were answered. Called a batch or a turn: it costs a load when nothing changes.
-    pub(crate) fn count(&mut self, commands: usize) {
+    pub fn count(&mut self, commands: usize) {
         self.commands += commands as u64;
         let phase = self.phase.0.load(Ordering::Relaxed);
         if phase == self.seen {
@@ -112,7 +119,7 @@ impl Meter {
     }
 
     /// CPU time a command.
-    pub(crate) fn cost(&self) -> Cpu {
+    pub fn cost(&self) -> Cpu {
         let commands = (self.end.1 - self.start.1).max(1) as f64;
         Cpu {
             user_us: (self.end.0.user_us - self.start.0.user_us) / commands,
@@ -122,12 +129,12 @@ impl Meter {
 }
 
 /// Turns requests into replies. Knows just enough of the protocol to find the ends of requests.
-pub(crate) struct Responder {
+pub struct Responder {
     value_reply: Vec<u8>,
 }
 
 impl Responder {
-    pub(crate) fn new(value_bytes: usize) -> Self {
+    pub fn new(value_bytes: usize) -> Self {
         let mut value_reply = format!("${value_bytes}\r\n").into_bytes();
         value_reply.resize(value_reply.len() + value_bytes, b'v');
         value_reply.extend_from_slice(b"\r\n");
@@ -135,7 +142,7 @@ impl Responder {
     }
 
     /// Answers every whole request of `input` through `reply`; how many bytes they took, and how many they were.
-    pub(crate) fn answer(&self, input: &[u8], mut reply: impl FnMut(&[u8])) -> (usize, usize) {
+    pub fn answer(&self, input: &[u8], mut reply: impl FnMut(&[u8])) -> (usize, usize) {
         let (mut taken, mut commands) = (0, 0);
         while let Some((length, is_get)) = request_length(&input[taken..]) {
             taken += length;
@@ -146,7 +153,7 @@ impl Responder {
     }
 
     /// As [`Self::answer`], for input that may start or end in the middle of a request: the rest stays in `leftover`.
-    pub(crate) fn answer_stream(&self, leftover: &mut Vec<u8>, input: &[u8], mut reply: impl FnMut(&[u8])) -> usize {
+    pub fn answer_stream(&self, leftover: &mut Vec<u8>, input: &[u8], mut reply: impl FnMut(&[u8])) -> usize {
         if leftover.is_empty() {
             let (taken, commands) = self.answer(input, reply);
             leftover.extend_from_slice(&input[taken..]);
@@ -186,14 +193,14 @@ fn number_line(input: &[u8], kind: u8) -> Option<(usize, usize)> {
 }
 
 /// One thing to measure.
-pub(crate) struct Variant<'a> {
-    pub(crate) name: &'a str,
+pub struct Variant<'a> {
+    pub name: &'a str,
     /// Serves [`CONNECTIONS`] connections of a listener until all are closed; the cost of a command.
-    pub(crate) serve: &'a dyn Fn(Workload) -> Cpu,
+    pub serve: &'a dyn Fn(Workload) -> Cpu,
 }
 
 /// Measures all variants in alternating rounds and prints one table; the first variant is what the others are compared with.
-pub(crate) fn compare(title: &str, variants: &[Variant<'_>], workloads: &[(&str, Workload)], rounds: usize) {
+pub fn compare(title: &str, variants: &[Variant<'_>], workloads: &[(&str, Workload)], rounds: usize) {
     let mut costs: Vec<Vec<Vec<Cpu>>> = vec![vec![Vec::new(); workloads.len()]; variants.len()];
     for _ in 0..rounds {
         for (workload_index, (_, workload)) in workloads.iter().enumerate() {
@@ -224,7 +231,7 @@ pub(crate) fn compare(title: &str, variants: &[Variant<'_>], workloads: &[(&str,
     println!("{table}");
 }
 
-pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

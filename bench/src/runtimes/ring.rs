@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use super::{CONNECTIONS, Cpu, Meter, Phase, Responder, SERVER_CORE, Workload, load, pin};
 
 /// When the kernel runs completions' work.
-#[allow(dead_code)] // the comparison of runtimes takes only the first choice of each option
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TaskRun {
+pub enum TaskRun {
     /// At any return to user space, by interrupt if need be.
     Default,
     /// At any return to user space.
@@ -22,9 +21,8 @@ pub(crate) enum TaskRun {
 }
 
 /// How replies go out.
-#[allow(dead_code)] // as above
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SendBy {
+pub enum SendBy {
     /// All replies of a turn in one buffer.
     Send,
     /// A buffer a reply, one sendmsg a turn.
@@ -39,15 +37,15 @@ pub(crate) enum SendBy {
 
 /// What is turned.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RingOptions {
-    pub(crate) multishot_receive: bool,
-    pub(crate) direct_descriptors: bool,
-    pub(crate) task_run: TaskRun,
-    pub(crate) registered_ring: bool,
-    pub(crate) submission_array: bool,
-    pub(crate) send_by: SendBy,
-    pub(crate) buffers: u16,
-    pub(crate) buffer_bytes: u32,
+pub struct RingOptions {
+    pub multishot_receive: bool,
+    pub direct_descriptors: bool,
+    pub task_run: TaskRun,
+    pub registered_ring: bool,
+    pub submission_array: bool,
+    pub send_by: SendBy,
+    pub buffers: u16,
+    pub buffer_bytes: u32,
 }
 
 impl Default for RingOptions {
@@ -142,7 +140,7 @@ struct Server<'a> {
 }
 
 /// Runs one round; the cost of a command.
-pub(crate) fn serve(options: RingOptions, workload: Workload) -> Cpu {
+pub fn serve(options: RingOptions, workload: Workload) -> Cpu {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     let address = listener.local_addr().expect("bound");
     let phase = Phase::default();

@@ -27,7 +27,7 @@ struct Client {
 }
 
 /// Starts the load against a listener; it ends after the workload's time.
-pub(crate) fn start(address: SocketAddr, workload: Workload, phase: Phase) -> JoinHandle<()> {
+pub(super) fn start(address: SocketAddr, workload: Workload, phase: Phase) -> JoinHandle<()> {
     std::thread::spawn(move || {
         pin(LOAD_CORE);
         run(address, workload, &phase);
@@ -103,30 +103,29 @@ fn batch(index: usize, workload: Workload) -> Batch {
 }
 
 /// Readiness of descriptors, level-triggered.
-pub(crate) struct Epoll(i32);
+pub(super) struct Epoll(i32);
 
 impl Epoll {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         // SAFETY: no memory is involved.
         let descriptor = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         assert!(descriptor >= 0, "epoll_create1: {}", std::io::Error::last_os_error());
         Self(descriptor)
     }
 
-    pub(crate) fn add(&self, descriptor: i32, data: u64) {
+    pub(super) fn add(&self, descriptor: i32, data: u64) {
         let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: data };
         // SAFETY: the kernel reads one event.
         let result = unsafe { libc::epoll_ctl(self.0, libc::EPOLL_CTL_ADD, descriptor, &raw mut event) };
         assert!(result == 0, "epoll_ctl: {}", std::io::Error::last_os_error());
     }
 
-    #[allow(dead_code)] // only the comparison of runtimes takes descriptors out
-    pub(crate) fn remove(&self, descriptor: i32) {
+    pub(super) fn remove(&self, descriptor: i32) {
         // SAFETY: the kernel takes no event for this.
         unsafe { libc::epoll_ctl(self.0, libc::EPOLL_CTL_DEL, descriptor, std::ptr::null_mut()) };
     }
 
-    pub(crate) fn wait(&self, ready: &mut Vec<u64>) {
+    pub(super) fn wait(&self, ready: &mut Vec<u64>) {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; 128];
         // SAFETY: the kernel writes at most as many events as there is room for.
         let count = unsafe { libc::epoll_wait(self.0, events.as_mut_ptr(), events.len() as i32, PATIENCE_MS) };

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use crate::bare::{LOAD_CORE, SERVER_CORE, median, pin, thread_cpu};
+use super::{LOAD_CORE, SERVER_CORE, median, pin, thread_cpu};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
@@ -39,7 +39,7 @@ struct Cost {
 }
 
 /// Measures all ways in alternating rounds and prints the table.
-pub(crate) fn compare_wakes(rounds: usize, measured: Duration) {
+pub fn compare_wakes(rounds: usize, measured: Duration) {
     let ways = [
         ("MSG_RING", By::MessageRing),
         ("eventfd, written by the ring", By::EventSubmission),
