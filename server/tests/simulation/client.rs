@@ -33,6 +33,13 @@ impl Dice {
         .into()
     }
 
+    /// The same for APPEND: no number, so that no sum of digits looks like another value.
+    pub fn suffix(&mut self) -> Value {
+        let mut text = b"and".to_vec();
+        text.extend_from_slice(&self.value());
+        text.into()
+    }
+
     /// True so many times in a hundred.
     pub fn percent(&mut self, percent: u8) -> bool {
         self.random.u8(..100) < percent
@@ -141,7 +148,14 @@ impl Client {
     }
 
     /// One look at the connection; whether anything came of it. An urgent one reads for sure.
-    pub fn look(&mut self, world: &World, address: &Address, names: &[Vec<u8>], seen: &mut Observations, urgent: bool) -> bool {
+    pub fn look(
+        &mut self,
+        world: &World,
+        address: &Address,
+        names: &[Vec<u8>],
+        seen: &mut Observations,
+        urgent: bool,
+    ) -> bool {
         if self.end.is_none() {
             if self.has_finished || seen.is_stopping {
                 self.has_finished |= seen.is_stopping;
@@ -182,7 +196,11 @@ impl Client {
 
     fn die(&mut self, seen: &mut Observations) {
         let Some(end) = self.end.take() else { return };
-        if seen.dice.percent(50) { end.reset() } else { end.close() }
+        if seen.dice.percent(50) {
+            end.reset()
+        } else {
+            end.close()
+        }
         self.awaited.clear();
     }
 
