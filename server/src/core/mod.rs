@@ -249,6 +249,7 @@ impl Core {
             commands: self.counters.commands,
             calls: self.counters.calls.clone(),
             connections: self.connection_count,
+            blocked: self.paused_clients(),
             accepted: self.counters.accepted,
             rejected: self.counters.rejected,
             received_bytes: self.counters.received_bytes,
