@@ -213,12 +213,12 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Commands that nothing forces behind another that is not done.
-    fn candidates(&mut self) -> Vec<usize> {
+    /// Commands that nothing forces behind another that is not done, and the latest time at which one may run.
+    fn candidates(&mut self) -> (Vec<usize>, i64) {
         while self.done.get(self.first_left) == Some(&true) {
             self.first_left += 1;
         }
-        let mut first_return = u64::MAX;
+        let (mut first_return, mut latest_ms) = (u64::MAX, i64::MAX);
         let mut candidates = Vec::new();
         for index in self.first_left..self.operations.len() {
             let operation = self.operations[index];
@@ -229,12 +229,13 @@ impl<'a> Search<'a> {
                 continue;
             }
             first_return = first_return.min(operation.returned.unwrap_or(u64::MAX));
+            latest_ms = latest_ms.min(operation.returned_ms);
             if self.before[index].iter().all(|other| self.done[*other]) {
                 candidates.push(index);
             }
         }
         candidates.retain(|index| self.operations[*index].invoked <= first_return);
-        candidates
+        (candidates, self.instant(latest_ms))
     }
 
     fn apply(&self, index: usize, model: &Rc<Model>, time: i64) -> Option<Rc<Model>> {
@@ -253,7 +254,7 @@ impl<'a> Search<'a> {
         let mut taken = Vec::new();
         loop {
             let before = taken.len();
-            for index in self.candidates() {
+            for index in self.candidates().0 {
                 let operation = self.operations[index];
                 let Some(reply) = &operation.reply else { continue };
                 if operation.command.had_no_effect(reply)
@@ -301,14 +302,16 @@ impl<'a> Search<'a> {
     }
 
     fn explore_writes(&mut self, model: &Rc<Model>, time: i64) -> bool {
-        let mut candidates = self.candidates();
+        let (mut candidates, latest) = self.candidates();
+        if time > latest {
+            return false;
+        }
         candidates.sort_by_key(|index| self.operations[*index].returned.unwrap_or(u64::MAX));
         for index in candidates {
             let operation = self.operations[index];
             let least = time.max(self.instant(operation.invoked_ms));
-            let most = if operation.reply.is_some() { self.instant(operation.returned_ms) } else { i64::MAX };
-            let later = self.instants.iter().copied().filter(|instant| *instant > least && *instant <= most);
-            let times: Vec<i64> = std::iter::once(least).chain(later).filter(|time| *time <= most).collect();
+            let later = self.instants.iter().copied().filter(|instant| *instant > least && *instant <= latest);
+            let times: Vec<i64> = std::iter::once(least).chain(later).filter(|time| *time <= latest).collect();
             for at in times {
                 let Some(next) = self.apply(index, model, at) else { continue };
                 self.mark(index, true);
@@ -348,7 +351,7 @@ impl<'a> Search<'a> {
             let name = String::from_utf8_lossy(&self.names[*key as usize]);
             let _ = writeln!(text, "  {database}/{name} = {} until {:?}", brief(&entry.value), entry.expires_at);
         }
-        for index in self.candidates() {
+        for index in self.candidates().0 {
             let expected = Model::clone(&model).apply(
                 self.operations[index].database,
                 &self.operations[index].command,

@@ -59,6 +59,8 @@ pub struct ClientPlan {
     pub reads_percent: u8,
     /// How often in a hundred looks it dies while replies are awaited.
     pub dies_percent: u8,
+    /// How many times at most.
+    pub deaths_max: u32,
     /// Whether it ends its own direction behind its last command, and still wants every reply.
     pub half_closes: bool,
     /// Whether it stays connected when it is through, until the server stops.
@@ -68,7 +70,7 @@ pub struct ClientPlan {
 impl ClientPlan {
     /// One that waits for each pipeline's replies and reads at once.
     pub fn patient(script: Script) -> Self {
-        Self { script, depth: 0, reads_percent: 100, dies_percent: 0, half_closes: false, lingers: false }
+        Self { script, depth: 0, reads_percent: 100, dies_percent: 0, deaths_max: 0, half_closes: false, lingers: false }
     }
 }
 
@@ -168,7 +170,9 @@ impl Client {
         if urgent || seen.dice.percent(self.plan.reads_percent) {
             active |= self.read(seen);
         }
-        if self.end.is_some() && !self.awaited.is_empty() && seen.dice.percent(self.plan.dies_percent) {
+        let may_die = self.plan.deaths_max > 0 && self.end.is_some() && !self.awaited.is_empty();
+        if may_die && seen.dice.percent(self.plan.dies_percent) {
+            self.plan.deaths_max -= 1;
             self.die(seen);
             return true;
         }

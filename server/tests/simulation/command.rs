@@ -357,9 +357,9 @@ impl Model {
     }
 
     fn remove(&mut self, database: usize, key: Key, now: i64) -> Option<Entry> {
-        let entry = self.alive(database, key, now).cloned();
+        let entry = self.alive(database, key, now).cloned()?;
         self.entries.remove(&(database, key));
-        entry
+        Some(entry)
     }
 
     /// Runs one command.

@@ -131,13 +131,14 @@ fn whole(dice: &mut Dice, databases: usize) -> Command {
 }
 
 fn expiry(dice: &mut Dice, keys: Key) -> Command {
-    const GRID_MS: i64 = 4;
+    // Few instants: each is a fork for the checker.
+    const GRID_MS: i64 = 8;
     let key = key(dice, keys);
-    let at = (dice.now_ms / GRID_MS + dice.random.i64(0..5)) * GRID_MS;
+    let at = (dice.now_ms / GRID_MS + dice.random.i64(0..4)) * GRID_MS;
     match dice.random.u8(..10) {
         0 => Command::Persist(key),
         1..4 => Command::ExpireAt(key, at),
-        _ => Command::Set { key, value: dice.value(), expires_at: Some(at), if_absent: false, get: false },
+        _ => Command::Set { key, value: dice.value(), expires_at: Some(at), if_absent: false, get: dice.percent(85) },
     }
 }
 
@@ -259,12 +260,16 @@ pub fn random_plan(seed: u64) -> Plan {
     let mix = Mix::random(random, databases, scans);
     let mut clients: Vec<ClientPlan> = (0..count)
         .map(|_| {
-            let pipeline_max = [1, 1, 3, 10, 40][random.usize(..5)];
+            // What a dead client had sent may have happened at any time or never: few such commands, or nobody can tell.
+            let dies = random.u8(..6) == 0;
+            let pipelines: &[usize] = if dies || faults.reset_per_million > 0 { &[1, 1, 2, 4] } else { &[1, 1, 3, 10, 40] };
+            let pipeline_max = pipelines[random.usize(..pipelines.len())];
             ClientPlan {
                 script: random_script(mix, keys, commands / count, pipeline_max),
-                depth: [0, 0, 5, 30][random.usize(..4)],
+                depth: [0, 0, pipeline_max / 2, 2 * pipeline_max][random.usize(..4)],
                 reads_percent: [100, 100, 50, 5][random.usize(..4)],
-                dies_percent: [0, 0, 0, 2, 20][random.usize(..5)],
+                dies_percent: [2, 20][random.usize(..2)],
+                deaths_max: if dies { random.u32(1..3) } else { 0 },
                 half_closes: random.u8(..4) == 0,
                 lingers: random.u8(..4) == 0,
             }
@@ -274,6 +279,7 @@ pub fn random_plan(seed: u64) -> Plan {
         clients.push(ClientPlan::patient(scanner(random.usize(1..60), 3)));
         clients.push(ClientPlan::patient(filler(200)));
     }
+    if std::env::var_os("TORC_MIX").is_some() { println!("seed {seed} {mix:?} clients {count} keys {keys}"); }
     Plan {
         seed,
         shards,
