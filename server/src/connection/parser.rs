@@ -95,7 +95,9 @@ impl ProtocolError {
             Self::UnbalancedQuotes => b"ERR Protocol error: unbalanced quotes in request",
             Self::ExpectedDollar(byte) => {
                 let mut text = b"ERR Protocol error: expected '$', got '".to_vec();
-                text.extend_from_slice(&[byte, b'\'']);
+                // A line end in it would end the reply.
+                let shown = if matches!(byte, b'\r' | b'\n') { b' ' } else { byte };
+                text.extend_from_slice(&[shown, b'\'']);
                 return text.into();
             }
         };

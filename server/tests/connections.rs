@@ -1,0 +1,146 @@
+//! Where connections live: spread over the shards when they come, and following their keys, with nothing lost on the way.
+
+mod support;
+
+use std::io::Write;
+use support::{Client, Server, encode, eventually};
+
+const SHARDS: usize = 3;
+
+/// A figure of each shard's line in INFO.
+fn figures(client: &mut Client, name: &str) -> Vec<u64> {
+    let shards = client.info_number("shards") as usize;
+    let line = |shard: usize, client: &mut Client| client.info(&format!("shard{shard}"));
+    let figure = |line: String| {
+        let found = line.split(',').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=').map(str::to_string));
+        found.unwrap_or_else(|| panic!("no {name} in {line}")).parse().expect("a number")
+    };
+    (0..shards).map(|shard| figure(line(shard, client))).collect()
+}
+
+/// A key that lives alone on each shard: found by writing keys and looking at the shards' counts of keys.
+fn key_of_each_shard(client: &mut Client) -> Vec<String> {
+    let mut keys = vec![None; SHARDS];
+    for index in 0.. {
+        assert_eq!(client.ask("FLUSHALL"), "+OK");
+        let key = format!("{{tag{index}}}");
+        assert_eq!(client.ask(&format!("SET {key} 1")), "+OK");
+        let shard = figures(client, "keys").iter().position(|keys| *keys == 1).expect("a shard has it");
+        keys[shard].get_or_insert(key);
+        if keys.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    assert_eq!(client.ask("FLUSHALL"), "+OK");
+    keys.into_iter().flatten().collect()
+}
+
+#[test]
+fn new_connections_are_spread_evenly() {
+    let server = Server::torc(SHARDS, &[]);
+    let mut clients: Vec<Client> = (0..SHARDS * 20).map(|_| server.client()).collect();
+    assert!(clients.iter_mut().all(|client| client.ask("PING") == "+PONG"));
+    eventually("the connection of the start is gone", || {
+        figures(&mut clients[0], "connections").iter().all(|count| *count == 20)
+    });
+    // Places that become free are filled again.
+    clients.truncate(SHARDS * 20 - 15);
+    eventually("they are gone", || clients[0].info_number("connected_clients") == SHARDS as u64 * 20 - 15);
+    clients.extend((0..15).map(|_| server.client()));
+    assert!(clients.iter_mut().all(|client| client.ask("PING") == "+PONG"));
+    let counts = figures(&mut clients[0], "connections");
+    assert!(counts.iter().all(|count| count.abs_diff(20) <= 1), "{counts:?}");
+}
+
+#[test]
+fn a_connection_follows_its_keys_again_and_again() {
+    let server = Server::torc(SHARDS, &[]);
+    let mut witness = server.client();
+    let keys = key_of_each_shard(&mut witness);
+    let mut client = server.client();
+    assert_eq!(client.ask("CLIENT SETNAME traveller"), "+OK");
+    assert_eq!(client.ask("SELECT 3"), "+OK");
+    let id = client.call("CLIENT ID").integer();
+    let moves_before = witness.info_number("connections_moved");
+    for round in 0..6 {
+        let key = &keys[round % SHARDS];
+        let mut counted = 0;
+        eventually("its commands cost no messages any more", || {
+            let requests = witness.info_number("cross_shard_requests");
+            for _ in 0..400 {
+                counted += 1;
+                assert_eq!(client.call(&format!("INCR {key}:{round}")).integer(), counted);
+            }
+            witness.info_number("cross_shard_requests") < requests + 50
+        });
+        // What the client has told the server goes with it.
+        assert_eq!(client.ask("CLIENT GETNAME"), "\"traveller\"");
+        assert_eq!(client.call("CLIENT ID").integer(), id);
+        assert_eq!(client.ask(&format!("GET {key}:{round}")), format!("\"{counted}\""));
+    }
+    let moves = witness.info_number("connections_moved") - moves_before;
+    assert!(moves >= 5, "it moved {moves} times");
+    assert_eq!(client.ask("SELECT 0"), "+OK");
+    assert_eq!(client.call("DBSIZE").integer(), 0);
+    assert_eq!(witness.info_number("connected_clients"), 2);
+}
+
+#[test]
+fn a_pipeline_in_flight_loses_nothing_when_its_connection_moves() {
+    let server = Server::torc(SHARDS, &[]);
+    let mut witness = server.client();
+    let keys = key_of_each_shard(&mut witness);
+    let travellers: Vec<_> = (0..6)
+        .map(|number: usize| {
+            let (mut client, keys) = (server.client(), keys.clone());
+            std::thread::spawn(move || {
+                if number % 2 == 1 {
+                    assert!(!client.call("HELLO 3").is_error());
+                }
+                let mut sender = client.stream.try_clone().expect("a descriptor");
+                let rounds = 12;
+                let commands_a_round = 2000;
+                let all = keys.clone();
+                let sending = std::thread::spawn(move || {
+                    for round in 0..rounds {
+                        let key = format!("{}:{number}:{round}", all[(number + round) % SHARDS]);
+                        let mut bytes = Vec::new();
+                        for index in 0..commands_a_round {
+                            match index % 50 {
+                                0 => bytes.extend(encode(&["MGET", &all[0], &all[1], &all[2]])),
+                                1 => bytes.extend(encode(&["ECHO", &key])),
+                                _ => bytes.extend(encode(&["INCR", &key])),
+                            }
+                        }
+                        // In pieces that end anywhere: a move finds half a frame in its hands.
+                        for piece in bytes.chunks(1357) {
+                            sender.write_all(piece).expect("taken");
+                        }
+                    }
+                });
+                for round in 0..rounds {
+                    let key = format!("{}:{number}:{round}", keys[(number + round) % SHARDS]);
+                    let mut counted = 0;
+                    for index in 0..commands_a_round {
+                        let reply = client.reply();
+                        match index % 50 {
+                            0 => assert_eq!(reply.elements().len(), 3),
+                            1 => assert_eq!(reply.text(), key),
+                            _ => {
+                                counted += 1;
+                                assert_eq!(reply.integer(), counted);
+                            }
+                        }
+                    }
+                }
+                sending.join().expect("all is sent");
+                assert_eq!(client.ask("PING"), "+PONG");
+            })
+        })
+        .collect();
+    travellers.into_iter().for_each(|traveller| traveller.join().expect("every reply, in order"));
+    let moves = witness.info_number("connections_moved");
+    println!("{moves} moves");
+    assert!(moves >= 6, "only {moves} moves");
+    eventually("all are gone", || witness.info_number("connected_clients") == 1);
+}

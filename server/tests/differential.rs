@@ -1,0 +1,224 @@
+//! Random commands against the real server, and against ours on one, two and five shards: every reply must be the same,
+//! to the byte. Few keys, so that commands meet; pipelines, so that order matters; both protocols; several connections.
+//!
+//! ```text
+//!   case = batches;  batch = (connection 0..3, commands sent in one write)
+//!   each server: FLUSHALL, then batch by batch: send all, read all replies
+//! ```
+//! What differs from run to run is left out (RANDOMKEY, times that count down are seen as "some"), and what has no order
+//! is sorted (KEYS). A case that fails is made smaller; `PROPTEST_CASES` asks for more of them.
+
+mod support;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use support::{Client, Reply, Server, encode};
+
+type Command = Vec<Vec<u8>>;
+
+/// Connections of a case; odd ones speak RESP3.
+const CONNECTIONS: usize = 3;
+
+#[derive(Clone, Debug)]
+struct Batch {
+    connection: usize,
+    commands: Vec<Command>,
+}
+
+/// Keys that live on different shards, and two that share one by their hashtag.
+const KEYS: &[&str] = &["a", "b", "c", "d", "{a}x", "{a}y", "key:1", "key:2"];
+const VALUES: &[&str] = &[
+    "",
+    "0",
+    "1",
+    "-1",
+    "10",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "3.25",
+    "1e3",
+    "text",
+    "ohmytext",
+    "mynewtext",
+    "a somewhat longer value that fits no small room of any kind",
+    "\0\r\n",
+    "007",
+    " 1",
+];
+const NUMBERS: &[&str] =
+    &["0", "1", "-1", "2", "5", "-3", "100", "9223372036854775807", "-9223372036854775808", "x", "1.5", ""];
+/// Seconds that are far away, so that no clock is met; and one that is long past.
+const MOMENTS: &[&str] = &["33177117420", "33177117421", "33177117999"];
+
+fn word(words: &'static [&'static str]) -> impl Strategy<Value = String> {
+    proptest::sample::select(words).prop_map(str::to_string)
+}
+
+fn key() -> impl Strategy<Value = String> {
+    word(KEYS)
+}
+
+/// A command from a pattern: `K` a key, `K+` some keys, `P+` some pairs, `V` a value, `N` a number, `T` a moment, `D` a
+/// database, `[...]` one of these or nothing; anything else stands for itself.
+fn command(pattern: &'static str) -> BoxedStrategy<Vec<String>> {
+    let pieces = pattern.split(' ').map(|piece| -> BoxedStrategy<Vec<String>> {
+        let one = |strategy: BoxedStrategy<String>| strategy.prop_map(|word| vec![word]).boxed();
+        match piece {
+            "K" => one(key().boxed()),
+            "V" => one(word(VALUES).boxed()),
+            "N" => one(word(NUMBERS).boxed()),
+            "T" => one(word(MOMENTS).boxed()),
+            "D" => one(word(&["0", "1", "2", "15", "16", "x"]).boxed()),
+            "K+" => proptest::collection::vec(key(), 1..5).boxed(),
+            "P+" => proptest::collection::vec((key(), word(VALUES)), 1..5)
+                .prop_map(|pairs| pairs.into_iter().flat_map(|(key, value)| [key, value]).collect())
+                .boxed(),
+            _ => match piece.strip_prefix('[').and_then(|piece| piece.strip_suffix(']')) {
+                Some(choices) => {
+                    let choices: Vec<Vec<String>> = choices
+                        .split('|')
+                        .map(|choice| choice.split('_').filter(|word| !word.is_empty()).map(str::to_string).collect())
+                        .collect();
+                    proptest::sample::select(choices).boxed()
+                }
+                None => Just(vec![piece.to_string()]).boxed(),
+            },
+        }
+    });
+    pieces.collect::<Vec<_>>().prop_map(|words| words.concat()).boxed()
+}
+
+const PATTERNS: &[(u32, &str)] = &[
+    (4, "SET K V"),
+    (3, "SET K V [|NX|XX|GET|NX_GET|XX_GET|KEEPTTL|NX_XX|FOO|EXAT_33177117420|PXAT_33177117420500_GET|EX_0|EX_100000]"),
+    (4, "GET K"),
+    (2, "GETEX K [|PERSIST|EXAT_33177117422|PXAT_33177117423001|EX_100000|EX_0|EX_x|FOO]"),
+    (1, "GETDEL K"),
+    (1, "GETSET K V"),
+    (1, "SETNX K V"),
+    (1, "SETEX K [100000|0|-1|x] V"),
+    (1, "PSETEX K 100000000 V"),
+    (2, "APPEND K V"),
+    (1, "STRLEN K"),
+    (2, "GETRANGE K N N"),
+    (1, "SETRANGE K [0|1|5|20|-1|x] V"),
+    (2, "INCR K"),
+    (1, "DECR K"),
+    (2, "INCRBY K N"),
+    (1, "DECRBY K N"),
+    (1, "INCRBYFLOAT K [0.1|-0.1|1.5|1e3|inf|x|3.0]"),
+    (4, "MSET P+"),
+    (4, "MSETNX P+"),
+    (1, "MSETNX K V K"),
+    (4, "MGET K+"),
+    (3, "DEL K+"),
+    (1, "UNLINK K+"),
+    (2, "EXISTS K+"),
+    (1, "TOUCH K+"),
+    (4, "RENAME K K"),
+    (2, "RENAMENX K K"),
+    (3, "COPY K K [|REPLACE|DB_1|DB_1_REPLACE|DB_0|DB_16|FOO]"),
+    (2, "MOVE K D"),
+    (1, "LCS K K [|LEN|IDX|IDX_WITHMATCHLEN|IDX_MINMATCHLEN_3|IDX_LEN]"),
+    (1, "SELECT D"),
+    (1, "SWAPDB D D"),
+    (1, "FLUSHDB"),
+    (1, "FLUSHALL [|ASYNC|SYNC]"),
+    (1, "DBSIZE"),
+    (2, "KEYS [*|a|key:*|?|nothing]"),
+    (2, "EXPIREAT K T [|NX|XX|GT|LT|NX_XX]"),
+    (1, "PEXPIREAT K 33177117420999 [|NX|XX|GT|LT]"),
+    (1, "EXPIREAT K [1|-1|x]"),
+    (1, "EXPIRE K [100000|-1|0|x|9223372036854775807]"),
+    (1, "PERSIST K"),
+    (2, "TTL K"),
+    (1, "PTTL K"),
+    (2, "EXPIRETIME K"),
+    (2, "PEXPIRETIME K"),
+    (1, "TYPE K"),
+    (2, "OBJECT ENCODING K"),
+    (1, "HELLO 2"),
+    (1, "ECHO V"),
+    (1, "PING"),
+    (1, "NOSUCH K V"),
+    (1, "GET K K"),
+    (1, "CLIENT REPLY SKIP"),
+];
+
+fn batches() -> impl Strategy<Value = Vec<Batch>> {
+    let commands = PATTERNS.iter().map(|(weight, pattern)| (*weight, command(pattern)));
+    let command = proptest::strategy::Union::new_weighted(commands.collect());
+    let command = command.prop_map(|words| words.into_iter().map(String::into_bytes).collect::<Command>());
+    let batch = (0..CONNECTIONS, proptest::collection::vec(command, 1..24));
+    let batch = batch.prop_map(|(connection, commands)| Batch { connection, commands });
+    proptest::collection::vec(batch, 1..10)
+}
+
+/// A reply without what differs from run to run.
+fn comparable(command: &Command, reply: Reply) -> String {
+    let name = command[0].to_ascii_uppercase();
+    match (name.as_slice(), &reply) {
+        (b"TTL" | b"PTTL", Reply::Integer(left)) if *left > 0 => "some time".to_string(),
+        // Moments that a relative time made are near; those of a command that names them are not.
+        (b"EXPIRETIME", Reply::Integer(moment)) if (1..30_000_000_000).contains(moment) => "a near moment".to_string(),
+        (b"PEXPIRETIME", Reply::Integer(moment)) if (1..30_000_000_000_000).contains(moment) => {
+            "a near moment".to_string()
+        }
+        (b"KEYS", _) => reply.sorted().to_string(),
+        (b"HELLO", Reply::Array(_) | Reply::Map(_)) => reply.to_string()[..1].to_string(),
+        _ => reply.to_string(),
+    }
+}
+
+/// One line for each reply.
+fn play(server: &Server, batches: &[Batch]) -> Vec<String> {
+    assert_eq!(server.client().ask("FLUSHALL"), "+OK");
+    let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| server.client()).collect();
+    clients.iter_mut().skip(1).step_by(2).for_each(|client| assert!(!client.call("HELLO 3").is_error()));
+    let mut lines = Vec::new();
+    for Batch { connection, commands } in batches {
+        let client = &mut clients[*connection];
+        let mut bytes: Vec<u8> = commands.iter().flat_map(|command| encode(command)).collect();
+        bytes.extend(encode(&["CLIENT", "REPLY", "ON"]));
+        bytes.extend(encode(&["ECHO", "end of the batch"]));
+        client.send(&bytes);
+        // A reply that CLIENT REPLY SKIP swallows must not be waited for.
+        let mut is_skipped = false;
+        for command in commands {
+            let skips = command[0] == b"CLIENT";
+            if !std::mem::replace(&mut is_skipped, skips) && !skips {
+                let reply = client.reply();
+                let words: Vec<String> = command.iter().map(|word| word.escape_ascii().to_string()).collect();
+                lines.push(format!("{}: {} -> {}", *connection, words.join(" "), comparable(command, reply)));
+            }
+        }
+        assert_eq!(client.reply().to_string(), "+OK");
+        assert_eq!(client.reply().to_string(), "\"end of the batch\"", "replies and commands do not match");
+    }
+    lines
+}
+
+#[test]
+fn random_commands_get_the_replies_of_the_real_server() {
+    let Some(real) = Server::real(&[]) else { return };
+    let servers = [1, 2, 5].map(|shards| Server::torc(shards, &[]));
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(256);
+    let config = Config { cases, max_shrink_iters: 2000, failure_persistence: None, ..Config::default() };
+    let replies = std::cell::Cell::new(0);
+    let outcome = TestRunner::new(config).run(&batches(), |batches| {
+        let expected = play(&real, &batches);
+        replies.set(replies.get() + expected.len());
+        for server in &servers {
+            let lines = play(server, &batches);
+            let differing = expected.iter().zip(&lines).find(|(expected, line)| expected != line);
+            if let Some((expected, line)) = differing {
+                return Err(TestCaseError::fail(format!("{}:\n  real {expected}\n  ours {line}", server.name)));
+            }
+        }
+        Ok(())
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+    println!("{} replies were the same on 1, 2 and 5 shards", replies.get());
+}

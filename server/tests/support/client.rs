@@ -1,0 +1,161 @@
+//! A blocking client: bytes out, one reply at a time in.
+
+use super::{PATIENCE, Reply};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+/// A connection to a server.
+pub struct Client {
+    pub stream: TcpStream,
+    received: Vec<u8>,
+    /// How much of `received` has been handed out.
+    used: usize,
+}
+
+impl Client {
+    pub fn connect(port: u16) -> Self {
+        Self::try_connect(port).expect("a connection")
+    }
+
+    pub fn try_connect(port: u16) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, received: Vec::new(), used: 0 })
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server takes bytes");
+    }
+
+    /// The next reply; none when the server has closed the connection.
+    pub fn receive(&mut self) -> Option<Reply> {
+        loop {
+            if self.used < self.received.len() {
+                if let Some((reply, length)) = Reply::parse(&self.received[self.used..]) {
+                    self.used += length;
+                    if self.used == self.received.len() {
+                        self.received.clear();
+                        self.used = 0;
+                    }
+                    return Some(reply);
+                }
+            }
+            self.received.drain(..std::mem::take(&mut self.used));
+            let mut chunk = [0; 64 * 1024];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => {
+                    let rest = &self.received[self.used..];
+                    assert!(rest.is_empty(), "closed in the middle of a reply: {}", rest.escape_ascii());
+                    return None;
+                }
+                Ok(length) => self.received.extend_from_slice(&chunk[..length]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                    return None;
+                }
+                Err(error) => panic!("no reply: {error}; so far {}", self.received[self.used..].escape_ascii()),
+            }
+        }
+    }
+
+    /// The next reply, which must come.
+    pub fn reply(&mut self) -> Reply {
+        self.receive().expect("the connection is open")
+    }
+
+    /// Sends a command of arguments that are any bytes.
+    pub fn call_bytes(&mut self, arguments: &[&[u8]]) -> Reply {
+        self.send(&encode(arguments));
+        self.reply()
+    }
+
+    /// Sends a command written as in a transcript and gives its reply.
+    pub fn call(&mut self, line: &str) -> Reply {
+        self.send(&encode(&words(line)));
+        self.reply()
+    }
+
+    /// The same, with the reply as text.
+    pub fn ask(&mut self, line: &str) -> String {
+        self.call(line).to_string()
+    }
+
+    /// A field of INFO.
+    pub fn info(&mut self, field: &str) -> String {
+        let report = self.call("INFO everything").text();
+        let found = report.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        found.unwrap_or_else(|| panic!("INFO has no {field}:\n{report}")).to_string()
+    }
+
+    /// A field of INFO that is a whole number.
+    pub fn info_number(&mut self, field: &str) -> u64 {
+        self.info(field).parse().expect("a number")
+    }
+
+    /// Whether the server closes the connection, whatever it still sends.
+    pub fn is_closed_by_server(&mut self) -> bool {
+        let mut rest = Vec::new();
+        match self.stream.read_to_end(&mut rest) {
+            Ok(_) => true,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+
+    /// No more bytes will come from here.
+    pub fn finish_sending(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("an open connection");
+    }
+}
+
+/// A command in the protocol's framing.
+pub fn encode<T: AsRef<[u8]>>(arguments: &[T]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments.iter().map(AsRef::as_ref) {
+        bytes.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+        bytes.extend_from_slice(argument);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
+
+/// The arguments of a line: words between spaces, or between double quotes with `\r \n \t \" \\ \xHH`.
+pub fn words(line: &str) -> Vec<Vec<u8>> {
+    let mut words = Vec::new();
+    let mut letters = line.bytes().peekable();
+    while let Some(first) = letters.next() {
+        match first {
+            b' ' => {}
+            b'"' => {
+                let mut word = Vec::new();
+                loop {
+                    match letters.next().unwrap_or_else(|| panic!("an open quote: {line}")) {
+                        b'"' => break,
+                        b'\\' => word.push(match letters.next().expect("an escaped letter") {
+                            b'r' => b'\r',
+                            b'n' => b'\n',
+                            b't' => b'\t',
+                            b'x' => {
+                                let digits = [letters.next(), letters.next()].map(|digit| digit.expect("two digits"));
+                                u8::from_str_radix(str::from_utf8(&digits).expect("digits"), 16).expect("digits")
+                            }
+                            other => other,
+                        }),
+                        other => word.push(other),
+                    }
+                }
+                words.push(word);
+            }
+            _ => {
+                let mut word = vec![first];
+                while let Some(letter) = letters.next_if(|letter| *letter != b' ') {
+                    word.push(letter);
+                }
+                words.push(word);
+            }
+        }
+    }
+    words
+}

@@ -1,0 +1,54 @@
+//! What a client sees, told in transcripts by type (`wire/*.transcript`; the format is in `support/transcript.rs`), and
+//! what follows from the command table: its rows, and each command with a wrong count of arguments.
+
+mod support;
+mod wire {
+    mod table;
+}
+
+use support::transcript::check;
+
+#[test]
+fn strings() {
+    check("string");
+}
+
+#[test]
+fn counters() {
+    check("counter");
+}
+
+#[test]
+fn keys() {
+    check("generic");
+}
+
+#[test]
+fn expiry() {
+    check("expiry");
+}
+
+#[test]
+fn connections() {
+    check("connection");
+}
+
+#[test]
+fn clients() {
+    check("client");
+}
+
+#[test]
+fn server() {
+    check("server");
+}
+
+#[test]
+fn configuration() {
+    check("config");
+}
+
+#[test]
+fn protocol() {
+    check("protocol");
+}

@@ -1,0 +1,124 @@
+//! What follows from the command table: its rows against the real server's, and every command with too few and too many
+//! arguments.
+
+use crate::support::{Client, Reply, Server, encode};
+use std::collections::BTreeMap;
+
+/// A row of COMMAND INFO; subcommands stand beside their containers, named `container|sub`.
+struct Row {
+    arity: i64,
+    /// Flags, keys' positions, categories, tips and key specs, each as text.
+    facts: Vec<(&'static str, String)>,
+}
+
+/// All rows that a server answers for these names (for all names, if there are none).
+fn rows(client: &mut Client, names: &[&str]) -> BTreeMap<String, Row> {
+    let mut rows = BTreeMap::new();
+    let arguments = [&["COMMAND", "INFO"], names].concat();
+    let arguments: Vec<&[u8]> = arguments.iter().map(|argument| argument.as_bytes()).collect();
+    for row in client.call_bytes(&arguments).elements() {
+        if !matches!(row, Reply::Null | Reply::NullBulk | Reply::NullArray) {
+            add(&mut rows, row);
+        }
+    }
+    rows
+}
+
+fn add(rows: &mut BTreeMap<String, Row>, row: &Reply) {
+    let columns = row.elements();
+    let text = |index: usize| columns[index].clone().sorted().to_string();
+    let facts = vec![
+        ("flags", text(2)),
+        ("first key", text(3)),
+        ("last key", text(4)),
+        ("step", text(5)),
+        ("categories", text(6)),
+        ("key specs", columns[8].to_string()),
+    ];
+    rows.insert(columns[0].text(), Row { arity: columns[1].integer(), facts });
+    for subcommand in columns[9].elements() {
+        add(rows, subcommand);
+    }
+}
+
+/// Facts that later versions changed: command, fact. There we say what the later ones say.
+const CHANGED_SINCE: &[(&str, &str)] = &[];
+
+#[test]
+fn rows_are_those_of_the_real_server() {
+    let server = Server::torc(3, &[]);
+    let ours = rows(&mut server.client(), &[]);
+    assert_eq!(
+        server.client().call("COMMAND COUNT").integer(),
+        server.client().call("COMMAND").elements().len() as i64
+    );
+    let Some(real) = Server::real(&[]) else { return };
+    let names: Vec<&str> = ours.keys().map(String::as_str).filter(|name| !name.contains('|')).collect();
+    let real = rows(&mut real.client(), &names);
+    let mut complaints = String::new();
+    let mut compared = 0;
+    for (name, row) in &ours {
+        let Some(expected) = real.get(name) else { continue };
+        compared += 1;
+        let mut complain = |fact: &str, ours: &str, real: &str| {
+            if ours != real && !CHANGED_SINCE.contains(&(name.as_str(), fact)) {
+                complaints += &format!("{name}: {fact}\n  real {real}\n  ours {ours}\n");
+            }
+        };
+        complain("arity", &row.arity.to_string(), &expected.arity.to_string());
+        for ((fact, ours), (_, real)) in row.facts.iter().zip(&expected.facts) {
+            complain(fact, ours, real);
+        }
+    }
+    println!("{compared} rows compared with the real server");
+    assert!(compared > 50, "too few rows in common: {compared}");
+    assert!(complaints.is_empty(), "\n{complaints}");
+}
+
+/// Counts of arguments, the name not counted, that a command must refuse.
+fn wrong_counts(arity: i64) -> Vec<usize> {
+    let least = arity.unsigned_abs() as usize;
+    let mut counts: Vec<usize> = (0..least.saturating_sub(1)).collect();
+    if arity > 0 {
+        counts.extend([least, least + 5]);
+    }
+    counts
+}
+
+#[test]
+fn every_command_refuses_a_wrong_count_of_arguments() {
+    let server = Server::torc(3, &[]);
+    let real = Server::real(&[]);
+    let mut client = server.client();
+    let mut real_client = real.as_ref().map(Server::client);
+    let rows_here = rows(&mut client, &[]);
+    let rows_there = real_client.as_mut().map(|client| rows(client, &[])).unwrap_or_default();
+    let mut sent = 0;
+    for (name, row) in &rows_here {
+        let words: Vec<&str> = name.split('|').collect();
+        for count in wrong_counts(row.arity) {
+            // The words of a subcommand's name count as arguments of its container.
+            let total = count + 1;
+            if total < words.len() {
+                continue;
+            }
+            let arguments = words.iter().copied().chain(std::iter::repeat("x")).take(total).collect::<Vec<_>>();
+            let is_container = rows_here.keys().any(|other| other.starts_with(&format!("{name}|")));
+            if is_container && total > 1 {
+                continue;
+            }
+            client.send(&encode(&arguments));
+            let reply = client.reply().to_string();
+            assert_eq!(reply, format!("-ERR wrong number of arguments for '{name}' command"), "{arguments:?}");
+            sent += 1;
+            let same_there = rows_there.get(name).is_some_and(|there| there.arity == row.arity);
+            if let (Some(real), true) = (&mut real_client, same_there) {
+                real.send(&encode(&arguments));
+                assert_eq!(real.reply().to_string(), reply, "{arguments:?}");
+            }
+        }
+    }
+    assert_eq!(client.ask("PING"), "+PONG");
+    println!("{sent} wrong counts sent");
+    assert!(sent > 200, "{sent}");
+}
