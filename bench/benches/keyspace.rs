@@ -28,7 +28,7 @@ fn name(number: usize) -> [u8; 16] {
 
 /// A fixed shuffle of `0..count`: steps by a number that shares no factor with the count.
 fn shuffle(count: usize) -> impl Iterator<Item = usize> {
-    let step = (count * 618 / 1000..).find(|step| *step > 0 && gcd(*step, count) == 1).unwrap_or(1);
+    let step = (count * 618 / 1000..count * 2).find(|step| *step > 0 && gcd(*step, count) == 1).unwrap_or(1);
     (0..count).scan(0, move |at, _| {
         *at = (*at + step) % count;
         Some(*at)

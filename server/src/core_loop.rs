@@ -284,15 +284,14 @@ impl<D: Driver> CoreLoop<D> {
         if !self.core.shared.stopping.load(Ordering::Relaxed) {
             return;
         }
-        let since = match self.stopping_since_ns {
-            Some(since) => since,
-            None => {
-                for listener in std::mem::take(&mut self.listeners) {
-                    self.driver.close(listener);
-                }
-                self.stopping_since_ns = Some(clock.monotonic_ns);
-                clock.monotonic_ns
+        let since = if let Some(since) = self.stopping_since_ns {
+            since
+        } else {
+            for listener in std::mem::take(&mut self.listeners) {
+                self.driver.close(listener);
             }
+            self.stopping_since_ns = Some(clock.monotonic_ns);
+            clock.monotonic_ns
         };
         let cut = clock.monotonic_ns.saturating_sub(since) > SHUTDOWN_GRACE_NS;
         for key in self.core.connection_keys() {

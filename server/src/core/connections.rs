@@ -291,11 +291,11 @@ impl Core {
 
     /// Puts a connection on the list that [`Core::settle`] works off.
     pub fn mark_dirty_key(&mut self, key: ConnectionKey) {
-        if let Some(connection) = self.connection_mut(key) {
-            if !connection.is_dirty {
-                connection.is_dirty = true;
-                self.dirty.push(key);
-            }
+        if let Some(connection) = self.connection_mut(key)
+            && !connection.is_dirty
+        {
+            connection.is_dirty = true;
+            self.dirty.push(key);
         }
     }
 

@@ -337,7 +337,7 @@ fn merge(spread: Spread, replies: Vec<ReplyBuffer>, places: &[Vec<usize>], reply
     }
     match spread {
         Spread::Sum | Spread::AllShardsSum => {
-            reply.integer(replies.iter().filter_map(|part| header_number(&part.bytes)).sum())
+            reply.integer(replies.iter().filter_map(|part| header_number(&part.bytes)).sum());
         }
         Spread::Gather => gather(replies, places, reply),
         Spread::AllShardsConcat => {

@@ -381,22 +381,24 @@ impl Core {
             KeyPlan::One(index) => {
                 self.shared.shard_of(key.map_or_else(|| slot_of(arguments[index]), |(slot, _)| slot))
             }
-            KeyPlan::None => match self.owner_without_keys(entry, arguments) {
-                Some(owner) => owner,
-                None => {
+            KeyPlan::None => {
+                if let Some(owner) = self.owner_without_keys(entry, arguments) {
+                    owner
+                } else {
                     self.count(connection, entry);
                     self.start_on_all(connection, entry, arguments);
                     return Flow::Next;
                 }
-            },
-            KeyPlan::Many => match self.owner_of_keys(entry, arguments) {
-                Some(owner) => owner,
-                None => {
+            }
+            KeyPlan::Many => {
+                if let Some(owner) = self.owner_of_keys(entry, arguments) {
+                    owner
+                } else {
                     self.count(connection, entry);
                     self.start_spread(connection, entry, arguments);
                     return Flow::Next;
                 }
-            },
+            }
         };
         if owner == self.index {
             self.count(connection, entry);
@@ -442,10 +444,10 @@ impl Core {
     /// A connection goes to the shard that most of its commands go to.
     fn follow_keys(&mut self, connection: &mut Connection, owner: usize) {
         let home = self.index;
-        if let Some(target) = connection.affinity.count(owner, home, self.shared.shards()) {
-            if connection.phase == Phase::Open {
-                connection.phase = Phase::Moving(target);
-            }
+        if let Some(target) = connection.affinity.count(owner, home, self.shared.shards())
+            && connection.phase == Phase::Open
+        {
+            connection.phase = Phase::Moving(target);
         }
     }
 
@@ -504,7 +506,7 @@ impl Core {
         if !self.schedule.is_idle() {
             let claim = self.claim_of(entry, arguments);
             if !self.schedule.may_run(&claim) {
-                let request = self.expect_reply(connection, entry, true, arguments.len());
+                let request = Self::expect_reply(connection, entry, true, arguments.len());
                 let arguments = PackedArguments::new(arguments);
                 let deferred = Deferred { origin: self.index, now: self.shard.now(), request, arguments };
                 return self.defer(claim, deferred);
@@ -521,8 +523,8 @@ impl Core {
         }
     }
 
+    /// Leaves a place for the reply of a command that does not run inline.
     fn expect_reply(
-        &mut self,
         connection: &mut Connection,
         entry: &'static CommandEntry,
         here: bool,
@@ -566,7 +568,7 @@ impl Core {
             connection.open_batches &= !others;
         }
         connection.open_batches |= 1 << owner;
-        let request = Request { key, ..self.expect_reply(connection, entry, owner == self.index, arguments.len()) };
+        let request = Request { key, ..Self::expect_reply(connection, entry, owner == self.index, arguments.len()) };
         let mut envelope = match self.batches[owner].take() {
             Some(open) => open,
             None => self.new_batch(owner),
