@@ -3,7 +3,11 @@
 //! same rows with handlers of their own. Source of the vocabulary: the Redis documentation pages "Command key
 //! specifications" and "Command tips".
 
-use crate::keyspace::Keyspace;
+mod table;
+
+pub use table::{Table, unknown_command, unknown_subcommand, wrong_arity};
+
+use crate::keyspace::{Access, Keyspace};
 use crate::reply::Reply;
 
 /// Milliseconds since the Unix epoch; signed because clients may hand us times before it.
@@ -49,6 +53,8 @@ macro_rules! bit_set {
             const TABLE: &'static [(Self, &'static str)] = &[$((Self::$flag, $text)),*];
             /// Union, usable in constants.
             pub const fn or(self, other: Self) -> Self { Self(self.0 | other.0) }
+            /// What is left without the bits of `other`.
+            pub const fn without(self, other: Self) -> Self { Self(self.0 & !other.0) }
             /// Whether every bit of `other` is here.
             pub const fn has(self, other: Self) -> bool { self.0 & other.0 == other.0 }
             /// Names of the bits in declaration order, as `COMMAND INFO` prints them.
@@ -107,14 +113,16 @@ bit_set! {
         SENTINEL = "sentinel",
         /// Only for Sentinel mode.
         ONLY_SENTINEL = "only_sentinel",
+        /// May be called without keys although it can take some (EVAL).
+        NO_MANDATORY_KEYS = "no_mandatory_keys",
+        /// Not while a dataset is loaded beside the one that is served.
+        NO_ASYNC_LOADING = "no_async_loading",
         /// Not inside MULTI.
         NO_MULTI = "no_multi",
         /// Key positions cannot be told from a fixed range.
         MOVABLEKEYS = "movablekeys",
         /// Allowed while another command is busy.
         ALLOW_BUSY = "allow_busy",
-        /// No key is needed, but the whole keyspace is touched.
-        NO_ASYNC_LOADING = "no_async_loading",
         /// Touches keys of every shard without naming them.
         TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys",
     }
@@ -328,7 +336,22 @@ pub enum Spread {
     Walk,
 }
 
-/// One row of a command table: facts only, no handler.
+impl Flags {
+    /// Flags for our own use, which `COMMAND INFO` does not show.
+    pub const HIDDEN: Self =
+        Self::MAY_REPLICATE.or(Self::SENTINEL).or(Self::ONLY_SENTINEL).or(Self::TOUCHES_ARBITRARY_KEYS);
+}
+
+/// What to use instead of a command that is kept for old clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deprecated {
+    /// Version that made it so.
+    pub since: &'static str,
+    /// Its replacement, in the mark-up of `COMMAND DOCS`: command names in backquotes.
+    pub replaced_by: &'static str,
+}
+
+/// One row of a command table: facts only, no handler. Rows are written as a difference to [`Spec::BASE`].
 #[derive(Debug)]
 pub struct Spec {
     /// Lower case; for a subcommand only its own word.
@@ -353,9 +376,35 @@ pub struct Spec {
     pub summary: &'static str,
     /// Subcommands of a container.
     pub subcommands: &'static [&'static Spec],
+    /// Hints for clients and proxies, in the vocabulary of "Command tips".
+    pub tips: &'static [&'static str],
+    /// Set if there is something better.
+    pub deprecated: Option<Deprecated>,
 }
 
 impl Spec {
+    /// A row in which nothing has been said yet.
+    pub const BASE: Self = Self {
+        name: "",
+        arity: Arity::AtLeast(1),
+        flags: Flags::NONE,
+        own_categories: Categories::NONE,
+        keys: &[],
+        spread: Spread::Single,
+        since: "1.0.0",
+        group: "generic",
+        complexity: "O(1)",
+        summary: "",
+        subcommands: &[],
+        tips: &[],
+        deprecated: None,
+    };
+
+    /// The subcommand of that name, case-insensitive.
+    pub fn subcommand(&self, name: &[u8]) -> Option<&'static Self> {
+        self.subcommands.iter().copied().find(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
     /// All ACL categories: those named, and those that the flags imply as in the real server.
     pub const fn categories(&self) -> Categories {
         let mut all = self.own_categories;
@@ -390,6 +439,13 @@ impl Spec {
     }
 }
 
+impl Execution<'_> {
+    /// How this client's reads count for LRU and LFU.
+    pub fn access(&self) -> Access {
+        if self.no_touch { Access::NoTouch } else { Access::Touch }
+    }
+}
+
 /// What a handler works with: one unit of execution on one shard.
 pub struct Execution<'a> {
     /// The shard's slice of all databases.
@@ -406,6 +462,8 @@ pub struct Execution<'a> {
     pub options: &'a EngineOptions,
     /// Set by CLIENT NO-TOUCH: reads leave the access time alone.
     pub no_touch: bool,
+    /// What SCAN answers as its cursor when this shard's keys are all walked: the next shard's first position, or 0.
+    pub next_shard_cursor: u64,
 }
 
 /// The run-time options that commands of the engine look at; a copy on each shard, changed only by a multicast to all.

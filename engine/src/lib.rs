@@ -15,6 +15,8 @@ pub mod values;
 
 pub mod command;
 pub mod commands;
+pub mod error_counts;
 pub mod keyspace;
 pub mod reply;
+pub mod shard;
 pub mod transaction;

@@ -114,9 +114,25 @@ impl<'a> Reply<'a> {
 
     /// An error; the text starts with its code (`ERR ...`). Line ends inside become spaces, as in the real server.
     pub fn error(&mut self, text: &str) {
+        self.error_bytes(text.as_bytes());
+    }
+
+    /// An error whose text repeats bytes of a client, which need not be UTF-8.
+    pub fn error_bytes(&mut self, text: &[u8]) {
         let out = &mut self.buffer.bytes;
         out.push(b'-');
-        out.extend(text.bytes().map(|byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte }));
+        out.extend(text.iter().map(|&byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte }));
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// A floating point number that has been formatted already; in RESP2 a bulk string.
+    pub fn double_text(&mut self, text: &str) {
+        if self.protocol == Protocol::Resp2 {
+            return self.bulk(text.as_bytes());
+        }
+        let out = &mut self.buffer.bytes;
+        out.push(b',');
+        out.extend_from_slice(text.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
 

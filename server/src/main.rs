@@ -1,3 +1,42 @@
-//! `torc-server`.
+//! `torc-server`: parses what it is told, serves, and ends with 0 when asked to stop.
 
-fn main() {}
+use std::process::ExitCode;
+use torc_server::config::{Config, Machine, Start};
+use torc_server::log::Log;
+use torc_server::server::{Server, StartFailure};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let loaded = match Config::load(&arguments, &mut Machine) {
+        Ok(Start::Serve(loaded)) => *loaded,
+        Ok(Start::Print(text)) => {
+            println!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let log = Log::new(&loaded.config.log);
+    log.install();
+    tracing::info!("Torc {} is starting, pid={}", env!("CARGO_PKG_VERSION"), std::process::id());
+    match Server::start(loaded, &log) {
+        Ok(server) => match server.wait() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!("Stopped by an error: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Err(StartFailure(text)) => {
+            tracing::error!("{text}");
+            eprintln!("{text}");
+            // Threads that did start wait for their peers: the process ends with them.
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,67 @@
-//! The command families.
+//! The command families. A family is a file, or a folder past some size: its rows of the command table, then the
+//! functions that the rows name, then their tests.
+//!
+//! ```text
+//!   string/     GET SET INCR MGET LCS ...        generic/    DEL EXPIRE RENAME COPY SCAN OBJECT ...
+//!   database    DBSIZE FLUSHALL SWAPDB           introspection   COMMAND, for any table
+//!   glob        patterns                         long_double     the arithmetic of INCRBYFLOAT
+//!   expire_time, errors   what several families parse and say alike
+//! ```
+//!
+//! A new command is one row, one function and one test.
+
+pub mod database;
+mod errors;
+mod expire_time;
+pub mod generic;
+pub mod glob;
+#[cfg(test)]
+mod harness;
+pub mod introspection;
+pub mod long_double;
+pub mod string;
+
+use crate::command::Command;
+
+/// Every command of the engine.
+pub fn all() -> impl Iterator<Item = &'static Command> {
+    [string::COMMANDS, generic::COMMANDS, database::COMMANDS].into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Arity, Flags};
+
+    #[test]
+    fn every_row_is_told_of_and_makes_sense() {
+        for Command { spec, .. } in all() {
+            for spec in std::iter::once(spec).chain(spec.subcommands.iter().copied()) {
+                let name = spec.name;
+                assert!(name.bytes().all(|byte| byte.is_ascii_lowercase()), "{name}");
+                assert!(!spec.summary.is_empty() && !spec.summary.ends_with('.'), "{name}");
+                assert!(!(spec.flags.has(Flags::WRITE) && spec.flags.has(Flags::READONLY)), "{name}");
+                let writes = spec.keys.iter().any(|keys| keys.flags.writes());
+                assert!(!writes || spec.flags.has(Flags::WRITE), "{name} writes keys");
+            }
+        }
+    }
+
+    #[test]
+    fn every_wrong_arity_is_refused() {
+        let shard = &mut harness::Shard::default();
+        for Command { spec, .. } in all() {
+            let counts = match spec.arity {
+                Arity::Exact(count) => vec![count as usize - 1, count as usize + 1],
+                Arity::AtLeast(count) => vec![count as usize - 1],
+            };
+            for count in counts.into_iter().filter(|count| *count > 0) {
+                let mut line = vec![spec.name.as_bytes()];
+                line.resize(count, b"x");
+                let reply = shard.execute(crate::reply::Protocol::Resp2, &line);
+                let expected = format!("-ERR wrong number of arguments for '{}' command\r\n", spec.name);
+                assert_eq!(String::from_utf8_lossy(&reply), expected);
+            }
+        }
+    }
+}

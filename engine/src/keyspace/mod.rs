@@ -102,6 +102,8 @@ pub struct Keyspace {
     pub access_policy: AccessPolicy,
     databases: Vec<Database>,
     hasher: KeyHasher,
+    /// The key that dispatch has hashed, while its command runs: where it lies, its length, slot and hash.
+    known: Option<(usize, usize, u16, u64)>,
     walk: ExpiryWalk,
     garbage: Garbage,
     /// For the access counters only; seeded like the hash.
@@ -120,6 +122,7 @@ impl Keyspace {
             garbage: Garbage::default(),
             random: fastrand::Rng::with_seed(hasher.seed()),
             hasher,
+            known: None,
         }
     }
 
@@ -131,7 +134,18 @@ impl Keyspace {
     /// The key with its slot and hash.
     #[inline]
     pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
-        Key::new(bytes, &self.hasher)
+        match self.known {
+            Some((address, length, slot, hash)) if address == bytes.as_ptr().addr() && length == bytes.len() => {
+                Key { bytes, slot, hash }
+            }
+            _ => Key::new(bytes, &self.hasher),
+        }
+    }
+
+    /// Names a key that has been hashed, for as long as its bytes stay where they are; `None` before they move.
+    #[inline]
+    pub(crate) fn set_known(&mut self, key: Option<&Key<'_>>) {
+        self.known = key.map(|key| (key.bytes.as_ptr().addr(), key.bytes.len(), key.slot, key.hash));
     }
 
     /// Number of databases.
@@ -173,7 +187,8 @@ impl Keyspace {
     }
 
     /// Asks the processor for the first cache line that a look-up of this key needs. Call it for each key of a batch, then
-    /// [`Keyspace::prefetch_page`] for each, then [`Keyspace::prefetch_entry`] for each, then run the batch.
+    /// [`Keyspace::prefetch_directory`], [`Keyspace::prefetch_page`] and [`Keyspace::prefetch_entry`], each for all of them,
+    /// then run the batch.
     #[inline]
     pub fn prefetch(&self, database: usize, key: &Key<'_>) {
         if let Some(table) = self.databases[database].table(key.slot) {
@@ -183,13 +198,21 @@ impl Keyspace {
 
     /// The second stage of [`Keyspace::prefetch`].
     #[inline]
+    pub fn prefetch_directory(&self, database: usize, key: &Key<'_>) {
+        if let Some(table) = self.databases[database].table(key.slot) {
+            table.prefetch_directory(key.hash);
+        }
+    }
+
+    /// The third stage of [`Keyspace::prefetch`].
+    #[inline]
     pub fn prefetch_page(&self, database: usize, key: &Key<'_>) {
         if let Some(table) = self.databases[database].table(key.slot) {
             table.prefetch_page(key.hash);
         }
     }
 
-    /// The third stage of [`Keyspace::prefetch`].
+    /// The fourth stage of [`Keyspace::prefetch`].
     #[inline]
     pub fn prefetch_entry(&self, database: usize, key: &Key<'_>) {
         if let Some(table) = self.databases[database].table(key.slot) {

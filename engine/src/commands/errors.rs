@@ -1,0 +1,43 @@
+//! Error texts that several families share, as the real server words them.
+
+use crate::command::CommandError;
+
+pub(crate) const SYNTAX: &str = "ERR syntax error";
+pub(crate) const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
+pub(crate) const NOT_FLOAT: &str = "ERR value is not a valid float";
+pub(crate) const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+pub(crate) const OVERFLOW: &str = "ERR increment or decrement would overflow";
+pub(crate) const NOT_FINITE: &str = "ERR increment would produce NaN or Infinity";
+pub(crate) const TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+pub(crate) const OFFSET_RANGE: &str = "ERR offset is out of range";
+pub(crate) const DATABASE_RANGE: &str = "ERR DB index is out of range";
+pub(crate) const NO_SUCH_KEY: &str = "ERR no such key";
+pub(crate) const SAME_OBJECT: &str = "ERR source and destination objects are the same";
+
+pub(crate) fn syntax() -> CommandError {
+    SYNTAX.into()
+}
+
+pub(crate) fn wrong_type() -> CommandError {
+    WRONG_TYPE.into()
+}
+
+/// A decimal i64 argument.
+pub(crate) fn integer(text: &[u8]) -> Result<i64, CommandError> {
+    crate::command::parse_integer(text).ok_or(CommandError(NOT_INTEGER.into()))
+}
+
+/// Whether an argument is this word, in any case.
+pub(crate) fn is(argument: &[u8], word: &str) -> bool {
+    argument.eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// The number of a database that exists.
+pub(crate) fn database(text: &[u8], count: usize) -> Result<usize, CommandError> {
+    let number = integer(text)?;
+    if i32::try_from(number).is_err() {
+        let (min, max) = (i32::MIN, i32::MAX);
+        return Err(format!("ERR value is out of range, value must between {min} and {max}").into());
+    }
+    usize::try_from(number).ok().filter(|number| *number < count).ok_or_else(|| DATABASE_RANGE.into())
+}

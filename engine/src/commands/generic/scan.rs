@@ -1,0 +1,189 @@
+//! SCAN and KEYS. What one shard does stands here for both the handlers, which see one shard, and the server's walk over
+//! all of them: parse a [`ScanRequest`], run [`ScanRequest::step`] on the shard of the cursor's slot, reply.
+
+use super::super::errors::{integer, is, syntax};
+use super::super::glob::{self, Case};
+use crate::command::{CommandError, CommandResult, Execution, Milliseconds};
+use crate::keyspace::{Entry, Keyspace, ScanCursor};
+use crate::reply::Reply;
+
+/// How many keys a call looks at where the client does not say.
+const COUNT_DEFAULT: usize = 10;
+
+/// A SCAN call: where it goes on, and what it wants to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanRequest {
+    /// Where it goes on.
+    pub cursor: ScanCursor,
+    /// About how many keys to look at.
+    pub count: usize,
+    pattern: Option<Vec<u8>>,
+    type_name: Option<Vec<u8>>,
+}
+
+impl ScanRequest {
+    /// From `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`.
+    pub fn parse(arguments: &[&[u8]]) -> Result<Self, CommandError> {
+        let cursor = parse_cursor(arguments[1]).ok_or(CommandError("ERR invalid cursor".into()))?;
+        let mut request =
+            Self { cursor: ScanCursor::from_u64(cursor), count: COUNT_DEFAULT, pattern: None, type_name: None };
+        let mut rest = &arguments[2..];
+        while let [word, operand, more @ ..] = rest {
+            if is(word, "COUNT") {
+                let count = integer(operand)?;
+                request.count = usize::try_from(count).ok().filter(|count| *count > 0).ok_or_else(syntax)?;
+            } else if is(word, "MATCH") {
+                request.pattern = (*operand != b"*").then(|| operand.to_vec());
+            } else if is(word, "TYPE") {
+                request.type_name = Some(operand.to_vec());
+            } else {
+                return Err(syntax());
+            }
+            rest = more;
+        }
+        if rest.is_empty() { Ok(request) } else { Err(syntax()) }
+    }
+
+    fn wants(&self, key: &[u8], entry: Entry<'_>) -> bool {
+        self.pattern.as_deref().is_none_or(|pattern| glob::matches(pattern, key, Case::Sensitive))
+            && self.type_name.as_deref().is_none_or(|name| is(name, entry.type_name()))
+    }
+
+    /// Looks at about `budget` keys from `cursor` on, calls `found` with those that are wanted, and returns where to go
+    /// on in this keyspace.
+    pub fn step(
+        &self,
+        keyspace: &Keyspace,
+        database: usize,
+        cursor: ScanCursor,
+        budget: usize,
+        now: Milliseconds,
+        found: &mut dyn FnMut(&[u8]),
+    ) -> ScanCursor {
+        keyspace.scan(database, cursor, budget, now, &mut |key, entry| {
+            if self.wants(key, *entry) {
+                found(key);
+            }
+        })
+    }
+}
+
+/// A cursor as C's `strtoul` reads it: a sign is allowed, and minus counts down from 2^64.
+fn parse_cursor(text: &[u8]) -> Option<u64> {
+    let (negative, digits) = match text {
+        [] => return Some(0),
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let magnitude: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(if negative { magnitude.wrapping_neg() } else { magnitude })
+}
+
+/// The reply of SCAN.
+pub fn reply_scan<'k>(reply: &mut Reply<'_>, cursor: ScanCursor, keys: impl ExactSizeIterator<Item = &'k [u8]>) {
+    reply.array(2);
+    reply.bulk(cursor.to_u64().to_string().as_bytes());
+    reply.array(keys.len());
+    for key in keys {
+        reply.bulk(key);
+    }
+}
+
+/// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`, on this shard; at its end it goes on with the next shard's
+/// first position.
+pub(super) fn scan(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    let request = ScanRequest::parse(arguments)?;
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    let (database, now) = (execution.database, execution.now);
+    let next = request.step(execution.keyspace, database, request.cursor, request.count, now, &mut |key| {
+        keys.push(key.to_vec());
+    });
+    let next = if next == ScanCursor::START { ScanCursor::from_u64(execution.next_shard_cursor) } else { next };
+    reply_scan(&mut execution.reply, next, keys.iter().map(Vec::as_slice));
+    Ok(())
+}
+
+/// `KEYS pattern`, on this shard
+pub(super) fn keys(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    let pattern = arguments[1];
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    execution.keyspace.keys(execution.database, execution.now, &mut |key, _| {
+        if pattern == b"*" || glob::matches(pattern, key, Case::Sensitive) {
+            keys.push(key.to_vec());
+        }
+    });
+    execution.reply.array(keys.len());
+    for key in &keys {
+        execution.reply.bulk(key);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::harness::Shard;
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_walk_sees_every_key() {
+        let shard = &mut Shard::default();
+        for number in 0..500 {
+            shard.check(&format!("SET key:{number} 1"), "+OK\r\n");
+        }
+        let (mut cursor, mut seen, mut calls) = ("0".to_string(), BTreeSet::new(), 0);
+        loop {
+            let reply = shard.run(&format!("SCAN {cursor} COUNT 7"));
+            let lines: Vec<&str> = reply.split("\r\n").collect();
+            seen.extend(lines.iter().filter(|line| line.starts_with("key:")).map(ToString::to_string));
+            cursor = lines[2].to_string();
+            calls += 1;
+            if cursor == "0" {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), 500);
+        assert!(calls > 10, "{calls}");
+    }
+
+    #[test]
+    fn filters_and_errors() {
+        let shard = &mut Shard::default();
+        shard.check("MSET abc 1 abd 2 xyz 3", "+OK\r\n");
+        shard.check("SCAN 0 MATCH x* COUNT 100", "*2\r\n$1\r\n0\r\n*1\r\n$3\r\nxyz\r\n");
+        shard.check("SCAN 0 MATCH xyz TYPE STRING COUNT 100", "*2\r\n$1\r\n0\r\n*1\r\n$3\r\nxyz\r\n");
+        shard.check("SCAN 0 TYPE list COUNT 100", "*2\r\n$1\r\n0\r\n*0\r\n");
+        shard.check("SCAN 18446744073709551615", "*2\r\n$1\r\n0\r\n*0\r\n");
+        for cursor in ["x", "18446744073709551616", "' 1'", "1x", "-"] {
+            shard.check(&format!("SCAN {cursor}"), "-ERR invalid cursor\r\n");
+        }
+        for options in ["FOO", "MATCH", "COUNT 0", "COUNT -1", "COUNT 10 FOO x", "COUNT 10 COUNT"] {
+            shard.check(&format!("SCAN 0 {options}"), "-ERR syntax error\r\n");
+        }
+        shard.check("SCAN 0 COUNT x", "-ERR value is not an integer or out of range\r\n");
+        shard.check("KEYS x?z", "*1\r\n$3\r\nxyz\r\n");
+        assert!(shard.run("KEYS ab[cd]").starts_with("*2\r\n"));
+        assert!(shard.run("KEYS *").starts_with("*3\r\n"));
+    }
+
+    #[test]
+    fn cursors_as_the_real_server_reads_them() {
+        for (text, cursor) in [("", Some(0)), ("+5", Some(5)), ("-1", Some(u64::MAX)), ("007", Some(7)), ("+", None)] {
+            assert_eq!(parse_cursor(text.as_bytes()), cursor, "{text}");
+        }
+    }
+
+    #[test]
+    fn expired_keys_are_hidden() {
+        let shard = &mut Shard::default();
+        shard.check("SET a 1 PX 10", "+OK\r\n");
+        shard.now += 11;
+        shard.check("SCAN 0 COUNT 100", "*2\r\n$1\r\n0\r\n*0\r\n");
+        shard.check("KEYS *", "*0\r\n");
+        shard.check("RANDOMKEY", "$-1\r\n");
+    }
+}

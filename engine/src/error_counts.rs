@@ -1,0 +1,65 @@
+//! How often each kind of error was answered. The kind is the first word of its text: `ERR`, `WRONGTYPE`, `NOAUTH` ...
+
+/// Kinds told apart; a client can make up more (`DEBUG ERROR`), which then count in the total only.
+const KINDS_MAX: usize = 128;
+
+/// Counts by kind, and their total.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorCounts {
+    total: u64,
+    /// In the order of their first appearance; few, so that a search by looking at all is quick.
+    kinds: Vec<(Box<str>, u64)>,
+}
+
+impl ErrorCounts {
+    /// Counts an error reply, given its text without the dash.
+    #[cold]
+    pub fn count(&mut self, text: &str) {
+        let kind = text.split([' ', '\r', '\n']).next().unwrap_or_default();
+        self.total += 1;
+        self.add_kind(kind, 1);
+    }
+
+    /// Adds another count to this one.
+    pub fn add(&mut self, other: &Self) {
+        self.total += other.total;
+        other.kinds.iter().for_each(|(kind, count)| self.add_kind(kind, *count));
+    }
+
+    fn add_kind(&mut self, kind: &str, count: u64) {
+        if let Some((_, total)) = self.kinds.iter_mut().find(|(known, _)| **known == *kind) {
+            *total += count;
+        } else if self.kinds.len() < KINDS_MAX && !kind.is_empty() {
+            self.kinds.push((kind.into(), count));
+        }
+    }
+
+    /// Errors of all kinds.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Kinds and their counts.
+    pub fn kinds(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.kinds.iter().map(|(kind, count)| (&**kind, *count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_apart_and_bounded() {
+        let mut counts = ErrorCounts::default();
+        for text in ["ERR a", "WRONGTYPE b", "ERR c", "ERR"] {
+            counts.count(text);
+        }
+        let mut sum = counts.clone();
+        sum.add(&counts);
+        assert_eq!(sum.total(), 8);
+        assert_eq!(sum.kinds().collect::<Vec<_>>(), [("ERR", 6), ("WRONGTYPE", 2)]);
+        (0..2 * KINDS_MAX).for_each(|number| sum.count(&format!("E{number} x")));
+        assert_eq!((sum.kinds().count(), sum.total()), (KINDS_MAX, 8 + 2 * KINDS_MAX as u64));
+    }
+}

@@ -1,0 +1,110 @@
+//! One shard's state and the room in which commands run.
+
+use crate::command::{CommandError, EngineOptions, Execution, Handler, Milliseconds};
+use crate::error_counts::ErrorCounts;
+use crate::keyspace::{Key, KeyHasher, Keyspace};
+use crate::reply::{Protocol, Reply, ReplyBuffer};
+
+/// What of the client matters to a command.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientContext {
+    /// The selected database.
+    pub database: usize,
+    /// The protocol to encode for.
+    pub protocol: Protocol,
+    /// CLIENT NO-TOUCH.
+    pub no_touch: bool,
+}
+
+/// A shard: its slice of the keyspace, and what its commands look at.
+pub struct Shard {
+    /// The slice of all databases.
+    pub keyspace: Keyspace,
+    /// Options, changed only by a multicast to all shards.
+    pub options: EngineOptions,
+    /// Where SCAN goes on when this shard is walked to its end: the next shard's first position, 0 for the last shard.
+    pub next_shard_cursor: u64,
+    random: fastrand::Rng,
+    now: Milliseconds,
+    errors: ErrorCounts,
+}
+
+impl Shard {
+    /// An empty shard.
+    pub fn new(databases: usize, hasher: KeyHasher, options: EngineOptions, seed: u64) -> Self {
+        Self {
+            keyspace: Keyspace::new(databases, hasher),
+            options,
+            next_shard_cursor: 0,
+            random: fastrand::Rng::with_seed(seed),
+            now: 0,
+            errors: ErrorCounts::default(),
+        }
+    }
+
+    /// The shard's time: the latest at which anything ran. It never goes back.
+    pub fn now(&self) -> Milliseconds {
+        self.now
+    }
+
+    /// Moves the shard's time forward; an earlier time is ignored.
+    pub fn advance_time(&mut self, now: Milliseconds) {
+        self.now = self.now.max(now);
+    }
+
+    /// How many commands answered with an error, by kind.
+    pub fn errors(&self) -> &ErrorCounts {
+        &self.errors
+    }
+
+    /// Forgets the counts of errors.
+    pub fn reset_errors(&mut self) {
+        self.errors = ErrorCounts::default();
+    }
+
+    /// The shard's random numbers.
+    pub fn random(&mut self) -> &mut fastrand::Rng {
+        &mut self.random
+    }
+
+    /// As [`Shard::execute`], with one of the arguments hashed already.
+    #[inline]
+    pub fn execute_hashed(
+        &mut self,
+        handler: Handler,
+        arguments: &[&[u8]],
+        key: &Key<'_>,
+        client: ClientContext,
+        now: Milliseconds,
+        out: &mut ReplyBuffer,
+    ) {
+        self.keyspace.set_known(Some(key));
+        self.execute(handler, arguments, client, now, out);
+        self.keyspace.set_known(None);
+    }
+
+    /// Runs one command to completion at `now`; exactly one reply is appended to `out`.
+    pub fn execute(
+        &mut self,
+        handler: Handler,
+        arguments: &[&[u8]],
+        client: ClientContext,
+        now: Milliseconds,
+        out: &mut ReplyBuffer,
+    ) {
+        let mut execution = Execution {
+            keyspace: &mut self.keyspace,
+            reply: Reply::new(out, client.protocol),
+            database: client.database,
+            now,
+            random: &mut self.random,
+            options: &self.options,
+            no_touch: client.no_touch,
+            next_shard_cursor: self.next_shard_cursor,
+        };
+        if let Err(CommandError(text)) = handler(&mut execution, arguments) {
+            self.errors.count(&text);
+            Reply::new(out, client.protocol).error(&text);
+        }
+    }
+}

@@ -1,0 +1,537 @@
+//! Key locks by position, on one shard.
+//!
+//! Work meets a shard in one order: that of its inbox, then its local commands. Each unit takes intents on its keys at
+//! its position; an intent is granted when nothing before it in that key's line conflicts. A unit runs when all its
+//! intents are granted and, for a part of a multicast, when the flag "all enqueued" is set. A unit of one hop releases when
+//! it has run; a unit of several hops holds until its last hop.
+//!
+//! ```text
+//!   key a:  [T1 excl granted] [T4 shared] [T7 excl]          T1 holds a and b
+//!   key b:  [T1 excl granted] [T2 excl]                      T2 waits for T1 only
+//!   whole:  T8 waits for every unit before it; T9, T10 ... wait behind T8 in `behind`
+//! ```
+//!
+//! Invariants:
+//! 1. Waiting goes to earlier positions only, and multicasts meet everywhere in one order: no cycle, no deadlock.
+//! 2. With no ticket in the schedule every unit runs at once and leaves no trace: the common case pays one length check.
+//! 3. Keys are named by a 64-bit fingerprint of their bytes, the same in every database: two keys that collide, or one
+//!    key in two databases, only wait for each other.
+
+use super::multicast::Multicast;
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+/// What a unit wants of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// The key's hash.
+    pub fingerprint: u64,
+    /// Whether it may change the key.
+    pub exclusive: bool,
+}
+
+/// What a unit wants of the shard.
+#[derive(Clone, Debug)]
+pub enum Claim {
+    /// These keys. A key that is named twice counts with its strongest intent.
+    Keys(SmallVec<[Intent; 4]>),
+    /// Everything: waits for all before it, holds back all behind it.
+    Whole,
+    /// Nothing, but its place in the line of whole-shard units.
+    Place,
+}
+
+/// A unit's number on its shard, ascending by position.
+pub type Ticket = u64;
+
+/// Whether a unit may run now.
+#[derive(Debug)]
+pub enum Entry<B> {
+    /// Run it. With a ticket, release that ticket when done.
+    Run(B, Option<Ticket>),
+    /// It is in line; it will come out of [`Schedule::next_ready`].
+    Queued(Ticket),
+}
+
+#[derive(Debug)]
+struct Unit<B> {
+    claim: Claim,
+    /// Intents that are not granted yet; a whole-shard unit counts 1 until it is alone.
+    missing: usize,
+    admitted: bool,
+    flag: Option<Arc<Multicast>>,
+    body: Option<B>,
+}
+
+/// Fingerprints are hashes already.
+#[derive(Default)]
+struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only u64 fingerprints are hashed");
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+/// The line in front of one key.
+#[derive(Debug, Default)]
+struct Line {
+    waiting: VecDeque<(Ticket, bool)>,
+    granted: usize,
+}
+
+/// The key locks of one shard. `B` is whatever the caller wants back when the unit's turn comes.
+#[derive(Debug)]
+pub struct Schedule<B> {
+    units: BTreeMap<Ticket, Unit<B>>,
+    lines: HashMap<u64, Line, BuildHasherDefault<Identity>>,
+    /// The whole-shard unit that runs or waits for those before it.
+    whole: Option<Ticket>,
+    /// Units that arrived after `whole`.
+    behind: VecDeque<Ticket>,
+    /// Admitted units in the schedule, `whole` not counted.
+    admitted: usize,
+    ready: VecDeque<Ticket>,
+    /// Granted, but their flag is unset.
+    parked: Vec<Ticket>,
+    next_ticket: Ticket,
+    waits: u64,
+}
+
+impl<B> Default for Schedule<B> {
+    fn default() -> Self {
+        Self {
+            units: BTreeMap::new(),
+            lines: HashMap::default(),
+            whole: None,
+            behind: VecDeque::new(),
+            admitted: 0,
+            ready: VecDeque::new(),
+            parked: Vec::new(),
+            next_ticket: 1,
+            waits: 0,
+        }
+    }
+}
+
+impl<B> Schedule<B> {
+    /// Whether nothing is held or waiting: then any command may run at once.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.units.is_empty()
+    }
+
+    /// Whether a unit with this claim would run at once and leave no trace.
+    pub fn may_run(&self, claim: &Claim) -> bool {
+        !self.conflicts(claim)
+    }
+
+    /// How many units had to wait for a lock so far.
+    pub fn waits(&self) -> u64 {
+        self.waits
+    }
+
+    /// How many units hold or wait.
+    pub fn len(&self) -> usize {
+        self.units.len()
+    }
+
+    /// Whether nothing is held or waiting.
+    pub fn is_empty(&self) -> bool {
+        self.is_idle()
+    }
+
+    /// Whether expiry and eviction must leave this key alone.
+    pub fn is_locked(&self, fingerprint: u64) -> bool {
+        !self.is_idle() && (self.whole.is_some() || self.lines.contains_key(&fingerprint))
+    }
+
+    /// A unit arrives at its position. With `hold` it keeps its locks after it has run, until [`Schedule::release`].
+    pub fn enter(&mut self, claim: Claim, flag: Option<&Arc<Multicast>>, hold: bool, body: B) -> Entry<B> {
+        let flag_is_set = flag.is_none_or(|flag| flag.is_enqueued());
+        if !hold && flag_is_set && !self.conflicts(&claim) {
+            return Entry::Run(body, None);
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let flag = if flag_is_set { None } else { flag.cloned() };
+        self.units.insert(ticket, Unit { claim, missing: 0, admitted: false, flag, body: Some(body) });
+        if self.whole.is_some() {
+            self.behind.push_back(ticket);
+            self.waits += 1;
+            return Entry::Queued(ticket);
+        }
+        self.admit(ticket);
+        let unit = self.units.get_mut(&ticket).expect("just inserted");
+        if unit.missing > 0 {
+            self.waits += 1;
+        } else if unit.flag.is_none() {
+            // Granted at once: it need not go through the ready line.
+            let body = unit.body.take().expect("just inserted");
+            self.ready.retain(|other| *other != ticket);
+            return Entry::Run(body, Some(ticket));
+        }
+        Entry::Queued(ticket)
+    }
+
+    /// Gives back what a unit holds and lets the next in line run.
+    pub fn release(&mut self, ticket: Ticket) {
+        let Some(unit) = self.units.remove(&ticket) else { return };
+        debug_assert!(unit.admitted);
+        match unit.claim {
+            Claim::Keys(intents) => {
+                self.admitted -= 1;
+                for intent in intents {
+                    self.leave_line(intent.fingerprint, ticket);
+                }
+            }
+            Claim::Place => self.admitted -= 1,
+            Claim::Whole => {
+                self.whole = None;
+                while self.whole.is_none() {
+                    let Some(next) = self.behind.pop_front() else { break };
+                    self.admit(next);
+                }
+            }
+        }
+        self.grant_whole();
+    }
+
+    /// Looks again at the flags of parked units: call it once a turn, after the drain.
+    pub fn poll_flags(&mut self) {
+        let mut index = 0;
+        while index < self.parked.len() {
+            let ticket = self.parked[index];
+            let unit = self.units.get_mut(&ticket).expect("a parked unit is in the schedule");
+            if unit.flag.as_ref().is_none_or(|flag| flag.is_enqueued()) {
+                unit.flag = None;
+                self.parked.remove(index);
+                self.ready.push_back(ticket);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// Whether a parked unit's flag has been set since the last look: a shard must not sleep then.
+    pub fn has_flagged(&self) -> bool {
+        !self.ready.is_empty()
+            || self.parked.iter().any(|ticket| self.units[ticket].flag.as_ref().is_none_or(|flag| flag.is_enqueued()))
+    }
+
+    /// The next unit whose turn has come. Release its ticket when it has run, or at its last hop.
+    pub fn next_ready(&mut self) -> Option<(Ticket, B)> {
+        let ticket = self.ready.pop_front()?;
+        let body = self.units.get_mut(&ticket).and_then(|unit| unit.body.take());
+        Some((ticket, body.expect("a ready unit has not run")))
+    }
+
+    fn conflicts(&self, claim: &Claim) -> bool {
+        if self.is_idle() {
+            return false;
+        }
+        if self.whole.is_some() {
+            return true;
+        }
+        match claim {
+            Claim::Whole => true,
+            Claim::Place => false,
+            Claim::Keys(intents) => intents.iter().any(|intent| {
+                let Some(line) = self.lines.get(&intent.fingerprint) else { return false };
+                intent.exclusive || line.waiting.iter().any(|(_, exclusive)| *exclusive)
+            }),
+        }
+    }
+
+    /// Lets a unit into the lines of its keys (or makes it the whole-shard unit).
+    fn admit(&mut self, ticket: Ticket) {
+        let unit = self.units.get_mut(&ticket).expect("admitted units are in the schedule");
+        unit.admitted = true;
+        match &mut unit.claim {
+            Claim::Whole => {
+                unit.missing = 1;
+                self.whole = Some(ticket);
+                self.grant_whole();
+                return;
+            }
+            Claim::Place => {}
+            Claim::Keys(intents) => {
+                merge_duplicates(intents);
+                for intent in intents.iter() {
+                    let line = self.lines.entry(intent.fingerprint).or_default();
+                    line.waiting.push_back((ticket, intent.exclusive));
+                    let all_shared = line.waiting.iter().all(|(_, exclusive)| !exclusive);
+                    if line.waiting.len() == 1 || all_shared {
+                        line.granted = line.waiting.len();
+                    } else {
+                        unit.missing += 1;
+                    }
+                }
+            }
+        }
+        self.admitted += 1;
+        if unit.missing == 0 {
+            self.granted(ticket);
+        }
+    }
+
+    /// All intents are there: it is ready, or parked until its flag is set.
+    fn granted(&mut self, ticket: Ticket) {
+        let unit = &self.units[&ticket];
+        if unit.flag.as_ref().is_none_or(|flag| flag.is_enqueued()) {
+            self.ready.push_back(ticket);
+        } else {
+            self.parked.push(ticket);
+        }
+    }
+
+    fn grant_whole(&mut self) {
+        if self.admitted > 0 {
+            return;
+        }
+        let Some(ticket) = self.whole else { return };
+        let unit = self.units.get_mut(&ticket).expect("the whole-shard unit is in the schedule");
+        if unit.missing == 1 {
+            unit.missing = 0;
+            self.granted(ticket);
+        }
+    }
+
+    fn leave_line(&mut self, fingerprint: u64, ticket: Ticket) {
+        let Some(line) = self.lines.get_mut(&fingerprint) else { return };
+        let Some(position) = line.waiting.iter().position(|(other, _)| *other == ticket) else { return };
+        line.waiting.remove(position);
+        if position < line.granted {
+            line.granted -= 1;
+        }
+        let mut now_granted = SmallVec::<[Ticket; 8]>::new();
+        while let Some(&(next, exclusive)) = line.waiting.get(line.granted) {
+            let alone = line.granted == 0;
+            let shares = !exclusive && line.waiting.iter().take(line.granted).all(|(_, exclusive)| !exclusive);
+            if !(alone || shares) {
+                break;
+            }
+            line.granted += 1;
+            now_granted.push(next);
+        }
+        if line.waiting.is_empty() {
+            self.lines.remove(&fingerprint);
+        }
+        for next in now_granted {
+            let unit = self.units.get_mut(&next).expect("a unit in a line is in the schedule");
+            unit.missing -= 1;
+            if unit.missing == 0 {
+                self.granted(next);
+            }
+        }
+    }
+}
+
+fn merge_duplicates(intents: &mut SmallVec<[Intent; 4]>) {
+    if intents.len() < 2 {
+        return;
+    }
+    intents.sort_unstable_by_key(|intent| (intent.fingerprint, !intent.exclusive));
+    intents.dedup_by_key(|intent| intent.fingerprint);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::inbox::Node;
+    use super::super::multicast::Mailboxes;
+    use super::super::rules::Rules;
+    use super::*;
+
+    fn keys(intents: &[(u64, bool)]) -> Claim {
+        Claim::Keys(intents.iter().map(|&(fingerprint, exclusive)| Intent { fingerprint, exclusive }).collect())
+    }
+
+    fn ready(schedule: &mut Schedule<&'static str>) -> Vec<(Ticket, &'static str)> {
+        std::iter::from_fn(|| schedule.next_ready()).collect()
+    }
+
+    fn must_run(entry: Entry<&'static str>) -> Option<Ticket> {
+        match entry {
+            Entry::Run(_, ticket) => ticket,
+            Entry::Queued(_) => panic!("queued"),
+        }
+    }
+
+    fn must_queue(entry: Entry<&'static str>) -> Ticket {
+        match entry {
+            Entry::Queued(ticket) => ticket,
+            Entry::Run(..) => panic!("ran"),
+        }
+    }
+
+    fn set(header: &Multicast) {
+        Mailboxes::<()>::new(1, Rules::default()).multicast(header, [(0, Node::new(()))], &[0], || 0);
+    }
+
+    #[test]
+    fn a_unit_without_conflict_leaves_no_trace() {
+        let mut schedule = Schedule::default();
+        assert!(must_run(schedule.enter(keys(&[(1, true)]), None, false, "set")).is_none());
+        assert!(schedule.is_idle());
+    }
+
+    #[test]
+    fn a_held_key_makes_others_wait_in_order_and_leaves_other_keys_alone() {
+        let mut schedule = Schedule::default();
+        let held = must_run(schedule.enter(keys(&[(1, true), (2, false)]), None, true, "rename")).expect("ticket");
+        must_queue(schedule.enter(keys(&[(1, false)]), None, false, "get 1"));
+        must_queue(schedule.enter(keys(&[(1, true)]), None, false, "set 1"));
+        must_queue(schedule.enter(keys(&[(1, false)]), None, false, "get 1 again"));
+        assert!(must_run(schedule.enter(keys(&[(2, false)]), None, false, "get 2")).is_none());
+        assert!(must_run(schedule.enter(keys(&[(3, true)]), None, false, "set 3")).is_none());
+        must_queue(schedule.enter(keys(&[(2, true)]), None, false, "set 2"));
+        assert!(ready(&mut schedule).is_empty());
+        schedule.release(held);
+        let run = ready(&mut schedule);
+        assert_eq!(run.iter().map(|(_, name)| *name).collect::<Vec<_>>(), ["get 1", "set 2"]);
+        schedule.release(run[0].0);
+        let run_next = ready(&mut schedule);
+        assert_eq!(run_next.iter().map(|(_, name)| *name).collect::<Vec<_>>(), ["set 1"]);
+        schedule.release(run[1].0);
+        schedule.release(run_next[0].0);
+        let last = ready(&mut schedule);
+        assert_eq!(last[0].1, "get 1 again");
+        schedule.release(last[0].0);
+        assert!(schedule.is_idle());
+    }
+
+    #[test]
+    fn shared_intents_are_granted_together() {
+        let mut schedule = Schedule::default();
+        let first = must_run(schedule.enter(keys(&[(1, false)]), None, true, "a")).expect("ticket");
+        let second = must_run(schedule.enter(keys(&[(1, false)]), None, true, "b")).expect("ticket");
+        must_queue(schedule.enter(keys(&[(1, true)]), None, false, "set"));
+        schedule.release(first);
+        assert!(ready(&mut schedule).is_empty());
+        schedule.release(second);
+        assert_eq!(ready(&mut schedule).len(), 1);
+    }
+
+    #[test]
+    fn a_key_named_twice_does_not_wait_for_itself() {
+        let mut schedule = Schedule::default();
+        let held = must_run(schedule.enter(keys(&[(1, false), (1, true)]), None, true, "rename a a")).expect("ticket");
+        schedule.release(held);
+        assert!(schedule.is_idle());
+    }
+
+    #[test]
+    fn a_part_waits_for_its_flag_and_holds_its_place() {
+        let mut schedule = Schedule::default();
+        let header = Multicast::new();
+        must_queue(schedule.enter(keys(&[(1, true)]), Some(&header), false, "mset part"));
+        must_queue(schedule.enter(keys(&[(1, false)]), None, false, "get 1"));
+        assert!(must_run(schedule.enter(keys(&[(2, false)]), None, false, "get 2")).is_none());
+        schedule.poll_flags();
+        assert!(ready(&mut schedule).is_empty() && !schedule.has_flagged());
+        set(&header);
+        assert!(schedule.has_flagged());
+        schedule.poll_flags();
+        let run = ready(&mut schedule);
+        assert_eq!(run[0].1, "mset part");
+        schedule.release(run[0].0);
+        assert_eq!(ready(&mut schedule)[0].1, "get 1");
+    }
+
+    #[test]
+    fn a_whole_shard_unit_waits_for_all_before_and_holds_back_all_behind() {
+        let mut schedule = Schedule::default();
+        let held = must_run(schedule.enter(keys(&[(1, true)]), None, true, "rename")).expect("ticket");
+        must_queue(schedule.enter(Claim::Whole, None, false, "flushall"));
+        must_queue(schedule.enter(keys(&[(9, false)]), None, false, "get 9"));
+        must_queue(schedule.enter(Claim::Whole, None, false, "dbsize"));
+        must_queue(schedule.enter(keys(&[(9, false)]), None, false, "get 9 again"));
+        assert!(ready(&mut schedule).is_empty());
+        let mut order = Vec::new();
+        schedule.release(held);
+        while let Some((ticket, name)) = schedule.next_ready() {
+            order.push(name);
+            schedule.release(ticket);
+        }
+        assert_eq!(order, ["flushall", "get 9", "dbsize", "get 9 again"]);
+        assert!(schedule.is_idle());
+    }
+
+    /// Random units against the definition: a unit runs only when no earlier conflicting unit is unreleased, and every
+    /// unit runs in the end.
+    #[test]
+    fn random_histories_against_the_definition() {
+        for seed in 0..300 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut schedule: Schedule<usize> = Schedule::default();
+            let mut claims: Vec<Option<Vec<(u64, bool)>>> = Vec::new();
+            let mut unreleased = std::collections::BTreeSet::new();
+            let mut running: Vec<(Ticket, usize)> = Vec::new();
+            let conflict = |a: &Option<Vec<(u64, bool)>>, b: &Option<Vec<(u64, bool)>>| match (a, b) {
+                (Some(a), Some(b)) => a.iter().any(|x| b.iter().any(|y| x.0 == y.0 && (x.1 || y.1))),
+                _ => true,
+            };
+            let check_may_run = |index: usize,
+                                 claims: &[Option<Vec<(u64, bool)>>],
+                                 unreleased: &std::collections::BTreeSet<usize>| {
+                for &earlier in unreleased.range(..index) {
+                    assert!(!conflict(&claims[earlier], &claims[index]), "seed {seed}: {index} ran before {earlier}");
+                }
+            };
+            let mut ran = 0;
+            for _ in 0..200 {
+                if random.bool() {
+                    let claim = if random.u8(..10) == 0 {
+                        None
+                    } else {
+                        Some((0..random.usize(1..4)).map(|_| (random.u64(..5), random.bool())).collect())
+                    };
+                    let index = claims.len();
+                    claims.push(claim.clone());
+                    let engine_claim = claim.as_ref().map_or(Claim::Whole, |claim| keys(claim));
+                    let hold = random.bool();
+                    unreleased.insert(index);
+                    match schedule.enter(engine_claim, None, hold, index) {
+                        Entry::Run(_, ticket) => {
+                            check_may_run(index, &claims, &unreleased);
+                            ran += 1;
+                            match ticket {
+                                Some(ticket) => running.push((ticket, index)),
+                                None => drop(unreleased.remove(&index)),
+                            }
+                        }
+                        Entry::Queued(_) => {}
+                    }
+                } else if !running.is_empty() {
+                    let (ticket, index) = running.swap_remove(random.usize(..running.len()));
+                    unreleased.remove(&index);
+                    schedule.release(ticket);
+                }
+                while let Some((ticket, index)) = schedule.next_ready() {
+                    check_may_run(index, &claims, &unreleased);
+                    ran += 1;
+                    running.push((ticket, index));
+                }
+            }
+            while let Some((ticket, index)) = running.pop() {
+                unreleased.remove(&index);
+                schedule.release(ticket);
+                while let Some((ticket, index)) = schedule.next_ready() {
+                    check_may_run(index, &claims, &unreleased);
+                    ran += 1;
+                    running.push((ticket, index));
+                }
+            }
+            assert_eq!(ran, claims.len(), "seed {seed}: a unit never ran");
+            assert!(schedule.is_idle(), "seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The one command table: the engine's families and the server's own, looked up by name on the hot path.
+
+use crate::core::session::SessionHandler;
+use torc_engine::command::{BeginSearch, FindKeys, Flags, Handler, KeyFlags, Spec, Table};
+
+/// Who runs a command.
+#[derive(Clone, Copy)]
+pub enum Target {
+    /// The shard that owns its keys.
+    Engine(Handler),
+    /// The connection's shard, with the connection at hand.
+    Session(SessionHandler),
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Engine(_) => "Engine",
+            Self::Session(_) => "Session",
+        })
+    }
+}
+
+/// How to find a command's keys without walking its specs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyPlan {
+    /// It has none.
+    None,
+    /// Exactly one, at this argument.
+    One(usize),
+    /// As its specs say.
+    Many,
+}
+
+/// A command, or a subcommand, ready to be dispatched.
+#[derive(Debug)]
+pub struct CommandEntry {
+    /// The facts.
+    pub spec: &'static Spec,
+    /// `object|encoding`, or just the name.
+    pub full_name: String,
+    /// Who runs it.
+    pub target: Target,
+    /// Where its keys are.
+    pub keys: KeyPlan,
+    /// Whether it may change keys.
+    pub is_write: bool,
+    /// Its index in per-command counters.
+    pub id: usize,
+    /// Subcommands of a container.
+    pub subcommands: Vec<&'static CommandEntry>,
+}
+
+impl CommandEntry {
+    /// The subcommand of that name.
+    pub fn subcommand(&self, name: &[u8]) -> Option<&'static CommandEntry> {
+        self.subcommands.iter().find(|entry| entry.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()
+    }
+}
+
+fn key_plan(spec: &Spec) -> KeyPlan {
+    match spec.keys {
+        [] => KeyPlan::None,
+        [only] => match (only.begin, only.find) {
+            (BeginSearch::Index(index), FindKeys::Range { last: 0, .. }) if !only.flags.has(KeyFlags::NOT_KEY) => {
+                KeyPlan::One(index)
+            }
+            _ => KeyPlan::Many,
+        },
+        _ => KeyPlan::Many,
+    }
+}
+
+/// All commands of the process.
+pub struct CommandTable {
+    table: Table<&'static CommandEntry>,
+    /// How many commands and subcommands there are: the length of per-command counters.
+    pub ids: usize,
+}
+
+impl CommandTable {
+    /// Builds the table. Entries live as long as the process: messages between shards name them by reference.
+    pub fn new(rows: impl IntoIterator<Item = (&'static Spec, Target)>) -> Self {
+        let mut ids = 0;
+        let mut entry = |spec: &'static Spec, target: Target, full_name: String, subcommands| {
+            let is_write = spec.flags.has(Flags::WRITE);
+            ids += 1;
+            let keys = key_plan(spec);
+            &*Box::leak(Box::new(CommandEntry { spec, full_name, target, keys, is_write, id: ids - 1, subcommands }))
+        };
+        let rows = rows.into_iter().map(|(spec, target)| {
+            let subcommands = spec
+                .subcommands
+                .iter()
+                .map(|sub| entry(sub, target, format!("{}|{}", spec.name, sub.name), Vec::new()))
+                .collect();
+            (spec, entry(spec, target, spec.name.to_string(), subcommands))
+        });
+        let table = Table::new(rows.collect::<Vec<_>>());
+        Self { table, ids }
+    }
+
+    /// The command of that name, in any case.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<&'static CommandEntry> {
+        self.table.find(name).map(|(_, entry)| *entry)
+    }
+
+    /// The rows by name.
+    pub fn rows(&self) -> &Table<&'static CommandEntry> {
+        &self.table
+    }
+
+    /// Every command, containers but not their subcommands.
+    pub fn entries(&self) -> impl Iterator<Item = &'static CommandEntry> {
+        self.table.iter().map(|(_, entry)| *entry)
+    }
+
+    /// Every command and subcommand.
+    pub fn all(&self) -> impl Iterator<Item = &'static CommandEntry> {
+        self.entries().flat_map(|entry| std::iter::once(entry).chain(entry.subcommands.iter().copied()))
+    }
+}

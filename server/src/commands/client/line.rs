@@ -1,0 +1,61 @@
+//! A connection as a line of CLIENT LIST. Fields that Torc does not measure are absent.
+
+use crate::core::connection::{Connection, Phase, Receiving};
+use std::io::Write;
+use torc_engine::reply::Protocol;
+
+/// The line, with its line end.
+pub fn client_line(connection: &Connection, shard: usize, now_ns: u64) -> Vec<u8> {
+    let mut line = Vec::with_capacity(384);
+    // Writing to a vector cannot fail.
+    let _ = write_line(&mut line, connection, shard, now_ns);
+    line
+}
+
+fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns: u64) -> std::io::Result<()> {
+    let seconds_since = |then_ns: u64| now_ns.saturating_sub(then_ns) / 1_000_000_000;
+    let Connection { id, ends, session, figures, output, .. } = connection;
+    let (query_bytes, query_capacity) = (connection.query_buffer.len(), connection.query_buffer.capacity());
+    let (output_bytes, output_capacity) = (connection.output_bytes(), output.ready.bytes.capacity());
+    let total_bytes = size_of::<Connection>() + query_capacity + output_capacity + connection.sending_bytes;
+    write!(line, "id={id} addr={} laddr={} fd={} name=", ends.peer, ends.local, connection.socket.0)?;
+    line.extend_from_slice(&session.name);
+    write!(line, " age={} idle={}", seconds_since(figures.created_ns), seconds_since(figures.active_ns))?;
+    write!(line, " flags={} db={}", flags(connection), session.client.database)?;
+    write!(line, " sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf={query_bytes}")?;
+    write!(line, " qbuf-free={} argv-mem=0 multi-mem=0", query_capacity - query_bytes)?;
+    write!(line, " rbs={output_capacity} obl={} oll={}", output.ready.len(), output.outstanding())?;
+    write!(line, " omem={output_bytes} tot-mem={total_bytes} events={}", events(connection))?;
+    write!(line, " cmd={}", figures.last_command.map_or("NULL", |entry| &entry.full_name))?;
+    write!(line, " user=default redir=-1 resp={}", if session.client.protocol == Protocol::Resp3 { 3 } else { 2 })?;
+    line.extend_from_slice(b" lib-name=");
+    line.extend_from_slice(&session.library_name);
+    line.extend_from_slice(b" lib-ver=");
+    line.extend_from_slice(&session.library_version);
+    write!(line, " tot-net-in={} tot-net-out={}", figures.received_bytes, figures.sent_bytes)?;
+    writeln!(line, " tot-cmds={} shard={shard}", figures.commands)
+}
+
+/// One letter a property, N for none.
+fn flags(connection: &Connection) -> String {
+    let session = &connection.session;
+    let letters = [
+        ('c', connection.phase == Phase::Closing),
+        ('A', connection.phase == Phase::Dead),
+        ('U', connection.ends.is_unix),
+        ('e', session.no_evict),
+        ('T', session.client.no_touch),
+    ];
+    let set: String = letters.into_iter().filter(|(_, is_set)| *is_set).map(|(letter, _)| letter).collect();
+    if set.is_empty() { "N".to_owned() } else { set }
+}
+
+/// What the connection waits for from its socket.
+fn events(connection: &Connection) -> &'static str {
+    match (connection.receiving == Receiving::On, connection.is_sending) {
+        (true, true) => "rw",
+        (true, false) => "r",
+        (false, true) => "w",
+        (false, false) => "",
+    }
+}

@@ -1,0 +1,471 @@
+//! CLIENT: the connection's own affairs at once; LIST, KILL and PAUSE by asking all shards.
+
+mod filter;
+mod line;
+
+pub use filter::{ClientFilter, ClientKind};
+pub use line::client_line;
+
+use super::connection::check_name;
+use super::{SessionCommand, help, run_subcommand, specs};
+use crate::control::{ControlReply, ControlRequest};
+use crate::core::connection::ReplyMode;
+use crate::core::session::{Session, SessionResult};
+use torc_engine::command::{Arity, Categories, CommandError, Flags, Spec, parse_integer};
+
+const ROW: Spec = Spec {
+    group: "connection",
+    flags: Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE),
+    own_categories: Categories::CONNECTION,
+    ..Spec::BASE
+};
+const ADMIN: Flags = ROW.flags.or(Flags::ADMIN);
+
+/// The rows.
+pub(super) static COMMANDS: &[SessionCommand] = &[SessionCommand {
+    spec: Spec {
+        name: "client",
+        arity: Arity::AtLeast(2),
+        since: "2.4.0",
+        group: "connection",
+        complexity: "Depends on the subcommand",
+        summary: "Commands about client connections",
+        subcommands: &SPECS,
+        ..Spec::BASE
+    },
+    syntax: "",
+    run: |session, arguments| run_subcommand(&SUBCOMMANDS, session, arguments),
+}];
+
+static SPECS: [&Spec; SUBCOMMANDS.len()] = specs(&SUBCOMMANDS);
+
+static SUBCOMMANDS: [SessionCommand; 20] = [
+    SessionCommand {
+        spec: Spec {
+            name: "caching",
+            arity: Arity::Exact(3),
+            since: "6.0.0",
+            summary: "Says whether the keys of the next command are tracked, where tracking asks for it",
+            ..ROW
+        },
+        syntax: "YES|NO",
+        run: caching,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "capa",
+            arity: Arity::AtLeast(3),
+            since: "8.0.0",
+            summary: "Says what the client is able to do; unknown abilities are ignored",
+            ..ROW
+        },
+        syntax: "capability [capability ...]",
+        run: capa,
+    },
+    SessionCommand {
+        spec: Spec { name: "getname", arity: Arity::Exact(2), since: "2.6.9", summary: "The connection's name", ..ROW },
+        syntax: "",
+        run: get_name,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "getredir",
+            arity: Arity::Exact(2),
+            since: "6.0.0",
+            summary: "The client that invalidations of this one are sent to",
+            ..ROW
+        },
+        syntax: "",
+        run: get_redirection,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "help",
+            arity: Arity::Exact(2),
+            flags: Flags::LOADING.or(Flags::STALE),
+            since: "5.0.0",
+            summary: "Lists the subcommands",
+            ..ROW
+        },
+        syntax: "",
+        run: |session, _| help("CLIENT", &SUBCOMMANDS, session),
+    },
+    SessionCommand {
+        spec: Spec { name: "id", arity: Arity::Exact(2), since: "5.0.0", summary: "The connection's id", ..ROW },
+        syntax: "",
+        run: |session, _| {
+            let id = session.connection.id as i64;
+            session.reply().integer(id);
+            Ok(())
+        },
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "import-source",
+            arity: Arity::Exact(3),
+            since: "8.1.0",
+            summary: "Marks the connection as one that imports data from another server",
+            ..ROW
+        },
+        syntax: "ON|OFF",
+        run: import_source,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "info",
+            arity: Arity::Exact(2),
+            since: "6.2.0",
+            summary: "The connection's line of CLIENT LIST",
+            tips: &["nondeterministic_output"],
+            ..ROW
+        },
+        syntax: "",
+        run: info,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "kill",
+            arity: Arity::AtLeast(3),
+            flags: ADMIN,
+            since: "2.4.0",
+            complexity: "O(N) in the number of connections",
+            summary: "Closes connections: the one from an address, or all that fit every filter",
+            ..ROW
+        },
+        syntax: "ip:port | [ID id ...] [ADDR a] [LADDR a] [TYPE t] [USER u] [NAME n] [SKIPME yes|no] [MAXAGE s]",
+        run: kill,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "list",
+            arity: Arity::AtLeast(2),
+            flags: ADMIN,
+            since: "2.4.0",
+            complexity: "O(N) in the number of connections",
+            summary: "One line a connection, of all or of those that fit every filter",
+            tips: &["nondeterministic_output"],
+            ..ROW
+        },
+        syntax: "[ID id ...] [ADDR a] [LADDR a] [TYPE t] [USER u] [NAME n] [SKIPME yes|no] [MAXAGE s]",
+        run: list,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "no-evict",
+            arity: Arity::Exact(3),
+            flags: ADMIN,
+            since: "7.0.0",
+            summary: "Exempts the connection from being closed for memory",
+            ..ROW
+        },
+        syntax: "ON|OFF",
+        run: no_evict,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "no-touch",
+            arity: Arity::Exact(3),
+            since: "7.2.0",
+            summary: "Says whether the connection's reads count as uses of their keys",
+            ..ROW
+        },
+        syntax: "ON|OFF",
+        run: no_touch,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "pause",
+            arity: Arity::AtLeast(3),
+            flags: ADMIN,
+            since: "2.9.50",
+            summary: "Lets the commands of all clients wait, or only those that write",
+            ..ROW
+        },
+        syntax: "milliseconds [WRITE|ALL]",
+        run: pause,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "reply",
+            arity: Arity::Exact(3),
+            since: "3.2.0",
+            summary: "Says whether replies are sent",
+            ..ROW
+        },
+        syntax: "ON|OFF|SKIP",
+        run: reply_mode,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "setinfo",
+            arity: Arity::Exact(4),
+            since: "7.2.0",
+            summary: "Names the client library and its version",
+            ..ROW
+        },
+        syntax: "LIB-NAME name | LIB-VER version",
+        run: set_info,
+    },
+    SessionCommand {
+        spec: Spec { name: "setname", arity: Arity::Exact(3), since: "2.6.9", summary: "Names the connection", ..ROW },
+        syntax: "name",
+        run: set_name,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "tracking",
+            arity: Arity::AtLeast(3),
+            since: "6.0.0",
+            summary: "Switches invalidation messages on or off",
+            ..ROW
+        },
+        syntax: "ON|OFF [option ...]",
+        run: tracking,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "trackinginfo",
+            arity: Arity::Exact(2),
+            since: "6.2.0",
+            summary: "How invalidation messages are set up",
+            ..ROW
+        },
+        syntax: "",
+        run: tracking_info,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "unblock",
+            arity: Arity::AtLeast(3),
+            flags: ADMIN,
+            since: "5.0.0",
+            complexity: "O(log N) in the number of connections",
+            summary: "Ends the wait of a client in a blocking command",
+            ..ROW
+        },
+        syntax: "id [TIMEOUT|ERROR]",
+        run: unblock,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "unpause",
+            arity: Arity::Exact(2),
+            flags: ADMIN,
+            since: "6.2.0",
+            complexity: "O(N) in the number of paused clients",
+            summary: "Ends a CLIENT PAUSE",
+            ..ROW
+        },
+        syntax: "",
+        run: unpause,
+    },
+];
+
+const SYNTAX_ERROR: &str = "ERR syntax error";
+
+/// ON or OFF.
+fn on_or_off(argument: &[u8]) -> Result<bool, CommandError> {
+    match argument {
+        _ if argument.eq_ignore_ascii_case(b"on") => Ok(true),
+        _ if argument.eq_ignore_ascii_case(b"off") => Ok(false),
+        _ => Err(SYNTAX_ERROR.into()),
+    }
+}
+
+fn caching(_: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    if !arguments[2].eq_ignore_ascii_case(b"yes") && !arguments[2].eq_ignore_ascii_case(b"no") {
+        return Err(SYNTAX_ERROR.into());
+    }
+    Err("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+        .into())
+}
+
+fn capa(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let redirects = arguments[2..].iter().any(|ability| ability.eq_ignore_ascii_case(b"redirect"));
+    session.connection.session.redirect_capable |= redirects;
+    session.reply().ok();
+    Ok(())
+}
+
+fn get_name(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    let name = session.connection.session.name.clone();
+    let mut reply = session.reply();
+    match &*name {
+        b"" => reply.null(),
+        name => reply.bulk(name),
+    }
+    Ok(())
+}
+
+fn get_redirection(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    session.reply().integer(-1);
+    Ok(())
+}
+
+fn import_source(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    if on_or_off(arguments[2])? {
+        return Err("ERR Server is not in import mode".into());
+    }
+    session.connection.session.import_source = false;
+    session.reply().ok();
+    Ok(())
+}
+
+fn info(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    let line = client_line(session.connection, session.core.index, session.core.clock.monotonic_ns);
+    session.reply().verbatim(*b"txt", &line);
+    Ok(())
+}
+
+fn no_evict(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    session.connection.session.no_evict = on_or_off(arguments[2])?;
+    session.reply().ok();
+    Ok(())
+}
+
+fn no_touch(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    session.connection.session.client.no_touch = on_or_off(arguments[2])?;
+    session.reply().ok();
+    Ok(())
+}
+
+fn reply_mode(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let state = &mut session.connection.session;
+    match arguments[2] {
+        word if word.eq_ignore_ascii_case(b"on") => {
+            state.reply_mode = ReplyMode::On;
+            session.reply().ok();
+        }
+        word if word.eq_ignore_ascii_case(b"off") => state.reply_mode = ReplyMode::Off,
+        word if word.eq_ignore_ascii_case(b"skip") => {
+            if state.reply_mode != ReplyMode::Off {
+                state.reply_mode = ReplyMode::SkipNext;
+            }
+        }
+        _ => return Err(SYNTAX_ERROR.into()),
+    }
+    Ok(())
+}
+
+fn set_info(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let (attribute, value) = (arguments[2], arguments[3]);
+    let state = &mut session.connection.session;
+    let field = match attribute {
+        _ if attribute.eq_ignore_ascii_case(b"lib-name") => &mut state.library_name,
+        _ if attribute.eq_ignore_ascii_case(b"lib-ver") => &mut state.library_version,
+        _ => return Err(format!("ERR Unrecognized option '{}'", String::from_utf8_lossy(attribute)).into()),
+    };
+    if !value.iter().all(u8::is_ascii_graphic) {
+        let attribute = String::from_utf8_lossy(attribute);
+        return Err(format!("ERR {attribute} cannot contain spaces, newlines or special characters.").into());
+    }
+    *field = value.into();
+    session.reply().ok();
+    Ok(())
+}
+
+fn set_name(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    check_name(arguments[2])?;
+    session.connection.session.name = arguments[2].into();
+    session.reply().ok();
+    Ok(())
+}
+
+fn tracking(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    if on_or_off(arguments[2])? {
+        return Err("ERR CLIENT TRACKING is not supported in this version".into());
+    }
+    session.reply().ok();
+    Ok(())
+}
+
+fn tracking_info(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    let mut reply = session.reply();
+    reply.map(3);
+    reply.bulk(b"flags");
+    reply.set(1);
+    reply.bulk(b"off");
+    reply.bulk(b"redirect");
+    reply.integer(-1);
+    reply.bulk(b"prefixes");
+    reply.array(0);
+    Ok(())
+}
+
+/// No command of this version blocks, so nobody can be unblocked.
+fn unblock(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let known = |word: &[u8]| word.eq_ignore_ascii_case(b"timeout") || word.eq_ignore_ascii_case(b"error");
+    match arguments[3..] {
+        [] => {}
+        [reason] if known(reason) => {}
+        [_] => return Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR".into()),
+        _ => return Err(torc_engine::command::wrong_arity("client", Some("unblock"))),
+    }
+    parse_integer(arguments[2]).ok_or("ERR value is not an integer or out of range")?;
+    session.reply().integer(0);
+    Ok(())
+}
+
+fn list(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let filter = ClientFilter::parse_list(&arguments[2..], session.connection.id)?;
+    session.ask_all(
+        ControlRequest::Clients(filter),
+        Box::new(|_, answers, reply| {
+            let lines = answers.into_iter().flat_map(|answer| match answer {
+                ControlReply::Clients(lines) => lines,
+                _ => Vec::new(),
+            });
+            let mut lines: Vec<(u64, Vec<u8>)> = lines.collect();
+            lines.sort_unstable_by_key(|(id, _)| *id);
+            let text: Vec<u8> = lines.into_iter().flat_map(|(_, line)| line).collect();
+            reply.verbatim(*b"txt", &text);
+        }),
+    );
+    Ok(())
+}
+
+fn kill(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let own_id = session.connection.id;
+    // One argument is an address: the old form, which answers OK or an error instead of a count.
+    let is_old_form = arguments.len() == 3;
+    let filter = if is_old_form {
+        ClientFilter { address: Some(arguments[2].into()), ..ClientFilter::default() }
+    } else {
+        ClientFilter::parse_kill(&arguments[2..], own_id)?
+    };
+    session.ask_all(
+        ControlRequest::KillClients { filter, own_id },
+        Box::new(move |_, answers, reply| {
+            let killed = answers.into_iter().map(|answer| match answer {
+                ControlReply::Count(killed) => killed,
+                _ => 0,
+            });
+            let killed: usize = killed.sum();
+            match (is_old_form, killed) {
+                (true, 0) => reply.error("ERR No such client"),
+                (true, _) => reply.ok(),
+                (false, killed) => reply.integer(killed as i64),
+            }
+        }),
+    );
+    Ok(())
+}
+
+fn pause(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let only_writes = match arguments[3..] {
+        [] => false,
+        [mode] if mode.eq_ignore_ascii_case(b"write") => true,
+        [mode] if mode.eq_ignore_ascii_case(b"all") => false,
+        _ => return Err("ERR CLIENT PAUSE mode must be WRITE or ALL".into()),
+    };
+    let milliseconds = parse_integer(arguments[2]).ok_or("ERR timeout is not an integer or out of range")?;
+    let milliseconds = u64::try_from(milliseconds).map_err(|_| CommandError::from("ERR timeout is negative"))?;
+    let until_ns = session.core.clock.monotonic_ns.saturating_add(milliseconds.saturating_mul(1_000_000));
+    session.ask_all(ControlRequest::Pause { until_ns, only_writes }, super::all_done());
+    Ok(())
+}
+
+fn unpause(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    session.ask_all(ControlRequest::Unpause, super::all_done());
+    Ok(())
+}

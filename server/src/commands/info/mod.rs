@@ -1,0 +1,45 @@
+//! INFO: every shard's figures, added, and what the system says of the process. Only numbers that are measured; a field
+//! that Torc cannot fill is absent.
+
+mod process;
+mod sections;
+
+pub(super) use process::ProcessFigures;
+
+use super::SessionCommand;
+use crate::control::{ControlReply, ControlRequest, ShardFigures};
+use crate::core::session::{Session, SessionResult};
+use sections::{Report, Sections};
+use torc_engine::command::{Categories, Flags, Spec};
+
+/// The rows.
+pub(super) static COMMANDS: &[SessionCommand] = &[SessionCommand {
+    spec: Spec {
+        name: "info",
+        flags: Flags::LOADING.or(Flags::STALE),
+        own_categories: Categories::DANGEROUS,
+        group: "server",
+        summary: "Gives figures of the server, by section",
+        tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
+        ..Spec::BASE
+    },
+    syntax: "[section ...]",
+    run: info,
+}];
+
+fn info(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let sections = Sections::parse(&arguments[1..]);
+    session.ask_all(
+        ControlRequest::Figures,
+        Box::new(move |core, answers, reply| {
+            let shards = answers.into_iter().filter_map(|answer| match answer {
+                ControlReply::Figures(figures) => Some(*figures),
+                _ => None,
+            });
+            let shards: Vec<ShardFigures> = shards.collect();
+            let report = Report::new(&core.shared, &shards, core.clock.wall_ms);
+            reply.verbatim(*b"txt", report.write(&sections).as_bytes());
+        }),
+    );
+    Ok(())
+}

@@ -1,0 +1,397 @@
+//! The sections of INFO, in the real server's order and names; `shards` is Torc's own.
+
+use super::process::ProcessFigures;
+use crate::config::Config;
+use crate::control::{DatabaseFigures, ShardFigures};
+use crate::shared::Shared;
+use std::fmt::Write;
+use torc_engine::error_counts::ErrorCounts;
+
+/// A section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Section {
+    Server,
+    Clients,
+    Memory,
+    Persistence,
+    Stats,
+    Shards,
+    Replication,
+    Cpu,
+    Modules,
+    CommandStats,
+    ErrorStats,
+    Cluster,
+    Keyspace,
+}
+
+/// In the order in which they are shown, with the name that asks for each.
+const SECTIONS: [(Section, &str); 13] = [
+    (Section::Server, "server"),
+    (Section::Clients, "clients"),
+    (Section::Memory, "memory"),
+    (Section::Persistence, "persistence"),
+    (Section::Stats, "stats"),
+    (Section::Shards, "shards"),
+    (Section::Replication, "replication"),
+    (Section::Cpu, "cpu"),
+    (Section::Modules, "modules"),
+    (Section::CommandStats, "commandstats"),
+    (Section::ErrorStats, "errorstats"),
+    (Section::Cluster, "cluster"),
+    (Section::Keyspace, "keyspace"),
+];
+
+/// Which sections were asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Sections(Vec<Section>);
+
+impl Sections {
+    /// Names, and the groups `default`, `all` and `everything`; nothing is `default`. Unknown names are no error.
+    pub(super) fn parse(names: &[&[u8]]) -> Self {
+        let is_wanted = |section: Section, own_name: &str| {
+            let is_default = section != Section::CommandStats;
+            let fits = |name: &&[u8]| match name.to_ascii_lowercase().as_slice() {
+                b"default" => is_default,
+                b"all" => section != Section::Modules,
+                b"everything" => true,
+                name => name == own_name.as_bytes(),
+            };
+            if names.is_empty() { is_default } else { names.iter().any(fits) }
+        };
+        Self(SECTIONS.iter().filter(|(section, name)| is_wanted(*section, name)).map(|(section, _)| *section).collect())
+    }
+}
+
+/// All that INFO knows.
+pub(super) struct Report<'a> {
+    shared: &'a Shared,
+    config: Config,
+    process: ProcessFigures,
+    shards: &'a [ShardFigures],
+    now_ms: i64,
+}
+
+impl<'a> Report<'a> {
+    /// Of these shards, now.
+    pub(super) fn new(shared: &'a Shared, shards: &'a [ShardFigures], now_ms: i64) -> Self {
+        Self { shared, config: shared.config().clone(), process: ProcessFigures::read(), shards, now_ms }
+    }
+
+    /// The sections as text.
+    pub(super) fn write(&self, sections: &Sections) -> String {
+        let mut text = Text(String::with_capacity(4096));
+        for section in &sections.0 {
+            match section {
+                Section::Server => self.server(&mut text),
+                Section::Clients => self.clients(&mut text),
+                Section::Memory => self.memory(&mut text),
+                Section::Persistence => self.persistence(&mut text),
+                Section::Stats => self.stats(&mut text),
+                Section::Shards => self.shards(&mut text),
+                Section::Replication => self.replication(&mut text),
+                Section::Cpu => self.cpu(&mut text),
+                Section::Modules => text.title("Modules"),
+                Section::CommandStats => self.command_stats(&mut text),
+                Section::ErrorStats => self.error_stats(&mut text),
+                Section::Cluster => {
+                    text.title("Cluster");
+                    text.field("cluster_enabled", 0);
+                }
+                Section::Keyspace => self.keyspace(&mut text),
+            }
+        }
+        text.0
+    }
+
+    fn sum(&self, figure: impl Fn(&ShardFigures) -> u64) -> u64 {
+        self.shards.iter().map(figure).sum()
+    }
+
+    fn server(&self, text: &mut Text) {
+        let config = &self.config;
+        let uptime_s = (self.now_ms - self.shared.started_ms).max(0) / 1000;
+        text.title("Server");
+        text.field("redis_version", &config.redis_version);
+        text.field("torc_version", env!("CARGO_PKG_VERSION"));
+        text.field("redis_mode", "standalone");
+        text.field("os", format_args!("Linux {} {}", self.process.kernel, std::env::consts::ARCH));
+        text.field("arch_bits", usize::BITS);
+        text.field("multiplexing_api", "io_uring");
+        text.field("process_id", std::process::id());
+        text.field("process_supervised", config.process.supervised.name());
+        text.field("run_id", &self.shared.run_id);
+        text.field("tcp_port", config.network.port);
+        text.field("server_time_usec", self.now_ms * 1000);
+        text.field("uptime_in_seconds", uptime_s);
+        text.field("uptime_in_days", uptime_s / 86_400);
+        text.field("hz", config.process.hz);
+        text.field("configured_hz", config.process.hz);
+        text.field("lru_clock", (self.now_ms / 1000) & 0x00ff_ffff);
+        text.field("executable", self.process.executable.display());
+        text.field("shards", self.shards.len());
+    }
+
+    fn clients(&self, text: &mut Text) {
+        text.title("Clients");
+        text.field("connected_clients", self.sum(|shard| shard.connections as u64));
+        text.field("cluster_connections", 0);
+        text.field("maxclients", self.config.clients.count_max);
+        text.field("client_query_buffer_bytes", self.sum(|shard| shard.query_bytes as u64));
+        text.field("client_output_buffer_bytes", self.sum(|shard| shard.output_bytes as u64));
+        text.field("blocked_clients", 0);
+        text.field("tracking_clients", 0);
+        text.field("clients_in_timeout_table", 0);
+    }
+
+    /// `used_memory` is the resident memory: the allocator keeps no running sum over threads.
+    fn memory(&self, text: &mut Text) {
+        let process = &self.process;
+        let dataset_bytes = self.sum(|shard| shard.used_bytes as u64);
+        let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
+        let clients_bytes = self.sum(|shard| (shard.query_bytes + shard.output_bytes) as u64);
+        text.title("Memory");
+        text.bytes("used_memory", process.resident_bytes);
+        text.field("used_memory_source", "resident set");
+        text.bytes("used_memory_rss", process.resident_bytes);
+        text.bytes("used_memory_peak", process.resident_peak_bytes);
+        let of_peak = share(process.resident_bytes, process.resident_peak_bytes);
+        text.field("used_memory_peak_perc", format_args!("{of_peak:.2}%"));
+        text.field("used_memory_overhead", process.resident_bytes.saturating_sub(dataset_bytes));
+        text.field("used_memory_dataset", dataset_bytes);
+        let of_all = share(dataset_bytes, process.resident_bytes);
+        text.field("used_memory_dataset_perc", format_args!("{of_all:.2}%"));
+        text.bytes("total_system_memory", process.machine_bytes);
+        text.bytes("used_memory_lua", 0);
+        text.bytes("used_memory_scripts", 0);
+        text.field("number_of_cached_scripts", 0);
+        text.field("number_of_functions", 0);
+        text.field("number_of_libraries", 0);
+        text.bytes("maxmemory", self.config.memory.bytes_max);
+        text.field("maxmemory_policy", self.config.memory.policy.name());
+        text.field("mem_replication_backlog", 0);
+        text.field("mem_clients_slaves", 0);
+        text.field("mem_clients_normal", clients_bytes);
+        text.field("mem_aof_buffer", 0);
+        text.field("mem_allocator", "mimalloc");
+        text.field("active_defrag_running", 0);
+    }
+
+    /// Nothing is ever written in this version, and so nothing fails.
+    fn persistence(&self, text: &mut Text) {
+        text.title("Persistence");
+        text.field("loading", 0);
+        text.field("async_loading", 0);
+        text.field("rdb_changes_since_last_save", self.sum(|shard| shard.dirty));
+        text.field("rdb_bgsave_in_progress", 0);
+        text.field("rdb_last_save_time", self.shared.started_ms / 1000);
+        text.field("rdb_last_bgsave_status", "ok");
+        text.field("rdb_last_bgsave_time_sec", -1);
+        text.field("rdb_current_bgsave_time_sec", -1);
+        text.field("rdb_saves", 0);
+        text.field("aof_enabled", 0);
+        text.field("aof_rewrite_in_progress", 0);
+        text.field("aof_rewrite_scheduled", 0);
+        text.field("aof_last_rewrite_time_sec", -1);
+        text.field("aof_current_rewrite_time_sec", -1);
+        text.field("aof_last_bgrewrite_status", "ok");
+        text.field("aof_last_write_status", "ok");
+    }
+
+    fn stats(&self, text: &mut Text) {
+        let rate = |figure: fn(&ShardFigures) -> f64| self.shards.iter().map(figure).sum::<f64>();
+        text.title("Stats");
+        text.field("total_connections_received", self.sum(|shard| shard.accepted));
+        text.field("total_commands_processed", self.sum(|shard| shard.commands));
+        text.field("instantaneous_ops_per_sec", rate(|shard| shard.rates.commands).round());
+        text.field("total_net_input_bytes", self.sum(|shard| shard.received_bytes));
+        text.field("total_net_output_bytes", self.sum(|shard| shard.sent_bytes));
+        let input = rate(|shard| shard.rates.received_bytes) / 1024.0;
+        text.field("instantaneous_input_kbps", format_args!("{input:.2}"));
+        let output = rate(|shard| shard.rates.sent_bytes) / 1024.0;
+        text.field("instantaneous_output_kbps", format_args!("{output:.2}"));
+        text.field("rejected_connections", self.sum(|shard| shard.rejected));
+        text.field("sync_full", 0);
+        text.field("sync_partial_ok", 0);
+        text.field("sync_partial_err", 0);
+        text.field("expired_keys", self.sum(|shard| shard.expired));
+        text.field("evicted_keys", 0);
+        text.field("evicted_clients", 0);
+        text.field("keyspace_hits", self.sum(|shard| shard.hits));
+        text.field("keyspace_misses", self.sum(|shard| shard.misses));
+        text.field("pubsub_channels", 0);
+        text.field("pubsub_patterns", 0);
+        text.field("pubsubshard_channels", 0);
+        text.field("latest_fork_usec", 0);
+        text.field("total_forks", 0);
+        text.field("migrate_cached_sockets", 0);
+        text.field("tracking_total_keys", 0);
+        text.field("tracking_total_items", 0);
+        text.field("tracking_total_prefixes", 0);
+        text.field("total_error_replies", self.sum(|shard| shard.errors.total()));
+    }
+
+    fn shards(&self, text: &mut Text) {
+        text.title("Shards");
+        text.field("shards", self.shards.len());
+        text.field("cross_shard_requests", self.sum(|shard| shard.requests_sent));
+        text.field("cross_shard_messages", self.sum(|shard| shard.messages_sent));
+        text.field("multicasts", self.sum(|shard| shard.multicasts));
+        text.field("lock_waits", self.sum(|shard| shard.lock_waits));
+        text.field("connections_moved", self.sum(|shard| shard.connections_moved));
+        for shard in self.shards {
+            let keys: usize = shard.databases.iter().map(|database| database.keys).sum();
+            text.field(
+                &format!("shard{}", shard.shard),
+                format_args!(
+                    "commands={},ops_per_sec={},connections={},keys={keys},cross_shard_requests={},\
+                     cross_shard_messages={},multicasts={},lock_waits={},connections_moved={},wakes={},turns={}",
+                    shard.commands,
+                    shard.rates.commands.round(),
+                    shard.connections,
+                    shard.requests_sent,
+                    shard.messages_sent,
+                    shard.multicasts,
+                    shard.lock_waits,
+                    shard.connections_moved,
+                    shard.wakes,
+                    shard.turns,
+                ),
+            );
+        }
+    }
+
+    fn replication(&self, text: &mut Text) {
+        text.title("Replication");
+        text.field("role", "master");
+        text.field("connected_slaves", 0);
+        text.field("master_failover_state", "no-failover");
+        text.field("master_replid", &self.shared.run_id);
+        text.field("master_replid2", "0".repeat(40));
+        text.field("master_repl_offset", 0);
+        text.field("second_repl_offset", -1);
+        text.field("repl_backlog_active", 0);
+        text.field("repl_backlog_size", 0);
+        text.field("repl_backlog_first_byte_offset", 0);
+        text.field("repl_backlog_histlen", 0);
+    }
+
+    fn cpu(&self, text: &mut Text) {
+        let process = &self.process;
+        text.title("CPU");
+        for (name, seconds) in [
+            ("used_cpu_sys", process.system_s),
+            ("used_cpu_user", process.user_s),
+            ("used_cpu_sys_children", process.children_system_s),
+            ("used_cpu_user_children", process.children_user_s),
+        ] {
+            text.field(name, format_args!("{seconds:.6}"));
+        }
+    }
+
+    /// Calls only: what a command costs is not measured.
+    fn command_stats(&self, text: &mut Text) {
+        text.title("Commandstats");
+        for entry in self.shared.table.all() {
+            let calls = self.sum(|shard| shard.calls.get(entry.id).copied().unwrap_or(0));
+            if calls > 0 {
+                text.field(&format!("cmdstat_{}", entry.full_name), format_args!("calls={calls}"));
+            }
+        }
+    }
+
+    fn error_stats(&self, text: &mut Text) {
+        let mut errors = ErrorCounts::default();
+        self.shards.iter().for_each(|shard| errors.add(&shard.errors));
+        text.title("Errorstats");
+        for (kind, count) in errors.kinds() {
+            text.field(&format!("errorstat_{kind}"), format_args!("count={count}"));
+        }
+    }
+
+    fn keyspace(&self, text: &mut Text) {
+        text.title("Keyspace");
+        for database in 0..self.shared.databases {
+            let total = DatabaseFigures::total(self.shards, database);
+            if total.keys > 0 {
+                let DatabaseFigures { keys, volatile_keys, average_ttl_ms } = total;
+                text.field(
+                    &format!("db{database}"),
+                    format_args!("keys={keys},expires={volatile_keys},avg_ttl={average_ttl_ms}"),
+                );
+            }
+        }
+    }
+}
+
+/// Lines in the making.
+struct Text(String);
+
+impl Text {
+    fn title(&mut self, name: &str) {
+        if !self.0.is_empty() {
+            self.0.push_str("\r\n");
+        }
+        self.line(format_args!("# {name}"));
+    }
+
+    fn field(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.line(format_args!("{name}:{value}"));
+    }
+
+    /// A number of bytes, and again for human eyes.
+    fn bytes(&mut self, name: &str, bytes: u64) {
+        self.field(name, bytes);
+        self.field(&format!("{name}_human"), human_bytes(bytes));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        let _ = write!(self.0, "{line}\r\n");
+    }
+}
+
+/// `1.61M`, as the real server shortens it.
+fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.2}{}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Vec<Section> {
+        let names: Vec<&[u8]> = text.split_whitespace().map(str::as_bytes).collect();
+        Sections::parse(&names).0
+    }
+
+    #[test]
+    fn sections_by_name_and_by_group() {
+        assert_eq!(parse("keyspace SERVER server"), [Section::Server, Section::Keyspace]);
+        assert_eq!(parse("nosuch"), []);
+        assert_eq!(parse(""), parse("default"));
+        assert!(!parse("").contains(&Section::CommandStats));
+        assert!(parse("all").contains(&Section::CommandStats));
+        assert_eq!(parse("everything").len(), SECTIONS.len());
+        assert_eq!(parse("default commandstats").len(), SECTIONS.len());
+    }
+
+    #[test]
+    fn bytes_for_human_eyes() {
+        for (bytes, text) in
+            [(0, "0B"), (1023, "1023B"), (1024, "1.00K"), (1_683_808, "1.61M"), (25_276_510_208, "23.54G")]
+        {
+            assert_eq!(human_bytes(bytes), text);
+        }
+    }
+}

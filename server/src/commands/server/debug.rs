@@ -1,0 +1,446 @@
+//! DEBUG: what tests and the curious need. One command with a table of its own, as in the real server, and behind the
+//! permission `enable-debug-command`.
+
+use super::{ADMIN, ROW};
+use crate::command_table::{CommandEntry, KeyPlan, Target};
+use crate::commands::{SessionCommand, all_done};
+use crate::control::{ControlReply, ControlRequest};
+use crate::core::Core;
+use crate::core::session::{Session, SessionHandler, SessionResult};
+use std::hash::{DefaultHasher, Hasher};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+use torc_engine::command::{Arity, CommandResult, Execution, Flags, KeyFlags, KeySpec, Spec, Spread, parse_integer};
+use torc_engine::keyspace::{Entry, Expiry, Key, slot_of};
+use torc_engine::reply::Protocol;
+
+/// The row.
+pub(super) const DEBUG: SessionCommand = SessionCommand {
+    spec: Spec {
+        name: "debug",
+        arity: Arity::AtLeast(2),
+        flags: ADMIN,
+        complexity: "Depends on the subcommand",
+        summary: "Looks at internals and changes them",
+        ..ROW
+    },
+    syntax: "",
+    run: debug,
+};
+
+/// A subcommand of DEBUG. They are no subcommands to COMMAND, in the real server neither.
+struct Subcommand {
+    name: &'static str,
+    /// How many arguments may follow the name.
+    arguments: RangeInclusive<usize>,
+    syntax: &'static str,
+    summary: &'static str,
+    run: SessionHandler,
+}
+
+const ANY: usize = usize::MAX;
+
+#[rustfmt::skip]
+static SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand { name: "dict-resizing", arguments: 1..=1, syntax: "<0|1>", run: nothing_to_switch,
+        summary: "Accepted: tables here grow in small steps and never at once" },
+    Subcommand { name: "digest", arguments: 0..=0, syntax: "", run: digest,
+        summary: "A number that two servers of this version share if their data are the same" },
+    Subcommand { name: "digest-value", arguments: 0..=ANY, syntax: "[<key> ...]", run: digest_value,
+        summary: "The same for the values of keys" },
+    Subcommand { name: "error", arguments: 1..=1, syntax: "<text>", run: error,
+        summary: "Answers with this error" },
+    Subcommand { name: "help", arguments: 0..=0, syntax: "", run: help,
+        summary: "Lists the subcommands" },
+    Subcommand { name: "log", arguments: 1..=1, syntax: "<text>", run: log,
+        summary: "Writes a line into the log" },
+    Subcommand { name: "object", arguments: 1..=1, syntax: "<key>", run: object,
+        summary: "How a value is stored" },
+    Subcommand { name: "pause-cron", arguments: 1..=1, syntax: "<0|1>", run: pause_cron,
+        summary: "Stops regular background work" },
+    Subcommand { name: "populate", arguments: 1..=3, syntax: "<count> [<prefix>] [<size>]", run: populate_all,
+        summary: "Creates string keys prefix:0, prefix:1 ..., except those that are there" },
+    Subcommand { name: "protocol", arguments: 1..=1, syntax: "<type>", run: protocol,
+        summary: "A sample reply of a type" },
+    Subcommand { name: "quicklist-packed-threshold", arguments: 1..=1, syntax: "<size>", run: nothing_to_switch,
+        summary: "Accepted: there are no quicklists" },
+    Subcommand { name: "set-active-expire", arguments: 1..=1, syntax: "<0|1>", run: set_active_expire,
+        summary: "Says whether expired keys are removed without being asked for" },
+    Subcommand { name: "set-disable-deny-scripts", arguments: 1..=1, syntax: "<0|1>", run: nothing_to_switch,
+        summary: "Accepted: there are no scripts" },
+    Subcommand { name: "shard", arguments: 1..=1, syntax: "<key>", run: shard,
+        summary: "The key's slot, the shard that owns it, and the shard of this connection" },
+    Subcommand { name: "sleep", arguments: 1..=1, syntax: "<seconds>", run: sleep,
+        summary: "Stops all shards for so long; decimals are allowed" },
+];
+
+/// Known by name, so that the error is better than "unknown".
+const ABSENT: &[&str] = &["aof-flush-sleep", "change-repl-id", "htstats", "htstats-key", "jmap", "loadaof", "reload"];
+
+fn debug(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let permission = session.core.shared.config().security.debug_command;
+    if !permission.allows(session.connection.ends.is_loopback) {
+        return Err(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run \
+                    it from a local connection, otherwise you need to set this option in the configuration file, and \
+                    then restart the server."
+                .into(),
+        );
+    }
+    let name = arguments[1];
+    let is = |known: &&str| known.as_bytes().eq_ignore_ascii_case(name);
+    let found = SUBCOMMANDS
+        .iter()
+        .find(|subcommand| is(&subcommand.name) && subcommand.arguments.contains(&(arguments.len() - 2)));
+    let name = String::from_utf8_lossy(name);
+    match found {
+        Some(subcommand) => (subcommand.run)(session, arguments),
+        None if ABSENT.iter().any(is) => {
+            Err(format!("ERR DEBUG {} is not supported in this version", name.to_ascii_uppercase()).into())
+        }
+        None => {
+            Err(format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP.").into())
+        }
+    }
+}
+
+fn help(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    let mut reply = session.reply();
+    reply.array(1 + SUBCOMMANDS.len() * 2);
+    reply.status("DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
+    for subcommand in SUBCOMMANDS {
+        let name = subcommand.name.to_ascii_uppercase();
+        reply.status(format!("{name} {}", subcommand.syntax).trim_end());
+        reply.status(&format!("    {}.", subcommand.summary));
+    }
+    Ok(())
+}
+
+fn nothing_to_switch(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    session.reply().ok();
+    Ok(())
+}
+
+fn error(_: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    Err(String::from_utf8_lossy(arguments[2]).into_owned().into())
+}
+
+fn log(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(arguments[2]));
+    session.reply().ok();
+    Ok(())
+}
+
+/// What DEBUG switches on every shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// Expired keys are removed without being asked for.
+    ActiveExpire,
+    /// The cron runs, and with it active expiry.
+    Cron,
+}
+
+fn set_active_expire(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let is_on = leading_integer(arguments[2]) != 0;
+    session.ask_all(ControlRequest::Switch(Switch::ActiveExpire, is_on), all_done());
+    Ok(())
+}
+
+fn pause_cron(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let is_on = leading_integer(arguments[2]) == 0;
+    session.ask_all(ControlRequest::Switch(Switch::Cron, is_on), all_done());
+    Ok(())
+}
+
+/// The number that a text begins with, 0 where there is none.
+fn leading_integer(text: &[u8]) -> i64 {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&text[..digits]).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+fn sleep(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let seconds = std::str::from_utf8(arguments[2]).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    let duration = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+    session.ask_all(ControlRequest::Sleep(duration), all_done());
+    Ok(())
+}
+
+fn shard(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let slot = slot_of(arguments[2]);
+    let (owner, here) = (session.core.shared.shard_of(slot), session.core.index);
+    let mut reply = session.reply();
+    reply.map(3);
+    for (name, number) in [("slot", slot as i64), ("shard", owner as i64), ("connection-shard", here as i64)] {
+        reply.bulk(name.as_bytes());
+        reply.integer(number);
+    }
+    Ok(())
+}
+
+fn protocol(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    const ATTRIBUTE: &[u8] = b"|1\r\n$14\r\nkey-popularity\r\n*2\r\n$7\r\nkey:123\r\n:90\r\n";
+    const BIG_NUMBER: &[u8] = b"1234567999999999999999999999999999999";
+    let is_resp3 = session.connection.protocol() == Protocol::Resp3;
+    let mut reply = session.reply();
+    match arguments[2].to_ascii_lowercase().as_slice() {
+        b"string" => reply.bulk(b"Hello World"),
+        b"integer" => reply.integer(12_345),
+        b"double" if is_resp3 => reply.buffer().bytes.extend_from_slice(b",3.141\r\n"),
+        b"double" => reply.bulk(b"3.141"),
+        b"null" => reply.null(),
+        kind @ (b"array" | b"set") => {
+            match kind {
+                b"set" => reply.set(3),
+                _ => reply.array(3),
+            }
+            (0..3).for_each(|number| reply.integer(number));
+        }
+        b"map" => {
+            reply.map(3);
+            for number in 0..3 {
+                reply.integer(number);
+                reply.boolean(number == 1);
+            }
+        }
+        b"attrib" => {
+            if is_resp3 {
+                reply.buffer().bytes.extend_from_slice(ATTRIBUTE);
+            }
+            reply.bulk(b"Some real reply following the attribute");
+        }
+        b"push" if is_resp3 => {
+            reply.push(2);
+            reply.bulk(b"server-cpu-usage");
+            reply.integer(42);
+            reply.bulk(b"Some real reply following the push reply");
+        }
+        b"push" => return Err("ERR RESP2 is not supported by this command".into()),
+        b"verbatim" => reply.verbatim(*b"txt", b"This is a verbatim\nstring"),
+        b"true" => reply.boolean(true),
+        b"false" => reply.boolean(false),
+        b"bignum" if is_resp3 => {
+            let out = &mut reply.buffer().bytes;
+            out.push(b'(');
+            out.extend_from_slice(BIG_NUMBER);
+            out.extend_from_slice(b"\r\n");
+        }
+        b"bignum" => reply.bulk(BIG_NUMBER),
+        _ => {
+            return Err("ERR Wrong protocol type name. Please use one of the following: \
+                        string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false"
+                .into());
+        }
+    }
+    Ok(())
+}
+
+fn populate_all(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    const REFUSAL: &str = "ERR value is out of range, must be positive";
+    let positive = |text: &[u8]| parse_integer(text).and_then(|number| u64::try_from(number).ok()).ok_or(REFUSAL);
+    let request = ControlRequest::Populate {
+        database: session.connection.session.client.database,
+        count: positive(arguments[2])?,
+        prefix: arguments.get(3).map_or_else(|| b"key".to_vec(), |prefix| prefix.to_vec()),
+        value_bytes: arguments.get(4).map(|size| positive(size).map(|size| size as usize)).transpose()?,
+    };
+    session.ask_all(request, all_done());
+    Ok(())
+}
+
+/// Creates those of the keys that this shard owns and does not have.
+pub fn populate(core: &mut Core, database: usize, count: u64, prefix: &[u8], value_bytes: Option<usize>) {
+    let now = core.shard.now();
+    for number in 0..count {
+        let name = [prefix, format!(":{number}").as_bytes()].concat();
+        let key = Key::new(&name, &core.shared.hasher);
+        if core.shared.shard_of(key.slot) != core.index || core.shard.keyspace.exists(database, &key, now) {
+            continue;
+        }
+        let mut value = format!("value:{number}").into_bytes();
+        if let Some(bytes) = value_bytes {
+            value.resize(bytes, 0);
+        }
+        core.shard.keyspace.set_string(database, &key, &value, Expiry::Clear, now);
+    }
+}
+
+/// 160 bits that stand for some data.
+pub type Digest = [u8; 20];
+
+fn digest(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    session.ask_all(
+        ControlRequest::Digest,
+        Box::new(|_, answers, reply| {
+            let mut total = Digest::default();
+            for answer in answers {
+                if let ControlReply::Digest(digest) = answer {
+                    add(&mut total, &digest);
+                }
+            }
+            reply.status(&hexadecimal(&total));
+        }),
+    );
+    Ok(())
+}
+
+/// Of all keys, values and expiry times of a shard's slice of a database; 0 for an empty one.
+pub fn digest_of_database(core: &Core, database: usize) -> Digest {
+    let mut total = Digest::default();
+    let index = (database as u64).to_le_bytes();
+    core.shard.keyspace.keys(database, core.shard.now(), &mut |key, entry| {
+        let is_volatile = [u8::from(entry.expires_at().is_some())];
+        add(&mut total, &digest_of(&[&index, key, &digest_of_value(entry), &is_volatile]));
+    });
+    total
+}
+
+fn digest_of_value(entry: &Entry<'_>) -> Digest {
+    let text = entry.string().map(|value| value.to_bytes()).unwrap_or_default();
+    digest_of(&[entry.type_name().as_bytes(), &text])
+}
+
+/// Not cryptographic, and not the real server's: good to compare two states of servers of this version.
+fn digest_of(parts: &[&[u8]]) -> Digest {
+    let mut words = [[0; 8]; 3];
+    for (lane, word) in words.iter_mut().enumerate() {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_usize(lane);
+        for part in parts {
+            hasher.write_usize(part.len());
+            hasher.write(part);
+        }
+        *word = hasher.finish().to_le_bytes();
+    }
+    let mut digest = Digest::default();
+    digest.copy_from_slice(&words.as_flattened()[..20]);
+    digest
+}
+
+/// Adds without regard to order.
+fn add(total: &mut Digest, other: &Digest) {
+    total.iter_mut().zip(other).for_each(|(byte, other)| *byte ^= other);
+}
+
+fn hexadecimal(digest: &Digest) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[digit as usize])).collect()
+}
+
+/// A part of DEBUG that runs where its keys are.
+const KEYED: Spec = Spec { name: "debug", flags: Flags::READONLY, ..ROW };
+
+static OBJECT_SPEC: Spec = Spec { keys: &[KeySpec::range(KeyFlags::RO, 2, 2, 1)], ..KEYED };
+static OBJECT: CommandEntry = CommandEntry {
+    spec: &OBJECT_SPEC,
+    full_name: String::new(),
+    target: Target::Engine(object_here),
+    keys: KeyPlan::One(2),
+    is_write: false,
+    id: 0,
+    subcommands: Vec::new(),
+};
+
+fn object(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    session.forward(&OBJECT, arguments);
+    Ok(())
+}
+
+/// `at` is the key's position in the order of its table: values have no address that stays.
+fn object_here(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    let key = execution.keyspace.key(arguments[2]);
+    let now = execution.now;
+    let Some(entry) = execution.keyspace.peek(execution.database, &key, now) else {
+        return Err("ERR no such key".into());
+    };
+    let idle_s = entry.idle_seconds(now);
+    let line = format!(
+        "Value at:{:#x} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle_s}",
+        key.hash,
+        entry.encoding_name(),
+        serialized_bytes(&entry),
+        (now / 1000 - idle_s as i64) & 0x00ff_ffff,
+    );
+    execution.reply.status(&line);
+    Ok(())
+}
+
+/// What a string takes in a dump without compression.
+fn serialized_bytes(entry: &Entry<'_>) -> usize {
+    let Some(value) = entry.string() else { return 0 };
+    match (value.as_integer(), value.len()) {
+        (Some(number), 1..=11) if i8::try_from(number).is_ok() => 2,
+        (Some(number), 1..=11) if i16::try_from(number).is_ok() => 3,
+        (Some(number), 1..=11) if i32::try_from(number).is_ok() => 5,
+        (_, length @ ..64) => 1 + length,
+        (_, length @ ..16_384) => 2 + length,
+        (_, length) => 5 + length,
+    }
+}
+
+static DIGEST_VALUE_SPEC: Spec =
+    Spec { keys: &[KeySpec::range(KeyFlags::RO, 1, -1, 1)], spread: Spread::Gather, ..KEYED };
+static DIGEST_VALUE: CommandEntry = CommandEntry {
+    spec: &DIGEST_VALUE_SPEC,
+    full_name: String::new(),
+    target: Target::Engine(digest_value_here),
+    keys: KeyPlan::Many,
+    is_write: false,
+    id: 0,
+    subcommands: Vec::new(),
+};
+
+fn digest_value(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    // As a command of its own, whose name is followed by keys only: parts on several shards are made of them.
+    session.forward(&DIGEST_VALUE, &arguments[1..]);
+    Ok(())
+}
+
+fn digest_value_here(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    let keys = &arguments[1..];
+    execution.reply.array(keys.len());
+    for key in keys {
+        let key = execution.keyspace.key(key);
+        let found = execution.keyspace.peek(execution.database, &key, execution.now);
+        let digest = found.map(|entry| digest_of_value(&entry)).unwrap_or_default();
+        execution.reply.status(&hexadecimal(&digest));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_as_lenient_as_the_real_server_s() {
+        for (text, number) in [("1", 1), ("0", 0), ("x", 0), ("", 0), ("12x", 12)] {
+            assert_eq!(leading_integer(text.as_bytes()), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn digests_tell_parts_and_their_borders_apart() {
+        let all = [
+            digest_of(&[b"a", b"bc"]),
+            digest_of(&[b"ab", b"c"]),
+            digest_of(&[b"abc"]),
+            digest_of(&[b"abc", b""]),
+            digest_of(&[]),
+        ];
+        for (index, digest) in all.iter().enumerate() {
+            assert!(!all[..index].contains(digest));
+        }
+        let mut total = all[0];
+        add(&mut total, &all[1]);
+        add(&mut total, &all[0]);
+        assert_eq!(total, all[1]);
+        assert_eq!(hexadecimal(&Digest::default()), "0".repeat(40));
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_complete() {
+        assert!(SUBCOMMANDS.is_sorted_by_key(|subcommand| subcommand.name));
+        assert!(ABSENT.iter().all(|name| SUBCOMMANDS.iter().all(|subcommand| subcommand.name != *name)));
+    }
+}

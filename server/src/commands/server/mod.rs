@@ -1,0 +1,275 @@
+//! The group *server*, as far as it is about the process.
+
+mod debug;
+mod lolwut;
+mod memory;
+
+pub use debug::{Digest, Switch, digest_of_database, populate};
+
+use super::{SessionCommand, help, not_supported, run_subcommand, specs};
+use crate::core::connection::Phase;
+use crate::core::session::{Session, SessionResult};
+use std::sync::atomic::Ordering;
+use torc_engine::command::{Arity, Categories, CommandError, Flags, Spec, parse_integer};
+
+const ROW: Spec = Spec { group: "server", flags: Flags::LOADING.or(Flags::STALE).or(Flags::FAST), ..Spec::BASE };
+const ADMIN: Flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE);
+
+/// The rows.
+pub(super) static COMMANDS: &[SessionCommand] = &[
+    debug::DEBUG,
+    SessionCommand {
+        spec: Spec {
+            name: "lastsave",
+            arity: Arity::Exact(1),
+            own_categories: Categories::ADMIN.or(Categories::DANGEROUS),
+            summary: "Gives the time of the last snapshot, or of the start where there was none",
+            tips: &["nondeterministic_output"],
+            ..ROW
+        },
+        syntax: "",
+        run: last_save,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "latency",
+            arity: Arity::AtLeast(2),
+            flags: Flags::NONE,
+            since: "2.8.13",
+            complexity: "Depends on the subcommand",
+            summary: "Tells of slow events",
+            subcommands: &LATENCY_SPECS,
+            ..ROW
+        },
+        syntax: "",
+        run: |session, arguments| run_subcommand(&LATENCY, session, arguments),
+    },
+    lolwut::LOLWUT,
+    memory::MEMORY,
+    SessionCommand {
+        spec: Spec {
+            name: "module",
+            arity: Arity::AtLeast(2),
+            flags: Flags::NONE,
+            since: "4.0.0",
+            complexity: "Depends on the subcommand",
+            summary: "Tells of loaded modules",
+            subcommands: &MODULE_SPECS,
+            ..ROW
+        },
+        syntax: "",
+        run: |session, arguments| run_subcommand(&MODULE, session, arguments),
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "replicaof",
+            arity: Arity::Exact(3),
+            flags: Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::NO_ASYNC_LOADING),
+            since: "5.0.0",
+            summary: "Follows another server, or none",
+            ..ROW
+        },
+        syntax: "host port | NO ONE",
+        run: replica_of,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "role",
+            arity: Arity::Exact(1),
+            flags: ROW.flags.or(Flags::NOSCRIPT),
+            own_categories: Categories::ADMIN.or(Categories::DANGEROUS),
+            since: "2.8.12",
+            summary: "Gives the part that this server plays in replication",
+            ..ROW
+        },
+        syntax: "",
+        run: role,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "shutdown",
+            flags: ADMIN.or(Flags::NO_MULTI).or(Flags::ALLOW_BUSY),
+            summary: "Stops the server in order",
+            ..ROW
+        },
+        syntax: "[NOSAVE|SAVE] [NOW] [FORCE] [SAFE] [ABORT]",
+        run: shutdown,
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "slowlog",
+            arity: Arity::AtLeast(2),
+            flags: Flags::NONE,
+            since: "2.2.12",
+            complexity: "Depends on the subcommand",
+            summary: "Tells of slow commands",
+            subcommands: &SLOWLOG_SPECS,
+            ..ROW
+        },
+        syntax: "",
+        run: |session, arguments| run_subcommand(&SLOWLOG, session, arguments),
+    },
+    SessionCommand {
+        spec: Spec {
+            name: "time",
+            arity: Arity::Exact(1),
+            since: "2.6.0",
+            summary: "Gives the server's time in seconds and microseconds",
+            tips: &["nondeterministic_output"],
+            ..ROW
+        },
+        syntax: "",
+        run: time,
+    },
+];
+
+/// A subcommand that there is no machinery for yet.
+const fn absent(name: &'static str, arity: Arity, since: &'static str, summary: &'static str) -> SessionCommand {
+    SessionCommand { spec: Spec { name, arity, since, summary, flags: ADMIN, ..ROW }, syntax: "", run: not_supported }
+}
+
+/// The row of a container's HELP.
+const fn help_row(since: &'static str, run: crate::core::session::SessionHandler) -> SessionCommand {
+    let flags = Flags::LOADING.or(Flags::STALE);
+    let spec = Spec { name: "help", arity: Arity::Exact(2), since, summary: "Lists the subcommands", flags, ..ROW };
+    SessionCommand { spec, syntax: "", run }
+}
+
+static LATENCY_SPECS: [&Spec; LATENCY.len()] = specs(&LATENCY);
+static LATENCY: [SessionCommand; 7] = [
+    absent("doctor", Arity::Exact(2), "2.8.13", "Explains what made the server slow"),
+    absent("graph", Arity::Exact(3), "2.8.13", "Draws an event's latency"),
+    help_row("2.8.13", |session, _| help("LATENCY", &LATENCY, session)),
+    absent("histogram", Arity::AtLeast(2), "7.0.0", "Gives the distribution of commands' latencies"),
+    absent("history", Arity::Exact(3), "2.8.13", "Gives an event's latencies over time"),
+    absent("latest", Arity::Exact(2), "2.8.13", "Gives the latest latency of all events"),
+    absent("reset", Arity::AtLeast(2), "2.8.13", "Forgets events"),
+];
+
+static SLOWLOG_SPECS: [&Spec; SLOWLOG.len()] = specs(&SLOWLOG);
+static SLOWLOG: [SessionCommand; 4] = [
+    absent("get", Arity::AtLeast(2), "2.2.12", "Gives the latest slow commands"),
+    help_row("6.2.0", |session, _| help("SLOWLOG", &SLOWLOG, session)),
+    absent("len", Arity::Exact(2), "2.2.12", "Counts the slow commands kept"),
+    absent("reset", Arity::Exact(2), "2.2.12", "Forgets the slow commands"),
+];
+
+static MODULE_SPECS: [&Spec; MODULE.len()] = specs(&MODULE);
+static MODULE: [SessionCommand; 2] = [
+    help_row("5.0.0", |session, _| help("MODULE", &MODULE, session)),
+    SessionCommand {
+        spec: Spec {
+            name: "list",
+            arity: Arity::Exact(2),
+            flags: Flags::ADMIN.or(Flags::NOSCRIPT),
+            since: "4.0.0",
+            summary: "Gives the loaded modules: there are none",
+            tips: &["nondeterministic_output_order"],
+            ..ROW
+        },
+        syntax: "",
+        run: |session, _| {
+            session.reply().array(0);
+            Ok(())
+        },
+    },
+];
+
+fn last_save(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    let started_s = session.core.shared.started_ms / 1000;
+    session.reply().integer(started_s);
+    Ok(())
+}
+
+fn replica_of(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let (host, port) = (arguments[1], arguments[2]);
+    if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
+        session.reply().ok();
+        return Ok(());
+    }
+    if !parse_integer(port).is_some_and(|port| (0..=65_535).contains(&port)) {
+        return Err("ERR Invalid master port".into());
+    }
+    not_supported(session, arguments)
+}
+
+fn role(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    let mut reply = session.reply();
+    reply.array(3);
+    reply.bulk(b"master");
+    reply.integer(0);
+    reply.array(0);
+    Ok(())
+}
+
+/// What SHUTDOWN is told.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Shutdown {
+    save: bool,
+    no_save: bool,
+    abort: bool,
+    /// NOW, FORCE or SAFE: they change nothing without replicas and snapshots.
+    hurry: bool,
+}
+
+impl Shutdown {
+    fn parse(options: &[&[u8]]) -> Result<Self, CommandError> {
+        let mut shutdown = Self::default();
+        for option in options {
+            match option.to_ascii_lowercase().as_slice() {
+                b"save" => shutdown.save = true,
+                b"nosave" => shutdown.no_save = true,
+                b"abort" => shutdown.abort = true,
+                b"now" | b"force" | b"safe" => shutdown.hurry = true,
+                _ => return Err("ERR syntax error".into()),
+            }
+        }
+        let contradicts = shutdown.save && shutdown.no_save
+            || shutdown.abort && (shutdown.save || shutdown.no_save || shutdown.hurry);
+        if contradicts { Err("ERR syntax error".into()) } else { Ok(shutdown) }
+    }
+}
+
+fn shutdown(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let shutdown = Shutdown::parse(&arguments[1..])?;
+    if shutdown.abort {
+        return Err("ERR No shutdown in progress.".into());
+    }
+    if shutdown.save {
+        return Err("ERR SHUTDOWN SAVE is not supported in this version: nothing would be saved".into());
+    }
+    tracing::warn!("User requested shutdown...");
+    // Success has no reply: the connection ends. Other shards see the mark in their next turn, at the latest by the cron.
+    session.core.shared.stopping.store(true, Ordering::SeqCst);
+    session.connection.phase = Phase::Closing;
+    Ok(())
+}
+
+fn time(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    // A shard's clock is read once a turn and counts milliseconds.
+    let now_ms = session.core.clock.wall_ms;
+    let mut reply = session.reply();
+    reply.array(2);
+    reply.bulk_integer(now_ms.div_euclid(1000));
+    reply.bulk_integer(now_ms.rem_euclid(1000) * 1000);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shutdown_options_that_contradict_each_other() {
+        let parse = |text: &str| {
+            let options: Vec<&[u8]> = text.split_whitespace().map(str::as_bytes).collect();
+            Shutdown::parse(&options)
+        };
+        assert_eq!(parse(""), Ok(Shutdown::default()));
+        assert_eq!(parse("NOSAVE now"), Ok(Shutdown { no_save: true, hurry: true, ..Shutdown::default() }));
+        assert_eq!(parse("abort"), Ok(Shutdown { abort: true, ..Shutdown::default() }));
+        for text in ["foo", "save nosave", "abort now", "save abort", "nosave x"] {
+            assert_eq!(parse(text), Err("ERR syntax error".into()), "{text}");
+        }
+    }
+}

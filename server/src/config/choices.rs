@@ -1,0 +1,62 @@
+//! Directives whose value is one of a few names, as enums. The order of the names is the order in which an error lists
+//! them.
+
+/// An enum with a name for each variant, as configuration files spell them. The first variant is the enum's `Default`;
+/// the default of a directive is stated by its row in the table.
+macro_rules! choice {
+    ($(#[$outer:meta])* $name:ident { $first:ident = $first_text:literal, $($variant:ident = $text:literal,)* }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[allow(missing_docs)]
+        pub enum $name { #[default] $first, $($variant,)* }
+        impl $name {
+            pub(super) const ALL: &'static [Self] = &[Self::$first, $(Self::$variant,)*];
+            pub(super) const NAMES: &'static [&'static str] = &[$first_text, $($text,)*];
+            /// As configuration files spell it.
+            pub fn name(self) -> &'static str { Self::NAMES[self as usize] }
+        }
+    };
+}
+
+choice! {
+    /// `loglevel`: the least important line that is still written.
+    LogLevel { Debug = "debug", Verbose = "verbose", Notice = "notice", Warning = "warning", Nothing = "nothing", }
+}
+
+choice! {
+    /// `maxmemory-policy`.
+    EvictionPolicy {
+        VolatileLru = "volatile-lru", VolatileLfu = "volatile-lfu", VolatileRandom = "volatile-random",
+        VolatileTtl = "volatile-ttl", AllKeysLru = "allkeys-lru", AllKeysLfu = "allkeys-lfu",
+        AllKeysRandom = "allkeys-random", NoEviction = "noeviction",
+    }
+}
+
+impl EvictionPolicy {
+    /// Whether keys carry a frequency counter instead of an access time.
+    pub fn is_lfu(self) -> bool {
+        matches!(self, Self::VolatileLfu | Self::AllKeysLfu)
+    }
+}
+
+choice! {
+    /// Who may do something dangerous: `enable-protected-configs`, `enable-debug-command`, `enable-module-command`.
+    Permission { No = "no", Yes = "yes", Local = "local", }
+}
+
+impl Permission {
+    /// Whether a client may, given where it connects from.
+    pub fn allows(self, client_is_local: bool) -> bool {
+        self == Self::Yes || self == Self::Local && client_is_local
+    }
+}
+
+choice! {
+    /// `supervised`: who watches the process.
+    Supervisor { Upstart = "upstart", Systemd = "systemd", Auto = "auto", No = "no", }
+}
+
+choice! {
+    /// `appendfsync`.
+    AppendFsync { EverySecond = "everysec", Always = "always", No = "no", }
+}

@@ -1,0 +1,3 @@
+//! One client: its bytes in, its commands out.
+
+pub mod parser;

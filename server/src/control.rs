@@ -1,0 +1,227 @@
+//! What the server itself asks all shards: figures, settings, clients. Travels as parts of a multicast without keys.
+
+use crate::commands::client::{ClientFilter, client_line};
+use crate::commands::server::{self, Digest, Switch};
+use crate::core::Core;
+use crate::core::connection::ConnectionKey;
+use crate::settings::Settings;
+use std::sync::Arc;
+use std::time::Duration;
+use torc_engine::error_counts::ErrorCounts;
+
+/// A question to every shard.
+#[derive(Debug)]
+pub enum ControlRequest {
+    /// New settings, at one position of every shard's history.
+    Apply(Arc<Settings>),
+    /// Figures for INFO.
+    Figures,
+    /// CONFIG RESETSTAT.
+    ResetFigures,
+    /// For RANDOMKEY: how many keys the database has, and one of them.
+    RandomKey { database: usize },
+    /// CLIENT LIST.
+    Clients(ClientFilter),
+    /// CLIENT KILL; the connection with `own_id` gets its reply before it closes.
+    KillClients { filter: ClientFilter, own_id: u64 },
+    /// CLIENT PAUSE until a monotonic time.
+    Pause { until_ns: u64, only_writes: bool },
+    /// CLIENT UNPAUSE.
+    Unpause,
+    /// DEBUG: something goes on or off.
+    Switch(Switch, bool),
+    /// DEBUG SLEEP.
+    Sleep(Duration),
+    /// DEBUG POPULATE.
+    Populate { database: usize, count: u64, prefix: Vec<u8>, value_bytes: Option<usize> },
+    /// DEBUG DIGEST.
+    Digest,
+}
+
+/// A shard's answer.
+#[derive(Debug)]
+pub enum ControlReply {
+    /// Done.
+    Done,
+    /// Figures for INFO.
+    Figures(Box<ShardFigures>),
+    /// For RANDOMKEY.
+    RandomKey { keys: usize, key: Option<Vec<u8>> },
+    /// Ids, and lines of CLIENT LIST.
+    Clients(Vec<(u64, Vec<u8>)>),
+    /// How many.
+    Count(usize),
+    /// Of the shard's data.
+    Digest(Digest),
+}
+
+/// One database of one shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DatabaseFigures {
+    /// Keys, expired ones that are still there included.
+    pub keys: usize,
+    /// Keys with a time to live.
+    pub volatile_keys: usize,
+    /// Their average, in milliseconds.
+    pub average_ttl_ms: i64,
+}
+
+impl DatabaseFigures {
+    /// Of one database in all shards.
+    pub fn total(shards: &[ShardFigures], database: usize) -> Self {
+        let parts = || shards.iter().filter_map(|shard| shard.databases.get(database));
+        let volatile_keys: usize = parts().map(|part| part.volatile_keys).sum();
+        let ttl_ms: i128 = parts().map(|part| i128::from(part.average_ttl_ms) * part.volatile_keys as i128).sum();
+        let average_ttl_ms = ttl_ms / volatile_keys.max(1) as i128;
+        Self { keys: parts().map(|part| part.keys).sum(), volatile_keys, average_ttl_ms: average_ttl_ms as i64 }
+    }
+}
+
+/// How much happened a second, lately.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RateFigures {
+    /// Commands run.
+    pub commands: f64,
+    /// Bytes from clients.
+    pub received_bytes: f64,
+    /// Bytes to clients.
+    pub sent_bytes: f64,
+}
+
+/// One shard's figures.
+#[derive(Clone, Debug, Default)]
+pub struct ShardFigures {
+    /// Which shard.
+    pub shard: usize,
+    /// Commands run for clients of this shard.
+    pub commands: u64,
+    /// Calls of each command, by its id.
+    pub calls: Vec<u64>,
+    /// Connections now.
+    pub connections: usize,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections refused by maxclients.
+    pub rejected: u64,
+    /// Bytes from clients.
+    pub received_bytes: u64,
+    /// Bytes to clients.
+    pub sent_bytes: u64,
+    /// Error replies.
+    pub errors: ErrorCounts,
+    /// Requests sent to other shards.
+    pub requests_sent: u64,
+    /// Messages pushed to other shards.
+    pub messages_sent: u64,
+    /// Multicasts started here.
+    pub multicasts: u64,
+    /// Units that waited for a lock.
+    pub lock_waits: u64,
+    /// Connections that moved away from here.
+    pub connections_moved: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Wakes sent to sleeping shards.
+    pub wakes: u64,
+    /// Keys found, keys missed, keys expired.
+    pub hits: u64,
+    /// Keys missed.
+    pub misses: u64,
+    /// Keys expired.
+    pub expired: u64,
+    /// Bytes in pages and blobs.
+    pub used_bytes: usize,
+    /// Changes of the dataset.
+    pub dirty: u64,
+    /// Bytes that replies wait in.
+    pub output_bytes: usize,
+    /// Bytes of requests not yet run.
+    pub query_bytes: usize,
+    /// Rates.
+    pub rates: RateFigures,
+    /// Per database.
+    pub databases: Vec<DatabaseFigures>,
+}
+
+/// Answers on a shard.
+pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
+    match request {
+        ControlRequest::Apply(settings) => {
+            core.apply_settings(settings);
+            ControlReply::Done
+        }
+        ControlRequest::Figures => ControlReply::Figures(Box::new(core.figures())),
+        ControlRequest::ResetFigures => {
+            core.reset_figures();
+            ControlReply::Done
+        }
+        ControlRequest::RandomKey { database } => {
+            let (keys, key) = core.random_key(*database);
+            ControlReply::RandomKey { keys, key }
+        }
+        ControlRequest::Clients(filter) => {
+            let (shard, now_ns) = (core.index, core.clock.monotonic_ns);
+            let fitting = core.connections().filter(|connection| filter.fits(connection, now_ns));
+            let lines = fitting.map(|connection| (connection.id, client_line(connection, shard, now_ns)));
+            ControlReply::Clients(lines.collect())
+        }
+        ControlRequest::KillClients { filter, own_id } => ControlReply::Count(kill_clients(core, filter, *own_id)),
+        ControlRequest::Pause { until_ns, only_writes } => {
+            core.pause_clients(*until_ns, *only_writes);
+            ControlReply::Done
+        }
+        ControlRequest::Unpause => {
+            core.unpause_clients();
+            ControlReply::Done
+        }
+        ControlRequest::Switch(Switch::ActiveExpire, is_on) => {
+            core.active_expire = *is_on;
+            ControlReply::Done
+        }
+        ControlRequest::Switch(Switch::Cron, is_on) => {
+            core.cron_runs = *is_on;
+            ControlReply::Done
+        }
+        ControlRequest::Sleep(duration) => {
+            std::thread::sleep(*duration);
+            ControlReply::Done
+        }
+        ControlRequest::Populate { database, count, prefix, value_bytes } => {
+            server::populate(core, *database, *count, prefix, *value_bytes);
+            ControlReply::Done
+        }
+        ControlRequest::Digest => {
+            let mut total = Digest::default();
+            for database in 0..core.shared.databases {
+                let digest = server::digest_of_database(core, database);
+                total.iter_mut().zip(digest).for_each(|(byte, other)| *byte ^= other);
+            }
+            ControlReply::Digest(total)
+        }
+    }
+}
+
+fn kill_clients(core: &mut Core, filter: &ClientFilter, own_id: u64) -> usize {
+    let now_ns = core.clock.monotonic_ns;
+    let fitting = core.connections().filter(|connection| filter.fits(connection, now_ns));
+    let keys: Vec<(ConnectionKey, u64)> = fitting.map(|connection| (connection.key, connection.id)).collect();
+    for &(key, id) in &keys {
+        if id == own_id { core.begin_close(key) } else { core.kill(key) }
+    }
+    keys.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn databases_add_with_their_averages_weighed() {
+        let shard = |keys, volatile_keys, average_ttl_ms| ShardFigures {
+            databases: vec![DatabaseFigures::default(), DatabaseFigures { keys, volatile_keys, average_ttl_ms }],
+            ..ShardFigures::default()
+        };
+        let total = DatabaseFigures::total(&[shard(5, 1, 100), shard(4, 3, 200), shard(9, 0, 0)], 1);
+        assert_eq!((total.keys, total.volatile_keys, total.average_ttl_ms), (18, 4, 175));
+    }
+}

@@ -1,0 +1,367 @@
+//! A client's connection: its session, the bytes it has not finished sending, and its replies in order.
+//!
+//! ```text
+//!   ready ───────────────> socket        waiting: [ reply? | after ][ reply? | after ] ...
+//!   encoded, in order                              ^ sequence n      ^ n + 1
+//! ```
+//! A command that runs elsewhere leaves a place in `waiting`; what runs here meanwhile is encoded behind the last place.
+//! When the first place is filled, everything up to the next unfilled place becomes ready. With nothing waiting (the
+//! common case) replies are encoded straight into `ready`.
+
+use super::query_buffer::QueryBuffer;
+use crate::connection::parser::Parser;
+use crate::reactor::driver::{DetachedSocket, Ends, Segment, Socket};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use torc_engine::reply::{Protocol, ReplyBuffer};
+use torc_engine::shard::ClientContext;
+
+/// Names a connection of one shard; the generation tells its slot's users apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionKey {
+    /// Slot.
+    pub index: u32,
+    /// Which user of that slot.
+    pub generation: u32,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    reply: Option<ReplyBuffer>,
+    after: ReplyBuffer,
+    /// CLIENT REPLY OFF or SKIP: the reply is awaited but not sent.
+    discard: bool,
+}
+
+/// Replies in order.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Encoded and in order: may be sent.
+    pub ready: ReplyBuffer,
+    waiting: VecDeque<Waiting>,
+    first_sequence: u64,
+}
+
+impl Output {
+    /// Where the reply of a command that runs here is encoded.
+    #[inline]
+    pub fn tail(&mut self) -> &mut ReplyBuffer {
+        match self.waiting.back_mut() {
+            None => &mut self.ready,
+            Some(last) => &mut last.after,
+        }
+    }
+
+    /// Leaves a place for a reply that comes later; returns its sequence number.
+    pub fn expect(&mut self, discard: bool) -> u64 {
+        let sequence = self.first_sequence + self.waiting.len() as u64;
+        self.waiting.push_back(Waiting { reply: None, after: ReplyBuffer::default(), discard });
+        sequence
+    }
+
+    /// How many replies are awaited.
+    #[inline]
+    pub fn outstanding(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Bytes encoded and not yet handed to the socket, places behind unfilled ones included.
+    pub fn len(&self) -> usize {
+        let waiting =
+            self.waiting.iter().map(|place| place.after.len() + place.reply.as_ref().map_or(0, ReplyBuffer::len));
+        self.ready.len() + waiting.sum::<usize>()
+    }
+
+    /// Whether nothing is encoded or awaited.
+    pub fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Fills the place `sequence` with what `fill` appends.
+    pub fn deliver(&mut self, sequence: u64, fill: impl FnOnce(&mut ReplyBuffer)) {
+        let Some(index) = sequence.checked_sub(self.first_sequence).map(|index| index as usize) else { return };
+        if index > 0 {
+            let Some(place) = self.waiting.get_mut(index) else { return };
+            let mut reply = ReplyBuffer::default();
+            fill(&mut reply);
+            place.reply = Some(reply);
+            return;
+        }
+        let Some(mut place) = self.waiting.pop_front() else { return };
+        self.first_sequence += 1;
+        if place.discard {
+            fill(&mut ReplyBuffer::default());
+        } else {
+            fill(&mut self.ready);
+        }
+        self.ready.append(&mut place.after);
+        while let Some(Waiting { reply: Some(_), .. }) = self.waiting.front() {
+            let mut place = self.waiting.pop_front().expect("looked at");
+            self.first_sequence += 1;
+            if let (Some(mut reply), false) = (place.reply.take(), place.discard) {
+                self.ready.append(&mut reply);
+            }
+            self.ready.append(&mut place.after);
+        }
+    }
+
+    /// Takes what is ready, cut into the segments to be sent.
+    pub fn take_segments(&mut self, spare: Vec<u8>) -> Vec<Segment> {
+        let bytes = std::mem::replace(&mut self.ready.bytes, spare);
+        if self.ready.shared.is_empty() {
+            return vec![Segment::Owned(bytes)];
+        }
+        let mut segments = Vec::with_capacity(self.ready.shared.len() * 2 + 1);
+        let mut from = 0;
+        for (position, value) in self.ready.shared.drain(..) {
+            if position > from {
+                segments.push(Segment::Owned(bytes[from..position].to_vec()));
+            }
+            segments.push(Segment::Shared(value));
+            from = position;
+        }
+        if from < bytes.len() {
+            segments.push(Segment::Owned(bytes[from..].to_vec()));
+        }
+        segments
+    }
+}
+
+/// How a connection's life goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// In use.
+    Open,
+    /// No more commands are read; it closes when its replies are out.
+    Closing,
+    /// It closes at once.
+    Dead,
+    /// It goes to this shard as soon as nothing of it is under way.
+    Moving(usize),
+}
+
+/// The state of its receive stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receiving {
+    /// No stream.
+    Off,
+    /// Bytes come by themselves.
+    On,
+    /// Cancelled; the end has not come.
+    Stopping,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ReplyMode {
+    /// Replies are sent.
+    #[default]
+    On,
+    /// None are sent.
+    Off,
+    /// The next command's is not (set by CLIENT REPLY SKIP itself).
+    SkipNext,
+    /// This command's is not.
+    SkipThis,
+}
+
+/// What a client has told us about itself and its wishes; moves with the connection.
+#[derive(Clone, Debug, Default)]
+pub struct SessionState {
+    /// Selected database, protocol, NO-TOUCH.
+    pub client: ClientContext,
+    /// Whether it may run commands.
+    pub authenticated: bool,
+    /// CLIENT SETNAME.
+    pub name: Box<[u8]>,
+    /// CLIENT SETINFO.
+    pub library_name: Box<[u8]>,
+    /// CLIENT SETINFO.
+    pub library_version: Box<[u8]>,
+    /// CLIENT REPLY.
+    pub reply_mode: ReplyMode,
+    /// CLIENT NO-EVICT.
+    pub no_evict: bool,
+    /// CLIENT IMPORT-SOURCE.
+    pub import_source: bool,
+    /// CLIENT CAPA redirect.
+    pub redirect_capable: bool,
+}
+
+/// Figures of a connection; move with it.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionFigures {
+    /// When it was accepted, monotonic nanoseconds.
+    pub created_ns: u64,
+    /// When it last sent something, monotonic nanoseconds.
+    pub active_ns: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// Commands run.
+    pub commands: u64,
+    /// The last command.
+    pub last_command: Option<&'static crate::command_table::CommandEntry>,
+}
+
+/// How often a connection's commands went to each shard since the last look.
+#[derive(Clone, Debug, Default)]
+pub struct Affinity {
+    counts: SmallVec<[u16; 4]>,
+    total: u16,
+}
+
+/// Commands between two looks at a connection's affinity.
+const AFFINITY_WINDOW: u16 = 512;
+
+impl Affinity {
+    /// Counts a command that went to `shard`. Returns the shard that the connection should live on, if most of the
+    /// commands of a window went to another than `home`: at least three quarters, so that an even spread stays put.
+    #[inline]
+    pub fn count(&mut self, shard: usize, home: usize, shards: usize) -> Option<usize> {
+        if self.counts.len() < shards {
+            self.counts.resize(shards, 0);
+        }
+        self.counts[shard] += 1;
+        self.total += 1;
+        if self.total < AFFINITY_WINDOW {
+            return None;
+        }
+        let best = (0..shards).max_by_key(|&shard| self.counts[shard]).unwrap_or(home);
+        let mostly = self.counts[best] as u32 * 4 >= self.total as u32 * 3;
+        self.total = 0;
+        self.counts.iter_mut().for_each(|count| *count = 0);
+        (mostly && best != home).then_some(best)
+    }
+}
+
+/// A connection.
+pub struct Connection {
+    /// CLIENT ID, rising over all shards.
+    pub id: u64,
+    /// Its place here.
+    pub key: ConnectionKey,
+    /// Its socket.
+    pub socket: Socket,
+    /// Both ends.
+    pub ends: Ends,
+    /// What the client told us.
+    pub session: SessionState,
+    /// Figures.
+    pub figures: ConnectionFigures,
+    /// Progress in an unfinished frame.
+    pub parser: Parser,
+    /// Bytes received and not yet consumed; they begin with a frame.
+    pub query_buffer: QueryBuffer,
+    /// Replies.
+    pub output: Output,
+    /// Awaited replies of commands that run, or wait, on this very shard.
+    pub outstanding_here: u32,
+    /// Awaited replies of commands that run elsewhere.
+    pub outstanding_elsewhere: u32,
+    /// Shards with an open batch that holds a command of this connection.
+    pub open_batches: u128,
+    /// The turn that the set belongs to; at its end all batches are pushed.
+    pub open_batches_turn: u64,
+    /// Where its commands go.
+    pub affinity: Affinity,
+    /// Life.
+    pub phase: Phase,
+    /// The receive stream.
+    pub receiving: Receiving,
+    /// Whether a send is under way, and its bytes.
+    pub sending_bytes: usize,
+    /// Whether a send is under way.
+    pub is_sending: bool,
+    /// Reading is paused: too much unsent, or no credit.
+    pub paused: bool,
+    /// The client has sent its last byte; it closes when what it sent is answered.
+    pub at_end: bool,
+    /// Until when replies are held back for those that are on their way from other shards, monotonic nanoseconds.
+    pub hold_until_ns: Option<u64>,
+    /// Whether it is in the list of those.
+    pub is_held: bool,
+    /// Whether it is in the list of connections to settle.
+    pub is_dirty: bool,
+    /// Since when its output is over the soft limit, monotonic nanoseconds.
+    pub soft_limit_since_ns: Option<u64>,
+}
+
+impl Connection {
+    /// Awaited replies.
+    #[inline]
+    pub fn outstanding(&self) -> u32 {
+        self.outstanding_here + self.outstanding_elsewhere
+    }
+
+    /// Bytes of replies in memory.
+    pub fn output_bytes(&self) -> usize {
+        self.output.len() + self.sending_bytes
+    }
+
+    /// The protocol it speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.session.client.protocol
+    }
+}
+
+/// A connection on its way to another shard: nothing of it is under way.
+#[derive(Debug)]
+pub struct MovedConnection {
+    /// The socket.
+    pub socket: DetachedSocket,
+    /// CLIENT ID.
+    pub id: u64,
+    /// Both ends.
+    pub ends: Ends,
+    /// The session.
+    pub session: SessionState,
+    /// The figures.
+    pub figures: ConnectionFigures,
+    /// Bytes received and not yet run.
+    pub query_buffer: QueryBuffer,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(buffer: &ReplyBuffer) -> String {
+        String::from_utf8(buffer.flatten()).expect("ascii")
+    }
+
+    fn append(letters: &str) -> impl FnOnce(&mut ReplyBuffer) {
+        move |buffer| buffer.bytes.extend_from_slice(letters.as_bytes())
+    }
+
+    #[test]
+    fn replies_leave_in_order_however_they_arrive() {
+        let mut output = Output::default();
+        append("a")(output.tail());
+        let first = output.expect(false);
+        append("c")(output.tail());
+        let second = output.expect(false);
+        append("e")(output.tail());
+        let third = output.expect(true);
+        append("g")(output.tail());
+        output.deliver(second, append("d"));
+        assert_eq!(text(&output.ready), "a");
+        output.deliver(first, append("b"));
+        assert_eq!(text(&output.ready), "abcde");
+        assert_eq!(output.outstanding(), 1);
+        output.deliver(third, append("discarded"));
+        assert_eq!(text(&output.ready), "abcdeg");
+        append("h")(output.tail());
+        assert_eq!(text(&output.ready), "abcdegh");
+    }
+
+    #[test]
+    fn a_connection_moves_only_when_most_of_its_commands_go_elsewhere() {
+        let mut affinity = Affinity::default();
+        let window = AFFINITY_WINDOW as usize;
+        assert!((0..window).all(|n| affinity.count(n % 2, 0, 2).is_none()));
+        assert_eq!((0..window).find_map(|_| affinity.count(1, 0, 2)), Some(1));
+        assert!((0..window).all(|_| affinity.count(1, 1, 2).is_none()));
+    }
+}

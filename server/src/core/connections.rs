@@ -1,0 +1,464 @@
+//! The slab of connections: who is here, who waits for what, and what the core loop is to do for whom.
+
+use super::connection::{
+    Affinity, Connection, ConnectionFigures, ConnectionKey, MovedConnection, Output, Phase, Receiving, SessionState,
+};
+use super::query_buffer::QueryBuffer;
+use super::{ConnectionSlot, Core};
+use crate::connection::parser::Parser;
+use crate::mailbox::{Message, Request};
+use crate::reactor::driver::{DetachedSocket, Ends, Segment, Socket};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use torc_engine::reply::ReplyBuffer;
+use torc_engine::transaction::inbox::Node;
+
+/// What the core loop is to do for a connection.
+#[derive(Debug)]
+pub enum Want {
+    /// Send these; one at a time.
+    Send(Socket, Vec<Segment>),
+    /// Start the receive stream.
+    StartReceiving(Socket),
+    /// End it.
+    StopReceiving(Socket),
+    /// End both directions, so that what is under way ends.
+    Shutdown(Socket),
+    /// Give the descriptor back; the connection is gone.
+    Close(Socket),
+    /// Detach it and call [`Core::depart`].
+    Detach(Socket),
+}
+
+impl Core {
+    pub(super) fn take_connection(&mut self, key: ConnectionKey) -> Option<Box<Connection>> {
+        let slot = self.connections.get_mut(key.index as usize)?;
+        if slot.generation == key.generation { slot.connection.take() } else { None }
+    }
+
+    pub(super) fn put_connection(&mut self, connection: Box<Connection>) {
+        let index = connection.key.index as usize;
+        self.connections[index].connection = Some(connection);
+    }
+
+    /// A connection by its key.
+    pub fn connection_mut(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
+        let slot = self.connections.get_mut(key.index as usize)?;
+        if slot.generation == key.generation { slot.connection.as_deref_mut() } else { None }
+    }
+
+    /// All connections of this shard.
+    pub fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.iter().filter_map(|slot| slot.connection.as_deref())
+    }
+
+    /// Keys of all connections of this shard.
+    pub fn connection_keys(&self) -> Vec<ConnectionKey> {
+        self.connections().map(|connection| connection.key).collect()
+    }
+
+    /// The shard that a new connection goes to.
+    pub fn choose_home(&mut self) -> usize {
+        self.accept_cursor = self.shared.quietest_shard(self.accept_cursor);
+        self.shared.gauges[self.accept_cursor].connections.fetch_add(1, Ordering::Relaxed);
+        self.accept_cursor
+    }
+
+    /// Sends a connection that was accepted here to its home.
+    pub fn send_to_home(&mut self, home: usize, socket: DetachedSocket) {
+        self.counters.messages_sent += 1;
+        self.shared.mailboxes.push_home(home, Node::new(Message::Adopt(socket)));
+        self.wake_if_asleep(home);
+    }
+
+    /// Takes a new connection in; [`Core::choose_home`] has counted it. None, with the text to send, if it is refused.
+    pub fn admit(&mut self, socket: Socket, ends: Ends) -> Result<ConnectionKey, &'static str> {
+        let refusal = if self.shared.connections() > self.settings.clients_max {
+            Some("-ERR max number of clients reached\r\n")
+        } else if self.settings.protected_mode && self.settings.password.is_none() && !ends.is_loopback {
+            Some(PROTECTED_MODE_TEXT)
+        } else {
+            None
+        };
+        if let Some(text) = refusal {
+            self.counters.rejected += 1;
+            self.shared.gauges[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(text);
+        }
+        self.counters.accepted += 1;
+        let id = self.shared.take_client_id();
+        let now_ns = self.clock.monotonic_ns;
+        let figures = ConnectionFigures { created_ns: now_ns, active_ns: now_ns, ..ConnectionFigures::default() };
+        let session = SessionState { authenticated: self.settings.password.is_none(), ..SessionState::default() };
+        Ok(self.insert_connection(id, socket, ends, session, figures))
+    }
+
+    fn insert_connection(
+        &mut self,
+        id: u64,
+        socket: Socket,
+        ends: Ends,
+        session: SessionState,
+        figures: ConnectionFigures,
+    ) -> ConnectionKey {
+        let index = self.free_connections.pop().unwrap_or_else(|| {
+            self.connections.push(ConnectionSlot::default());
+            self.connections.len() as u32 - 1
+        });
+        let slot = &mut self.connections[index as usize];
+        slot.generation = slot.generation.wrapping_add(1) & GENERATION_MASK;
+        let key = ConnectionKey { index, generation: slot.generation };
+        let connection = Box::new(Connection {
+            id,
+            key,
+            socket,
+            ends,
+            session,
+            figures,
+            parser: Parser::default(),
+            query_buffer: QueryBuffer::default(),
+            output: Output::default(),
+            outstanding_here: 0,
+            outstanding_elsewhere: 0,
+            open_batches: 0,
+            open_batches_turn: 0,
+            affinity: Affinity::default(),
+            phase: Phase::Open,
+            receiving: Receiving::Off,
+            sending_bytes: 0,
+            is_sending: false,
+            paused: false,
+            at_end: false,
+            hold_until_ns: None,
+            is_held: false,
+            is_dirty: true,
+            soft_limit_since_ns: None,
+        });
+        slot.connection = Some(connection);
+        self.connection_count += 1;
+        self.dirty.push(key);
+        key
+    }
+
+    /// Takes in a connection that another shard sent.
+    pub fn arrive(&mut self, socket: Socket, moved: MovedConnection) {
+        let MovedConnection { id, ends, session, figures, query_buffer, .. } = moved;
+        let key = self.insert_connection(id, socket, ends, session, figures);
+        let Some(connection) = self.connection_mut(key) else { return };
+        connection.query_buffer = query_buffer;
+        self.resumable.push(key);
+    }
+
+    /// Sends a connection to the shard that it moves to; its socket has been detached.
+    pub fn depart(&mut self, key: ConnectionKey, socket: DetachedSocket) {
+        let Some(connection) = self.take_connection(key) else { return };
+        let Phase::Moving(target) = connection.phase else { return self.put_connection(connection) };
+        let Connection { id, ends, session, figures, query_buffer, .. } = *connection;
+        self.free_slot(key);
+        self.counters.connections_moved += 1;
+        let gauges = &self.shared.gauges;
+        gauges[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+        gauges[target].connections.fetch_add(1, Ordering::Relaxed);
+        let moved = MovedConnection { socket, id, ends, session, figures, query_buffer };
+        self.counters.messages_sent += 1;
+        self.shared.mailboxes.push_home(target, Node::new(Message::Move(Box::new(moved))));
+        self.wake_if_asleep(target);
+    }
+
+    fn free_slot(&mut self, key: ConnectionKey) {
+        self.connections[key.index as usize].connection = None;
+        self.free_connections.push(key.index);
+        self.connection_count -= 1;
+    }
+
+    /// The connection reads no more commands and closes when its replies are out.
+    pub fn begin_close(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connection_mut(key) {
+            if connection.phase != Phase::Dead {
+                connection.phase = Phase::Closing;
+            }
+            self.mark_dirty_key(key);
+        }
+    }
+
+    /// The connection closes at once.
+    pub fn kill(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connection_mut(key) {
+            connection.phase = Phase::Dead;
+            self.mark_dirty_key(key);
+        }
+    }
+
+    /// The receive stream has ended.
+    pub fn receive_ended(&mut self, key: ConnectionKey, result: std::io::Result<()>) {
+        let Some(connection) = self.connection_mut(key) else { return };
+        connection.receiving = Receiving::Off;
+        match result {
+            // End of file: commands that arrived before it are still answered.
+            Ok(()) => {
+                connection.at_end = true;
+                if matches!(connection.phase, Phase::Moving(_)) {
+                    connection.phase = Phase::Open;
+                }
+                self.resumable.push(key);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => self.mark_dirty_key(key),
+            Err(_) => self.kill(key),
+        }
+    }
+
+    /// A send is over.
+    pub fn sent(&mut self, key: ConnectionKey, segments: Vec<Segment>, result: std::io::Result<()>) {
+        let bytes: usize = segments.iter().map(|segment| segment.as_slice().len()).sum();
+        self.counters.sent_bytes += bytes as u64;
+        for segment in segments {
+            if let Segment::Owned(buffer) = segment {
+                self.keep_buffer(buffer);
+            }
+        }
+        let Some(connection) = self.connection_mut(key) else { return };
+        connection.is_sending = false;
+        connection.sending_bytes = 0;
+        connection.figures.sent_bytes += bytes as u64;
+        if result.is_err() {
+            connection.phase = Phase::Dead;
+        }
+        self.mark_dirty_key(key);
+        self.consider_resuming(key);
+    }
+
+    fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
+        const SPARE_BUFFERS_MAX: usize = 256;
+        const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
+        if self.spare_buffers.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX {
+            buffer.clear();
+            self.spare_buffers.push(buffer);
+        }
+    }
+
+    /// Hands a reply to a connection's place, if the connection is still there.
+    pub(super) fn deliver(&mut self, request: Request, fill: impl FnOnce(&mut ReplyBuffer)) {
+        let Some(connection) = self.connection_mut(request.connection) else { return };
+        connection.output.deliver(request.sequence, fill);
+        if request.here {
+            connection.outstanding_here -= 1;
+        } else {
+            connection.outstanding_elsewhere -= 1;
+        }
+        self.mark_dirty_key(request.connection);
+        self.consider_resuming(request.connection);
+    }
+
+    /// A paused connection goes on in the next local run, when half of what stopped it is gone.
+    pub(super) fn consider_resuming(&mut self, key: ConnectionKey) {
+        let (unsent_max, outstanding_max) = (self.settings.unsent_pause_bytes / 2, self.settings.outstanding_max / 2);
+        let Some(connection) = self.connection_mut(key) else { return };
+        if connection.paused
+            && connection.phase == Phase::Open
+            && connection.output_bytes() <= unsent_max
+            && connection.output.outstanding() <= outstanding_max
+            && !self.resumable.contains(&key)
+        {
+            self.resumable.push(key);
+        }
+    }
+
+    /// Runs what paused connections had sent; part of the local run.
+    pub fn run_resumable(&mut self) {
+        self.end_pause_when_due();
+        for key in std::mem::take(&mut self.resumable) {
+            self.resume(key);
+        }
+        let limit = self.settings.in_flight_bytes_max / 2;
+        if !self.starved.is_empty() && self.in_flight_bytes.iter().all(|bytes| *bytes <= limit) {
+            for key in std::mem::take(&mut self.starved) {
+                self.resume(key);
+            }
+        }
+    }
+
+    /// Whether a local run is due without any new bytes.
+    pub fn has_resumable(&self) -> bool {
+        !self.resumable.is_empty()
+    }
+
+    pub(super) fn mark_dirty(&mut self, connection: &mut Connection) {
+        if !connection.is_dirty {
+            connection.is_dirty = true;
+            self.dirty.push(connection.key);
+        }
+    }
+
+    /// Puts a connection on the list that [`Core::settle`] works off.
+    pub fn mark_dirty_key(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connection_mut(key) {
+            if !connection.is_dirty {
+                connection.is_dirty = true;
+                self.dirty.push(key);
+            }
+        }
+    }
+
+    /// When the first held reply is due, monotonic nanoseconds.
+    pub fn next_hold_ns(&self) -> Option<u64> {
+        let held = self.held.iter().filter_map(|key| self.connections[key.index as usize].connection.as_ref());
+        held.filter_map(|connection| connection.hold_until_ns).min()
+    }
+
+    /// Lets go of replies that have been held long enough, and forgets those that went; part of a turn.
+    pub fn release_held(&mut self) {
+        let now_ns = self.clock.monotonic_ns;
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|key| {
+            let Some(connection) = self.connection_mut(*key) else { return false };
+            connection.is_held = connection.hold_until_ns.is_some_and(|until_ns| until_ns > now_ns);
+            let (is_held, is_due) = (connection.is_held, connection.hold_until_ns.is_some());
+            if !is_held && is_due {
+                self.mark_dirty_key(*key);
+            }
+            is_held
+        });
+        self.held = held;
+    }
+
+    /// Asks, for each connection that something happened to, what is to be done.
+    pub fn settle(&mut self, mut carry_out: impl FnMut(&mut Self, ConnectionKey, Want)) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            if let Some(connection) = self.connection_mut(key) {
+                connection.is_dirty = false;
+            }
+            self.settle_one(key, &mut carry_out);
+        }
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
+        }
+    }
+
+    fn settle_one(&mut self, key: ConnectionKey, carry_out: &mut impl FnMut(&mut Self, ConnectionKey, Want)) {
+        self.check_output_limit(key);
+        let now_ns = self.clock.monotonic_ns;
+        let mut spare = self.spare_buffers.pop();
+        let Some(connection) = self.connection_mut(key) else { return };
+        let may_send = connection.phase != Phase::Dead && !connection.is_sending && !connection.output.ready.is_empty();
+        if may_send && hold_back(connection, now_ns) {
+            if !std::mem::replace(&mut connection.is_held, true) {
+                self.held.push(key);
+            }
+        } else if may_send {
+            connection.hold_until_ns = None;
+            let bytes = connection.output.ready.len();
+            connection.is_sending = true;
+            connection.sending_bytes = bytes;
+            let segments = connection.output.take_segments(spare.take().unwrap_or_default());
+            let socket = connection.socket;
+            carry_out(self, key, Want::Send(socket, segments));
+        }
+        if let Some(spare) = spare {
+            self.spare_buffers.push(spare);
+        }
+        let Some(connection) = self.connection_mut(key) else { return };
+        let socket = connection.socket;
+        let quiet = !connection.is_sending && connection.output.is_empty();
+        if connection.phase == Phase::Closing && quiet {
+            connection.phase = Phase::Dead;
+        }
+        let want = match (connection.phase, connection.receiving) {
+            (Phase::Open, Receiving::Off) if !connection.paused && !connection.at_end => {
+                connection.receiving = Receiving::On;
+                Want::StartReceiving(socket)
+            }
+            (Phase::Open, Receiving::On) if connection.paused => {
+                connection.receiving = Receiving::Stopping;
+                Want::StopReceiving(socket)
+            }
+            (Phase::Moving(_), Receiving::On) => {
+                connection.receiving = Receiving::Stopping;
+                Want::StopReceiving(socket)
+            }
+            (Phase::Moving(_), Receiving::Off) if quiet => Want::Detach(socket),
+            (Phase::Dead, Receiving::On) => {
+                connection.receiving = Receiving::Stopping;
+                Want::Shutdown(socket)
+            }
+            (Phase::Dead, Receiving::Off) if connection.is_sending => Want::Shutdown(socket),
+            (Phase::Dead, Receiving::Off) => {
+                self.free_slot(key);
+                self.shared.gauges[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+                Want::Close(socket)
+            }
+            _ => return,
+        };
+        carry_out(self, key, want);
+    }
+
+    fn check_output_limit(&mut self, key: ConnectionKey) {
+        let limit = self.settings.output_limit;
+        if limit.hard_bytes == 0 && limit.soft_bytes == 0 {
+            return;
+        }
+        let now_ns = self.clock.monotonic_ns;
+        let Some(connection) = self.connection_mut(key) else { return };
+        let bytes = connection.output_bytes() as u64;
+        let over_hard = limit.hard_bytes > 0 && bytes >= limit.hard_bytes;
+        let over_soft = limit.soft_bytes > 0 && bytes >= limit.soft_bytes;
+        let since = connection.soft_limit_since_ns;
+        connection.soft_limit_since_ns = if over_soft { since.or(Some(now_ns)) } else { None };
+        let soft_s = connection.soft_limit_since_ns.map_or(0, |since| now_ns.saturating_sub(since) / 1_000_000_000);
+        if over_hard || (over_soft && soft_s > limit.soft_s) {
+            tracing::warn!(id = connection.id, bytes, "Client closed for overcoming of output buffer limits.");
+            connection.phase = Phase::Dead;
+        }
+    }
+
+    /// The cron: idle clients are closed, unused memory is given back, output limits with a time are looked at.
+    pub fn connections_cron(&mut self) {
+        if !self.cron_runs {
+            return;
+        }
+        let now_ns = self.clock.monotonic_ns;
+        let counters = &self.counters;
+        self.rates.sample(now_ns, [counters.commands, counters.received_bytes, counters.sent_bytes]);
+        let timeout_ns = self.settings.idle_timeout_s * 1_000_000_000;
+        for key in self.connection_keys() {
+            self.check_output_limit(key);
+            let Some(connection) = self.connection_mut(key) else { continue };
+            let idle_ns = now_ns.saturating_sub(connection.figures.active_ns);
+            let frame_bytes = connection.parser.frame_bytes_known();
+            connection.query_buffer.trim(Duration::from_nanos(idle_ns), frame_bytes);
+            if timeout_ns > 0
+                && idle_ns > timeout_ns
+                && connection.phase == Phase::Open
+                && connection.outstanding() == 0
+            {
+                tracing::debug!(id = connection.id, "Closing idle client");
+                connection.phase = Phase::Dead;
+            }
+            if connection.phase == Phase::Dead {
+                self.mark_dirty_key(key);
+            }
+        }
+    }
+}
+
+/// Replies that wait for company from other shards wait this long at the most, in nanoseconds.
+const HOLD_NS: u64 = 500_000;
+/// From this many bytes on they do not wait.
+const HOLD_BYTES_MAX: usize = 16 * 1024;
+
+/// Whether what is ready should wait for replies that are on their way from other shards: a pipeline whose keys are on
+/// several shards is then answered by one send instead of one a gap.
+fn hold_back(connection: &mut Connection, now_ns: u64) -> bool {
+    if connection.outstanding() == 0 || connection.output.ready.bytes.len() > HOLD_BYTES_MAX {
+        return false;
+    }
+    let until_ns = *connection.hold_until_ns.get_or_insert(now_ns + HOLD_NS);
+    now_ns < until_ns
+}
+
+/// Generations fit in the tag of an event beside kind and index.
+pub const GENERATION_MASK: u32 = 0x00ff_ffff;
+
+const PROTECTED_MODE_TEXT: &str = "-DENIED Torc is running in protected mode because no password is set and this connection \
+does not come from the loopback interface. To accept it: set a password with 'requirepass' (CONFIG SET requirepass from a \
+loopback connection, or the configuration file), or bind only trusted interfaces and set 'protected-mode no'.\r\n";

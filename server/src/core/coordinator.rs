@@ -1,0 +1,469 @@
+//! Commands on several shards, seen from the shard that coordinates them: the connection's own.
+//!
+//! ```text
+//!   one hop       parts -> replies  -> merged -> client
+//!   overlay       reads -> values   -> run on a temporary keyspace -> writes -> client
+//!   control       question -> answers -> concluded -> client
+//! ```
+//! A transaction belongs to its coordinator, not to the connection: it ends, and frees its locks, whatever becomes of
+//! the client.
+
+use super::Core;
+use super::connection::{Connection, ReplyMode};
+use super::inbox::claim_of;
+use super::session::Conclude;
+use crate::command_table::{CommandEntry, Target};
+use crate::control::{ControlReply, ControlRequest};
+use crate::mailbox::{Message, Outcome, PackedArguments, Part, Request, Work};
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use torc_engine::command::{FindKeys, Spread};
+use torc_engine::keyspace::slot_of;
+use torc_engine::reply::{Reply, ReplyBuffer};
+use torc_engine::shard::ClientContext;
+use torc_engine::transaction::inbox::Node;
+use torc_engine::transaction::multicast::Multicast;
+use torc_engine::transaction::overlay::{self, KeyRead, KeyWrite};
+use torc_engine::transaction::schedule::{Claim, Intent};
+
+/// What is to become of the parts' outcomes.
+enum Kind {
+    /// Merge encoded replies. For `Gather`, each part has the places of its elements.
+    Merge { spread: Spread, places: Vec<Vec<usize>> },
+    /// Run the command on the values; the keys of each part, and their place in the command's list of keys.
+    Overlay { entry: &'static CommandEntry, arguments: PackedArguments, keys: Vec<KeyRead>, places: Vec<Vec<usize>> },
+    /// The server's own.
+    Control(Option<Conclude>),
+}
+
+struct Transaction {
+    request: Option<Request>,
+    client: ClientContext,
+    kind: Kind,
+    header: Arc<Multicast>,
+    /// Shards involved, ascending: the order of parts.
+    involved: SmallVec<[usize; 8]>,
+    outcomes: Vec<Outcome>,
+    remaining: usize,
+}
+
+/// The transactions that this shard coordinates.
+#[derive(Default)]
+pub(super) struct Coordinator {
+    transactions: HashMap<u64, Transaction>,
+    next: u64,
+}
+
+impl Coordinator {
+    pub(super) fn is_empty(&self) -> bool {
+        self.transactions.is_empty()
+    }
+}
+
+impl Core {
+    /// A command with keys on several shards.
+    pub(super) fn start_spread(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        arguments: &[&[u8]],
+    ) {
+        match entry.spec.spread {
+            Spread::Sum | Spread::AllOk | Spread::Gather => self.start_one_hop(connection, entry, arguments),
+            _ => self.start_overlay(connection, entry, arguments),
+        }
+    }
+
+    /// One hop: each shard runs the command on the arguments that belong to its keys.
+    fn start_one_hop(&mut self, connection: &mut Connection, entry: &'static CommandEntry, arguments: &[&[u8]]) {
+        let step = match entry.spec.keys[0].find {
+            FindKeys::Range { step, .. } | FindKeys::Count { step, .. } => step,
+            FindKeys::Unknown => 1,
+        };
+        let mut groups: BTreeMap<usize, (Vec<&[u8]>, Vec<usize>)> = BTreeMap::new();
+        let mut place = 0;
+        let mut fits = true;
+        entry.spec.visit_keys(arguments, |index, _| {
+            let Some(chunk) = arguments.get(index..index + step) else {
+                fits = false;
+                return;
+            };
+            let shard = self.shared.shard_of(slot_of(arguments[index]));
+            let group = groups.entry(shard).or_insert_with(|| (vec![arguments[0]], Vec::new()));
+            group.0.extend_from_slice(chunk);
+            group.1.push(place);
+            place += 1;
+        });
+        if !fits {
+            // A key without its value: the handler says so.
+            let Target::Engine(handler) = entry.target else { return };
+            let now = self.shard.now();
+            self.shard.execute(handler, arguments, connection.session.client, now, connection.output.tail());
+            return;
+        }
+        let client = connection.session.client;
+        let mut places = Vec::new();
+        let mut parts = Vec::new();
+        for (shard, (arguments, group_places)) in groups {
+            let claim = claim_of(&self.shared.hasher, entry, &arguments);
+            let work = Work::Command { entry, client, arguments: PackedArguments::new(&arguments) };
+            places.push(group_places);
+            parts.push((shard, claim, work));
+        }
+        self.start(connection, entry, Kind::Merge { spread: entry.spec.spread, places }, parts);
+    }
+
+    /// The values come to the command: first hop.
+    fn start_overlay(&mut self, connection: &mut Connection, entry: &'static CommandEntry, arguments: &[&[u8]]) {
+        let client = connection.session.client;
+        let Some(keys) = overlay::keys_of(entry.spec, arguments, client.database) else { return };
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (place, read) in keys.iter().enumerate() {
+            groups.entry(self.shared.shard_of(slot_of(&read.key))).or_default().push(place);
+        }
+        let mut places = Vec::new();
+        let mut parts = Vec::new();
+        for (shard, group) in groups {
+            let reads: Vec<KeyRead> = group.iter().map(|&place| keys[place].clone()).collect();
+            let intents = reads
+                .iter()
+                .map(|read| Intent { fingerprint: self.shared.hasher.hash(&read.key), exclusive: read.writes });
+            let claim = Claim::Keys(intents.collect());
+            parts.push((shard, claim, Work::Read { keys: reads }));
+            places.push(group);
+        }
+        let arguments = PackedArguments::new(arguments);
+        self.start(connection, entry, Kind::Overlay { entry, arguments, keys, places }, parts);
+    }
+
+    /// A command without keys on every shard.
+    pub(super) fn start_on_all(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        arguments: &[&[u8]],
+    ) {
+        if entry.spec.spread == Spread::Walk {
+            return self.start_random_key(connection, entry);
+        }
+        let client = connection.session.client;
+        let packed = PackedArguments::new(arguments);
+        let work = || Work::Command { entry, client, arguments: packed.clone() };
+        let parts = (0..self.shared.shards()).map(|shard| (shard, Claim::Whole, work())).collect();
+        self.start(connection, entry, Kind::Merge { spread: entry.spec.spread, places: Vec::new() }, parts);
+    }
+
+    /// RANDOMKEY: every shard offers a key; shards are weighed by how many they have.
+    fn start_random_key(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
+        let database = connection.session.client.database;
+        let conclude: super::session::Conclude = Box::new(|core, replies, reply| {
+            let offers = replies.into_iter().filter_map(|answer| match answer {
+                ControlReply::RandomKey { keys, key: Some(key) } => Some((keys.max(1), key)),
+                _ => None,
+            });
+            let offers: Vec<(usize, Vec<u8>)> = offers.collect();
+            let total: usize = offers.iter().map(|(keys, _)| keys).sum();
+            if total == 0 {
+                return reply.null();
+            }
+            let mut ticket = core.shard.random().usize(..total);
+            for (keys, key) in offers {
+                if ticket < keys {
+                    return reply.bulk(&key);
+                }
+                ticket -= keys;
+            }
+        });
+        self.start_question(connection, entry, ControlRequest::RandomKey { database }, conclude);
+    }
+
+    /// The server's own question to all shards.
+    pub(super) fn start_control(&mut self, connection: &mut Connection, request: ControlRequest, conclude: Conclude) {
+        let entry = connection.figures.last_command.expect("a command asks");
+        self.start_question(connection, entry, request, conclude);
+    }
+
+    fn start_question(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        request: ControlRequest,
+        conclude: Conclude,
+    ) {
+        let request = Arc::new(request);
+        let parts =
+            (0..self.shared.shards()).map(|shard| (shard, Claim::Place, Work::Control(request.clone()))).collect();
+        self.start(connection, entry, Kind::Control(Some(conclude)), parts);
+    }
+
+    /// Leaves a place for the reply and sends the first multicast.
+    fn start(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        kind: Kind,
+        parts: Vec<(usize, Claim, Work)>,
+    ) {
+        let here = parts.iter().any(|(shard, ..)| *shard == self.index);
+        let discard = connection.session.reply_mode != ReplyMode::On;
+        let sequence = connection.output.expect(discard);
+        if here {
+            connection.outstanding_here += 1;
+        } else {
+            connection.outstanding_elsewhere += 1;
+        }
+        let client = connection.session.client;
+        let request = Request {
+            connection: connection.key,
+            sequence,
+            entry,
+            client,
+            key: None,
+            here,
+            first_argument: 0,
+            argument_count: 0,
+        };
+        // What this connection sent before comes before.
+        self.flush_batches();
+        let id = self.coordinator.next;
+        self.coordinator.next += 1;
+        let header = Multicast::new();
+        let transaction = Transaction {
+            request: Some(request),
+            client,
+            kind,
+            header: header.clone(),
+            involved: parts.iter().map(|(shard, ..)| *shard).collect(),
+            outcomes: parts.iter().map(|_| Outcome::None).collect(),
+            remaining: parts.len(),
+        };
+        self.coordinator.transactions.insert(id, transaction);
+        self.multicast(&header, id, parts);
+    }
+
+    fn multicast(&mut self, header: &Arc<Multicast>, transaction: u64, parts: Vec<(usize, Claim, Work)>) {
+        let involved: SmallVec<[usize; 8]> = parts.iter().map(|(shard, ..)| *shard).collect();
+        let coordinator = self.index;
+        let nodes = parts.into_iter().enumerate().map(|(index, (shard, claim, work))| {
+            let part =
+                Part { header: header.clone(), coordinator, transaction, index, claim, work, outcome: Outcome::None };
+            (shard, Node::new(Message::Part(part)))
+        });
+        let now = self.shard.now();
+        let read_clock = &self.read_clock;
+        self.shared.mailboxes.multicast(header, nodes, &involved, || read_clock().max(now));
+        self.counters.multicasts += 1;
+        self.counters.messages_sent += involved.iter().filter(|shard| **shard != coordinator).count() as u64;
+        for &shard in &involved {
+            self.wake_if_asleep(shard);
+        }
+    }
+
+    /// A part came home.
+    pub(super) fn part_done(&mut self, part: Part) {
+        let Some(transaction) = self.coordinator.transactions.get_mut(&part.transaction) else { return };
+        transaction.outcomes[part.index] = part.outcome;
+        transaction.remaining -= 1;
+        if transaction.remaining > 0 {
+            return;
+        }
+        let Some(transaction) = self.coordinator.transactions.remove(&part.transaction) else { return };
+        self.conclude(part.transaction, transaction);
+    }
+
+    fn conclude(&mut self, id: u64, mut transaction: Transaction) {
+        let request = transaction.request.take();
+        let mut out = ReplyBuffer::default();
+        match transaction.kind {
+            Kind::Merge { spread, places } => {
+                let replies = transaction.outcomes.into_iter().map(|outcome| match outcome {
+                    Outcome::Reply(reply) => reply,
+                    _ => ReplyBuffer::default(),
+                });
+                merge(spread, replies.collect(), &places, &mut Reply::new(&mut out, transaction.client.protocol));
+            }
+            Kind::Control(conclude) => {
+                let replies = transaction.outcomes.into_iter().filter_map(|outcome| match outcome {
+                    Outcome::Control(reply) => Some(reply),
+                    _ => None,
+                });
+                let replies = replies.collect();
+                if let Some(conclude) = conclude {
+                    conclude(self, replies, &mut Reply::new(&mut out, transaction.client.protocol));
+                }
+            }
+            Kind::Overlay { .. } => self.run_overlay(id, transaction, &mut out),
+        }
+        if let Some(request) = request {
+            self.deliver(request, |place| place.append(&mut out));
+        }
+    }
+
+    /// Runs the command on the values and sends the last hop: the writes, and the release of every lock.
+    fn run_overlay(&mut self, id: u64, transaction: Transaction, out: &mut ReplyBuffer) {
+        let Kind::Overlay { entry, arguments, keys, places } = transaction.kind else { return };
+        let mut values: Vec<_> = keys.iter().map(|_| None).collect();
+        let mut tickets = Vec::new();
+        for (outcome, group) in transaction.outcomes.into_iter().zip(&places) {
+            let Outcome::Values { ticket, gathered } = outcome else { continue };
+            tickets.push(ticket);
+            for (value, &place) in gathered.0.into_iter().zip(group) {
+                values[place] = value;
+            }
+        }
+        let Target::Engine(handler) = entry.target else { return };
+        let now = transaction.header.now();
+        let arguments = arguments.slices();
+        let writes = overlay::run(handler, &arguments, transaction.client, &keys, values, &self.shard, now, out);
+        let mut by_part: Vec<Vec<KeyWrite>> = places.iter().map(|_| Vec::new()).collect();
+        for (place, write) in writes {
+            if let Some(part) = places.iter().position(|group| group.contains(&place)) {
+                by_part[part].push(write);
+            }
+        }
+        let parts = transaction.involved.iter().zip(tickets).zip(by_part);
+        let parts = parts.map(|((&shard, ticket), writes)| (shard, Claim::Place, Work::Write { ticket, writes }));
+        let parts: Vec<_> = parts.collect();
+        self.multicast(&Multicast::new(), id, parts);
+    }
+}
+
+/// One reply out of the parts' replies. An error of any part is the reply.
+fn merge(spread: Spread, replies: Vec<ReplyBuffer>, places: &[Vec<usize>], reply: &mut Reply<'_>) {
+    if let Some(error) = replies.iter().find(|part| part.bytes.first() == Some(&b'-')) {
+        reply.buffer().bytes.extend_from_slice(&error.bytes);
+        return;
+    }
+    match spread {
+        Spread::Sum | Spread::AllShardsSum => {
+            reply.integer(replies.iter().filter_map(|part| header_number(&part.bytes)).sum())
+        }
+        Spread::Gather => gather(replies, places, reply),
+        Spread::AllShardsConcat => {
+            let count: i64 = replies.iter().filter_map(|part| header_number(&part.bytes)).sum();
+            reply.array(count as usize);
+            for mut part in replies {
+                cut_header(&mut part);
+                reply.buffer().append(&mut part);
+            }
+        }
+        _ => reply.ok(),
+    }
+}
+
+/// The number in the first line: of an integer, or of an array's header.
+fn header_number(bytes: &[u8]) -> Option<i64> {
+    let end = memchr::memchr(b'\r', bytes)?;
+    torc_engine::command::parse_integer(bytes.get(1..end)?)
+}
+
+/// Takes the array header off an encoded array.
+fn cut_header(part: &mut ReplyBuffer) {
+    let Some(end) = memchr::memchr(b'\n', &part.bytes) else { return };
+    part.bytes.drain(..=end);
+    part.shared.iter_mut().for_each(|(position, _)| *position -= end + 1);
+}
+
+/// Puts the elements of the parts' arrays back to the places of their keys.
+fn gather(replies: Vec<ReplyBuffer>, places: &[Vec<usize>], reply: &mut Reply<'_>) {
+    let count = places.iter().map(Vec::len).sum();
+    let mut elements: Vec<(usize, Element)> = Vec::with_capacity(count);
+    for (part, (buffer, places)) in replies.iter().zip(places).enumerate() {
+        let starts = memchr::memchr(b'\n', &buffer.bytes).map_or(0, |end| end + 1);
+        let mut cursor = Element { part, from: starts, to: starts, shared: 0..0 };
+        for &place in places {
+            cursor = next_element(buffer, &cursor);
+            elements.push((place, cursor.clone()));
+        }
+    }
+    elements.sort_unstable_by_key(|(place, _)| *place);
+    reply.array(count);
+    for (_, element) in elements {
+        let source = &replies[element.part];
+        let out = reply.buffer();
+        let base = out.bytes.len();
+        out.bytes.extend_from_slice(&source.bytes[element.from..element.to]);
+        let shared = &source.shared[element.shared];
+        out.shared.extend(shared.iter().map(|(at, value)| (base + at - element.from, value.clone())));
+    }
+}
+
+/// A bulk string or null inside a part's reply.
+#[derive(Clone, Debug)]
+struct Element {
+    part: usize,
+    from: usize,
+    to: usize,
+    shared: std::ops::Range<usize>,
+}
+
+fn next_element(buffer: &ReplyBuffer, before: &Element) -> Element {
+    let from = before.to;
+    let bytes = &buffer.bytes[from..];
+    let line = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+    let length = if bytes.first() == Some(&b'$') { header_number(bytes).unwrap_or(-1) } else { -1 };
+    let first_shared = before.shared.end;
+    let spliced = buffer.shared.get(first_shared).is_some_and(|(at, _)| *at == from + line) && length >= 0;
+    let body = match (length, spliced) {
+        (..0, _) => 0,
+        (_, true) => 2,
+        (length, false) => length as usize + 2,
+    };
+    let shared = first_shared..first_shared + usize::from(spliced);
+    Element { part: before.part, from, to: (from + line + body).min(buffer.bytes.len()), shared }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use torc_engine::reply::{Protocol, SHARE_BYTES_MIN};
+
+    fn encoded(body: impl FnOnce(&mut Reply<'_>)) -> ReplyBuffer {
+        let mut buffer = ReplyBuffer::default();
+        body(&mut Reply::new(&mut buffer, Protocol::Resp2));
+        buffer
+    }
+
+    #[test]
+    fn gathered_elements_go_back_to_their_places_shared_ones_too() {
+        let large = Bytes::from(vec![b'x'; SHARE_BYTES_MIN]);
+        let first = encoded(|reply| {
+            reply.array(2);
+            reply.bulk_shared(large.clone());
+            reply.bulk(b"c");
+        });
+        let second = encoded(|reply| {
+            reply.array(2);
+            reply.null();
+            reply.bulk_shared(large.clone());
+        });
+        let merged = encoded(|reply| gather(vec![first, second], &[vec![0, 2], vec![1, 3]], reply));
+        let expected = encoded(|reply| {
+            reply.array(4);
+            reply.bulk(&large);
+            reply.null();
+            reply.bulk(b"c");
+            reply.bulk(&large);
+        });
+        assert_eq!(merged.flatten(), expected.flatten());
+    }
+
+    #[test]
+    fn sums_concatenations_and_errors() {
+        let numbers = vec![encoded(|reply| reply.integer(2)), encoded(|reply| reply.integer(40))];
+        assert_eq!(encoded(|reply| merge(Spread::Sum, numbers, &[], reply)).flatten(), b":42\r\n");
+        let arrays = vec![
+            encoded(|reply| {
+                reply.array(1);
+                reply.bulk(b"a");
+            }),
+            encoded(|reply| reply.array(0)),
+        ];
+        let merged = encoded(|reply| merge(Spread::AllShardsConcat, arrays, &[], reply));
+        assert_eq!(merged.flatten(), b"*1\r\n$1\r\na\r\n");
+        let failed = vec![encoded(|reply| reply.ok()), encoded(|reply| reply.error("ERR no"))];
+        assert_eq!(encoded(|reply| merge(Spread::AllShardsOk, failed, &[], reply)).flatten(), b"-ERR no\r\n");
+    }
+}

@@ -1,0 +1,628 @@
+//! From bytes to the place where a command runs.
+//!
+//! ```text
+//!   bytes -> parse ahead (a group of commands; their keys are hashed and their pages prefetched)
+//!         -> lookup, arity, authentication
+//!         -> session command: here and now
+//!         -> no key, one key, all keys on one shard: its owner
+//!              ours:    run inline, unless order or a lock says otherwise (`run_here`)
+//!              theirs:  into the open batch to that shard (`send_to`)
+//!         -> keys on several shards: the coordinator
+//! ```
+
+use super::Core;
+use super::connection::{Connection, ConnectionKey, Phase, ReplyMode};
+use super::session::Session;
+use crate::command_table::{CommandEntry, KeyPlan, Target};
+use crate::connection::parser::{Limits, Parsed, Parser, Span};
+use crate::mailbox::{Batch, Deferred, Envelope, Message, PackedArguments, Request};
+use smallvec::SmallVec;
+use torc_engine::command::{CommandError, Flags, Handler, Spread, unknown_command, unknown_subcommand, wrong_arity};
+use torc_engine::keyspace::{Key, ScanCursor, slot_of};
+use torc_engine::reply::Reply;
+use torc_engine::transaction::inbox::Node;
+
+/// Commands parsed ahead so that their pages are on the way when they run.
+const LOOKAHEAD_COMMANDS: usize = 16;
+/// A batch this full is pushed before the turn ends.
+const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// Scratch of the parse-ahead; one a shard.
+#[derive(Debug, Default)]
+pub(super) struct Lookahead {
+    spans: Vec<Span>,
+    commands: Vec<Ahead>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    first_span: usize,
+    span_count: usize,
+    /// Bytes of the input consumed when this command has run.
+    end: usize,
+    entry: Option<&'static CommandEntry>,
+    /// Slot and hash of the only key.
+    key: Option<(u16, u64)>,
+}
+
+/// What stopped the parse-ahead.
+enum Stop {
+    Full,
+    Incomplete(usize),
+    Error(Vec<u8>),
+    /// An inline command with quotes: its arguments are the parser's own.
+    Unquoted(usize),
+}
+
+/// How the input goes on after a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Next,
+    /// Not run: no credit. It is parsed again later.
+    NotRun,
+}
+
+impl Core {
+    /// Bytes arrived from a client.
+    pub fn received(&mut self, key: ConnectionKey, bytes: &[u8]) {
+        let Some(mut connection) = self.take_connection(key) else { return };
+        connection.figures.received_bytes += bytes.len() as u64;
+        connection.figures.active_ns = self.clock.monotonic_ns;
+        self.counters.received_bytes += bytes.len() as u64;
+        self.run_input_of(&mut connection, bytes);
+        self.put_connection(connection);
+    }
+
+    /// A connection that had stopped reading may go on.
+    pub(super) fn resume(&mut self, key: ConnectionKey) {
+        let Some(mut connection) = self.take_connection(key) else { return };
+        connection.paused = false;
+        self.run_input_of(&mut connection, &[]);
+        if connection.at_end && !connection.paused && connection.phase == Phase::Open {
+            connection.phase = Phase::Closing;
+        }
+        self.put_connection(connection);
+    }
+
+    fn run_input_of(&mut self, connection: &mut Connection, bytes: &[u8]) {
+        if connection.phase != Phase::Open || connection.paused {
+            if !matches!(connection.phase, Phase::Closing | Phase::Dead) {
+                connection.query_buffer.keep(bytes);
+            }
+        } else if connection.query_buffer.is_empty() {
+            let consumed = self.run_input(connection, bytes);
+            if connection.phase != Phase::Dead {
+                connection.query_buffer.keep(&bytes[consumed..]);
+            }
+        } else {
+            connection.query_buffer.keep(bytes);
+            let input = connection.query_buffer.take();
+            let consumed = self.run_input(connection, &input);
+            connection.query_buffer.put_back(input, consumed);
+        }
+        if !connection.query_buffer.is_empty() {
+            connection.query_buffer.announce(connection.parser.frame_bytes_known());
+        }
+        if connection.query_buffer.len() as u64 > self.settings.query_buffer_max {
+            tracing::warn!(id = connection.id, "Closing client that reached max query buffer length");
+            connection.phase = Phase::Dead;
+        }
+        self.mark_dirty(connection);
+    }
+
+    /// Runs as many commands as the input holds and the connection may run; returns the bytes consumed.
+    fn run_input(&mut self, connection: &mut Connection, input: &[u8]) -> usize {
+        let mut consumed = 0;
+        while connection.phase == Phase::Open && !self.should_pause(connection) {
+            let mut ahead = std::mem::take(&mut self.lookahead);
+            let stop = self.parse_ahead(connection, input, consumed, &mut ahead);
+            self.warm(connection, &ahead);
+            let (end, all_ran) = self.run_group(connection, input, consumed, &ahead);
+            consumed = end;
+            self.lookahead = ahead;
+            if !all_ran {
+                // What was parsed and not run is parsed again.
+                connection.parser = Parser::default();
+                break;
+            }
+            match stop {
+                Stop::Full => {}
+                Stop::Incomplete(end) => {
+                    consumed = consumed.max(end);
+                    break;
+                }
+                Stop::Unquoted(end) => {
+                    let parser = std::mem::take(&mut connection.parser);
+                    let arguments: SmallVec<[&[u8]; 8]> = parser.arguments(&input[consumed..]).collect();
+                    let entry = self.shared.table.find(arguments[0]);
+                    if self.command(connection, entry, &arguments, None) == Flow::NotRun {
+                        break;
+                    }
+                    consumed = end;
+                }
+                Stop::Error(text) => {
+                    self.protocol_error(connection, &text);
+                    return input.len();
+                }
+            }
+        }
+        consumed
+    }
+
+    fn protocol_error(&mut self, connection: &mut Connection, text: &[u8]) {
+        let out = connection.output.tail();
+        out.bytes.push(b'-');
+        out.bytes.extend_from_slice(text);
+        out.bytes.extend_from_slice(b"\r\n");
+        self.counters.errors.count("ERR");
+        connection.phase = Phase::Closing;
+    }
+
+    /// Too much unsent or awaited: the client has to read first.
+    fn should_pause(&self, connection: &mut Connection) -> bool {
+        let unsent = connection.output.ready.bytes.len() + connection.sending_bytes;
+        let pause = unsent > self.settings.unsent_pause_bytes
+            || connection.output.outstanding() >= self.settings.outstanding_max
+            || (!connection.output.ready.shared.is_empty()
+                && connection.output_bytes() > self.settings.unsent_pause_bytes);
+        connection.paused |= pause;
+        connection.paused
+    }
+
+    fn parse_ahead(&mut self, connection: &mut Connection, input: &[u8], from: usize, ahead: &mut Lookahead) -> Stop {
+        ahead.spans.clear();
+        ahead.commands.clear();
+        let authenticated = connection.session.authenticated;
+        let limits = Limits { bulk_length_max: self.settings.bulk_length_max, authenticated };
+        let group = if authenticated { LOOKAHEAD_COMMANDS } else { 1 };
+        let mut position = from;
+        while ahead.commands.len() < group {
+            let frame = &input[position..];
+            if frame.is_empty() {
+                return Stop::Incomplete(position);
+            }
+            match connection.parser.parse(frame, &limits) {
+                Ok(Parsed::Command { consumed }) => {
+                    let end = position + consumed;
+                    let Some(spans) = connection.parser.spans() else {
+                        if ahead.commands.is_empty() {
+                            return Stop::Unquoted(end);
+                        }
+                        // The commands before it run first; it is parsed again.
+                        connection.parser = Parser::default();
+                        return Stop::Full;
+                    };
+                    let first_span = ahead.spans.len();
+                    let rebased = |span: &Span| Span { offset: span.offset + position, length: span.length };
+                    ahead.spans.extend(spans.iter().map(rebased));
+                    let arguments = &ahead.spans[first_span..];
+                    let entry = self.shared.table.find(slice(input, arguments[0]));
+                    let key = entry.and_then(|entry| self.foresee(connection, entry, input, arguments));
+                    let span_count = arguments.len();
+                    ahead.commands.push(Ahead { first_span, span_count, end, entry, key });
+                    position = end;
+                }
+                Ok(Parsed::Incomplete { consumed, .. }) => return Stop::Incomplete(position + consumed),
+                Err(error) => return Stop::Error(error.text().into_owned()),
+            }
+        }
+        Stop::Full
+    }
+
+    /// Hashes the only key of a command and asks for its page.
+    #[inline]
+    fn foresee(
+        &self,
+        connection: &Connection,
+        entry: &CommandEntry,
+        input: &[u8],
+        arguments: &[Span],
+    ) -> Option<(u16, u64)> {
+        let KeyPlan::One(index) = entry.keys else { return None };
+        let bytes = slice(input, *arguments.get(index)?);
+        let key = Key::new(bytes, &self.shared.hasher);
+        if self.shared.shard_of(key.slot) == self.index {
+            self.shard.keyspace.prefetch(connection.session.client.database, &key);
+        }
+        Some((key.slot, key.hash))
+    }
+
+    /// Brings what the group's commands will look at into the caches: each stage needs what the one before it asked for,
+    /// and by the time it is asked the memory has had a group's length to answer.
+    fn warm(&self, connection: &Connection, ahead: &Lookahead) {
+        if ahead.commands.len() < 2 {
+            return;
+        }
+        let database = connection.session.client.database;
+        let keys = ahead.commands.iter().filter_map(|command| command.key);
+        let ours = keys.filter(|(slot, _)| self.shared.shard_of(*slot) == self.index);
+        self.warm_keys(ours.map(|(slot, hash)| (database, slot, hash)));
+    }
+
+    /// The stages of [`torc_engine::keyspace::Keyspace::prefetch`] behind the first, each over all keys.
+    pub(super) fn warm_keys(&self, keys: impl Iterator<Item = (usize, u16, u64)> + Clone) {
+        let keyspace = &self.shard.keyspace;
+        let key = |slot, hash| Key { bytes: &[], slot, hash };
+        keys.clone().for_each(|(database, slot, hash)| keyspace.prefetch_directory(database, &key(slot, hash)));
+        keys.clone().for_each(|(database, slot, hash)| keyspace.prefetch_page(database, &key(slot, hash)));
+        keys.for_each(|(database, slot, hash)| keyspace.prefetch_entry(database, &key(slot, hash)));
+    }
+
+    /// Runs the parsed group; false if it had to stop before its end.
+    fn run_group(
+        &mut self,
+        connection: &mut Connection,
+        input: &[u8],
+        from: usize,
+        ahead: &Lookahead,
+    ) -> (usize, bool) {
+        let mut consumed = from;
+        for command in &ahead.commands {
+            let spans = &ahead.spans[command.first_span..command.first_span + command.span_count];
+            let arguments: SmallVec<[&[u8]; 8]> = spans.iter().map(|span| slice(input, *span)).collect();
+            if connection.phase != Phase::Open || self.should_pause(connection) {
+                return (consumed, false);
+            }
+            if self.command(connection, command.entry, &arguments, command.key) == Flow::NotRun {
+                return (consumed, false);
+            }
+            consumed = command.end;
+        }
+        (consumed, true)
+    }
+
+    /// One command: checks, then to the place where it runs.
+    fn command(
+        &mut self,
+        connection: &mut Connection,
+        entry: Option<&'static CommandEntry>,
+        arguments: &[&[u8]],
+        key: Option<(u16, u64)>,
+    ) -> Flow {
+        if connection.session.reply_mode != ReplyMode::On {
+            return self.command_quietly(connection, entry, arguments);
+        }
+        match self.check(connection, entry, arguments) {
+            Ok(entry) => self.route(connection, entry, arguments, key),
+            Err(error) => {
+                self.fail(connection, &error);
+                Flow::Next
+            }
+        }
+    }
+
+    /// CLIENT REPLY OFF or SKIP: what runs here is encoded and cut off again; what runs elsewhere fills a place that
+    /// is not sent.
+    fn command_quietly(
+        &mut self,
+        connection: &mut Connection,
+        entry: Option<&'static CommandEntry>,
+        arguments: &[&[u8]],
+    ) -> Flow {
+        if connection.session.reply_mode == ReplyMode::SkipNext {
+            connection.session.reply_mode = ReplyMode::SkipThis;
+        }
+        let places = connection.output.outstanding();
+        let tail = connection.output.tail();
+        let (bytes, shared) = (tail.bytes.len(), tail.shared.len());
+        let flow = match self.check(connection, entry, arguments) {
+            Ok(entry) => self.route(connection, entry, arguments, None),
+            Err(error) => {
+                self.fail(connection, &error);
+                Flow::Next
+            }
+        };
+        // CLIENT REPLY ON answers OK: it has switched the mode, so its reply stays.
+        let stays = connection.session.reply_mode == ReplyMode::On;
+        if !stays && connection.output.outstanding() == places {
+            let tail = connection.output.tail();
+            tail.bytes.truncate(bytes);
+            tail.shared.truncate(shared);
+        }
+        if connection.session.reply_mode == ReplyMode::SkipThis && flow == Flow::Next {
+            connection.session.reply_mode = ReplyMode::On;
+        }
+        flow
+    }
+
+    fn fail(&mut self, connection: &mut Connection, CommandError(text): &CommandError) {
+        self.counters.errors.count(text);
+        Reply::new(connection.output.tail(), connection.session.client.protocol).error(text);
+    }
+
+    /// Name, subcommand, arity, authentication.
+    fn check(
+        &self,
+        connection: &Connection,
+        entry: Option<&'static CommandEntry>,
+        arguments: &[&[u8]],
+    ) -> Result<&'static CommandEntry, CommandError> {
+        let Some(mut entry) = entry else {
+            return Err(unknown_command(arguments));
+        };
+        if !entry.subcommands.is_empty() && arguments.len() > 1 {
+            match entry.subcommand(arguments[1]) {
+                Some(subcommand) => entry = subcommand,
+                None => return Err(unknown_subcommand(entry.spec, arguments[1])),
+            }
+        }
+        if !entry.spec.arity.accepts(arguments.len()) {
+            return Err(wrong_arity(&entry.full_name, None));
+        }
+        let is_open = connection.session.authenticated || self.settings.password.is_none();
+        if !is_open && !entry.spec.flags.has(Flags::NO_AUTH) {
+            return Err("NOAUTH Authentication required.".into());
+        }
+        Ok(entry)
+    }
+
+    fn route(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        arguments: &[&[u8]],
+        key: Option<(u16, u64)>,
+    ) -> Flow {
+        if self.waits_for_pause(connection, entry) {
+            return Flow::NotRun;
+        }
+        let handler = match entry.target {
+            Target::Engine(handler) => handler,
+            Target::Session(handler) => {
+                self.count(connection, entry);
+                let mut session = Session { core: self, connection, entry };
+                if let Err(error) = handler(&mut session, arguments) {
+                    self.fail(connection, &error);
+                }
+                return Flow::Next;
+            }
+        };
+        let owner = match entry.keys {
+            KeyPlan::One(index) => {
+                self.shared.shard_of(key.map_or_else(|| slot_of(arguments[index]), |(slot, _)| slot))
+            }
+            KeyPlan::None => match self.owner_without_keys(entry, arguments) {
+                Some(owner) => owner,
+                None => {
+                    self.count(connection, entry);
+                    self.start_on_all(connection, entry, arguments);
+                    return Flow::Next;
+                }
+            },
+            KeyPlan::Many => match self.owner_of_keys(entry, arguments) {
+                Some(owner) => owner,
+                None => {
+                    self.count(connection, entry);
+                    self.start_spread(connection, entry, arguments);
+                    return Flow::Next;
+                }
+            },
+        };
+        if owner == self.index {
+            self.count(connection, entry);
+            self.run_here(connection, entry, handler, arguments, key);
+        } else if self.in_flight_bytes[owner] > self.settings.in_flight_bytes_max {
+            connection.paused = true;
+            self.starved.push(connection.key);
+            return Flow::NotRun;
+        } else {
+            self.count(connection, entry);
+            self.send_to(owner, connection, entry, arguments, key);
+        }
+        if self.shared.shards() > 1 {
+            self.follow_keys(connection, owner);
+        }
+        Flow::Next
+    }
+
+    /// A command of the engine on behalf of a session command, which has been counted: to the owner of its keys, whatever
+    /// is under way there.
+    pub(super) fn forward(&mut self, connection: &mut Connection, entry: &'static CommandEntry, arguments: &[&[u8]]) {
+        let Target::Engine(handler) = entry.target else { return };
+        let owner = match entry.keys {
+            KeyPlan::One(index) => Some(self.shared.shard_of(slot_of(arguments[index]))),
+            KeyPlan::None => Some(self.index),
+            KeyPlan::Many => self.owner_of_keys(entry, arguments),
+        };
+        match owner {
+            Some(owner) if owner == self.index => self.run_here(connection, entry, handler, arguments, None),
+            Some(owner) => self.send_to(owner, connection, entry, arguments, None),
+            None => self.start_spread(connection, entry, arguments),
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
+        self.counters.commands += 1;
+        self.counters.calls[entry.id] += 1;
+        connection.figures.commands += 1;
+        connection.figures.last_command = Some(entry);
+    }
+
+    /// A connection goes to the shard that most of its commands go to.
+    fn follow_keys(&mut self, connection: &mut Connection, owner: usize) {
+        let home = self.index;
+        if let Some(target) = connection.affinity.count(owner, home, self.shared.shards()) {
+            if connection.phase == Phase::Open {
+                connection.phase = Phase::Moving(target);
+            }
+        }
+    }
+
+    /// Where a command without keys runs; none means on all shards.
+    fn owner_without_keys(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> Option<usize> {
+        if self.shared.shards() == 1 {
+            return Some(self.index);
+        }
+        match entry.spec.spread {
+            Spread::AllShardsSum | Spread::AllShardsOk | Spread::AllShardsConcat => None,
+            Spread::Walk if entry.spec.name == "scan" => {
+                let cursor = arguments.get(1).and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
+                let slot = cursor.map(|cursor| ScanCursor::from_u64(cursor).slot());
+                Some(slot.map_or(self.index, |slot| self.shared.shard_of(slot)))
+            }
+            Spread::Walk => None,
+            _ => Some(self.index),
+        }
+    }
+
+    /// The one shard that owns all keys; none if there are several. Arguments that do not fit the key specs stay here:
+    /// the handler gives the error.
+    fn owner_of_keys(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> Option<usize> {
+        if self.shared.shards() == 1 {
+            return Some(self.index);
+        }
+        let mut owner = None;
+        let mut several = false;
+        let fits = entry.spec.visit_keys(arguments, |index, _| {
+            let shard = self.shared.shard_of(slot_of(arguments[index]));
+            several |= *owner.get_or_insert(shard) != shard;
+        });
+        match (fits, several) {
+            (true, true) => None,
+            (true, false) => Some(owner.unwrap_or(self.index)),
+            (false, _) => Some(self.index),
+        }
+    }
+
+    /// A command whose keys are ours. It runs inline unless the connection's order forbids it (something of it is
+    /// under way: then it goes through our own inbox, behind whatever was pushed before) or a lock does (then it waits
+    /// in that key's line).
+    fn run_here(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        handler: Handler,
+        arguments: &[&[u8]],
+        key: Option<(u16, u64)>,
+    ) {
+        let in_order = !self.rules().gate
+            || (connection.outstanding_here == 0 && (!entry.is_write || connection.outstanding_elsewhere == 0));
+        if !in_order {
+            return self.send_to(self.index, connection, entry, arguments, key);
+        }
+        if !self.schedule.is_idle() {
+            let claim = self.claim_of(entry, arguments);
+            if !self.schedule.may_run(&claim) {
+                let request = self.expect_reply(connection, entry, true, arguments.len());
+                let arguments = PackedArguments::new(arguments);
+                let deferred = Deferred { origin: self.index, now: self.shard.now(), request, arguments };
+                return self.defer(claim, deferred);
+            }
+        }
+        let now = self.shard.now();
+        let (client, out) = (connection.session.client, connection.output.tail());
+        match (key, entry.keys) {
+            (Some((slot, hash)), KeyPlan::One(index)) => {
+                let key = Key { bytes: arguments[index], slot, hash };
+                self.shard.execute_hashed(handler, arguments, &key, client, now, out);
+            }
+            _ => self.shard.execute(handler, arguments, client, now, out),
+        }
+    }
+
+    fn expect_reply(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        here: bool,
+        argument_count: usize,
+    ) -> Request {
+        let discard = connection.session.reply_mode != ReplyMode::On;
+        let sequence = connection.output.expect(discard);
+        if here {
+            connection.outstanding_here += 1;
+        } else {
+            connection.outstanding_elsewhere += 1;
+        }
+        Request {
+            connection: connection.key,
+            sequence,
+            entry,
+            client: connection.session.client,
+            key: None,
+            here,
+            first_argument: 0,
+            argument_count: argument_count as u32,
+        }
+    }
+
+    /// Into the open batch to a shard, which may be our own.
+    fn send_to(
+        &mut self,
+        owner: usize,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        arguments: &[&[u8]],
+        key: Option<(u16, u64)>,
+    ) {
+        if connection.open_batches_turn != self.counters.turns {
+            connection.open_batches_turn = self.counters.turns;
+            connection.open_batches = 0;
+        }
+        if entry.is_write && self.rules().batches {
+            let others = connection.open_batches & !(1u128 << owner);
+            self.flush_some(others);
+            connection.open_batches &= !others;
+        }
+        connection.open_batches |= 1 << owner;
+        let request = Request { key, ..self.expect_reply(connection, entry, owner == self.index, arguments.len()) };
+        let mut envelope = match self.batches[owner].take() {
+            Some(open) => open,
+            None => self.new_batch(owner),
+        };
+        if let Message::Requests(batch) = &mut envelope.message {
+            let before = batch.arguments.bytes.len();
+            batch.add(request, arguments);
+            let after = batch.arguments.bytes.len();
+            self.in_flight_bytes[owner] += after - before;
+            self.counters.requests_sent += u64::from(owner != self.index);
+            self.batches[owner] = Some(envelope);
+            if after > BATCH_BYTES_MAX {
+                self.flush_one(owner);
+            }
+        }
+    }
+
+    /// An empty batch to a shard, in a node that has come home if there is one.
+    fn new_batch(&mut self, owner: usize) -> Envelope {
+        let Some(mut envelope) = self.spare_nodes.pop() else {
+            return Node::new(Message::Requests(Batch::new(self.index, owner)));
+        };
+        let placeholder = Message::Requests(Batch::new(self.index, owner));
+        if let Message::Replies(batch) = std::mem::replace(&mut envelope.message, placeholder) {
+            envelope.message = Message::Requests(Batch { origin: self.index, owner, ..batch });
+        }
+        envelope
+    }
+
+    /// Pushes the open batches: at the end of the local run.
+    pub fn flush_batches(&mut self) {
+        for owner in 0..self.batches.len() {
+            self.flush_one(owner);
+        }
+    }
+
+    fn flush_some(&mut self, mut owners: u128) {
+        while owners != 0 {
+            let owner = owners.trailing_zeros() as usize;
+            owners &= owners - 1;
+            self.flush_one(owner);
+        }
+    }
+
+    fn flush_one(&mut self, owner: usize) {
+        let Some(mut envelope) = self.batches[owner].take() else { return };
+        if let Message::Requests(batch) = &mut envelope.message {
+            batch.now = self.shard.now();
+        }
+        self.counters.messages_sent += u64::from(owner != self.index);
+        self.shared.mailboxes.push(owner, envelope);
+        self.wake_if_asleep(owner);
+    }
+}
+
+#[inline]
+fn slice(input: &[u8], span: Span) -> &[u8] {
+    &input[span.offset..span.offset + span.length]
+}

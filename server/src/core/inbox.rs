@@ -1,0 +1,314 @@
+//! The drain: work for our keys, answers for our connections.
+
+use super::{Arrival, Core, Waiting};
+use crate::command_table::{CommandEntry, KeyPlan, Target};
+use crate::control;
+use crate::mailbox::{Batch, Deferred, Envelope, Message, Outcome, PackedArguments, Part, ReplyEnd, Request, Work};
+use smallvec::SmallVec;
+use torc_engine::command::Milliseconds;
+use torc_engine::keyspace::Key;
+use torc_engine::reply::ReplyBuffer;
+use torc_engine::transaction::inbox::Node;
+use torc_engine::transaction::overlay;
+use torc_engine::transaction::schedule::{Claim, Entry, Intent, Ticket};
+
+/// Requests of a batch whose pages are fetched ahead.
+const WARMED_REQUESTS: usize = 16;
+
+impl Core {
+    /// Takes everything that is in the inbox and acts on it in order, then on parts whose flag has been set.
+    /// Whether there was anything.
+    pub fn drain_inbox(&mut self) -> bool {
+        let shared = self.shared.clone();
+        let mut any = false;
+        for envelope in shared.mailboxes.drain(self.index) {
+            self.message(envelope);
+            self.run_ready();
+            any = true;
+        }
+        self.schedule.poll_flags();
+        self.run_ready();
+        any
+    }
+
+    fn message(&mut self, mut envelope: Envelope) {
+        match &mut envelope.message {
+            Message::Requests(_) => self.run_batch(envelope),
+            Message::Replies(batch) => {
+                self.deliver_batch(batch);
+                self.keep_node(envelope);
+            }
+            Message::Part(_) => self.enter_part(envelope),
+            Message::PartDone(part) => {
+                let part = std::mem::replace(part, Part::nothing(self.index));
+                self.part_done(part);
+            }
+            Message::Adopt(_) | Message::Move(_) => {
+                let Node { message, .. } = *envelope;
+                match message {
+                    Message::Adopt(socket) => self.arrivals.push(Arrival::New(socket)),
+                    Message::Move(connection) => self.arrivals.push(Arrival::Moved(connection)),
+                    _ => unreachable!("matched above"),
+                }
+            }
+        }
+    }
+
+    /// Commands of another shard's connections (or of our own, sent through the inbox to keep their order).
+    fn run_batch(&mut self, mut envelope: Envelope) {
+        let Message::Requests(batch) = &mut envelope.message else { return };
+        self.shard.advance_time(if self.rules().clocks { batch.now } else { self.clock.wall_ms });
+        let now = self.shard.now();
+        for (index, request) in batch.requests.iter().enumerate() {
+            if index % WARMED_REQUESTS == 0 {
+                self.warm_requests(&batch.requests[index..]);
+            }
+            let arguments = batch.arguments.range(request.first_argument as usize, request.argument_count as usize);
+            if !self.schedule.is_idle() {
+                let claim = self.claim_of(request.entry, &arguments);
+                if !self.schedule.may_run(&claim) {
+                    let arguments = PackedArguments::new(&arguments);
+                    let deferred = Deferred { origin: batch.origin, now: batch.now, request: *request, arguments };
+                    self.defer(claim, deferred);
+                    batch.reply_ends.push(ReplyEnd::Later);
+                    continue;
+                }
+            }
+            if let Target::Engine(handler) = request.entry.target {
+                match (request.key, request.entry.keys) {
+                    (Some((slot, hash)), KeyPlan::One(index)) => {
+                        let key = Key { bytes: arguments[index], slot, hash };
+                        self.shard.execute_hashed(handler, &arguments, &key, request.client, now, &mut batch.replies);
+                    }
+                    _ => self.shard.execute(handler, &arguments, request.client, now, &mut batch.replies),
+                }
+            }
+            batch.reply_ends.push(ReplyEnd::At(batch.replies.bytes.len(), batch.replies.shared.len()));
+        }
+        batch.now = now;
+        let origin = batch.origin;
+        let placeholder = Message::Replies(Batch::new(0, 0));
+        if let Message::Requests(batch) = std::mem::replace(&mut envelope.message, placeholder) {
+            envelope.message = Message::Replies(batch);
+        }
+        if origin == self.index { self.message(envelope) } else { self.send_home(origin, envelope) }
+    }
+
+    /// Brings the pages of the next requests into the caches.
+    fn warm_requests(&self, requests: &[Request]) {
+        let requests = &requests[..requests.len().min(WARMED_REQUESTS)];
+        if requests.len() < 2 {
+            return;
+        }
+        let keys = requests.iter().filter_map(|request| {
+            let (slot, hash) = request.key?;
+            Some((request.client.database, slot, hash))
+        });
+        for (database, slot, hash) in keys.clone() {
+            self.shard.keyspace.prefetch(database, &Key { bytes: &[], slot, hash });
+        }
+        self.warm_keys(keys);
+    }
+
+    fn send_home(&mut self, shard: usize, envelope: Envelope) {
+        self.counters.messages_sent += 1;
+        self.shared.mailboxes.push_home(shard, envelope);
+        self.wake_if_asleep(shard);
+    }
+
+    /// Puts a unit into the schedule, which is known to conflict.
+    pub(super) fn defer(&mut self, claim: Claim, deferred: Deferred) {
+        match self.schedule.enter(claim, None, false, Waiting::Command(Box::new(deferred))) {
+            Entry::Queued(_) => {}
+            Entry::Run(body, ticket) => self.run_waiting(body, ticket),
+        }
+    }
+
+    /// Runs every unit whose turn has come. A release may make the next one ready.
+    pub(super) fn run_ready(&mut self) {
+        while let Some((ticket, body)) = self.schedule.next_ready() {
+            self.run_waiting(body, Some(ticket));
+        }
+    }
+
+    fn run_waiting(&mut self, body: Waiting, ticket: Option<Ticket>) {
+        match body {
+            Waiting::Command(deferred) => {
+                self.run_deferred(*deferred);
+                if let Some(ticket) = ticket {
+                    self.schedule.release(ticket);
+                }
+            }
+            Waiting::Part(envelope) => self.run_part(envelope, ticket),
+        }
+    }
+
+    fn run_deferred(&mut self, deferred: Deferred) {
+        let Deferred { origin, now, request, arguments } = deferred;
+        self.shard.advance_time(now);
+        let now = self.shard.now();
+        let mut batch = Batch::new(origin, self.index);
+        let arguments = arguments.slices();
+        let Target::Engine(handler) = request.entry.target else { return };
+        self.shard.execute(handler, &arguments, request.client, now, &mut batch.replies);
+        batch.reply_ends.push(ReplyEnd::At(batch.replies.bytes.len(), batch.replies.shared.len()));
+        batch.requests.push(Request { first_argument: 0, argument_count: 0, ..request });
+        batch.now = now;
+        if origin == self.index {
+            self.deliver_batch(&mut batch);
+        } else {
+            self.send_home(origin, Node::new(Message::Replies(batch)));
+        }
+    }
+
+    /// Hands replies to the connections that wait for them.
+    fn deliver_batch(&mut self, batch: &mut Batch) {
+        let mut from = (0, 0);
+        for (request, reply_end) in batch.requests.iter().zip(&batch.reply_ends) {
+            let ReplyEnd::At(bytes_end, shared_end) = *reply_end else { continue };
+            let replies = &batch.replies;
+            self.deliver(*request, |out| {
+                let base = out.bytes.len();
+                out.bytes.extend_from_slice(&replies.bytes[from.0..bytes_end]);
+                let shared = &replies.shared[from.1..shared_end];
+                out.shared.extend(shared.iter().map(|(at, value)| (base + at - from.0, value.clone())));
+            });
+            from = (bytes_end, shared_end);
+        }
+        // A command that waited comes home in a batch without arguments: its bytes were given back with the first.
+        self.in_flight_bytes[batch.owner] -= batch.arguments.bytes.len();
+        batch.reset();
+    }
+
+    /// A part of a multicast arrives: it takes its locks at this position.
+    fn enter_part(&mut self, mut envelope: Envelope) {
+        let rules = self.rules();
+        let part = Self::part_mut(&mut envelope);
+        if let Work::Write { ticket, writes } = &mut part.work {
+            // The last hop: its locks are held, nobody has seen these keys since the first.
+            let (ticket, writes) = (*ticket, std::mem::take(writes));
+            overlay::apply(&mut self.shard, writes, part.header.now());
+            self.schedule.release(ticket);
+            return;
+        }
+        let hold = matches!(part.work, Work::Read { .. });
+        let claim = std::mem::replace(&mut part.claim, Claim::Place);
+        let claim = if matches!(claim, Claim::Whole) && !rules.cuts { Claim::Place } else { claim };
+        let header = part.header.clone();
+        let flag = if rules.flag { Some(&header) } else { None };
+        match self.schedule.enter(claim, flag, hold, Waiting::Part(envelope)) {
+            Entry::Queued(_) => {}
+            Entry::Run(body, ticket) => self.run_waiting(body, ticket),
+        }
+    }
+
+    fn part_time(&mut self, part: &Part) -> Milliseconds {
+        if !self.rules().clocks {
+            return self.clock.wall_ms;
+        }
+        // All parts and hops use the multicast's one time. Without the flag rule (tests) it may not be known yet.
+        let now = part.header.now();
+        self.shard.advance_time(now);
+        if now == 0 { self.shard.now() } else { now }
+    }
+
+    fn run_part(&mut self, mut envelope: Envelope, ticket: Option<Ticket>) {
+        let now = {
+            let part = Self::part_mut(&mut envelope);
+            let header_now = Part { header: part.header.clone(), ..Part::nothing(0) };
+            self.part_time(&header_now)
+        };
+        let part = Self::part_mut(&mut envelope);
+        let coordinator = part.coordinator;
+        match &mut part.work {
+            Work::Command { entry, client, arguments } => {
+                let mut replies = ReplyBuffer::default();
+                let arguments = arguments.slices();
+                if let Target::Engine(handler) = entry.target {
+                    self.shard.execute(handler, &arguments, *client, now, &mut replies);
+                }
+                part.outcome = Outcome::Reply(replies);
+                self.release(ticket);
+            }
+            Work::Read { keys } => {
+                let gathered = overlay::gather(&self.shard, keys, now);
+                let ticket = ticket.expect("a unit that holds has a ticket");
+                part.outcome = Outcome::Values { ticket, gathered };
+            }
+            Work::Control(request) => {
+                let request = request.clone();
+                part.outcome = Outcome::Control(control::answer(self, &request));
+                self.release(ticket);
+            }
+            Work::Write { .. } => unreachable!("the last hop does not wait"),
+        }
+        envelope.message = match std::mem::replace(&mut envelope.message, Message::PartDone(Part::nothing(0))) {
+            Message::Part(part) => Message::PartDone(part),
+            other => other,
+        };
+        if coordinator == self.index {
+            self.message(envelope);
+        } else {
+            self.send_home(coordinator, envelope);
+        }
+    }
+
+    fn release(&mut self, ticket: Option<Ticket>) {
+        if let Some(ticket) = ticket {
+            self.schedule.release(ticket);
+        }
+    }
+
+    /// The intents of a command on this shard.
+    pub(super) fn claim_of(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> Claim {
+        claim_of(&self.shared.hasher, entry, arguments)
+    }
+
+    pub(super) fn keep_node(&mut self, envelope: Envelope) {
+        const SPARE_NODES_MAX: usize = 64;
+        if self.spare_nodes.len() < SPARE_NODES_MAX {
+            self.spare_nodes.push(envelope);
+        }
+    }
+}
+
+/// The intents of a command: its keys, or the whole shard if it touches all without naming them.
+pub(super) fn claim_of(hasher: &torc_engine::keyspace::KeyHasher, entry: &CommandEntry, arguments: &[&[u8]]) -> Claim {
+    use torc_engine::command::Spread;
+    let mut intents = SmallVec::new();
+    match entry.keys {
+        KeyPlan::None => {
+            return match entry.spec.spread {
+                Spread::AllShardsSum | Spread::AllShardsOk | Spread::AllShardsConcat => Claim::Whole,
+                _ => Claim::Place,
+            };
+        }
+        KeyPlan::One(index) => {
+            if let Some(key) = arguments.get(index) {
+                intents.push(Intent { fingerprint: hasher.hash(key), exclusive: entry.is_write });
+            }
+        }
+        KeyPlan::Many => {
+            let _ = entry.spec.visit_keys(arguments, |index, flags| {
+                let exclusive = entry.is_write && flags.writes();
+                intents.push(Intent { fingerprint: hasher.hash(arguments[index]), exclusive });
+            });
+        }
+    }
+    Claim::Keys(intents)
+}
+
+impl Part {
+    /// A part without content, to leave in the place of one that is taken.
+    pub fn nothing(shard: usize) -> Self {
+        Self {
+            header: std::sync::Arc::default(),
+            coordinator: shard,
+            transaction: u64::MAX,
+            index: 0,
+            claim: Claim::Place,
+            work: Work::Read { keys: Vec::new() },
+            outcome: Outcome::None,
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! One shard's logic without its I/O: connections, dispatch, inbox, transactions. `core_loop` feeds it completions and
+//! carries out what it asks for; the simulation does the same with a driver of its own.
+//!
+//! ```text
+//!   a turn:   1 reap completions      (core_loop)
+//!             2 read the clock        (core_loop)
+//!             3 drain the inbox       Core::drain_inbox       work for our keys, answers for our connections
+//!             4 run local commands    Core::received          parse, dispatch, execute or batch
+//!             5 tasks                 expiry, cron
+//!             6 push open batches     Core::flush_batches     then wakes, sends, sleep
+//! ```
+//! This order is one of the rules that the promise to clients rests on (`server/ARCHITECTURE.md`): until 4 has ended,
+//! nothing is acted on that another core did after 3 began.
+
+pub mod connection;
+pub mod connections;
+mod coordinator;
+mod dispatch;
+mod inbox;
+mod pause;
+pub mod query_buffer;
+mod rates;
+pub mod session;
+
+use crate::control::{DatabaseFigures, ShardFigures};
+use crate::mailbox::{Deferred, Envelope, Part};
+use crate::reactor::driver::Clock;
+use crate::settings::Settings;
+use crate::shared::Shared;
+use connection::{Connection, ConnectionKey};
+use coordinator::Coordinator;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use torc_engine::error_counts::ErrorCounts;
+use torc_engine::shard::Shard;
+use torc_engine::transaction::schedule::Schedule;
+
+/// Counters of one shard, plain numbers of one thread.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// See [`ShardFigures`].
+    pub commands: u64,
+    /// By command id.
+    pub calls: Vec<u64>,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections refused.
+    pub rejected: u64,
+    /// Bytes from clients.
+    pub received_bytes: u64,
+    /// Bytes to clients.
+    pub sent_bytes: u64,
+    /// Error replies of this room (the engine counts its own).
+    pub errors: ErrorCounts,
+    /// Requests to other shards.
+    pub requests_sent: u64,
+    /// Messages to other shards.
+    pub messages_sent: u64,
+    /// Multicasts.
+    pub multicasts: u64,
+    /// Connections that moved away.
+    pub connections_moved: u64,
+    /// Turns.
+    pub turns: u64,
+    /// Wakes.
+    pub wakes: u64,
+}
+
+/// A unit that waits in the schedule.
+#[derive(Debug)]
+pub enum Waiting {
+    /// A command of one connection.
+    Command(Box<Deferred>),
+    /// A part of a multicast, in its node.
+    Part(Envelope),
+}
+
+#[derive(Default)]
+struct ConnectionSlot {
+    generation: u32,
+    connection: Option<Box<Connection>>,
+}
+
+/// One shard.
+pub struct Core {
+    /// Which shard this is.
+    pub index: usize,
+    /// What all share.
+    pub shared: Arc<Shared>,
+    /// The data.
+    pub shard: Shard,
+    /// Settings in force here.
+    pub settings: Arc<Settings>,
+    /// Counters.
+    pub counters: Counters,
+    /// The turn's clock.
+    pub clock: Clock,
+    schedule: Schedule<Waiting>,
+    coordinator: Coordinator,
+    connections: Vec<ConnectionSlot>,
+    free_connections: Vec<u32>,
+    connection_count: usize,
+    /// Connections whose sends, receive stream or life want attention.
+    dirty: Vec<ConnectionKey>,
+    /// Connections that stopped reading for want of credit, by the shard that they wait for.
+    starved: Vec<ConnectionKey>,
+    /// Connections whose ready replies wait for those of other shards.
+    held: Vec<ConnectionKey>,
+    /// Paused connections that may go on in the next local run.
+    resumable: Vec<ConnectionKey>,
+    /// Open batches, by destination; our own index is the batch to ourselves.
+    batches: Vec<Option<Envelope>>,
+    /// Bytes of requests under way to each shard.
+    in_flight_bytes: Vec<usize>,
+    /// Nodes for reuse.
+    spare_nodes: Vec<Envelope>,
+    /// Buffers for reuse by outputs.
+    spare_buffers: Vec<Vec<u8>>,
+    /// Shards to be woken with the next submit.
+    wakes: Vec<usize>,
+    /// Connections that came from elsewhere and wait to be attached: by the core loop.
+    arrivals: Vec<Arrival>,
+    /// Whether keys are expired without being asked for; only DEBUG says no.
+    pub active_expire: bool,
+    /// Whether regular background work is done; only DEBUG says no.
+    pub cron_runs: bool,
+    pause: pause::PauseState,
+    rates: rates::Rates,
+    lookahead: dispatch::Lookahead,
+    accept_cursor: usize,
+    read_clock: Box<dyn Fn() -> i64>,
+}
+
+/// A connection that comes from another shard.
+#[derive(Debug)]
+pub enum Arrival {
+    /// Just accepted.
+    New(crate::reactor::driver::DetachedSocket),
+    /// With its session.
+    Moved(Box<connection::MovedConnection>),
+}
+
+impl Core {
+    /// An empty shard. `read_clock` gives wall milliseconds: read once after the last push of a multicast.
+    pub fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        settings: Arc<Settings>,
+        seed: u64,
+        read_clock: Box<dyn Fn() -> i64>,
+    ) -> Self {
+        let shards = shared.shards();
+        let mut shard = Shard::new(shared.databases, shared.hasher.clone(), settings.engine.clone(), seed);
+        if index + 1 < shards {
+            shard.next_shard_cursor = torc_engine::keyspace::ScanCursor::at_slot(shared.first_slot(index + 1)).to_u64();
+        }
+        let counters = Counters { calls: vec![0; shared.table.ids], ..Counters::default() };
+        Self {
+            index,
+            shard,
+            settings,
+            counters,
+            clock: Clock::default(),
+            schedule: Schedule::default(),
+            coordinator: Coordinator::default(),
+            connections: Vec::new(),
+            free_connections: Vec::new(),
+            connection_count: 0,
+            dirty: Vec::new(),
+            starved: Vec::new(),
+            held: Vec::new(),
+            resumable: Vec::new(),
+            batches: (0..shards).map(|_| None).collect(),
+            in_flight_bytes: vec![0; shards],
+            spare_nodes: Vec::new(),
+            spare_buffers: Vec::new(),
+            wakes: Vec::new(),
+            arrivals: Vec::new(),
+            active_expire: true,
+            cron_runs: true,
+            pause: pause::PauseState::default(),
+            rates: rates::Rates::default(),
+            lookahead: dispatch::Lookahead::default(),
+            accept_cursor: index,
+            read_clock,
+            shared,
+        }
+    }
+
+    /// Begins a turn: the clock has been read after the completions were reaped.
+    pub fn begin_turn(&mut self, clock: Clock) {
+        self.clock = clock;
+        self.counters.turns += 1;
+        let gauges = &self.shared.gauges[self.index];
+        gauges.turns.store(self.counters.turns, Ordering::Relaxed);
+        gauges.commands.store(self.counters.commands, Ordering::Relaxed);
+    }
+
+    /// Local work runs at the turn's clock, or at the shard's time if that is ahead.
+    pub fn begin_local_run(&mut self) {
+        self.shard.advance_time(self.clock.wall_ms);
+    }
+
+    /// Whether every rule of order is kept; only tests say no.
+    fn rules(&self) -> torc_engine::transaction::rules::Rules {
+        self.shared.mailboxes.rules()
+    }
+
+    /// New settings.
+    pub fn apply_settings(&mut self, settings: &Arc<Settings>) {
+        self.settings = settings.clone();
+        self.shard.options = settings.engine.clone();
+    }
+
+    /// One slice of active expiry and of freeing; bounded work. True if more is due at once.
+    pub fn housekeeping_slice(&mut self) -> bool {
+        const EXPIRE_BUDGET_ENTRIES: usize = 2_000;
+        const GARBAGE_BUDGET: usize = 2_000;
+        let mut more = self.shard.keyspace.collect_garbage(GARBAGE_BUDGET);
+        // Locked keys are not expired: with anything in the schedule expiry waits for the next slice.
+        if self.schedule.is_idle() && self.active_expire && self.cron_runs && !self.is_paused() {
+            more |= self.shard.keyspace.expire_step(self.shard.now(), EXPIRE_BUDGET_ENTRIES).more;
+        }
+        more
+    }
+
+    /// For RANDOMKEY.
+    pub fn random_key(&mut self, database: usize) -> (usize, Option<Vec<u8>>) {
+        let now = self.shard.now();
+        let mut random = self.shard.random().fork();
+        let key = self.shard.keyspace.random_key(database, &mut random, now);
+        (self.shard.keyspace.len(database), key)
+    }
+
+    /// Figures for INFO.
+    pub fn figures(&self) -> ShardFigures {
+        let keyspace = &self.shard.keyspace;
+        let now = self.shard.now();
+        let databases = (0..keyspace.database_count()).map(|database| DatabaseFigures {
+            keys: keyspace.len(database),
+            volatile_keys: keyspace.volatile_len(database),
+            average_ttl_ms: keyspace.average_ttl_ms(database, now),
+        });
+        let mut errors = self.counters.errors.clone();
+        errors.add(self.shard.errors());
+        let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
+        ShardFigures {
+            shard: self.index,
+            commands: self.counters.commands,
+            calls: self.counters.calls.clone(),
+            connections: self.connection_count,
+            accepted: self.counters.accepted,
+            rejected: self.counters.rejected,
+            received_bytes: self.counters.received_bytes,
+            sent_bytes: self.counters.sent_bytes,
+            errors,
+            requests_sent: self.counters.requests_sent,
+            messages_sent: self.counters.messages_sent,
+            multicasts: self.counters.multicasts,
+            lock_waits: self.schedule.waits(),
+            connections_moved: self.counters.connections_moved,
+            turns: self.counters.turns,
+            wakes: self.counters.wakes,
+            hits: keyspace.statistics.hits,
+            misses: keyspace.statistics.misses,
+            expired: keyspace.statistics.expired,
+            used_bytes: keyspace.used_bytes(),
+            dirty: keyspace.dirty,
+            output_bytes: connections().map(Connection::output_bytes).sum(),
+            query_bytes: connections().map(|connection| connection.query_buffer.capacity()).sum(),
+            rates: self.rates.figures(),
+            databases: databases.collect(),
+        }
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset_figures(&mut self) {
+        let turns = self.counters.turns;
+        self.counters = Counters { calls: vec![0; self.shared.table.ids], turns, ..Counters::default() };
+        self.shard.reset_errors();
+        self.shard.keyspace.statistics = torc_engine::keyspace::Statistics::default();
+    }
+
+    /// Shards to be woken with the next submit.
+    pub fn take_wakes(&mut self, mut wake: impl FnMut(usize)) {
+        for shard in self.wakes.drain(..) {
+            wake(shard);
+        }
+    }
+
+    /// Connections that came from elsewhere.
+    pub fn take_arrivals(&mut self) -> Vec<Arrival> {
+        std::mem::take(&mut self.arrivals)
+    }
+
+    /// Whether the shard may sleep: announces it, then looks at inbox and flags once more.
+    pub fn may_sleep(&self) -> bool {
+        let mailboxes = &self.shared.mailboxes;
+        if self.schedule.has_flagged() || !mailboxes.announce_sleep(self.index) {
+            return false;
+        }
+        if self.schedule.has_flagged() {
+            mailboxes.wake_up(self.index);
+            return false;
+        }
+        true
+    }
+
+    /// The shard is awake.
+    pub fn woke_up(&self) {
+        self.shared.mailboxes.wake_up(self.index);
+    }
+
+    /// Whether nothing of any transaction is under way here: every lock is free.
+    pub fn is_quiet(&self) -> bool {
+        self.schedule.is_idle() && self.coordinator.is_empty() && self.shared.mailboxes.is_empty(self.index)
+    }
+
+    fn wake_if_asleep(&mut self, shard: usize) {
+        if shard != self.index && self.shared.mailboxes.take_sleeper(shard) {
+            self.counters.wakes += 1;
+            self.wakes.push(shard);
+        }
+    }
+
+    fn part_mut(envelope: &mut Envelope) -> &mut Part {
+        match &mut envelope.message {
+            crate::mailbox::Message::Part(part) => part,
+            _ => unreachable!("only parts are kept as parts"),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Commands that run on the connection's own shard, with the connection at hand.
+
+use super::Core;
+use super::connection::Connection;
+use crate::command_table::CommandEntry;
+use crate::control::{ControlReply, ControlRequest};
+use torc_engine::command::CommandError;
+use torc_engine::reply::Reply;
+
+/// What a session command works with.
+pub struct Session<'a> {
+    /// The shard.
+    pub core: &'a mut Core,
+    /// The connection, taken out of the shard's slab while its command runs.
+    pub connection: &'a mut Connection,
+    /// The command.
+    pub entry: &'static CommandEntry,
+}
+
+/// Exactly one reply has been encoded, or its place was left by [`Session::ask_all`]; or an error is to be encoded.
+pub type SessionResult = Result<(), CommandError>;
+
+/// A session command. Arity has been checked.
+pub type SessionHandler = fn(&mut Session<'_>, &[&[u8]]) -> SessionResult;
+
+/// Makes one reply of what all shards answered, in the order of the shards.
+pub type Conclude = Box<dyn FnOnce(&mut Core, Vec<ControlReply>, &mut Reply<'_>)>;
+
+impl Session<'_> {
+    /// The encoder of this command's reply.
+    pub fn reply(&mut self) -> Reply<'_> {
+        let protocol = self.connection.protocol();
+        Reply::new(self.connection.output.tail(), protocol)
+    }
+
+    /// Asks every shard; the reply follows when all have answered.
+    pub fn ask_all(&mut self, request: ControlRequest, conclude: Conclude) {
+        self.core.start_control(self.connection, request, conclude);
+    }
+
+    /// Runs a command of the engine that no client can name, where its keys are; its reply is this command's.
+    pub fn forward(&mut self, entry: &'static CommandEntry, arguments: &[&[u8]]) {
+        self.core.forward(self.connection, entry, arguments);
+    }
+}

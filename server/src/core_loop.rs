@@ -1,0 +1,310 @@
+//! The loop of one shard: completions in, completions' consequences out. The only place where [`Core`] meets a driver.
+//!
+//! ```text
+//!   loop {  1 reap completions           driver.turn
+//!           2 read the clock
+//!           3 drain the inbox            work for our keys, answers for our connections
+//!           4 run local commands         received bytes, connections that resume
+//!           5 housekeeping               expiry, freeing, cron, when due
+//!           6 push open batches, settle connections (sends), wake sleepers
+//!             sleep if there is nothing: announce, look again, then wait in the next `turn`  }
+//! ```
+
+use crate::core::connection::{ConnectionKey, Phase};
+use crate::core::connections::{GENERATION_MASK, Want};
+use crate::core::{Arrival, Core};
+use crate::reactor::driver::{Address, Clock, DetachedSocket, Driver, Event, Socket, Tag, Wait};
+use crate::reactor::executor::{Executor, Handle};
+use crate::reactor::operations::Operations;
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use torc_engine::transaction::interleave::{Step, point};
+
+/// Kinds of tags, in their top byte.
+const TAG_CONNECTION: u64 = 1 << 56;
+const TAG_LISTENER: u64 = 2 << 56;
+const TAG_REFUSED: u64 = 3 << 56;
+const TAG_KIND: u64 = 0xff << 56;
+
+fn connection_tag(key: ConnectionKey) -> Tag {
+    TAG_CONNECTION | (((key.generation & GENERATION_MASK) as u64) << 32) | key.index as u64
+}
+
+fn connection_key(tag: Tag) -> ConnectionKey {
+    ConnectionKey { index: tag as u32, generation: (tag >> 32) as u32 & GENERATION_MASK }
+}
+
+fn cron_period_ns(core: &Core) -> u64 {
+    1_000_000_000 / core.settings.hz.max(1) as u64
+}
+
+/// After a message from another shard, how long a shard looks for the next one before it sleeps, in nanoseconds. A wake-up
+/// costs both sides more than that.
+const SPIN_NS: u64 = 10_000;
+
+/// A shard with its driver.
+pub struct CoreLoop<D: Driver> {
+    /// The driver.
+    pub driver: D,
+    /// The logic.
+    pub core: Core,
+    /// What waits in the middle of its work: the cron's clock, and operations on files and connections of our own.
+    executor: Executor,
+    operations: Operations,
+    events: Vec<Event>,
+    listeners: Vec<Socket>,
+    cron: Rc<CronClock>,
+    more_housekeeping: bool,
+    spin_until_ns: u64,
+    stopping_since_ns: Option<u64>,
+}
+
+/// Between the cron's task and the loop.
+#[derive(Debug, Default)]
+struct CronClock {
+    is_due: Cell<bool>,
+    period_ns: Cell<u64>,
+}
+
+impl CronClock {
+    /// Ticks for ever; ends with the executor.
+    async fn tick(self: Rc<Self>, timers: Handle) {
+        loop {
+            timers.sleep(Duration::from_nanos(self.period_ns.get())).await;
+            self.is_due.set(true);
+        }
+    }
+}
+
+/// Tasks polled in a turn, so that many ready tasks do not hold up clients.
+const TASK_POLLS_A_TURN: usize = 64;
+/// While the server stops, its shards look often whether the others are done.
+const STOPPING_TICK_NS: u64 = 10_000_000;
+
+/// After this long, connections that do not drain are cut at shutdown.
+const SHUTDOWN_GRACE_NS: u64 = 5_000_000_000;
+
+impl<D: Driver> CoreLoop<D> {
+    /// A shard that listens nowhere yet.
+    pub fn new(driver: D, core: Core) -> Self {
+        let executor = Executor::new();
+        let cron = Rc::new(CronClock { is_due: Cell::new(true), period_ns: Cell::new(0) });
+        cron.period_ns.set(cron_period_ns(&core));
+        executor.advance(driver.clock().monotonic_ns);
+        drop(executor.handle().spawn(cron.clone().tick(executor.handle())));
+        Self {
+            driver,
+            core,
+            executor,
+            operations: Operations::default(),
+            events: Vec::new(),
+            listeners: Vec::new(),
+            cron,
+            more_housekeeping: false,
+            spin_until_ns: 0,
+            stopping_since_ns: None,
+        }
+    }
+
+    /// Accepts connections for all shards here.
+    pub fn listen(&mut self, address: &Address, backlog: u32) -> io::Result<()> {
+        let socket = self.driver.listen(address, backlog, false, TAG_LISTENER)?;
+        self.listeners.push(socket);
+        Ok(())
+    }
+
+    /// Turns until the server stops and every connection of this shard is gone.
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut wait = Wait::Not;
+        while !self.is_stopped() {
+            self.turn(wait)?;
+            wait = self.next_wait();
+        }
+        Ok(())
+    }
+
+    /// One turn.
+    pub fn turn(&mut self, wait: Wait) -> io::Result<()> {
+        let mut events = std::mem::take(&mut self.events);
+        self.driver.turn(wait, &mut events)?;
+        if wait != Wait::Not {
+            self.core.woke_up();
+        }
+        let clock = self.driver.clock();
+        self.core.begin_turn(clock);
+        let drain_first = self.core.shared.mailboxes.rules().turn_order;
+        if drain_first && self.core.drain_inbox() {
+            self.spin_until_ns = clock.monotonic_ns + SPIN_NS;
+        }
+        point(Step::Drain);
+        self.core.begin_local_run();
+        self.arrivals();
+        self.core.run_resumable();
+        for event in events.drain(..) {
+            if let Some(event) = self.operations.complete(event) {
+                self.event(event);
+            }
+        }
+        self.events = events;
+        if !drain_first && self.core.drain_inbox() {
+            self.spin_until_ns = clock.monotonic_ns + SPIN_NS;
+        }
+        self.executor.advance(clock.monotonic_ns);
+        self.executor.run_ready(TASK_POLLS_A_TURN);
+        self.operations.submit(&mut self.driver);
+        self.housekeeping();
+        self.core.flush_batches();
+        self.core.release_held();
+        self.settle();
+        let driver = &mut self.driver;
+        self.core.take_wakes(|shard| driver.wake(shard));
+        self.shutdown_step(clock);
+        Ok(())
+    }
+
+    /// How long the next turn may wait: not at all while there is work.
+    pub fn next_wait(&mut self) -> Wait {
+        if self.more_housekeeping
+            || self.executor.has_ready()
+            || self.core.has_resumable()
+            || self.core.clock.monotonic_ns < self.spin_until_ns
+            || !self.core.may_sleep()
+        {
+            return Wait::Not;
+        }
+        let deadlines = [self.executor.next_deadline_ns(), self.core.next_hold_ns()];
+        deadlines.into_iter().flatten().min().map_or(Wait::Forever, Wait::Until)
+    }
+
+    /// Whether the server stops and nothing is left on any shard.
+    pub fn is_stopped(&self) -> bool {
+        self.stopping_since_ns.is_some() && self.core.shared.is_done()
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Received { tag, buffer } => {
+                self.core.received(connection_key(tag), self.driver.received(buffer));
+                self.driver.recycle(buffer);
+            }
+            Event::ReceiveEnded { tag, result } if tag & TAG_KIND == TAG_CONNECTION => {
+                self.core.receive_ended(connection_key(tag), result);
+            }
+            Event::Sent { tag, segments, result } if tag & TAG_KIND == TAG_CONNECTION => {
+                self.core.sent(connection_key(tag), segments, result);
+            }
+            Event::Sent { tag, .. } if tag & TAG_KIND == TAG_REFUSED => self.driver.close(Socket(tag as u32)),
+            Event::Accepted { socket, .. } => self.accepted(socket),
+            Event::AcceptFailed { error, .. } => {
+                tracing::warn!(
+                    "Accepting a connection failed: {error}; trying again (raise the limit of open files if this stays)"
+                );
+            }
+            Event::ReceiveEnded { .. }
+            | Event::Sent { .. }
+            | Event::Connected { .. }
+            | Event::FileDone { .. }
+            | Event::Woken => {}
+        }
+    }
+
+    fn accepted(&mut self, socket: Socket) {
+        if self.stopping_since_ns.is_some() {
+            return self.driver.close(socket);
+        }
+        let home = self.core.choose_home();
+        if home == self.core.index {
+            self.admit(socket);
+        } else {
+            let detached = self.driver.detach(socket);
+            self.core.send_to_home(home, detached);
+        }
+    }
+
+    fn admit(&mut self, socket: Socket) {
+        let ends = self.driver.ends(socket);
+        if !ends.is_unix {
+            self.driver.configure(socket, self.core.settings.socket);
+        }
+        if let Err(refusal) = self.core.admit(socket, ends) {
+            let segments = vec![crate::reactor::driver::Segment::Owned(refusal.as_bytes().to_vec())];
+            self.driver.send(socket, segments, TAG_REFUSED | socket.0 as u64);
+        }
+    }
+
+    fn arrivals(&mut self) {
+        for arrival in self.core.take_arrivals() {
+            match arrival {
+                Arrival::New(socket) => {
+                    let socket = self.driver.attach(socket);
+                    self.admit(socket);
+                }
+                Arrival::Moved(mut moved) => {
+                    let detached = std::mem::replace(&mut moved.socket, DetachedSocket(-1));
+                    let socket = self.driver.attach(detached);
+                    self.core.arrive(socket, *moved);
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        let driver = &mut self.driver;
+        self.core.settle(|core, key, want| match want {
+            Want::Send(socket, segments) => driver.send(socket, segments, connection_tag(key)),
+            Want::StartReceiving(socket) => driver.start_receiving(socket, connection_tag(key)),
+            Want::StopReceiving(socket) => driver.stop_receiving(socket, connection_tag(key)),
+            Want::Shutdown(socket) => driver.shutdown(socket),
+            Want::Close(socket) => driver.close(socket),
+            Want::Detach(socket) => {
+                let detached = driver.detach(socket);
+                core.depart(key, detached);
+            }
+        });
+    }
+
+    fn housekeeping(&mut self) {
+        if self.cron.is_due.replace(false) {
+            let period_ns =
+                if self.stopping_since_ns.is_some() { STOPPING_TICK_NS } else { cron_period_ns(&self.core) };
+            self.cron.period_ns.set(period_ns);
+            self.core.connections_cron();
+            self.more_housekeeping = true;
+        }
+        if self.more_housekeeping {
+            self.more_housekeeping = self.core.housekeeping_slice();
+        }
+    }
+
+    /// At shutdown: no new connections, replies out, then the end.
+    fn shutdown_step(&mut self, clock: Clock) {
+        if !self.core.shared.stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        let since = match self.stopping_since_ns {
+            Some(since) => since,
+            None => {
+                for listener in std::mem::take(&mut self.listeners) {
+                    self.driver.close(listener);
+                }
+                self.stopping_since_ns = Some(clock.monotonic_ns);
+                clock.monotonic_ns
+            }
+        };
+        let cut = clock.monotonic_ns.saturating_sub(since) > SHUTDOWN_GRACE_NS;
+        for key in self.core.connection_keys() {
+            match self.core.connection_mut(key).map(|connection| connection.phase) {
+                Some(Phase::Open | Phase::Moving(_)) if !cut => self.core.begin_close(key),
+                Some(Phase::Dead) | None => {}
+                Some(_) if cut => self.core.kill(key),
+                Some(_) => {}
+            }
+        }
+        self.settle();
+        let is_done = self.core.connections().next().is_none() && self.core.is_quiet();
+        self.core.shared.gauges[self.core.index].is_done.store(is_done, Ordering::SeqCst);
+    }
+}

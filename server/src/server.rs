@@ -1,0 +1,284 @@
+//! The process: from a configuration to running shards, and back down in order.
+//!
+//! ```text
+//!   main thread      configuration, log, limits, probe ── spawn ──> waits for signals ──> stopping ── join ──> exit 0
+//!   shard threads    pinned, one ring each; shard 0 listens           (DESIGN: data plane)
+//!   control thread   a glommio executor: heartbeat over the shards    (control plane)
+//! ```
+
+use crate::command_table::CommandTable;
+use crate::commands;
+use crate::config::{BindAddress, Config, Loaded};
+use crate::control_plane::ControlPlane;
+use crate::core::Core;
+use crate::core_loop::CoreLoop;
+use crate::log::Log;
+use crate::reactor::driver::{Address, Driver, Waker};
+use crate::reactor::probe;
+use crate::reactor::uring::{Options, Peers, UringDriver};
+use crate::settings::Settings;
+use crate::shared::Shared;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::sync::{Arc, Barrier};
+use std::thread::JoinHandle;
+use torc_engine::transaction::rules::Rules;
+
+/// Why the process does not start; shown as it is.
+#[derive(Debug)]
+pub struct StartFailure(pub String);
+
+/// A running server.
+pub struct Server {
+    shared: Arc<Shared>,
+    peers: Arc<Peers>,
+    shards: Vec<JoinHandle<io::Result<()>>>,
+    control: ControlPlane,
+}
+
+/// Where to listen, and whether a failure there may be passed over (`bind -address`).
+struct Listener {
+    address: Address,
+    optional: bool,
+}
+
+impl Server {
+    /// Starts every thread; returns when connections are accepted.
+    pub fn start(loaded: Loaded, log: &Log) -> Result<Self, StartFailure> {
+        let mut config = loaded.config;
+        if !loaded.without_effect.is_empty() {
+            let names = loaded.without_effect.join(", ");
+            tracing::info!("These directives are accepted without effect in this version: {names}");
+        }
+        raise_file_limit(&mut config)?;
+        let listeners = listeners(&config)?;
+        let shards = usize::from(config.shards).clamp(1, crate::shared::SHARDS_MAX);
+        let ring_options = Options::default();
+        probe::probe(shards, &ring_options).map_err(|obstacle| StartFailure(obstacle.to_string()))?;
+        let backlog = config.network.backlog;
+        let settings = Arc::new(Settings::from(&config));
+        let table = CommandTable::new(commands::rows());
+        let seed = fastrand::u64(..);
+        let shared = Arc::new(Shared::new(shards, config, table, seed, Rules::default(), log.clone()));
+        let peers =
+            Peers::new(shards).map_err(|error| StartFailure(format!("Cannot create the wake-up events: {error}")))?;
+        let (report, reports) = mpsc::channel();
+        let ready = Arc::new(Barrier::new(shards));
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let mut listeners = Some(listeners);
+        let threads = (0..shards)
+            .map(|index| {
+                let start = ShardStart {
+                    index,
+                    shared: shared.clone(),
+                    settings: settings.clone(),
+                    peers: peers.clone(),
+                    listeners: listeners.take().unwrap_or_default(),
+                    backlog,
+                    core: cores.get(index).copied(),
+                    seed: seed.wrapping_add(index as u64 + 1),
+                    ready: ready.clone(),
+                };
+                let report = report.clone();
+                let thread = std::thread::Builder::new().name(format!("shard-{index}"));
+                thread
+                    .spawn(move || start.run(&report))
+                    .map_err(|error| StartFailure(format!("Cannot start a thread: {error}")))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut failure = None;
+        for _ in 0..shards {
+            if let Ok(Err(text)) = reports.recv() {
+                failure.get_or_insert(text);
+            }
+        }
+        if let Some(text) = failure {
+            return Err(StartFailure(text));
+        }
+        let control = ControlPlane::start(shared.clone())
+            .map_err(|error| StartFailure(format!("The control plane does not start: {error}")))?;
+        tracing::info!("Server initialized");
+        tracing::info!("Ready to accept connections");
+        Ok(Self { shared, peers, shards: threads, control })
+    }
+
+    /// Waits for SIGTERM, SIGINT or SHUTDOWN, then stops in order: no new connections, replies out, threads joined.
+    pub fn wait(self) -> io::Result<()> {
+        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+        let shared = self.shared.clone();
+        let peers = self.peers.clone();
+        let handle = signals.handle();
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            for signal in signals.forever() {
+                let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+                tracing::warn!("Received {name} scheduling shutdown...");
+                shared.stopping.store(true, Ordering::SeqCst);
+                (0..shared.shards()).for_each(|shard| peers.waker(shard).wake());
+            }
+        })?;
+        let mut outcome = Ok(());
+        for shard in self.shards {
+            match shard.join() {
+                Ok(result) => outcome = outcome.and(result),
+                Err(_) => outcome = Err(io::Error::other("a shard thread panicked")),
+            }
+        }
+        handle.close();
+        self.control.stop();
+        tracing::warn!("Torc is now ready to exit, bye bye...");
+        outcome
+    }
+}
+
+/// What a shard thread needs to begin.
+struct ShardStart {
+    index: usize,
+    shared: Arc<Shared>,
+    settings: Arc<Settings>,
+    peers: Arc<Peers>,
+    listeners: Vec<Listener>,
+    backlog: u32,
+    core: Option<core_affinity::CoreId>,
+    seed: u64,
+    ready: Arc<Barrier>,
+}
+
+impl ShardStart {
+    fn run(self, report: &mpsc::Sender<Result<(), String>>) -> io::Result<()> {
+        if let Some(core) = self.core {
+            core_affinity::set_for_current(core);
+        }
+        let driver = match UringDriver::new(self.index, self.peers.clone(), &Options::default()) {
+            Ok(driver) => driver,
+            Err(error) => {
+                let _ = report.send(Err(format!("io_uring cannot be set up: {error}")));
+                return Err(error);
+            }
+        };
+        let clock = driver.clock();
+        let read_clock = Box::new(wall_clock_ms);
+        let core = Core::new(self.index, self.shared, self.settings, self.seed, read_clock);
+        let mut core_loop = CoreLoop::new(driver, core);
+        core_loop.core.begin_turn(clock);
+        if let Err(text) = listen_on(&mut core_loop, &self.listeners, self.backlog) {
+            let _ = report.send(Err(text.clone()));
+            return Err(io::Error::other(text));
+        }
+        let _ = report.send(Ok(()));
+        // A ring must be known to its peers before the first wake: nobody turns before all are there.
+        self.ready.wait();
+        core_loop.run()
+    }
+}
+
+fn wall_clock_ms() -> i64 {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since_epoch.map_or(0, |elapsed| elapsed.as_millis() as i64)
+}
+
+fn listen_on(core_loop: &mut CoreLoop<UringDriver>, listeners: &[Listener], backlog: u32) -> Result<(), String> {
+    let mut listening = 0;
+    for Listener { address, optional } in listeners {
+        let shown = match address {
+            Address::Tcp(address) => address.to_string(),
+            Address::Unix { path, .. } => path.display().to_string(),
+        };
+        match core_loop.listen(address, backlog) {
+            Ok(()) => listening += 1,
+            Err(error) if *optional => tracing::warn!("Not listening on {shown}: {error}"),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(format!(
+                    "Could not create server TCP listening socket {shown}: bind: Address already in use. \
+                     Another server listens there: stop it, or choose another 'port' or 'bind'."
+                ));
+            }
+            Err(error) => return Err(format!("Could not create server listening socket {shown}: {error}")),
+        }
+    }
+    if !listeners.is_empty() && listening == 0 {
+        return Err("Failed listening on any of the addresses of 'bind', exiting.".to_string());
+    }
+    Ok(())
+}
+
+/// The addresses of `bind` with `port`, and the Unix socket.
+fn listeners(config: &Config) -> Result<Vec<Listener>, StartFailure> {
+    let network = &config.network;
+    let mut listeners = Vec::new();
+    let mut tcp = |ip: IpAddr, optional| {
+        listeners.push(Listener { address: Address::Tcp(SocketAddr::new(ip, network.port)), optional });
+    };
+    if network.port != 0 {
+        if network.bind.is_empty() {
+            tcp(Ipv4Addr::UNSPECIFIED.into(), false);
+            tcp(Ipv6Addr::UNSPECIFIED.into(), true);
+        }
+        for bind in &network.bind {
+            for (ip, optional) in resolve(bind)? {
+                tcp(ip, optional);
+            }
+        }
+    }
+    if let Some(path) = &network.unix_socket {
+        let mode = (network.unix_socket_mode != 0).then_some(network.unix_socket_mode);
+        listeners.push(Listener { address: Address::Unix { path: path.clone(), mode }, optional: false });
+    }
+    Ok(listeners)
+}
+
+fn resolve(bind: &BindAddress) -> Result<Vec<(IpAddr, bool)>, StartFailure> {
+    let host = match bind.host.as_str() {
+        "*" => "0.0.0.0",
+        "::*" => "::",
+        host => host,
+    };
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![(ip, bind.optional)]);
+    }
+    let found = std::net::ToSocketAddrs::to_socket_addrs(&(host, 0));
+    match found {
+        Ok(addresses) => Ok(addresses.map(|address| (address.ip(), bind.optional)).collect()),
+        Err(_) if bind.optional => Ok(Vec::new()),
+        Err(error) => Err(StartFailure(format!("'bind {host}': {error}"))),
+    }
+}
+
+/// How many clients can be served, at most `wanted`: every client needs a descriptor. Raises the limit of open files as
+/// far as the system lets us.
+pub fn clients_possible(wanted: u32, shards: u16) -> io::Result<u32> {
+    const RESERVED: u64 = 64;
+    let besides_clients = RESERVED + 8 * u64::from(shards);
+    let needed = u64::from(wanted) + besides_clients;
+    let (soft, hard) = rlimit::Resource::NOFILE.get()?;
+    let raised = || {
+        let mut limits = [needed, hard.min(needed)].into_iter();
+        limits.find(|&limit| rlimit::Resource::NOFILE.set(limit, hard.max(limit)).is_ok())
+    };
+    let reached = if soft >= needed { needed } else { raised().unwrap_or(soft) };
+    Ok(reached.saturating_sub(besides_clients) as u32)
+}
+
+/// Makes room for all clients, or serves fewer and says so.
+fn raise_file_limit(config: &mut Config) -> Result<(), StartFailure> {
+    let wanted = config.clients.count_max;
+    let possible = clients_possible(wanted, config.shards)
+        .map_err(|error| StartFailure(format!("The limit of open files cannot be read: {error}")))?;
+    if possible == 0 {
+        return Err(StartFailure(
+            "The limit of open files is too low to serve a single client. Raise it (ulimit -n, or LimitNOFILE in the \
+             systemd unit) to somewhat more than 'maxclients'."
+                .to_owned(),
+        ));
+    }
+    if possible < wanted {
+        tracing::warn!(
+            "You requested maxclients of {wanted}, which needs more files than this process may open. maxclients has been \
+             reduced to {possible} to compensate for low ulimit. If you need higher maxclients increase 'ulimit -n'."
+        );
+        config.clients.count_max = possible;
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! What of the configuration the data path looks at: plain numbers, one copy a shard, replaced whole by a multicast.
+
+use crate::config::Config;
+use crate::reactor::driver::SocketOptions;
+use torc_engine::command::EngineOptions;
+
+/// A class of clients for `client-output-buffer-limit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct OutputLimit {
+    /// Closed at once above this many bytes; 0 is no limit.
+    pub hard_bytes: u64,
+    /// Closed when above this many bytes ...
+    pub soft_bytes: u64,
+    /// ... for this many seconds.
+    pub soft_s: u64,
+}
+
+/// The data path's settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `maxclients`.
+    pub clients_max: usize,
+    /// `timeout`: seconds after which an idle client is closed; 0 is never.
+    pub idle_timeout_s: u64,
+    /// `tcp-keepalive` and no delay.
+    pub socket: SocketOptions,
+    /// `client-query-buffer-limit` in bytes.
+    pub query_buffer_max: u64,
+    /// `client-output-buffer-limit normal`.
+    pub output_limit: OutputLimit,
+    /// `proto-max-bulk-len`.
+    pub bulk_length_max: u64,
+    /// `protected-mode`.
+    pub protected_mode: bool,
+    /// `requirepass`; none lets everyone in.
+    pub password: Option<Vec<u8>>,
+    /// `hz`: how often a second the cron runs.
+    pub hz: u32,
+    /// `active-expire-effort` and its like are the engine's.
+    pub engine: EngineOptions,
+    /// A client's unsent replies above this many bytes stop the reading of its commands.
+    pub unsent_pause_bytes: usize,
+    /// Awaited replies above this stop the reading of a client's commands.
+    pub outstanding_max: usize,
+    /// Bytes under way to one other shard above this stop the reading of the commands that go there.
+    pub in_flight_bytes_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            clients_max: 10_000,
+            idle_timeout_s: 0,
+            socket: SocketOptions { keepalive_s: 300, no_delay: true },
+            query_buffer_max: 1 << 30,
+            output_limit: OutputLimit::default(),
+            bulk_length_max: 512 << 20,
+            protected_mode: true,
+            password: None,
+            hz: 10,
+            engine: EngineOptions::default(),
+            unsent_pause_bytes: 1 << 20,
+            outstanding_max: 1024,
+            in_flight_bytes_max: 16 << 20,
+        }
+    }
+}
+
+impl From<&Config> for Settings {
+    /// What the data path looks at of a configuration; what is not a directive keeps its default.
+    fn from(config: &Config) -> Self {
+        let normal = config.clients.output_limits.normal;
+        Self {
+            clients_max: config.clients.count_max as usize,
+            idle_timeout_s: config.clients.idle_timeout_s as u64,
+            socket: SocketOptions { keepalive_s: config.network.keepalive_s, no_delay: true },
+            query_buffer_max: config.clients.query_buffer_bytes_max,
+            output_limit: OutputLimit {
+                hard_bytes: normal.hard_bytes,
+                soft_bytes: normal.soft_bytes,
+                soft_s: normal.soft_seconds as u64,
+            },
+            bulk_length_max: config.clients.bulk_bytes_max,
+            protected_mode: config.network.protected_mode,
+            password: config.security.password.clone(),
+            hz: config.process.hz,
+            engine: EngineOptions {
+                string_length_max: config.clients.bulk_bytes_max,
+                lazy_free: config.keyspace.lazy_user_delete,
+                frequency_counters: config.memory.policy.is_lfu(),
+            },
+            ..Self::default()
+        }
+    }
+}

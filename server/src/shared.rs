@@ -1,0 +1,119 @@
+//! What all shard threads of a process share: the mailboxes, the command table, and a few counters.
+
+use crate::command_table::CommandTable;
+use crate::config::Config;
+use crate::log::Log;
+use crate::mailbox::Message;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use torc_engine::keyspace::{KeyHasher, SLOTS};
+use torc_engine::transaction::multicast::Mailboxes;
+use torc_engine::transaction::rules::Rules;
+
+/// Figures that other threads read while the shard runs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Gauges {
+    /// Connections on this shard, those on their way to it included.
+    pub connections: AtomicUsize,
+    /// Turns of the loop, for the heartbeat.
+    pub turns: AtomicU64,
+    /// Commands run.
+    pub commands: AtomicU64,
+    /// While the server stops: nothing is left to do here, as far as this shard can see.
+    pub is_done: AtomicBool,
+}
+
+/// Shared by all shards of one server.
+pub struct Shared {
+    /// The inboxes.
+    pub mailboxes: Mailboxes<Message>,
+    /// The commands.
+    pub table: CommandTable,
+    /// One a shard.
+    pub gauges: Box<[Gauges]>,
+    /// Keys are hashed alike on all shards.
+    pub hasher: KeyHasher,
+    /// Number of databases.
+    pub databases: usize,
+    /// The one configuration; shards work with [`crate::settings::Settings`] derived from it.
+    config: Mutex<Config>,
+    /// The log.
+    pub log: Log,
+    /// When the process started, wall milliseconds.
+    pub started_ms: i64,
+    /// Forty hexadecimal digits that name this run of the process.
+    pub run_id: String,
+    /// The server is to stop.
+    pub stopping: AtomicBool,
+    next_client_id: AtomicU64,
+}
+
+impl Shared {
+    /// For `shards` shards; at most [`SHARDS_MAX`], the width of a connection's set of open batches.
+    pub fn new(shards: usize, config: Config, table: CommandTable, seed: u64, rules: Rules, log: Log) -> Self {
+        assert!((1..=SHARDS_MAX).contains(&shards), "the configuration keeps shards in range");
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let mut random = fastrand::Rng::with_seed(seed);
+        Self {
+            mailboxes: Mailboxes::new(shards, rules),
+            table,
+            gauges: (0..shards).map(|_| Gauges::default()).collect(),
+            hasher: KeyHasher::with_seed(seed),
+            databases: config.keyspace.databases as usize,
+            config: Mutex::new(config),
+            log,
+            started_ms: since_epoch.map_or(0, |elapsed| elapsed.as_millis() as i64),
+            run_id: (0..40).map(|_| random.digit(16)).collect(),
+            stopping: AtomicBool::new(false),
+            next_client_id: AtomicU64::new(1),
+        }
+    }
+
+    /// The configuration, for reading or for a change. Held for moments only.
+    pub fn config(&self) -> MutexGuard<'_, Config> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.gauges.len()
+    }
+
+    /// The shard that owns a slot: contiguous ranges of slots, so that walking shards in order walks slots in order.
+    #[inline]
+    pub fn shard_of(&self, slot: u16) -> usize {
+        slot as usize * self.shards() / SLOTS
+    }
+
+    /// The first slot of a shard.
+    pub fn first_slot(&self, shard: usize) -> usize {
+        (shard * SLOTS).div_ceil(self.shards())
+    }
+
+    /// A CLIENT ID, rising over all shards.
+    pub fn take_client_id(&self) -> u64 {
+        self.next_client_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Connections over all shards.
+    pub fn connections(&self) -> usize {
+        self.gauges.iter().map(|gauges| gauges.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Whether every shard has nothing left to do. Without connections no new work begins, and a shard that awaits an
+    /// answer is not done: so when all are done at once, nothing is under way between them.
+    pub fn is_done(&self) -> bool {
+        self.gauges.iter().all(|gauges| gauges.is_done.load(Ordering::SeqCst))
+    }
+
+    /// The shard with the fewest connections; ties go to the first after `after`.
+    pub fn quietest_shard(&self, after: usize) -> usize {
+        let shards = self.shards();
+        let rotated = (1..=shards).map(|step| (after + step) % shards);
+        rotated.min_by_key(|&shard| self.gauges[shard].connections.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+}
+
+/// Most shards of one process.
+pub const SHARDS_MAX: usize = 128;

@@ -1,0 +1,515 @@
+//! Is there one order of all commands in which a server without shards would have given the same replies?
+//!
+//! The order must keep:
+//! 1. real time: a command whose reply was there before another was sent comes first (strict serializability);
+//! 2. each connection's writes as they were sent, and its commands on one key as they were sent (the pipeline promise);
+//! 3. time: it never goes back, and each command runs at a time between its sending and its reply, so that a key that
+//!    was seen expired stays so, and several keys of one command are judged at one instant.
+//!
+//! ```text
+//!   search(model, time, done):
+//!     take every command that changes nothing and whose reply fits now      (always safe: nothing else gets harder)
+//!     all answered commands taken?              -> an order exists
+//!     seen this (done, model, time) before?     -> no
+//!     for each command that may come next and fits, earliest reply first: search(...)
+//! ```
+//! A search of Wing and Gong with a memo over whole histories. Values are unique, which prunes most of it: a write that
+//! destroys the last copy of a value that some reply has yet to show cannot come next. A command without a reply (its
+//! client died) may come anywhere, or never.
+//!
+//! Times count only by which expiry instants they are past, so a handful of instants stands for all milliseconds.
+
+use super::command::{Command, Expected, Footprint, Model, Reply, Value};
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+
+/// One command of a history.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// Its connection.
+    pub session: u32,
+    /// The database that the connection had selected.
+    pub database: usize,
+    /// What.
+    pub command: Command,
+    /// When it was sent, on the clock that counts client actions; and by the wall.
+    pub invoked: u64,
+    pub invoked_ms: i64,
+    /// The same of its reply; none if it never came.
+    pub returned: Option<u64>,
+    pub returned_ms: i64,
+    pub reply: Option<Reply>,
+}
+
+/// What a check came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// There is such an order.
+    Serializable,
+    /// There is none; with the place where every order ends.
+    Violation(String),
+    /// The search was given up.
+    Undecided,
+}
+
+/// Searched places before it is given up.
+const PLACES_MAX: usize = 20_000;
+
+/// What no client writes is at most so long.
+const SMALL_NUMBER_DIGITS_MAX: usize = 4;
+
+/// How many of the commands in front of a violation are shown.
+const SHOWN_BEFORE: usize = 12;
+
+struct Search<'a> {
+    operations: Vec<&'a Operation>,
+    /// For each: those of its connection that must come first and were not answered before it was sent.
+    before: Vec<Vec<usize>>,
+    names: &'a [Vec<u8>],
+    /// The times at which some key's state changes by itself, ascending.
+    instants: Vec<i64>,
+    done: Vec<bool>,
+    answered_left: usize,
+    /// Everything before this is done.
+    first_left: usize,
+    /// How many answered commands have yet to show a value.
+    to_be_seen: HashMap<Value, usize>,
+    memo: HashSet<(u64, u64)>,
+    places: usize,
+    /// What is done, in order.
+    order: Vec<usize>,
+    deepest: Option<Deepest>,
+}
+
+/// The place that the search came farthest to.
+struct Deepest {
+    left: usize,
+    done: Vec<bool>,
+    order: Vec<usize>,
+    model: Model,
+    time: i64,
+}
+
+/// Checks a history; `names` are those of its keys.
+pub fn check(history: &[Operation], names: &[Vec<u8>]) -> Verdict {
+    let mut search = Search::new(history, names);
+    let model = Rc::new(Model::default());
+    if search.explore(&model, i64::MIN) {
+        Verdict::Serializable
+    } else if search.places >= PLACES_MAX {
+        Verdict::Undecided
+    } else {
+        Verdict::Violation(search.explain())
+    }
+}
+
+/// Leaves out of a history without an order what is not needed to see that there is none: each step makes an order only
+/// easier to find.
+pub fn minimise(history: &[Operation], names: &[Vec<u8>]) -> Vec<Operation> {
+    let mut kept = history.to_vec();
+    let is_bad = |history: &[Operation]| matches!(check(history, names), Verdict::Violation(_));
+    kept.retain(|operation| operation.command.is_ordered());
+    for index in (0..kept.len()).rev() {
+        let mut shorter = kept.clone();
+        let removed = shorter.remove(index);
+        let Some(reply) = removed.reply.clone() else { continue };
+        if !removed.command.had_no_effect(&reply) {
+            // It may still have happened: only its reply is forgotten.
+            shorter.insert(index, Operation { returned: None, returned_ms: i64::MAX, reply: None, ..removed });
+        }
+        if is_bad(&shorter) {
+            kept = shorter;
+        }
+    }
+    kept
+}
+
+fn shown_values(reply: &Reply, visit: &mut impl FnMut(&Value)) {
+    match reply {
+        Reply::Bulk(value) => visit(value),
+        Reply::Array(elements) => elements.iter().for_each(|element| shown_values(element, visit)),
+        _ => {}
+    }
+}
+
+impl<'a> Search<'a> {
+    fn new(history: &'a [Operation], names: &'a [Vec<u8>]) -> Self {
+        let matters = |operation: &&Operation| {
+            operation.command.is_ordered() && (operation.reply.is_some() || operation.command.is_write())
+        };
+        let mut operations: Vec<&Operation> = history.iter().filter(matters).collect();
+        operations.sort_by_key(|operation| operation.invoked);
+        let footprints: Vec<Footprint> = operations.iter().map(|operation| operation.command.footprint()).collect();
+        let mut by_session: HashMap<u32, Vec<usize>> = HashMap::new();
+        let mut before = Vec::new();
+        for (index, operation) in operations.iter().enumerate() {
+            let own = by_session.entry(operation.session).or_default();
+            own.retain(|other| operations[*other].returned.is_none_or(|returned| returned > operation.invoked));
+            let comes_first = |other: &&usize| {
+                let is_write = operations[**other].command.is_write() && operation.command.is_write();
+                is_write || footprints[**other].meets(&footprints[index])
+            };
+            before.push(own.iter().filter(comes_first).copied().collect());
+            own.push(index);
+        }
+        let mut instants: Vec<i64> = operations
+            .iter()
+            .filter_map(|operation| match operation.command {
+                Command::Set { expires_at, .. } => expires_at,
+                Command::ExpireAt(_, at) => Some(at),
+                _ => None,
+            })
+            .flat_map(|at| [at, at + 1])
+            .collect();
+        instants.sort_unstable();
+        instants.dedup();
+        let mut to_be_seen = HashMap::new();
+        let mut answered_left = 0;
+        for operation in &operations {
+            answered_left += usize::from(operation.reply.is_some());
+            if let Some(reply) = &operation.reply {
+                shown_values(reply, &mut |value| *to_be_seen.entry(value.clone()).or_default() += 1);
+            }
+        }
+        let done = vec![false; operations.len()];
+        Self {
+            operations,
+            before,
+            names,
+            instants,
+            done,
+            answered_left,
+            first_left: 0,
+            to_be_seen,
+            memo: HashSet::new(),
+            places: 0,
+            order: Vec::new(),
+            deepest: None,
+        }
+    }
+
+    /// The last instant that is over at a time.
+    fn instant(&self, time_ms: i64) -> i64 {
+        let past = self.instants.partition_point(|instant| *instant <= time_ms);
+        if past == 0 { i64::MIN } else { self.instants[past - 1] }
+    }
+
+    fn mark(&mut self, index: usize, done: bool) {
+        self.done[index] = done;
+        if done {
+            self.order.push(index);
+        } else {
+            self.order.pop();
+        }
+        if let Some(reply) = &self.operations[index].reply {
+            if done { self.answered_left -= 1 } else { self.answered_left += 1 }
+            let to_be_seen = &mut self.to_be_seen;
+            shown_values(reply, &mut |value| {
+                let left = to_be_seen.get_mut(value).expect("counted before");
+                if done { *left -= 1 } else { *left += 1 }
+            });
+        }
+    }
+
+    /// Commands that nothing forces behind another that is not done.
+    fn candidates(&mut self) -> Vec<usize> {
+        while self.done.get(self.first_left) == Some(&true) {
+            self.first_left += 1;
+        }
+        let mut first_return = u64::MAX;
+        let mut candidates = Vec::new();
+        for index in self.first_left..self.operations.len() {
+            let operation = self.operations[index];
+            if operation.invoked > first_return {
+                break;
+            }
+            if self.done[index] {
+                continue;
+            }
+            first_return = first_return.min(operation.returned.unwrap_or(u64::MAX));
+            if self.before[index].iter().all(|other| self.done[*other]) {
+                candidates.push(index);
+            }
+        }
+        candidates.retain(|index| self.operations[*index].invoked <= first_return);
+        candidates
+    }
+
+    fn apply(&self, index: usize, model: &Rc<Model>, time: i64) -> Option<Rc<Model>> {
+        let operation = self.operations[index];
+        let mut next = model.clone();
+        let expected = if operation.command.is_write() {
+            Rc::make_mut(&mut next).apply(operation.database, &operation.command, time, self.names)
+        } else {
+            Model::clone(model).apply(operation.database, &operation.command, time, self.names)
+        };
+        operation.reply.as_ref().is_none_or(|reply| expected.accepts(reply)).then_some(next)
+    }
+
+    /// Takes all that change nothing and fit.
+    fn take_harmless(&mut self, model: &Rc<Model>, time: i64) -> Vec<usize> {
+        let mut taken = Vec::new();
+        loop {
+            let before = taken.len();
+            for index in self.candidates() {
+                let operation = self.operations[index];
+                let Some(reply) = &operation.reply else { continue };
+                if operation.command.had_no_effect(reply)
+                    && self.instant(operation.invoked_ms) <= time
+                    && self.instant(operation.returned_ms) >= time
+                    && self.apply(index, model, time).is_some()
+                {
+                    self.mark(index, true);
+                    taken.push(index);
+                }
+            }
+            if taken.len() == before {
+                return taken;
+            }
+        }
+    }
+
+    fn explore(&mut self, model: &Rc<Model>, time: i64) -> bool {
+        let taken = self.take_harmless(model, time);
+        if self.answered_left == 0 {
+            return true;
+        }
+        if self.places < PLACES_MAX && self.is_new_place(model, time) && self.explore_writes(model, time) {
+            return true;
+        }
+        let back_to = taken.iter().copied().min();
+        for index in taken.into_iter().rev() {
+            self.mark(index, false);
+        }
+        self.first_left = self.first_left.min(back_to.unwrap_or(usize::MAX));
+        false
+    }
+
+    fn is_new_place(&mut self, model: &Rc<Model>, time: i64) -> bool {
+        self.places += 1;
+        if self.deepest.as_ref().is_none_or(|deepest| deepest.left > self.answered_left) {
+            let (left, done, order) = (self.answered_left, self.done.clone(), self.order.clone());
+            self.deepest = Some(Deepest { left, done, order, model: Model::clone(model), time });
+        }
+        let mut place = DefaultHasher::new();
+        (&self.done, time).hash(&mut place);
+        let mut state = DefaultHasher::new();
+        model.hash(&mut state);
+        self.memo.insert((place.finish(), state.finish()))
+    }
+
+    fn explore_writes(&mut self, model: &Rc<Model>, time: i64) -> bool {
+        let mut candidates = self.candidates();
+        candidates.sort_by_key(|index| self.operations[*index].returned.unwrap_or(u64::MAX));
+        for index in candidates {
+            let operation = self.operations[index];
+            let least = time.max(self.instant(operation.invoked_ms));
+            let most = if operation.reply.is_some() { self.instant(operation.returned_ms) } else { i64::MAX };
+            let later = self.instants.iter().copied().filter(|instant| *instant > least && *instant <= most);
+            let times: Vec<i64> = std::iter::once(least).chain(later).filter(|time| *time <= most).collect();
+            for at in times {
+                let Some(next) = self.apply(index, model, at) else { continue };
+                self.mark(index, true);
+                let first_left = self.first_left;
+                if !self.loses_unseen_value(model, &next) && self.explore(&next, at) {
+                    return true;
+                }
+                self.mark(index, false);
+                self.first_left = first_left.min(index);
+            }
+        }
+        false
+    }
+
+    /// Whether a value has gone for good that a reply has yet to show.
+    fn loses_unseen_value(&self, before: &Model, after: &Model) -> bool {
+        let is_missed = |value: &Value| {
+            // Small numbers come out of INCR, again and again.
+            value.len() > SMALL_NUMBER_DIGITS_MAX
+                && self.to_be_seen.get(value).is_some_and(|left| *left > 0)
+                && !after.entries.values().any(|entry| entry.value == *value)
+        };
+        before.entries.values().any(|entry| is_missed(&entry.value))
+    }
+
+    /// The place that the search came farthest to, and why nothing goes on there.
+    fn explain(&mut self) -> String {
+        let Some(Deepest { left, done, order, model, time }) = self.deepest.take() else { return "an empty history".into() };
+        self.done = done;
+        self.first_left = 0;
+        let mut text = format!("no order of {} commands: every one ends with {left} left; there\n", self.operations.len());
+        for index in order.iter().skip(order.len().saturating_sub(SHOWN_BEFORE)) {
+            let _ = writeln!(text, "  before: {}", describe(self.operations[*index], self.names));
+        }
+        let _ = writeln!(text, "  time {time}");
+        for ((database, key), entry) in &model.entries {
+            let name = String::from_utf8_lossy(&self.names[*key as usize]);
+            let _ = writeln!(text, "  {database}/{name} = {} until {:?}", brief(&entry.value), entry.expires_at);
+        }
+        for index in self.candidates() {
+            let expected = Model::clone(&model).apply(
+                self.operations[index].database,
+                &self.operations[index].command,
+                time.max(self.instant(self.operations[index].invoked_ms)),
+                self.names,
+            );
+            let fits = match (&self.operations[index].reply, &expected) {
+                (None, _) => "no reply".to_string(),
+                (Some(reply), expected) if expected.accepts(reply) => "fits, but leads nowhere".to_string(),
+                (_, Expected::Reply(reply)) => format!("the order here asks for {}", show(reply)),
+                (_, other) => format!("the order here asks for {other:?}"),
+            };
+            let _ = writeln!(text, "  next: {}; {fits}", describe(self.operations[index], self.names));
+        }
+        text
+    }
+}
+
+fn brief(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&value[..value.len().min(24)]).into_owned();
+    if value.len() > 24 { format!("{text}... ({} bytes)", value.len()) } else { text }
+}
+
+fn show(reply: &Reply) -> String {
+    match reply {
+        Reply::Bulk(value) => brief(value),
+        Reply::Array(elements) => format!("[{}]", elements.iter().map(show).collect::<Vec<_>>().join(" ")),
+        other => format!("{other:?}"),
+    }
+}
+
+/// One line about an operation.
+pub fn describe(operation: &Operation, names: &[Vec<u8>]) -> String {
+    let words = String::from_utf8_lossy(&operation.command.encode(names)).into_owned();
+    let words: Vec<String> = words
+        .split("\r\n")
+        .skip(2)
+        .step_by(2)
+        .map(|word| brief(word.as_bytes()))
+        .collect();
+    let reply = operation.reply.as_ref().map_or("nothing".to_string(), show);
+    let returned = operation.returned.map_or("never".to_string(), |returned| returned.to_string());
+    let ms = |time_ms: i64| if time_ms == i64::MAX { "never".to_string() } else { format!("{} ms", time_ms % 1_000_000) };
+    format!(
+        "connection {} db {} [{}..{returned}, {}..{}] {} -> {reply}",
+        operation.session,
+        operation.database,
+        operation.invoked,
+        ms(operation.invoked_ms),
+        ms(operation.returned_ms),
+        words.join(" ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Vec<Vec<u8>> {
+        vec![b"x".to_vec(), b"y".to_vec()]
+    }
+
+    fn value(text: &str) -> Value {
+        text.as_bytes().into()
+    }
+
+    fn at(session: u32, invoked: u64, returned: u64, command: Command, reply: Reply) -> Operation {
+        Operation {
+            session,
+            database: 0,
+            command,
+            invoked,
+            invoked_ms: invoked as i64,
+            returned: Some(returned),
+            returned_ms: returned as i64,
+            reply: Some(reply),
+        }
+    }
+
+    fn set(session: u32, invoked: u64, returned: u64, key: u16, text: &str) -> Operation {
+        at(session, invoked, returned, Command::set(key, value(text)), Reply::ok())
+    }
+
+    fn get(session: u32, invoked: u64, returned: u64, key: u16, text: &str) -> Operation {
+        let reply = if text.is_empty() { Reply::Nil } else { Reply::Bulk(value(text)) };
+        at(session, invoked, returned, Command::Get(key), reply)
+    }
+
+    fn mget(session: u32, invoked: u64, returned: u64, x: &str, y: &str) -> Operation {
+        let bulk = |text: &str| if text.is_empty() { Reply::Nil } else { Reply::Bulk(value(text)) };
+        at(session, invoked, returned, Command::MGet(vec![0, 1]), Reply::Array(vec![bulk(x), bulk(y)]))
+    }
+
+    #[track_caller]
+    fn good(history: &[Operation]) {
+        assert_eq!(check(history, &names()), Verdict::Serializable);
+    }
+
+    #[track_caller]
+    fn bad(history: &[Operation]) {
+        let verdict = check(history, &names());
+        assert!(matches!(verdict, Verdict::Violation(_)), "{verdict:?}");
+    }
+
+    #[test]
+    fn concurrent_commands_may_take_any_order_and_others_not() {
+        good(&[set(1, 1, 10, 0, "a"), get(2, 2, 3, 0, ""), get(2, 4, 5, 0, "a")]);
+        bad(&[set(1, 1, 10, 0, "a"), get(2, 2, 3, 0, "a"), get(2, 4, 5, 0, "")]);
+        bad(&[set(1, 1, 2, 0, "a"), get(2, 3, 4, 0, "")]);
+        bad(&[set(1, 1, 2, 0, "a"), get(2, 3, 4, 0, "never written")]);
+        good(&[set(1, 1, 10, 0, "a"), set(2, 1, 10, 0, "b"), get(3, 11, 12, 0, "a")]);
+        bad(&[set(1, 1, 10, 0, "a"), set(2, 1, 10, 0, "b"), get(3, 11, 12, 0, "a"), get(3, 13, 14, 0, "b")]);
+    }
+
+    #[test]
+    fn a_half_written_pair_is_found() {
+        let mset = |text: &str| Command::MSet(vec![(0, value(text)), (1, value(&format!("{text}y")))]);
+        let first = at(1, 1, 2, mset("a"), Reply::ok());
+        let second = at(1, 3, 30, mset("b"), Reply::ok());
+        good(&[first.clone(), second.clone(), mget(2, 4, 5, "a", "ay"), mget(2, 6, 7, "b", "by")]);
+        bad(&[first.clone(), second.clone(), mget(2, 4, 5, "b", "ay")]);
+        // Seen by two single reads one after the other.
+        bad(&[first.clone(), second.clone(), get(2, 4, 5, 0, "b"), get(2, 6, 7, 1, "ay")]);
+        good(&[first, second, get(2, 4, 5, 0, "a"), get(2, 6, 7, 1, "by")]);
+    }
+
+    #[test]
+    fn a_connections_pipelined_writes_keep_their_order() {
+        let pipelined = [set(1, 1, 20, 0, "a"), set(1, 2, 20, 1, "b")];
+        bad(&[&pipelined[..], &[get(2, 3, 4, 1, "b"), get(2, 5, 6, 0, "")]].concat());
+        good(&[&pipelined[..], &[get(2, 3, 4, 0, "a"), get(2, 5, 6, 1, "")]].concat());
+        // Two connections promise nothing of each other.
+        let apart = [set(1, 1, 20, 0, "a"), set(3, 2, 20, 1, "b")];
+        good(&[&apart[..], &[get(2, 3, 4, 1, "b"), get(2, 5, 6, 0, "")]].concat());
+        // A read may run before an earlier write on another key, not on its own.
+        good(&[set(1, 1, 20, 0, "a"), get(1, 2, 20, 1, ""), set(2, 1, 3, 1, "c"), get(2, 4, 5, 0, "")]);
+        bad(&[set(1, 1, 20, 0, "a"), get(1, 2, 20, 0, "")]);
+    }
+
+    #[test]
+    fn what_has_expired_stays_so() {
+        let expiring = |key: u16, text: &str| {
+            let command =
+                Command::Set { key, value: value(text), expires_at: Some(100), if_absent: false, get: false };
+            at(1, 1 + u64::from(key), 3 + u64::from(key), command, Reply::ok())
+        };
+        let both = [expiring(0, "a"), expiring(1, "b")];
+        good(&[&both[..], &[mget(2, 90, 110, "a", "b"), mget(2, 111, 112, "", "")]].concat());
+        bad(&[&both[..], &[mget(2, 90, 110, "a", "")]].concat());
+        bad(&[&both[..], &[get(2, 90, 103, 0, ""), get(2, 104, 110, 1, "b")]].concat());
+        bad(&[&both[..], &[get(2, 102, 110, 0, "a")]].concat());
+        bad(&[&both[..], &[get(2, 50, 60, 0, "")]].concat());
+        good(&[&both[..], &[get(2, 90, 110, 0, ""), get(3, 90, 110, 1, "b")]].concat());
+    }
+
+    #[test]
+    fn a_command_without_reply_may_have_happened_or_not() {
+        let mut lost = set(1, 1, 2, 0, "a");
+        (lost.returned, lost.reply) = (None, None);
+        good(&[lost.clone(), get(2, 3, 4, 0, "")]);
+        good(&[lost.clone(), get(2, 3, 4, 0, ""), get(2, 5, 6, 0, "a")]);
+        bad(&[lost, get(2, 3, 4, 0, "a"), get(2, 5, 6, 0, "")]);
+    }
+}

@@ -1,0 +1,307 @@
+//! A client: sends what its script says, takes replies apart, and writes down when it knew what.
+//!
+//! It counts replies: one too many, one that does not decode, or a stream that ends in order with one missing is a
+//! failure. A connection that was reset leaves its commands without replies; the client connects again and goes on.
+
+use super::checker::Operation;
+use super::command::{Command, Reply, Value};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use torc_server::reactor::driver::Address;
+use torc_server::reactor::simulated::{ClientEnd, World};
+
+/// What a script decides with.
+pub struct Dice {
+    /// Random numbers of this run.
+    pub random: fastrand::Rng,
+    /// Wall time.
+    pub now_ms: i64,
+    next_value: Rc<Cell<u32>>,
+}
+
+impl Dice {
+    /// A value that nobody else writes; mostly a short number.
+    pub fn value(&mut self) -> Value {
+        let number = self.next_value.get();
+        self.next_value.set(number + 1);
+        match self.random.u8(..100) {
+            0..90 => format!("{number}000000").into_bytes(),
+            90..98 => format!("v{number}-{}", "x".repeat(self.random.usize(..200))).into_bytes(),
+            _ => format!("v{number}-{}", "X".repeat(self.random.usize(1000..20_000))).into_bytes(),
+        }
+        .into()
+    }
+
+    /// The same for APPEND: no number, so that no sum of digits looks like another value.
+    pub fn suffix(&mut self) -> Value {
+        let mut text = b"and".to_vec();
+        text.extend_from_slice(&self.value());
+        text.into()
+    }
+
+    /// True so many times in a hundred.
+    pub fn percent(&mut self, percent: u8) -> bool {
+        self.random.u8(..100) < percent
+    }
+}
+
+/// What a client sends next, as one pipeline; it is told the replies of the pipeline before. Nothing ends the client.
+pub type Script = Box<dyn FnMut(&mut Dice, &[Reply]) -> Result<Vec<Command>, String>>;
+
+/// How a client behaves.
+pub struct ClientPlan {
+    /// What it sends.
+    pub script: Script,
+    /// It sends the next pipeline when at most so many replies are awaited; 0 waits for all.
+    pub depth: usize,
+    /// How often in a hundred looks it reads what has arrived.
+    pub reads_percent: u8,
+    /// How often in a hundred looks it dies while replies are awaited.
+    pub dies_percent: u8,
+    /// Whether it ends its own direction behind its last command, and still wants every reply.
+    pub half_closes: bool,
+    /// Whether it stays connected when it is through, until the server stops.
+    pub lingers: bool,
+}
+
+impl ClientPlan {
+    /// One that waits for each pipeline's replies and reads at once.
+    pub fn patient(script: Script) -> Self {
+        Self { script, depth: 0, reads_percent: 100, dies_percent: 0, half_closes: false, lingers: false }
+    }
+}
+
+/// What all clients of a run share.
+pub struct Observations {
+    /// Every command.
+    pub history: Vec<Operation>,
+    /// The clock that counts what clients do.
+    pub clock: u64,
+    /// Connections so far.
+    pub sessions: u32,
+    /// What was seen to be wrong.
+    pub failures: Rc<RefCell<Vec<String>>>,
+    /// Whether the server has been told to stop: then it may end a connection.
+    pub is_stopping: bool,
+    /// What client scripts decide with.
+    pub dice: Dice,
+}
+
+impl Observations {
+    /// Nothing yet.
+    pub fn new(seed: u64) -> Self {
+        let next_value = Rc::new(Cell::new(1));
+        Self {
+            history: Vec::new(),
+            clock: 0,
+            sessions: 0,
+            failures: Rc::default(),
+            is_stopping: false,
+            dice: Dice { random: fastrand::Rng::with_seed(seed), now_ms: 0, next_value },
+        }
+    }
+
+    fn fail(&self, text: String) {
+        self.failures.borrow_mut().push(text);
+    }
+}
+
+/// A client in its run.
+pub struct Client {
+    plan: ClientPlan,
+    end: Option<ClientEnd>,
+    session: u32,
+    database: usize,
+    received: Vec<u8>,
+    /// Commands in the history whose replies are awaited.
+    awaited: VecDeque<usize>,
+    replies: Vec<Reply>,
+    has_finished: bool,
+    has_finished_sending: bool,
+}
+
+impl Client {
+    /// Not yet connected.
+    pub fn new(plan: ClientPlan) -> Self {
+        Self {
+            plan,
+            end: None,
+            session: 0,
+            database: 0,
+            received: Vec::new(),
+            awaited: VecDeque::new(),
+            replies: Vec::new(),
+            has_finished: false,
+            has_finished_sending: false,
+        }
+    }
+
+    /// Whether it wants nothing more.
+    pub fn is_done(&self) -> bool {
+        self.has_finished && self.awaited.is_empty() && (self.end.is_none() || self.plan.lingers)
+    }
+
+    /// Whether it holds a connection.
+    pub fn is_connected(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// One look at the connection; whether anything came of it. An urgent one reads for sure.
+    pub fn look(
+        &mut self,
+        world: &World,
+        address: &Address,
+        names: &[Vec<u8>],
+        seen: &mut Observations,
+        urgent: bool,
+    ) -> bool {
+        if self.end.is_none() {
+            if self.has_finished || seen.is_stopping {
+                self.has_finished |= seen.is_stopping;
+                return false;
+            }
+            self.connect(world, address, seen);
+            return true;
+        }
+        let mut active = false;
+        if urgent || seen.dice.percent(self.plan.reads_percent) {
+            active |= self.read(seen);
+        }
+        if self.end.is_some() && !self.awaited.is_empty() && seen.dice.percent(self.plan.dies_percent) {
+            self.die(seen);
+            return true;
+        }
+        if self.end.is_some() && !self.has_finished && self.awaited.len() <= self.plan.depth {
+            active |= self.write(names, seen);
+        }
+        let is_through = self.has_finished && self.awaited.is_empty() && !self.plan.half_closes && !self.plan.lingers;
+        if self.end.is_some() && is_through {
+            self.end = None;
+            active = true;
+        }
+        active
+    }
+
+    fn connect(&mut self, world: &World, address: &Address, seen: &mut Observations) {
+        seen.sessions += 1;
+        self.session = seen.sessions;
+        self.database = 0;
+        self.received.clear();
+        self.replies.clear();
+        self.has_finished_sending = false;
+        let end = world.connect(address);
+        self.end = (!end.is_refused()).then_some(end);
+    }
+
+    fn die(&mut self, seen: &mut Observations) {
+        let Some(end) = self.end.take() else { return };
+        if seen.dice.percent(50) {
+            end.reset()
+        } else {
+            end.close()
+        }
+        self.awaited.clear();
+    }
+
+    fn read(&mut self, seen: &mut Observations) -> bool {
+        let Some(end) = &self.end else { return false };
+        let most = if seen.dice.percent(80) { usize::MAX } else { seen.dice.random.usize(1..300) };
+        let bytes = end.receive_up_to(most);
+        let (is_reset, is_ended) = (end.is_reset(), end.is_ended());
+        self.received.extend_from_slice(&bytes);
+        self.take_replies(seen);
+        if !is_ended {
+            return !bytes.is_empty();
+        }
+        let may_end = is_reset || seen.is_stopping || (self.has_finished_sending && self.awaited.is_empty());
+        if !may_end {
+            let (session, awaited) = (self.session, self.awaited.len());
+            seen.fail(format!("the server ended connection {session} with {awaited} replies missing"));
+        }
+        if !self.received.is_empty() && !is_reset && !seen.is_stopping {
+            seen.fail(format!("connection {} ended within a reply", self.session));
+        }
+        self.end = None;
+        self.awaited.clear();
+        true
+    }
+
+    fn take_replies(&mut self, seen: &mut Observations) {
+        let mut position = 0;
+        while position < self.received.len() {
+            match Reply::decode(&self.received[position..]) {
+                Ok(None) => break,
+                Err(error) => {
+                    seen.fail(format!("connection {}: {error}", self.session));
+                    position = self.received.len();
+                }
+                Ok(Some((reply, used))) => {
+                    position += used;
+                    self.take_reply(reply, seen);
+                }
+            }
+        }
+        self.received.drain(..position);
+    }
+
+    fn take_reply(&mut self, reply: Reply, seen: &mut Observations) {
+        let Some(index) = self.awaited.pop_front() else {
+            return seen.fail(format!("connection {}: a reply that nobody awaits: {reply:?}", self.session));
+        };
+        seen.clock += 1;
+        let operation = &mut seen.history[index];
+        operation.returned = Some(seen.clock);
+        operation.returned_ms = seen.dice.now_ms;
+        operation.reply = Some(reply.clone());
+        if !operation.command.is_ordered() && !operation.command.accepts_unordered(&reply) {
+            let command = operation.command.clone();
+            seen.fail(format!("connection {}: {command:?} got {reply:?}", self.session));
+        }
+        self.replies.push(reply);
+    }
+
+    fn write(&mut self, names: &[Vec<u8>], seen: &mut Observations) -> bool {
+        let replies = std::mem::take(&mut self.replies);
+        let commands = match (self.plan.script)(&mut seen.dice, &replies) {
+            Ok(commands) => commands,
+            Err(text) => {
+                seen.fail(text);
+                Vec::new()
+            }
+        };
+        let Some(end) = &self.end else { return false };
+        if commands.is_empty() {
+            self.has_finished = true;
+            if self.plan.half_closes {
+                end.finish_sending();
+                self.has_finished_sending = true;
+            }
+            return true;
+        }
+        let mut bytes = Vec::new();
+        for command in commands {
+            bytes.extend_from_slice(&command.encode(names));
+            seen.clock += 1;
+            self.awaited.push_back(seen.history.len());
+            seen.history.push(Operation {
+                session: self.session,
+                database: self.database,
+                invoked: seen.clock,
+                invoked_ms: seen.dice.now_ms,
+                returned: None,
+                returned_ms: i64::MAX,
+                reply: None,
+                command: command.clone(),
+            });
+            if let Command::Select(database) = command {
+                self.database = database;
+            }
+        }
+        // Frames cut across writes, as a busy client's are.
+        let cut = if seen.dice.percent(30) { seen.dice.random.usize(..bytes.len()) } else { 0 };
+        end.send(&bytes[..cut]);
+        end.send(&bytes[cut..]);
+        true
+    }
+}

@@ -1,0 +1,531 @@
+//! What clients send and get, and what one server without shards would answer: the sequential model.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// A key: its index in the plan's list of names.
+pub type Key = u16;
+/// A value; those that clients write are unique in a run.
+pub type Value = Rc<[u8]>;
+
+/// A decoded reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// `+`
+    Status(String),
+    /// `-`
+    Error(String),
+    /// `:`
+    Integer(i64),
+    /// `$`
+    Bulk(Value),
+    /// `$-1`
+    Nil,
+    /// `*`
+    Array(Vec<Reply>),
+}
+
+impl Reply {
+    /// The OK status.
+    pub fn ok() -> Self {
+        Self::Status("OK".into())
+    }
+
+    /// Decodes the first reply; `Ok(None)` if it is not whole yet.
+    pub fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, String> {
+        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
+        let line = std::str::from_utf8(&bytes[1..end.saturating_sub(1)]).map_err(|error| error.to_string())?;
+        let number = || line.parse::<i64>().map_err(|_| format!("not a number: {line:?}"));
+        let after = end + 1;
+        Ok(Some(match bytes[0] {
+            b'+' => (Self::Status(line.into()), after),
+            b'-' => (Self::Error(line.into()), after),
+            b':' => (Self::Integer(number()?), after),
+            b'$' if number()? < 0 => (Self::Nil, after),
+            b'$' => {
+                let end = after + number()? as usize;
+                let Some(body) = bytes.get(after..end + 2) else { return Ok(None) };
+                if &body[body.len() - 2..] != b"\r\n" {
+                    return Err("a bulk string without its line end".into());
+                }
+                (Self::Bulk(bytes[after..end].into()), end + 2)
+            }
+            b'*' => {
+                let mut position = after;
+                let mut elements = Vec::new();
+                for _ in 0..number()? {
+                    let Some((element, used)) = Self::decode(&bytes[position..])? else { return Ok(None) };
+                    elements.push(element);
+                    position += used;
+                }
+                (Self::Array(elements), position)
+            }
+            other => return Err(format!("no reply begins with {:?}", other as char)),
+        }))
+    }
+}
+
+/// A command of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    Get(Key),
+    GetDel(Key),
+    Strlen(Key),
+    Incr(Key),
+    ExpireTime(Key),
+    Persist(Key),
+    Set {
+        key: Key,
+        value: Value,
+        expires_at: Option<i64>,
+        if_absent: bool,
+        get: bool,
+    },
+    Append(Key, Value),
+    ExpireAt(Key, i64),
+    Exists(Vec<Key>),
+    Touch(Vec<Key>),
+    Del(Vec<Key>),
+    Unlink(Vec<Key>),
+    MGet(Vec<Key>),
+    MSet(Vec<(Key, Value)>),
+    MSetNx(Vec<(Key, Value)>),
+    Rename(Key, Key),
+    RenameNx(Key, Key),
+    Copy {
+        from: Key,
+        to: Key,
+        database: usize,
+        replace: bool,
+    },
+    Move {
+        key: Key,
+        database: usize,
+    },
+    DbSize,
+    Keys,
+    FlushAll,
+    FlushDb,
+    SwapDb(usize, usize),
+    /// The rest promise nothing about order; their replies are checked where they arrive.
+    RandomKey,
+    Select(usize),
+    Ping,
+    Scan {
+        cursor: u64,
+        count: usize,
+    },
+    /// Writes to keys that no other command looks at.
+    Fill {
+        name: Vec<u8>,
+        remove: bool,
+    },
+}
+
+/// Which keys a command is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Footprint {
+    Keys(Vec<Key>),
+    Everything,
+    Nothing,
+}
+
+impl Footprint {
+    /// Whether commands with these keep their order within a connection.
+    pub fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nothing, _) | (_, Self::Nothing) => false,
+            (Self::Everything, _) | (_, Self::Everything) => true,
+            (Self::Keys(own), Self::Keys(others)) => own.iter().any(|key| others.contains(key)),
+        }
+    }
+}
+
+impl Command {
+    /// The unconditional SET.
+    pub fn set(key: Key, value: Value) -> Self {
+        Self::Set { key, value, expires_at: None, if_absent: false, get: false }
+    }
+
+    /// Its keys.
+    pub fn footprint(&self) -> Footprint {
+        Footprint::Keys(match self {
+            Self::Get(key)
+            | Self::GetDel(key)
+            | Self::Strlen(key)
+            | Self::Incr(key)
+            | Self::ExpireTime(key)
+            | Self::Persist(key)
+            | Self::Append(key, _)
+            | Self::ExpireAt(key, _)
+            | Self::Set { key, .. }
+            | Self::Move { key, .. } => vec![*key],
+            Self::Exists(keys) | Self::Touch(keys) | Self::Del(keys) | Self::Unlink(keys) | Self::MGet(keys) => {
+                keys.clone()
+            }
+            Self::MSet(pairs) | Self::MSetNx(pairs) => pairs.iter().map(|(key, _)| *key).collect(),
+            Self::Rename(from, to) | Self::RenameNx(from, to) | Self::Copy { from, to, .. } => vec![*from, *to],
+            Self::DbSize | Self::Keys | Self::FlushAll | Self::FlushDb | Self::SwapDb(..) => {
+                return Footprint::Everything;
+            }
+            Self::RandomKey | Self::Select(_) | Self::Ping | Self::Scan { .. } | Self::Fill { .. } => {
+                return Footprint::Nothing;
+            }
+        })
+    }
+
+    /// Whether it may change something.
+    pub fn is_write(&self) -> bool {
+        !matches!(
+            self,
+            Self::Get(_)
+                | Self::Strlen(_)
+                | Self::ExpireTime(_)
+                | Self::Exists(_)
+                | Self::Touch(_)
+                | Self::MGet(_)
+                | Self::DbSize
+                | Self::Keys
+        )
+    }
+
+    /// Whether, having answered this, it has changed nothing.
+    pub fn had_no_effect(&self, reply: &Reply) -> bool {
+        match (self, reply) {
+            (_, Reply::Error(_)) => true,
+            (Self::GetDel(_) | Self::Set { if_absent: true, .. }, Reply::Nil) => true,
+            (
+                Self::Del(_)
+                | Self::Unlink(_)
+                | Self::MSetNx(_)
+                | Self::RenameNx(..)
+                | Self::Copy { .. }
+                | Self::Move { .. }
+                | Self::Persist(_)
+                | Self::ExpireAt(..),
+                Reply::Integer(0),
+            ) => true,
+            _ => !self.is_write(),
+        }
+    }
+
+    /// Whether it has a place in the one order of everything.
+    pub fn is_ordered(&self) -> bool {
+        self.footprint() != Footprint::Nothing
+    }
+
+    /// As it travels.
+    pub fn encode(&self, names: &[Vec<u8>]) -> Vec<u8> {
+        let words = self.words(names);
+        let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            bytes.extend_from_slice(&word);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes
+    }
+
+    fn words(&self, names: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let name = |key: &Key| names[*key as usize].clone();
+        let one = |verb: &str, key: &Key| vec![verb.into(), name(key)];
+        let two = |verb: &str, a: &Key, b: &Key| vec![verb.into(), name(a), name(b)];
+        let many = |verb: &str, keys: &[Key]| std::iter::once(verb.into()).chain(keys.iter().map(name)).collect();
+        let text = |number: i64| number.to_string().into_bytes();
+        let pairs = |verb: &str, pairs: &[(Key, Value)]| {
+            let words = pairs.iter().flat_map(|(key, value)| [name(key), value.to_vec()]);
+            std::iter::once(verb.into()).chain(words).collect()
+        };
+        match self {
+            Self::Get(key) => one("GET", key),
+            Self::GetDel(key) => one("GETDEL", key),
+            Self::Strlen(key) => one("STRLEN", key),
+            Self::Incr(key) => one("INCR", key),
+            Self::ExpireTime(key) => one("PEXPIRETIME", key),
+            Self::Persist(key) => one("PERSIST", key),
+            Self::Set { key, value, expires_at, if_absent, get } => {
+                let mut words = vec!["SET".into(), name(key), value.to_vec()];
+                if let Some(at) = expires_at {
+                    words.extend(["PXAT".into(), text(*at)]);
+                }
+                words.extend(if_absent.then(|| "NX".into()));
+                words.extend(get.then(|| "GET".into()));
+                words
+            }
+            Self::Append(key, value) => vec!["APPEND".into(), name(key), value.to_vec()],
+            Self::ExpireAt(key, at) => vec!["PEXPIREAT".into(), name(key), text(*at)],
+            Self::Exists(keys) => many("EXISTS", keys),
+            Self::Touch(keys) => many("TOUCH", keys),
+            Self::Del(keys) => many("DEL", keys),
+            Self::Unlink(keys) => many("UNLINK", keys),
+            Self::MGet(keys) => many("MGET", keys),
+            Self::MSet(list) => pairs("MSET", list),
+            Self::MSetNx(list) => pairs("MSETNX", list),
+            Self::Rename(from, to) => two("RENAME", from, to),
+            Self::RenameNx(from, to) => two("RENAMENX", from, to),
+            Self::Copy { from, to, database, replace } => {
+                let mut words = vec!["COPY".into(), name(from), name(to), "DB".into(), text(*database as i64)];
+                words.extend(replace.then(|| "REPLACE".into()));
+                words
+            }
+            Self::Move { key, database } => vec!["MOVE".into(), name(key), text(*database as i64)],
+            Self::DbSize => vec!["DBSIZE".into()],
+            Self::Keys => vec!["KEYS".into(), "*".into()],
+            Self::FlushAll => vec!["FLUSHALL".into()],
+            Self::FlushDb => vec!["FLUSHDB".into()],
+            Self::SwapDb(a, b) => vec!["SWAPDB".into(), text(*a as i64), text(*b as i64)],
+            Self::RandomKey => vec!["RANDOMKEY".into()],
+            Self::Select(database) => vec!["SELECT".into(), text(*database as i64)],
+            Self::Ping => vec!["PING".into()],
+            Self::Scan { cursor, count } => {
+                vec!["SCAN".into(), cursor.to_string().into(), "COUNT".into(), text(*count as i64)]
+            }
+            Self::Fill { name, remove: false } => vec!["SET".into(), name.clone(), "filled".into()],
+            Self::Fill { name, remove: true } => vec!["DEL".into(), name.clone()],
+        }
+    }
+
+    /// Whether a reply to an unordered command makes sense.
+    pub fn accepts_unordered(&self, reply: &Reply) -> bool {
+        match (self, reply) {
+            (Self::RandomKey, Reply::Nil | Reply::Bulk(_)) => true,
+            (Self::Select(_) | Self::Fill { remove: false, .. }, Reply::Status(text)) => text == "OK",
+            (Self::Fill { remove: true, .. }, Reply::Integer(0 | 1)) => true,
+            (Self::Ping, Reply::Status(text)) => text == "PONG",
+            (Self::Scan { .. }, Reply::Array(parts)) => {
+                matches!(parts.as_slice(), [Reply::Bulk(_), Reply::Array(_)])
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What the model allows as a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Exactly this.
+    Reply(Reply),
+    /// An integer in this range: DBSIZE counts expired keys or not.
+    Between(i64, i64),
+    /// These names in any order.
+    Names(BTreeSet<Value>),
+}
+
+impl Expected {
+    /// Whether the reply is one of these.
+    pub fn accepts(&self, reply: &Reply) -> bool {
+        match (self, reply) {
+            (Self::Reply(expected), reply) => expected == reply,
+            (Self::Between(least, most), Reply::Integer(number)) => (least..=most).contains(&number),
+            (Self::Names(names), Reply::Array(elements)) => {
+                let bulk = |element: &Reply| if let Reply::Bulk(name) = element { Some(name.clone()) } else { None };
+                elements.len() == names.len() && elements.iter().filter_map(bulk).collect::<BTreeSet<_>>() == *names
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A value and its time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// What it holds.
+    pub value: Value,
+    /// Over when the time is past this.
+    pub expires_at: Option<i64>,
+}
+
+/// The sequential server. Expired keys stay until something takes their place: nobody sees the difference but DBSIZE.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Model {
+    /// By database and key.
+    pub entries: BTreeMap<(usize, Key), Entry>,
+}
+
+impl Model {
+    fn alive(&self, database: usize, key: Key, now: i64) -> Option<&Entry> {
+        let entry = self.entries.get(&(database, key))?;
+        entry.expires_at.is_none_or(|at| now <= at).then_some(entry)
+    }
+
+    fn put(&mut self, database: usize, key: Key, value: &Value, expires_at: Option<i64>) {
+        self.entries.insert((database, key), Entry { value: value.clone(), expires_at });
+    }
+
+    fn count(&self, database: usize, keys: &[Key], now: i64) -> i64 {
+        keys.iter().filter(|key| self.alive(database, **key, now).is_some()).count() as i64
+    }
+
+    fn remove(&mut self, database: usize, key: Key, now: i64) -> Option<Entry> {
+        let entry = self.alive(database, key, now).cloned();
+        self.entries.remove(&(database, key));
+        entry
+    }
+
+    /// Runs one command.
+    pub fn apply(&mut self, database: usize, command: &Command, now: i64, names: &[Vec<u8>]) -> Expected {
+        let bulk = |entry: Option<&Entry>| entry.map_or(Reply::Nil, |entry| Reply::Bulk(entry.value.clone()));
+        let number = Reply::Integer;
+        Expected::Reply(match command {
+            Command::Get(key) => bulk(self.alive(database, *key, now)),
+            Command::Strlen(key) => number(self.alive(database, *key, now).map_or(0, |entry| entry.value.len() as i64)),
+            Command::MGet(keys) => Reply::Array(keys.iter().map(|key| bulk(self.alive(database, *key, now))).collect()),
+            Command::Exists(keys) | Command::Touch(keys) => number(self.count(database, keys, now)),
+            Command::ExpireTime(key) => {
+                number(self.alive(database, *key, now).map_or(-2, |entry| entry.expires_at.unwrap_or(-1)))
+            }
+            Command::DbSize => {
+                let of_this = || self.entries.keys().filter(|(of, _)| *of == database);
+                let alive = of_this().filter(|(_, key)| self.alive(database, *key, now).is_some());
+                return Expected::Between(alive.count() as i64, of_this().count() as i64);
+            }
+            Command::Keys => {
+                let keys =
+                    self.entries.keys().filter(|(of, key)| *of == database && self.alive(*of, *key, now).is_some());
+                return Expected::Names(keys.map(|(_, key)| names[*key as usize].as_slice().into()).collect());
+            }
+            _ => self.apply_write(database, command, now),
+        })
+    }
+
+    fn apply_write(&mut self, database: usize, command: &Command, now: i64) -> Reply {
+        match command {
+            Command::Set { key, value, expires_at, if_absent, get } => {
+                let old = self.alive(database, *key, now).map(|entry| entry.value.clone());
+                if *if_absent && old.is_some() {
+                    return Reply::Nil;
+                }
+                // A time that is over already leaves nothing, not even for the rest of its millisecond.
+                self.entries.remove(&(database, *key));
+                if expires_at.is_none_or(|at| at > now) {
+                    self.put(database, *key, value, *expires_at);
+                }
+                if *get { old.map_or(Reply::Nil, Reply::Bulk) } else { Reply::ok() }
+            }
+            Command::GetDel(key) => {
+                self.remove(database, *key, now).map_or(Reply::Nil, |entry| Reply::Bulk(entry.value))
+            }
+            Command::Incr(key) => self.increment(database, *key, now),
+            Command::Append(key, value) => {
+                let old = self.remove(database, *key, now);
+                let expires_at = old.as_ref().and_then(|entry| entry.expires_at);
+                let mut text = old.map_or_else(Vec::new, |entry| entry.value.to_vec());
+                text.extend_from_slice(value);
+                let length = text.len();
+                self.put(database, *key, &text.into(), expires_at);
+                Reply::Integer(length as i64)
+            }
+            Command::Persist(key) => match self.remove(database, *key, now) {
+                Some(entry) => {
+                    self.put(database, *key, &entry.value, None);
+                    Reply::Integer(i64::from(entry.expires_at.is_some()))
+                }
+                None => Reply::Integer(0),
+            },
+            Command::ExpireAt(key, at) => match self.remove(database, *key, now) {
+                Some(entry) => {
+                    if *at > now {
+                        self.put(database, *key, &entry.value, Some(*at));
+                    }
+                    Reply::Integer(1)
+                }
+                None => Reply::Integer(0),
+            },
+            Command::Del(keys) | Command::Unlink(keys) => {
+                Reply::Integer(keys.iter().filter(|key| self.remove(database, **key, now).is_some()).count() as i64)
+            }
+            Command::MSet(pairs) => {
+                pairs.iter().for_each(|(key, value)| self.put(database, *key, value, None));
+                Reply::ok()
+            }
+            Command::MSetNx(pairs) => {
+                let keys: Vec<Key> = pairs.iter().map(|(key, _)| *key).collect();
+                let is_free = self.count(database, &keys, now) == 0;
+                if is_free {
+                    pairs.iter().for_each(|(key, value)| self.put(database, *key, value, None));
+                }
+                Reply::Integer(i64::from(is_free))
+            }
+            _ => self.relocate(database, command, now),
+        }
+    }
+
+    fn increment(&mut self, database: usize, key: Key, now: i64) -> Reply {
+        let old = self.alive(database, key, now).cloned();
+        let (text, expires_at) = match &old {
+            Some(entry) => (std::str::from_utf8(&entry.value).unwrap_or("no"), entry.expires_at),
+            None => ("0", None),
+        };
+        let Ok(number) = text.parse::<i64>() else {
+            return Reply::Error("ERR value is not an integer or out of range".into());
+        };
+        self.put(database, key, &(number + 1).to_string().as_bytes().into(), expires_at);
+        Reply::Integer(number + 1)
+    }
+
+    /// What moves whole keys.
+    fn relocate(&mut self, database: usize, command: &Command, now: i64) -> Reply {
+        let is_same = match command {
+            Command::Copy { from, to, database: into, .. } => from == to && database == *into,
+            Command::Move { database: into, .. } => database == *into,
+            _ => false,
+        };
+        if is_same {
+            return Reply::Error("ERR source and destination objects are the same".into());
+        }
+        match command {
+            Command::Rename(from, to) | Command::RenameNx(from, to) => {
+                let Some(entry) = self.alive(database, *from, now).cloned() else {
+                    return Reply::Error("ERR no such key".into());
+                };
+                let only_new = matches!(command, Command::RenameNx(..));
+                if only_new && self.alive(database, *to, now).is_some() {
+                    return Reply::Integer(0);
+                }
+                self.entries.remove(&(database, *from));
+                self.entries.insert((database, *to), entry);
+                if only_new { Reply::Integer(1) } else { Reply::ok() }
+            }
+            Command::Copy { from, to, database: into, replace } => {
+                let Some(entry) = self.alive(database, *from, now).cloned() else { return Reply::Integer(0) };
+                if !replace && self.alive(*into, *to, now).is_some() {
+                    return Reply::Integer(0);
+                }
+                self.entries.insert((*into, *to), entry);
+                Reply::Integer(1)
+            }
+            Command::Move { key, database: into } => {
+                let Some(entry) = self.alive(database, *key, now).cloned() else { return Reply::Integer(0) };
+                if self.alive(*into, *key, now).is_some() {
+                    return Reply::Integer(0);
+                }
+                self.entries.remove(&(database, *key));
+                self.entries.insert((*into, *key), entry);
+                Reply::Integer(1)
+            }
+            Command::FlushAll => {
+                self.entries.clear();
+                Reply::ok()
+            }
+            Command::FlushDb => {
+                self.entries.retain(|(of, _), _| *of != database);
+                Reply::ok()
+            }
+            Command::SwapDb(a, b) => {
+                let swapped = |of: usize| {
+                    if of == *a {
+                        *b
+                    } else if of == *b {
+                        *a
+                    } else {
+                        of
+                    }
+                };
+                let entries = std::mem::take(&mut self.entries);
+                self.entries = entries.into_iter().map(|((of, key), entry)| ((swapped(of), key), entry)).collect();
+                Reply::ok()
+            }
+            _ => unreachable!("an unordered command has no place in the model"),
+        }
+    }
+}

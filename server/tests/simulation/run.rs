@@ -1,0 +1,443 @@
+//! One run: shards, clients, network and clock on one thread, each next step chosen from the seed.
+//!
+//! ```text
+//!   each step:  a client looks at its connection, or one shard runs to its next atomic step; the clock moves a little
+//!   sometimes:  the weather changes: how quick each shard is (some stand still), how fast time passes
+//!   all asleep, nothing on the wire:  the clock jumps to the nearest deadline
+//! ```
+//! A shard that sleeps runs again only when its driver has something for it: a lost wake-up leaves its work lying there,
+//! and the run ends with everybody asleep and a client that waits.
+
+use super::client::{Client, ClientPlan, Observations};
+use super::coroutine::{Pause, ShardCoroutine};
+use super::driver::SleepingDriver;
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use torc_engine::command::Spec;
+use torc_engine::transaction::interleave::Step;
+use torc_engine::transaction::rules::Rules;
+use torc_server::command_table::{CommandTable, Target};
+use torc_server::config::Config;
+use torc_server::core::Core;
+use torc_server::core_loop::CoreLoop;
+use torc_server::log::Log;
+use torc_server::reactor::driver::{Address, Driver, Wait, Waker};
+use torc_server::reactor::simulated::{Faults, World};
+use torc_server::settings::Settings;
+use torc_server::shared::Shared;
+
+/// What a run is made of.
+pub struct Plan {
+    /// Where every choice comes from.
+    pub seed: u64,
+    /// How many shards.
+    pub shards: usize,
+    /// Databases of the server.
+    pub databases: u32,
+    /// Rules in force.
+    pub rules: Rules,
+    /// How the network misbehaves.
+    pub faults: Faults,
+    /// Limits of the server.
+    pub settings: Settings,
+    /// Who uses it.
+    pub clients: Vec<ClientPlan>,
+    /// Names of the keys.
+    pub names: Vec<Vec<u8>>,
+    /// How fast time may pass: the most nanoseconds a step.
+    pub step_ns_max: u64,
+    /// A bug on purpose: wakes between shards get lost.
+    pub loses_wakes: bool,
+    /// The server is told to stop after so many steps, whatever goes on; else when all clients are through.
+    pub stops_after: Option<u64>,
+}
+
+/// What a run came to.
+pub struct Outcome {
+    /// What was seen.
+    pub seen: Observations,
+    /// Failures, those of clients included.
+    pub failures: Vec<String>,
+    /// Steps taken.
+    pub steps: u64,
+    /// Times that connections moved, and units that waited for a lock.
+    pub moved: u64,
+    /// Units that waited for a lock.
+    pub lock_waits: u64,
+    /// A digest of every step: equal for equal seeds.
+    pub fingerprint: u64,
+}
+
+/// What a shard lets others know between two turns.
+#[derive(Default)]
+struct Status {
+    is_quiet: Cell<bool>,
+    connections: Cell<usize>,
+    moved: Cell<u64>,
+    lock_waits: Cell<u64>,
+}
+
+struct ShardRun {
+    coroutine: ShardCoroutine<std::io::Result<()>>,
+    status: Rc<Status>,
+    pause: Option<Pause>,
+    speed: u32,
+}
+
+/// Steps without anything for a client after which the shards are held to be stuck.
+const STUCK_STEPS: u64 = 150_000;
+const RUN_STEPS_MAX: u64 = 5_000_000;
+
+struct Run {
+    world: World,
+    address: Address,
+    shared: Arc<Shared>,
+    shards: Vec<ShardRun>,
+    clients: Vec<Client>,
+    names: Vec<Vec<u8>>,
+    seen: Observations,
+    random: fastrand::Rng,
+    steps: u64,
+    last_progress: u64,
+    weather_until: u64,
+    step_ns_max: u64,
+    step_ns: u64,
+    client_share: u32,
+    fingerprint: u64,
+    wall_start_ms: i64,
+}
+
+const COMMANDS: &[&str] = &[
+    "get",
+    "getdel",
+    "strlen",
+    "incr",
+    "pexpiretime",
+    "persist",
+    "set",
+    "append",
+    "pexpireat",
+    "exists",
+    "touch",
+    "del",
+    "unlink",
+    "mget",
+    "mset",
+    "msetnx",
+    "rename",
+    "renamenx",
+    "copy",
+    "move",
+    "dbsize",
+    "keys",
+    "flushall",
+    "flushdb",
+    "swapdb",
+    "randomkey",
+    "select",
+    "ping",
+    "scan",
+];
+
+/// Only the commands in use: a table lives as long as the process.
+fn command_rows() -> impl Iterator<Item = (&'static Spec, Target)> {
+    torc_server::commands::rows().filter(|(spec, _)| COMMANDS.contains(&spec.name))
+}
+
+/// Whether the server has a command.
+pub fn has_command(name: &str) -> bool {
+    torc_server::commands::rows().any(|(spec, _)| spec.name == name)
+}
+
+/// Runs a plan to its end.
+pub fn run(plan: Plan) -> Outcome {
+    let mut run = Run::new(plan);
+    let stops_after = run.1;
+    let run = &mut run.0;
+    let mut failures = run.run_clients(stops_after).err().map_or_else(Vec::new, |failure| vec![failure]);
+    if failures.is_empty() && !run.seen.is_stopping {
+        failures.extend(run.left_behind());
+    }
+    if failures.is_empty() {
+        failures.extend(run.stop().err());
+    }
+    failures.extend(run.seen.failures.borrow_mut().drain(..));
+    let moved = run.shards.iter().map(|shard| shard.status.moved.get()).sum();
+    let lock_waits = run.shards.iter().map(|shard| shard.status.lock_waits.get()).sum();
+    let seen = std::mem::replace(&mut run.seen, Observations::new(0));
+    Outcome { seen, failures, steps: run.steps, moved, lock_waits, fingerprint: run.fingerprint }
+}
+
+impl Run {
+    fn new(plan: Plan) -> (Self, Option<u64>) {
+        let world = World::new(plan.seed, plan.shards, plan.faults);
+        let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 6379)));
+        let mut config = Config::default();
+        config.keyspace.databases = plan.databases;
+        let log = Log::new(&config.log);
+        let table = CommandTable::new(command_rows());
+        let shared = Arc::new(Shared::new(plan.shards, config, table, plan.seed, plan.rules, log));
+        let settings = Arc::new(plan.settings);
+        let wall_start_ms = 1_700_000_000_000;
+        let shards = (0..plan.shards).map(|index| {
+            let driver = SleepingDriver { inner: world.driver(index), loses_wakes: plan.loses_wakes };
+            let clock_world = world.clone();
+            let read_clock = Box::new(move || wall_start_ms + (clock_world.now_ns() / 1_000_000) as i64);
+            assert_eq!(driver.clock().wall_ms, read_clock(), "the world's wall clock begins elsewhere");
+            let core = Core::new(index, shared.clone(), settings.clone(), plan.seed + index as u64, read_clock);
+            ShardRun::new(CoreLoop::new(driver, core), (index == 0).then(|| address.clone()))
+        });
+        let shards = shards.collect();
+        let run = Self {
+            world,
+            address,
+            shared,
+            shards,
+            clients: plan.clients.into_iter().map(Client::new).collect(),
+            names: plan.names,
+            seen: Observations::new(plan.seed ^ 0x5eed),
+            random: fastrand::Rng::with_seed(plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            steps: 0,
+            last_progress: 0,
+            weather_until: 0,
+            step_ns_max: plan.step_ns_max,
+            step_ns: 0,
+            client_share: 10,
+            fingerprint: 0,
+            wall_start_ms,
+        };
+        (run, plan.stops_after)
+    }
+
+    /// Until every client is done.
+    fn run_clients(&mut self, stops_after: Option<u64>) -> Result<(), String> {
+        let mut idle_steps = 0;
+        while !self.clients.iter().all(Client::is_done) || !self.is_at_rest(idle_steps) {
+            if stops_after.is_some_and(|steps| self.steps >= steps) {
+                self.begin_stop();
+                return Ok(());
+            }
+            self.change_weather();
+            let active = if self.random.u32(..100) < self.client_share {
+                let client = self.random.usize(..self.clients.len());
+                self.look(client, false)
+            } else {
+                let shard = self.choose_shard();
+                self.step(shard)?
+            };
+            self.pass_time();
+            idle_steps = if active { 0 } else { idle_steps + 1 };
+            if idle_steps > 3 * (self.shards.len() + self.clients.len()) && !self.sweep()? {
+                idle_steps = self.jump()?;
+            }
+            self.check_progress()?;
+            if !self.seen.failures.borrow().is_empty() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// With all clients done, the shards come to rest: closed connections are noticed, replies for the dead discarded.
+    fn is_at_rest(&self, idle_steps: usize) -> bool {
+        idle_steps == usize::MAX
+    }
+
+    fn check_progress(&mut self) -> Result<(), String> {
+        self.steps += 1;
+        if self.steps - self.last_progress > STUCK_STEPS || self.steps > RUN_STEPS_MAX {
+            let pauses: Vec<_> = self.shards.iter().map(|shard| shard.pause).collect();
+            return Err(format!("stuck: no client has got anything for {STUCK_STEPS} steps; shards are at {pauses:?}"));
+        }
+        Ok(())
+    }
+
+    fn change_weather(&mut self) {
+        if self.steps < self.weather_until {
+            return;
+        }
+        self.weather_until = self.steps + self.random.u64(20..600);
+        for shard in &mut self.shards {
+            shard.speed = [0, 1, 1, 4, 4, 30][self.random.usize(..6)];
+        }
+        let magnitude = self.random.u32(..4);
+        self.step_ns = self.step_ns_max >> (3 * magnitude);
+        self.client_share = [1, 5, 15, 40][self.random.usize(..4)];
+    }
+
+    fn choose_shard(&mut self) -> usize {
+        let total: u32 = self.shards.iter().map(|shard| shard.speed).sum();
+        if total == 0 {
+            return self.random.usize(..self.shards.len());
+        }
+        let mut ticket = self.random.u32(..total);
+        for (index, shard) in self.shards.iter().enumerate() {
+            if ticket < shard.speed {
+                return index;
+            }
+            ticket -= shard.speed;
+        }
+        0
+    }
+
+    fn pass_time(&mut self) {
+        if self.step_ns > 0 {
+            let step_ns = self.random.u64(..=self.step_ns);
+            self.world.advance(self.world.now_ns() + step_ns);
+        }
+    }
+
+    /// One look of a client; whether anything came of it.
+    fn look(&mut self, client: usize, urgent: bool) -> bool {
+        self.seen.dice.now_ms = self.wall_start_ms + (self.world.now_ns() / 1_000_000) as i64;
+        let clock = self.seen.clock;
+        let active = self.clients[client].look(&self.world, &self.address, &self.names, &mut self.seen, urgent);
+        if active || clock != self.seen.clock {
+            self.last_progress = self.steps;
+        }
+        self.note(0x100 + client as u64 + (u64::from(active) << 32));
+        active
+    }
+
+    /// A shard runs to its next pause; whether it did anything.
+    fn step(&mut self, index: usize) -> Result<bool, String> {
+        let shard = &mut self.shards[index];
+        if let Some(Pause::Asleep(Wait::Not)) = shard.pause {
+            unreachable!("a shard that does not wait does not sleep");
+        }
+        let was_asleep = matches!(shard.pause, Some(Pause::Asleep(_)));
+        match shard.coroutine.resume() {
+            Ok(pause) => {
+                shard.pause = Some(pause);
+                self.note(index as u64 + step_number(pause));
+                Ok(!(was_asleep && matches!(pause, Pause::Asleep(_))))
+            }
+            Err(result) => Err(format!("shard {index} ended: {result:?}")),
+        }
+    }
+
+    fn note(&mut self, what: u64) {
+        self.fingerprint = (self.fingerprint.rotate_left(5) ^ what).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    /// Everyone once; whether anybody did anything.
+    fn sweep(&mut self) -> Result<bool, String> {
+        let mut active = false;
+        for client in 0..self.clients.len() {
+            active |= self.look(client, true);
+        }
+        for shard in 0..self.shards.len() {
+            active |= self.step(shard)?;
+        }
+        Ok(active)
+    }
+
+    /// Everybody sleeps. Moves the clock to what happens next; if that is only the shards' own housekeeping, nobody may be
+    /// waiting for anything. Returns how idle the run is then.
+    fn jump(&mut self) -> Result<usize, String> {
+        if self.world.step() {
+            return Ok(0);
+        }
+        let unread: Vec<usize> =
+            (0..self.shards.len()).filter(|shard| !self.shared.mailboxes.is_empty(*shard)).collect();
+        if !unread.is_empty() {
+            return Err(format!("a wake-up was lost: all shards sleep, and the inboxes of {unread:?} are not empty"));
+        }
+        if self.clients.iter().all(Client::is_done) {
+            return Ok(usize::MAX);
+        }
+        let awaited = self.seen.history.iter().filter(|operation| operation.reply.is_none()).count();
+        Err(format!("all sleep, and a client still waits; {awaited} commands have no reply"))
+    }
+
+    /// What must not be there when every client is gone and everybody sleeps.
+    fn left_behind(&self) -> Vec<String> {
+        let mut failures = Vec::new();
+        for (index, shard) in self.shards.iter().enumerate() {
+            if !shard.status.is_quiet.get() {
+                failures.push(format!("shard {index} still holds a lock or a transaction"));
+            }
+        }
+        let there: usize = self.shards.iter().map(|shard| shard.status.connections.get()).sum();
+        let live = self.clients.iter().filter(|client| client.is_connected()).count();
+        if there != live {
+            failures.push(format!("{there} connections on the shards, {live} clients"));
+        }
+        failures
+    }
+
+    fn begin_stop(&mut self) {
+        self.seen.is_stopping = true;
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        (0..self.shards.len()).for_each(|shard| self.world.waker(shard).wake());
+    }
+
+    /// Tells the server to stop, and waits until every shard has ended.
+    fn stop(&mut self) -> Result<(), String> {
+        const STOP_STEPS_MAX: u64 = 300_000;
+        self.begin_stop();
+        let mut running: Vec<usize> = (0..self.shards.len()).collect();
+        for step in 0..STOP_STEPS_MAX {
+            if running.is_empty() {
+                return Ok(());
+            }
+            let chosen = self.random.usize(..running.len());
+            let index = running[chosen];
+            let was_asleep = matches!(self.shards[index].pause, Some(Pause::Asleep(_)));
+            match self.shards[index].coroutine.resume() {
+                Ok(pause) => {
+                    self.shards[index].pause = Some(pause);
+                    let is_asleep = was_asleep && matches!(pause, Pause::Asleep(_));
+                    self.world.advance(self.world.now_ns() + if is_asleep { 100_000 } else { 1_000 });
+                }
+                Err(Ok(())) => drop(running.remove(chosen)),
+                Err(Err(error)) => return Err(format!("shard {index} ended with {error}")),
+            }
+            if step % 16 == 0 && !self.clients.is_empty() {
+                let client = self.random.usize(..self.clients.len());
+                self.look(client, true);
+            }
+        }
+        Err(format!("shards {running:?} do not end"))
+    }
+}
+
+fn step_number(pause: Pause) -> u64 {
+    match pause {
+        Pause::Step(Step::Push) => 1 << 8,
+        Pause::Step(Step::Lock) => 2 << 8,
+        Pause::Step(Step::Flag) => 3 << 8,
+        Pause::Step(Step::Drain) => 4 << 8,
+        Pause::Step(Step::Sleep) => 5 << 8,
+        Pause::Asleep(_) => 6 << 8,
+    }
+}
+
+impl ShardRun {
+    fn new(mut core_loop: CoreLoop<SleepingDriver>, listens: Option<Address>) -> Self {
+        let status = Rc::new(Status::default());
+        let shared_status = status.clone();
+        let body = move || {
+            let clock = core_loop.driver.clock();
+            core_loop.core.begin_turn(clock);
+            if let Some(address) = listens {
+                core_loop.listen(&address, 128)?;
+            }
+            let mut wait = Wait::Not;
+            while !core_loop.is_stopped() {
+                core_loop.turn(wait)?;
+                wait = core_loop.next_wait();
+                let core = &core_loop.core;
+                shared_status.is_quiet.set(core.is_quiet());
+                shared_status.connections.set(core.connections().count());
+                shared_status.moved.set(core.counters.connections_moved);
+            }
+            shared_status.lock_waits.set(core_loop.core.figures().lock_waits);
+            Ok(())
+        };
+        Self { coroutine: ShardCoroutine::new(body), status, pause: None, speed: 1 }
+    }
+}
