@@ -50,7 +50,16 @@ fn judge(plan: Plan) -> (Outcome, Verdict) {
         }
     }
     let verdict = checker::check(&outcome.seen.history, &names);
-    if t0.elapsed().as_millis() > 300 { println!("run {:?} check {:?} steps {} commands {} {:?}", t1 - t0, t1.elapsed(), outcome.steps, outcome.seen.history.len(), verdict == Verdict::Undecided); }
+    if t0.elapsed().as_millis() > 300 {
+        println!(
+            "run {:?} check {:?} steps {} commands {} {:?}",
+            t1 - t0,
+            t1.elapsed(),
+            outcome.steps,
+            outcome.seen.history.len(),
+            verdict == Verdict::Undecided
+        );
+    }
     let verdict = match verdict {
         Verdict::Violation(mut text) => {
             text.push_str("  in short:\n");
