@@ -4,6 +4,8 @@
 //! * `cargo bench -p torc-bench --bench keyspace -- memory 10000000 [ttl]`: resident memory of so many keys of 16 bytes with
 //!   values of 32 bytes, and the longest single inserts.
 //! * `cargo bench -p torc-bench --bench keyspace -- expiry 1000000`: so many keys due in one second; how long the steps take.
+//!
+//! With `MIMALLOC_ALLOW_THP=0` the longest times are without the zeroing of huge pages (2 MB at once).
 
 use criterion::{BatchSize, Criterion, Throughput};
 use hdrhistogram::Histogram;
@@ -28,7 +30,7 @@ fn name(number: usize) -> [u8; 16] {
 
 /// A fixed shuffle of `0..count`: steps by a number that shares no factor with the count.
 fn shuffle(count: usize) -> impl Iterator<Item = usize> {
-    let step = (count * 618 / 1000..count * 2).find(|step| *step > 0 && gcd(*step, count) == 1).unwrap_or(1);
+    let step = (count * 618 / 1000..count).find(|step| gcd(*step, count) == 1).unwrap_or(1);
     (0..count).scan(0, move |at, _| {
         *at = (*at + step) % count;
         Some(*at)
@@ -55,24 +57,67 @@ fn resident_bytes() -> usize {
     pages * 4096
 }
 
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("valid bounds")
+/// How often the kernel has taken the processor away from this thread.
+fn preemptions() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/status").expect("Linux has /proc");
+    let line = text.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));
+    line.and_then(|field| field.trim().parse().ok()).expect("status counts context switches")
+}
+
+/// Times of single operations. Those during which the kernel ran something else say nothing and are left out: only slow
+/// ones are looked at, since being taken off the processor makes any operation slow.
+struct Times {
+    histogram: Histogram<u64>,
+    preemptions: u64,
+    left_out: u64,
+}
+
+impl Times {
+    const SLOW_NS: u64 = 20_000;
+
+    fn new() -> Self {
+        let histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("valid bounds");
+        Self { histogram, preemptions: preemptions(), left_out: 0 }
+    }
+
+    fn record(&mut self, time: Duration) {
+        let time_ns = time.as_nanos() as u64;
+        if time_ns > Self::SLOW_NS {
+            let preemptions = preemptions();
+            if std::mem::replace(&mut self.preemptions, preemptions) != preemptions {
+                self.left_out += 1;
+                return;
+            }
+        }
+        self.histogram.saturating_record(time_ns);
+    }
+
+    fn print(&self, what: &str) {
+        let at = |quantile: f64| self.histogram.value_at_quantile(quantile) as f64 / 1000.0;
+        println!(
+            "{what}: {} times, p50 {} us, p99 {} us, p99.99 {} us, longest {} us ({} preempted left out)",
+            self.histogram.len(),
+            at(0.5),
+            at(0.99),
+            at(0.9999),
+            self.histogram.max() as f64 / 1000.0,
+            self.left_out
+        );
+    }
 }
 
 fn memory(keys: usize, ttl: bool) {
     let mut keyspace = Keyspace::new(16, KeyHasher::with_seed(7));
     let before = resident_bytes();
-    let mut times = histogram();
+    let mut times = Times::new();
     let started = Instant::now();
-    let mut last = started;
     for number in shuffle(keys) {
         let name = name(number);
         let value = [b'a' + (number % 26) as u8; 32];
         let expiry = if ttl { Expiry::At(NOW + 60_000 + (number as i64 * 7919) % 86_400_000) } else { Expiry::Clear };
+        let insert = Instant::now();
         keyspace.set_string(0, &keyspace.key(&name), &value, expiry, NOW);
-        let now = Instant::now();
-        times.saturating_record((now - last).as_nanos() as u64);
-        last = now;
+        times.record(insert.elapsed());
     }
     let total = started.elapsed();
     assert_eq!(keyspace.len(0), keys);
@@ -81,13 +126,7 @@ fn memory(keys: usize, ttl: bool) {
     println!("resident bytes per key {:.2}", resident as f64 / keys as f64);
     println!("counted bytes per key  {:.2}", keyspace.used_bytes() as f64 / keys as f64);
     println!("insert mean {} ns", total.as_nanos() / keys as u128);
-    println!(
-        "insert p50 {} ns, p99 {} ns, p99.99 {} ns, longest {} ns",
-        times.value_at_quantile(0.5),
-        times.value_at_quantile(0.99),
-        times.value_at_quantile(0.9999),
-        times.max()
-    );
+    times.print("inserts");
 }
 
 fn expiry(keys: usize) {
@@ -96,24 +135,18 @@ fn expiry(keys: usize) {
         let expiry = if number < keys { Expiry::At(NOW + number as i64 % 1000) } else { Expiry::Clear };
         keyspace.set_string(0, &keyspace.key(&name(number)), &[b'v'; 32], expiry, NOW - 1000);
     }
-    let mut times = histogram();
-    let started = Instant::now();
+    let mut times = Times::new();
     loop {
         let step = Instant::now();
         let progress = keyspace.expire_step(NOW + 1000, 1000);
-        times.saturating_record(step.elapsed().as_nanos() as u64);
+        times.record(step.elapsed());
         if !progress.more {
             break;
         }
     }
-    println!("expired {} of {} in {:?}", keyspace.statistics.expired, 2 * keys, started.elapsed());
-    println!(
-        "steps {} of 1000 entries: p50 {} us, p99 {} us, longest {} us",
-        times.len(),
-        times.value_at_quantile(0.5) / 1000,
-        times.value_at_quantile(0.99) / 1000,
-        times.max() / 1000
-    );
+    let mean_us = times.histogram.mean() / 1000.0;
+    println!("expired {} of {}, {mean_us:.1} us a step", keyspace.statistics.expired, 2 * keys);
+    times.print("steps of 1000 entries");
 }
 
 fn reads(criterion: &mut Criterion) {
@@ -150,9 +183,13 @@ fn batch(keyspace: &mut Keyspace, random: &mut fastrand::Rng, keys: usize, prefe
     let names: [[u8; 16]; 16] = std::array::from_fn(|_| name(random.usize(..keys)));
     let batch: [Key<'_>; 16] = std::array::from_fn(|index| keyspace.key(&names[index]));
     if prefetch {
-        batch.iter().for_each(|key| keyspace.prefetch(0, key));
-        batch.iter().for_each(|key| keyspace.prefetch_page(0, key));
-        batch.iter().for_each(|key| keyspace.prefetch_entry(0, key));
+        let stages =
+            [Keyspace::prefetch, Keyspace::prefetch_directory, Keyspace::prefetch_page, Keyspace::prefetch_entry];
+        for stage in stages {
+            for key in &batch {
+                stage(keyspace, 0, key);
+            }
+        }
     }
     let mut sum = 0;
     for key in &batch {

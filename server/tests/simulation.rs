@@ -20,6 +20,8 @@ mod command;
 mod coroutine;
 #[path = "simulation/driver.rs"]
 mod driver;
+#[path = "simulation/rules.rs"]
+mod rules;
 #[path = "simulation/run.rs"]
 mod run;
 #[path = "simulation/workload.rs"]
@@ -50,30 +52,7 @@ fn judge(plan: Plan) -> (Outcome, Verdict) {
         }
     }
     let verdict = checker::check(&outcome.seen.history, &names);
-    if verdict == Verdict::Undecided {
-        let pending = outcome
-            .seen
-            .history
-            .iter()
-            .filter(|o| o.reply.is_none() && o.command.is_ordered() && o.command.is_write())
-            .count();
-        let sessions = outcome
-            .seen
-            .history
-            .iter()
-            .filter(|o| o.reply.is_none())
-            .map(|o| o.session)
-            .collect::<std::collections::BTreeSet<_>>()
-            .len();
-        println!(
-            "run {:?} check {:?} steps {} commands {} pending {pending} in {sessions} {:?}",
-            t1 - t0,
-            t1.elapsed(),
-            outcome.steps,
-            outcome.seen.history.len(),
-            verdict == Verdict::Undecided
-        );
-    }
+    if verdict == Verdict::Undecided { let pending = outcome.seen.history.iter().filter(|o| o.reply.is_none() && o.command.is_ordered() && o.command.is_write()).count(); let sessions = outcome.seen.history.iter().filter(|o| o.reply.is_none()).map(|o| o.session).collect::<std::collections::BTreeSet<_>>().len(); println!("run {:?} check {:?} steps {} commands {} pending {pending} in {sessions} {:?}", t1 - t0, t1.elapsed(), outcome.steps, outcome.seen.history.len(), verdict == Verdict::Undecided); }
     let verdict = match verdict {
         Verdict::Violation(mut text) => {
             text.push_str("  in short:\n");

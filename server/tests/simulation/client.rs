@@ -70,15 +70,7 @@ pub struct ClientPlan {
 impl ClientPlan {
     /// One that waits for each pipeline's replies and reads at once.
     pub fn patient(script: Script) -> Self {
-        Self {
-            script,
-            depth: 0,
-            reads_percent: 100,
-            dies_percent: 0,
-            deaths_max: 0,
-            half_closes: false,
-            lingers: false,
-        }
+        Self { script, depth: 0, reads_percent: 100, dies_percent: 0, deaths_max: 0, half_closes: false, lingers: false }
     }
 }
 
@@ -209,9 +201,9 @@ impl Client {
     fn die(&mut self, seen: &mut Observations) {
         let Some(end) = self.end.take() else { return };
         if seen.dice.percent(50) {
-            end.reset();
+            end.reset()
         } else {
-            end.close();
+            end.close()
         }
         self.awaited.clear();
     }
