@@ -20,6 +20,8 @@ mod command;
 mod coroutine;
 #[path = "simulation/driver.rs"]
 mod driver;
+#[path = "simulation/rules.rs"]
+mod rules;
 #[path = "simulation/run.rs"]
 mod run;
 #[path = "simulation/workload.rs"]

@@ -1,0 +1,187 @@
+//! The rules of order, each switched off: the simulation has to find the history that it forbids.
+//!
+//! For each rule a workload in which its counterexample is likely. With the rule off some seed must fail; with all rules
+//! on, the same workload must be clean over the same seeds and more.
+
+use super::checker::Verdict;
+use super::client::{ClientPlan, Dice, Script};
+use super::command::{Command, Key};
+use super::judge;
+use super::run::Plan;
+use super::workload::name_on;
+use torc_engine::transaction::rules::Rules;
+use torc_server::reactor::simulated::Faults;
+use torc_server::settings::Settings;
+
+/// Commands as one pipeline, the next when all of it is answered.
+fn repeat(times: usize, mut pipeline: impl FnMut(&mut Dice) -> Vec<Command> + 'static) -> ClientPlan {
+    let mut left = times;
+    let script: Script = Box::new(move |dice, _| {
+        if left == 0 {
+            return Ok(Vec::new());
+        }
+        left -= 1;
+        Ok(pipeline(dice))
+    });
+    ClientPlan::patient(script)
+}
+
+fn mset(dice: &mut Dice, keys: &[Key]) -> Command {
+    Command::MSet(keys.iter().map(|key| (*key, dice.value())).collect())
+}
+
+/// Key 0 on shard 0, key 1 on shard 1 ...; two clients a shard at least, so that each shard has some of each kind.
+fn plan(seed: u64, rules: Rules, shards: usize, clients: Vec<ClientPlan>) -> Plan {
+    let names = (0..shards).map(|shard| name_on(shard, shards, (b'a' + shard as u8) as char)).collect();
+    Plan {
+        seed,
+        shards,
+        databases: 1,
+        rules,
+        faults: Faults { network_delay_ns: (100, 5_000), wake_delay_ns: (10, 1_000), ..Faults::calm() },
+        settings: Settings { hz: 1, ..Settings::default() },
+        clients,
+        names,
+        step_ns_max: 2_000,
+        loses_wakes: false,
+        stops_after: None,
+    }
+}
+
+/// MSET of two keys on two shards, and readers that look at one key, then at the other.
+fn pairs(seed: u64, rules: Rules) -> Plan {
+    let writer = || repeat(8, |dice| vec![mset(dice, &[0, 1])]);
+    let reader = || repeat(12, |dice| vec![Command::Get(dice.random.u16(..2))]);
+    plan(seed, rules, 2, vec![writer(), reader(), reader(), reader(), reader()])
+}
+
+/// Pipelined writes to a shard's own key and to another's, and readers that wait.
+fn pipelined_writes(seed: u64, rules: Rules) -> Plan {
+    let writer = |shards: Key| {
+        repeat(6, move |dice| {
+            let first = dice.random.u16(..shards);
+            let second = (first + dice.random.u16(1..shards)) % shards;
+            vec![Command::set(first, dice.value()), Command::set(second, dice.value())]
+        })
+    };
+    let reader = |shards: Key| repeat(12, move |dice| vec![Command::Get(dice.random.u16(..shards))]);
+    let reader_of_all = |shards: Key| repeat(8, move |_| vec![Command::MGet((0..shards).collect())]);
+    let shards = 3;
+    let clients = vec![writer(shards), writer(shards), reader(shards), reader(shards), reader(shards), reader_of_all(shards)];
+    plan(seed, rules, shards as usize, clients)
+}
+
+/// `MGET x y; SET x 9` in one pipeline: the MGET may not see the 9.
+fn read_then_write(seed: u64, rules: Rules) -> Plan {
+    let client = || {
+        repeat(10, |dice| {
+            let key = dice.random.u16(..2);
+            vec![Command::MGet(vec![0, 1]), Command::set(key, dice.value())]
+        })
+    };
+    plan(seed, rules, 2, vec![client(), client(), client()])
+}
+
+/// RENAMEs that make half of an MSET wait, and commands that look at everything.
+fn cuts(seed: u64, rules: Rules) -> Plan {
+    let mover = || {
+        repeat(6, |dice| {
+            let (from, to) = (dice.random.u16(..3), dice.random.u16(..3));
+            vec![Command::set(from, dice.value()), Command::Rename(from, to)]
+        })
+    };
+    let writer = || {
+        repeat(6, |dice| {
+            let first = dice.random.u16(..3);
+            let keys = [first, (first + 1) % 3];
+            vec![if dice.percent(70) { mset(dice, &keys) } else { Command::Del(keys.to_vec()) }]
+        })
+    };
+    let watcher = || repeat(10, |dice| vec![if dice.percent(70) { Command::DbSize } else { Command::Keys }]);
+    plan(seed, rules, 3, vec![mover(), mover(), writer(), writer(), watcher(), watcher()])
+}
+
+/// Two keys that expire at one instant, and readers around it.
+fn clocks(seed: u64, rules: Rules) -> Plan {
+    let writer = || {
+        repeat(8, |dice| {
+            let at = dice.now_ms + dice.random.i64(1..4);
+            let set = |key: Key, dice: &mut Dice| Command::Set {
+                key,
+                value: dice.value(),
+                expires_at: Some(at),
+                if_absent: false,
+                get: true,
+            };
+            vec![set(0, dice), set(1, dice)]
+        })
+    };
+    let reader_of_both = || repeat(25, |_| vec![Command::MGet(vec![0, 1])]);
+    let reader = || repeat(25, |dice| vec![Command::Get(dice.random.u16(..2))]);
+    let clients = vec![writer(), reader_of_both(), reader_of_both(), reader(), reader()];
+    Plan { step_ns_max: 100_000, ..plan(seed, rules, 2, clients) }
+}
+
+/// More messages from each shard to the other in one turn than a bounded inbox would take.
+fn floods(seed: u64, rules: Rules) -> Plan {
+    let writer = || repeat(3, |dice| (0..12).map(|_| mset(dice, &[0, 1])).collect());
+    plan(seed, rules, 2, vec![writer(), writer()])
+}
+
+/// Fails unless the workload has a violation without the rule, and none with it.
+#[track_caller]
+fn needs(rules: Rules, workload: fn(u64, Rules) -> Plan, seeds_max: u64, says: &str) {
+    let violation = |seed: u64, rules: Rules| match judge(workload(seed, rules)).1 {
+        Verdict::Violation(text) => Some(text),
+        Verdict::Serializable | Verdict::Undecided => None,
+    };
+    let found = (0..seeds_max).find_map(|seed| violation(seed, rules).map(|text| (seed, text)));
+    let Some((seed, text)) = found else { panic!("no counterexample in {seeds_max} seeds") };
+    println!("without the rule, seed {seed}: {text}");
+    assert!(text.contains(says), "seed {seed} fails otherwise: {text}");
+    for seed in 0..seeds_max.min(seed + 50) {
+        if let Some(text) = violation(seed, Rules::default()) {
+            panic!("seed {seed}, with every rule: {text}");
+        }
+    }
+}
+
+#[test]
+fn without_the_flag_a_reader_sees_half_an_mset() {
+    needs(Rules { flag: false, ..Rules::default() }, pairs, 300, "no order");
+}
+
+#[test]
+fn without_the_order_of_a_turn_an_older_value_is_read_after_a_newer_one() {
+    needs(Rules { turn_order: false, ..Rules::default() }, pairs, 300, "no order");
+}
+
+#[test]
+fn without_the_gate_a_later_write_overtakes_an_earlier_one() {
+    needs(Rules { gate: false, ..Rules::default() }, pipelined_writes, 300, "no order");
+}
+
+#[test]
+fn without_the_gate_a_read_sees_the_write_behind_it() {
+    needs(Rules { gate: false, ..Rules::default() }, read_then_write, 300, "no order");
+}
+
+#[test]
+fn without_flushed_batches_pipelined_writes_change_places() {
+    needs(Rules { batches: false, ..Rules::default() }, pipelined_writes, 300, "no order");
+}
+
+#[test]
+fn without_cuts_half_an_mset_is_counted() {
+    needs(Rules { cuts: false, ..Rules::default() }, cuts, 300, "no order");
+}
+
+#[test]
+fn without_one_clock_one_of_two_keys_expires() {
+    needs(Rules { clocks: false, ..Rules::default() }, clocks, 300, "no order");
+}
+
+#[test]
+fn with_bounded_inboxes_shards_wait_for_each_other() {
+    needs(Rules { unbounded_push: false, ..Rules::default() }, floods, 50, "stuck");
+}
