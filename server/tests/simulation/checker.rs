@@ -3,15 +3,15 @@
 //! The order must keep:
 //! 1. real time: a command whose reply was there before another was sent comes first (strict serializability);
 //! 2. each connection's writes as they were sent, and its commands on one key as they were sent (the pipeline promise);
-//! 3. time: it never goes back, and each command runs at a time between its sending and its reply, so that a key that
-//!    was seen expired stays so, and several keys of one command are judged at one instant.
+//! 3. time: each command runs at one instant between its sending and its reply, by which all its keys are judged, and a
+//!    key that was found expired stays so. Commands that overlap may run at instants in another order than their own.
 //!
 //! ```text
-//!   search(model, time, done):
+//!   search(model, done):
 //!     take every command that changes nothing and whose reply fits now      (always safe: nothing else gets harder)
-//!     all answered commands taken?              -> an order exists
-//!     seen this (done, model, time) before?     -> no
-//!     for each command that may come next and fits, earliest reply first: search(...)
+//!     all answered commands taken?        -> an order exists
+//!     seen this (done, model) before?     -> no
+//!     for each command that may come next and fits at some instant, earliest reply first: search(...)
 //! ```
 //! A search of Wing and Gong with a memo over whole histories. Values are unique, which prunes most of it: a write that
 //! destroys the last copy of a value that some reply has yet to show cannot come next. A command without a reply (its
@@ -19,7 +19,7 @@
 //!
 //! Times count only by which expiry instants they are past, so a handful of instants stands for all milliseconds.
 
-use super::command::{Command, Expected, Footprint, Model, Reply, Value};
+use super::command::{Command, Entry, Expected, Footprint, Model, Reply, Value};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -89,14 +89,13 @@ struct Deepest {
     done: Vec<bool>,
     order: Vec<usize>,
     model: Model,
-    time: i64,
 }
 
 /// Checks a history; `names` are those of its keys.
 pub fn check(history: &[Operation], names: &[Vec<u8>]) -> Verdict {
     let mut search = Search::new(history, names);
     let model = Rc::new(Model::default());
-    if search.explore(&model, i64::MIN) {
+    if search.explore(&model) {
         Verdict::Serializable
     } else if search.places >= PLACES_MAX {
         Verdict::Undecided
@@ -213,12 +212,12 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Commands that nothing forces behind another that is not done, and the latest time at which one may run.
-    fn candidates(&mut self) -> (Vec<usize>, i64) {
+    /// Commands that nothing forces behind another that is not done.
+    fn candidates(&mut self) -> Vec<usize> {
         while self.done.get(self.first_left) == Some(&true) {
             self.first_left += 1;
         }
-        let (mut first_return, mut latest_ms) = (u64::MAX, i64::MAX);
+        let mut first_return = u64::MAX;
         let mut candidates = Vec::new();
         for index in self.first_left..self.operations.len() {
             let operation = self.operations[index];
@@ -229,39 +228,44 @@ impl<'a> Search<'a> {
                 continue;
             }
             first_return = first_return.min(operation.returned.unwrap_or(u64::MAX));
-            latest_ms = latest_ms.min(operation.returned_ms);
             if self.before[index].iter().all(|other| self.done[*other]) {
                 candidates.push(index);
             }
         }
         candidates.retain(|index| self.operations[*index].invoked <= first_return);
-        (candidates, self.instant(latest_ms))
+        candidates
     }
 
-    fn apply(&self, index: usize, model: &Rc<Model>, time: i64) -> Option<Rc<Model>> {
+    /// The instants at which a command may run: one of each stretch in which no key's state changes by itself.
+    fn instants_of(&self, operation: &Operation) -> impl Iterator<Item = i64> + use<> {
+        let least = self.instant(operation.invoked_ms);
+        let later = self.instants.iter().copied().filter(|instant| *instant > least && *instant <= operation.returned_ms);
+        std::iter::once(least).chain(later.collect::<Vec<_>>())
+    }
+
+    /// The model behind a command at an instant, and whether something has changed; none if its reply does not fit.
+    fn apply(&self, index: usize, model: &Rc<Model>, instant: i64) -> Option<(Rc<Model>, bool)> {
         let operation = self.operations[index];
         let mut next = model.clone();
-        let expected = if operation.command.is_write() {
-            Rc::make_mut(&mut next).apply(operation.database, &operation.command, time, self.names)
-        } else {
-            Model::clone(model).apply(operation.database, &operation.command, time, self.names)
-        };
-        operation.reply.as_ref().is_none_or(|reply| expected.accepts(reply)).then_some(next)
+        let (expected, any_expired) =
+            Rc::make_mut(&mut next).apply(operation.database, &operation.command, instant, self.names)?;
+        let Some(reply) = &operation.reply else { return Some((next, true)) };
+        let changes = any_expired || !operation.command.had_no_effect(reply);
+        expected.accepts(reply).then_some((next, changes))
     }
 
     /// Takes all that change nothing and fit.
-    fn take_harmless(&mut self, model: &Rc<Model>, time: i64) -> Vec<usize> {
+    fn take_harmless(&mut self, model: &Rc<Model>) -> Vec<usize> {
         let mut taken = Vec::new();
         loop {
             let before = taken.len();
-            for index in self.candidates().0 {
+            for index in self.candidates() {
                 let operation = self.operations[index];
-                let Some(reply) = &operation.reply else { continue };
-                if operation.command.had_no_effect(reply)
-                    && self.instant(operation.invoked_ms) <= time
-                    && self.instant(operation.returned_ms) >= time
-                    && self.apply(index, model, time).is_some()
-                {
+                if !operation.reply.as_ref().is_some_and(|reply| operation.command.had_no_effect(reply)) {
+                    continue;
+                }
+                let is_harmless = |at| self.apply(index, model, at).is_some_and(|(_, changes)| !changes);
+                if self.instants_of(operation).any(is_harmless) {
                     self.mark(index, true);
                     taken.push(index);
                 }
@@ -272,12 +276,12 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn explore(&mut self, model: &Rc<Model>, time: i64) -> bool {
-        let taken = self.take_harmless(model, time);
+    fn explore(&mut self, model: &Rc<Model>) -> bool {
+        let taken = self.take_harmless(model);
         if self.answered_left == 0 {
             return true;
         }
-        if self.places < PLACES_MAX && self.is_new_place(model, time) && self.explore_writes(model, time) {
+        if self.places < PLACES_MAX && self.is_new_place(model) && self.explore_changes(model) {
             return true;
         }
         let back_to = taken.iter().copied().min();
@@ -288,35 +292,33 @@ impl<'a> Search<'a> {
         false
     }
 
-    fn is_new_place(&mut self, model: &Rc<Model>, time: i64) -> bool {
+    fn is_new_place(&mut self, model: &Rc<Model>) -> bool {
         self.places += 1;
         if self.deepest.as_ref().is_none_or(|deepest| deepest.left > self.answered_left) {
             let (left, done, order) = (self.answered_left, self.done.clone(), self.order.clone());
-            self.deepest = Some(Deepest { left, done, order, model: Model::clone(model), time });
+            self.deepest = Some(Deepest { left, done, order, model: Model::clone(model) });
         }
         let mut place = DefaultHasher::new();
-        (&self.done, time).hash(&mut place);
+        self.done.hash(&mut place);
         let mut state = DefaultHasher::new();
         model.hash(&mut state);
         self.memo.insert((place.finish(), state.finish()))
     }
 
-    fn explore_writes(&mut self, model: &Rc<Model>, time: i64) -> bool {
-        let (mut candidates, latest) = self.candidates();
-        if time > latest {
-            return false;
-        }
+    fn explore_changes(&mut self, model: &Rc<Model>) -> bool {
+        let mut candidates = self.candidates();
         candidates.sort_by_key(|index| self.operations[*index].returned.unwrap_or(u64::MAX));
         for index in candidates {
-            let operation = self.operations[index];
-            let least = time.max(self.instant(operation.invoked_ms));
-            let later = self.instants.iter().copied().filter(|instant| *instant > least && *instant <= latest);
-            let times: Vec<i64> = std::iter::once(least).chain(later).filter(|time| *time <= latest).collect();
-            for at in times {
-                let Some(next) = self.apply(index, model, at) else { continue };
+            let mut last = None;
+            for at in self.instants_of(self.operations[index]) {
+                let Some((next, true)) = self.apply(index, model, at) else { continue };
+                if last.as_ref() == Some(&next) {
+                    continue;
+                }
+                last = Some(next.clone());
                 self.mark(index, true);
                 let first_left = self.first_left;
-                if !self.loses_unseen_value(model, &next) && self.explore(&next, at) {
+                if !self.loses_unseen_value(model, &next) && self.explore(&next) {
                     return true;
                 }
                 self.mark(index, false);
@@ -332,39 +334,39 @@ impl<'a> Search<'a> {
             // Small numbers come out of INCR, again and again.
             value.len() > SMALL_NUMBER_DIGITS_MAX
                 && self.to_be_seen.get(value).is_some_and(|left| *left > 0)
-                && !after.entries.values().any(|entry| entry.value == *value)
+                && !after.entries.values().any(|entry| !entry.is_over && entry.value == *value)
         };
-        before.entries.values().any(|entry| is_missed(&entry.value))
+        before.entries.values().any(|entry| !entry.is_over && is_missed(&entry.value))
     }
 
     /// The place that the search came farthest to, and why nothing goes on there.
     fn explain(&mut self) -> String {
-        let Some(Deepest { left, done, order, model, time }) = self.deepest.take() else { return "an empty history".into() };
+        let Some(Deepest { left, done, order, model }) = self.deepest.take() else { return "an empty history".into() };
         self.done = done;
         self.first_left = 0;
         let mut text = format!("no order of {} commands: every one ends with {left} left; there\n", self.operations.len());
         for index in order.iter().skip(order.len().saturating_sub(SHOWN_BEFORE)) {
             let _ = writeln!(text, "  before: {}", describe(self.operations[*index], self.names));
         }
-        let _ = writeln!(text, "  time {time}");
-        for ((database, key), entry) in &model.entries {
+        for ((database, key), Entry { value, expires_at, is_over }) in &model.entries {
             let name = String::from_utf8_lossy(&self.names[*key as usize]);
-            let _ = writeln!(text, "  {database}/{name} = {} until {:?}", brief(&entry.value), entry.expires_at);
+            let over = if *is_over { ", over" } else { "" };
+            let _ = writeln!(text, "  {database}/{name} = {} until {expires_at:?}{over}", brief(value));
         }
-        for index in self.candidates().0 {
-            let expected = Model::clone(&model).apply(
-                self.operations[index].database,
-                &self.operations[index].command,
-                time.max(self.instant(self.operations[index].invoked_ms)),
-                self.names,
-            );
-            let fits = match (&self.operations[index].reply, &expected) {
-                (None, _) => "no reply".to_string(),
-                (Some(reply), expected) if expected.accepts(reply) => "fits, but leads nowhere".to_string(),
-                (_, Expected::Reply(reply)) => format!("the order here asks for {}", show(reply)),
-                (_, other) => format!("the order here asks for {other:?}"),
+        for index in self.candidates() {
+            let operation = self.operations[index];
+            let asks = |at| Model::clone(&model).apply(operation.database, &operation.command, at, self.names);
+            let fits = match &operation.reply {
+                None => "no reply".to_string(),
+                Some(reply) if self.instants_of(operation).any(|at| asks(at).is_some_and(|(asked, _)| asked.accepts(reply))) => {
+                    "fits, but leads nowhere".to_string()
+                }
+                Some(_) => match self.instants_of(operation).find_map(asks) {
+                    Some((Expected::Reply(reply), _)) => format!("the order here asks for {}", show(&reply)),
+                    other => format!("the order here asks for {other:?}"),
+                },
             };
-            let _ = writeln!(text, "  next: {}; {fits}", describe(self.operations[index], self.names));
+            let _ = writeln!(text, "  next: {}; {fits}", describe(operation, self.names));
         }
         text
     }
@@ -502,6 +504,7 @@ mod tests {
         good(&[&both[..], &[mget(2, 90, 110, "a", "b"), mget(2, 111, 112, "", "")]].concat());
         bad(&[&both[..], &[mget(2, 90, 110, "a", "")]].concat());
         bad(&[&both[..], &[get(2, 90, 103, 0, ""), get(2, 104, 110, 1, "b")]].concat());
+        bad(&[&both[..], &[get(2, 90, 103, 0, ""), mget(3, 95, 110, "", "b")]].concat());
         bad(&[&both[..], &[get(2, 102, 110, 0, "a")]].concat());
         bad(&[&both[..], &[get(2, 50, 60, 0, "")]].concat());
         good(&[&both[..], &[get(2, 90, 110, 0, ""), get(3, 90, 110, 1, "b")]].concat());

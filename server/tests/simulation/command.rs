@@ -165,6 +165,11 @@ impl Command {
         )
     }
 
+    /// Whether it matters when it runs, even where no key has a time.
+    pub fn has_time(&self) -> bool {
+        matches!(self, Self::Set { expires_at: Some(_), .. } | Self::ExpireAt(..))
+    }
+
     /// Whether, having answered this, it has changed nothing.
     pub fn had_no_effect(&self, reply: &Reply) -> bool {
         match (self, reply) {
@@ -309,6 +314,8 @@ pub struct Entry {
     pub value: Value,
     /// Over when the time is past this.
     pub expires_at: Option<i64>,
+    /// Somebody has found it expired: from then on it is gone, whatever the time.
+    pub is_over: bool,
 }
 
 /// The sequential server. Expired keys stay until something takes their place: nobody sees the difference but DBSIZE.
@@ -321,11 +328,11 @@ pub struct Model {
 impl Model {
     fn alive(&self, database: usize, key: Key, now: i64) -> Option<&Entry> {
         let entry = self.entries.get(&(database, key))?;
-        entry.expires_at.is_none_or(|at| now <= at).then_some(entry)
+        (!entry.is_over && entry.expires_at.is_none_or(|at| now <= at)).then_some(entry)
     }
 
     fn put(&mut self, database: usize, key: Key, value: &Value, expires_at: Option<i64>) {
-        self.entries.insert((database, key), Entry { value: value.clone(), expires_at });
+        self.entries.insert((database, key), Entry { value: value.clone(), expires_at, is_over: false });
     }
 
     fn count(&self, database: usize, keys: &[Key], now: i64) -> i64 {
@@ -338,8 +345,37 @@ impl Model {
         Some(entry)
     }
 
-    /// Runs one command.
-    pub fn apply(&mut self, database: usize, command: &Command, now: i64, names: &[Vec<u8>]) -> Expected {
+    /// What a command looks at and finds expired is over; whether there was any. None if something is over that would not
+    /// be at this time: a key's time does not go back.
+    fn find_expired(&mut self, database: usize, command: &Command, now: i64) -> Option<bool> {
+        let footprint = command.footprint();
+        let is_met = |of: usize, key: Key| match &footprint {
+            Footprint::Keys(keys) => keys.contains(&key) && (of == database || matches!(command, Command::Copy { .. } | Command::Move { .. })),
+            Footprint::Everything => *command == Command::Keys && of == database,
+            Footprint::Nothing => false,
+        };
+        let mut any = false;
+        for ((of, key), entry) in &mut self.entries {
+            let Some(at) = entry.expires_at else { continue };
+            if entry.is_over != (now > at) && is_met(*of, *key) {
+                if entry.is_over {
+                    return None;
+                }
+                entry.is_over = true;
+                any = true;
+            }
+        }
+        Some(any)
+    }
+
+    /// Runs one command; with what it allows as a reply, whether it found something expired. None if it cannot run at
+    /// this time.
+    pub fn apply(&mut self, database: usize, command: &Command, now: i64, names: &[Vec<u8>]) -> Option<(Expected, bool)> {
+        let any_expired = self.find_expired(database, command, now)?;
+        Some((self.expected(database, command, now, names), any_expired))
+    }
+
+    fn expected(&mut self, database: usize, command: &Command, now: i64, names: &[Vec<u8>]) -> Expected {
         let bulk = |entry: Option<&Entry>| entry.map_or(Reply::Nil, |entry| Reply::Bulk(entry.value.clone()));
         let number = Reply::Integer;
         Expected::Reply(match command {
