@@ -55,10 +55,14 @@ fn resident_bytes() -> usize {
     pages * 4096
 }
 
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("valid bounds")
+}
+
 fn memory(keys: usize, ttl: bool) {
     let mut keyspace = Keyspace::new(16, KeyHasher::with_seed(7));
     let before = resident_bytes();
-    let mut times = Histogram::<u64>::new(3).expect("three digits");
+    let mut times = histogram();
     let started = Instant::now();
     let mut last = started;
     for number in shuffle(keys) {
@@ -92,7 +96,7 @@ fn expiry(keys: usize) {
         let expiry = if number < keys { Expiry::At(NOW + number as i64 % 1000) } else { Expiry::Clear };
         keyspace.set_string(0, &keyspace.key(&name(number)), &[b'v'; 32], expiry, NOW - 1000);
     }
-    let mut times = Histogram::<u64>::new(3).expect("three digits");
+    let mut times = histogram();
     let started = Instant::now();
     loop {
         let step = Instant::now();

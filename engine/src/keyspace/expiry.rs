@@ -165,8 +165,8 @@ impl Database {
         }
         table.page_mut(index).refresh_earliest();
         let earliest_s = table.page(index).earliest_s();
-        table.shrink(ledger);
         if removed > 0 {
+            self.shrink(slot);
             step.expired += removed;
             self.note_expired(slot, removed, expiry_sum);
         }

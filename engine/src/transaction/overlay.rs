@@ -65,9 +65,16 @@ pub fn keys_of(spec: &Spec, arguments: &[&[u8]], database: usize) -> Option<Vec<
     fits.then_some(keys)
 }
 
+/// The database that the command will write to: as in its handler, the last DB counts.
 fn copy_destination(arguments: &[&[u8]]) -> Option<usize> {
-    let position = arguments.iter().skip(3).position(|word| word.eq_ignore_ascii_case(b"db"))? + 3;
-    usize::try_from(parse_integer(arguments.get(position + 1)?)?).ok()
+    let mut words = arguments.iter().skip(3);
+    let mut number = None;
+    while let Some(word) = words.next() {
+        if word.eq_ignore_ascii_case(b"db") {
+            number = words.next();
+        }
+    }
+    usize::try_from(parse_integer(number?)?).ok()
 }
 
 /// First hop, on each shard: reads the keys. Absent and expired keys are none.
@@ -132,4 +139,30 @@ pub fn run(
             (index, KeyWrite { database: read.database, key: read.key.clone(), entry })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands;
+
+    #[test]
+    fn the_destination_of_a_copy_is_in_the_database_of_the_last_option() {
+        let copy = commands::all().find(|command| command.spec.name == "copy").expect("a command");
+        for (line, destination) in [
+            ("copy a b", 5),
+            ("copy a b replace", 5),
+            ("copy a b db 1", 1),
+            ("copy a b replace DB 1", 1),
+            ("copy a b db 1 db 2", 2),
+            ("copy a b db 1 replace db 3", 3),
+            ("copy a b db x", 5),
+            ("copy a b db", 5),
+        ] {
+            let arguments: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            let keys = keys_of(&copy.spec, &arguments, 5).expect("keys");
+            let places: Vec<_> = keys.iter().map(|key| (key.key.as_slice(), key.database)).collect();
+            assert_eq!(places, [(&b"a"[..], 5), (b"b", destination)], "{line}");
+        }
+    }
 }

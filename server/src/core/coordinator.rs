@@ -214,8 +214,16 @@ impl Core {
             connection.outstanding_elsewhere += 1;
         }
         let client = connection.session.client;
-        let request =
-            Request { connection: connection.key, sequence, entry, client, here, first_argument: 0, argument_count: 0 };
+        let request = Request {
+            connection: connection.key,
+            sequence,
+            entry,
+            client,
+            key: None,
+            here,
+            first_argument: 0,
+            argument_count: 0,
+        };
         // What this connection sent before comes before.
         self.flush_batches();
         let id = self.coordinator.next;

@@ -87,23 +87,23 @@ impl Core {
     fn run_input_of(&mut self, connection: &mut Connection, bytes: &[u8]) {
         if connection.phase != Phase::Open || connection.paused {
             if !matches!(connection.phase, Phase::Closing | Phase::Dead) {
-                connection.leftover.extend_from_slice(bytes);
+                connection.query_buffer.keep(bytes);
             }
-        } else if connection.leftover.is_empty() {
+        } else if connection.query_buffer.is_empty() {
             let consumed = self.run_input(connection, bytes);
-            if consumed < bytes.len() && connection.phase != Phase::Dead {
-                connection.leftover.extend_from_slice(&bytes[consumed..]);
+            if connection.phase != Phase::Dead {
+                connection.query_buffer.keep(&bytes[consumed..]);
             }
         } else {
-            let mut input = std::mem::take(&mut connection.leftover);
-            input.extend_from_slice(bytes);
+            connection.query_buffer.keep(bytes);
+            let input = connection.query_buffer.take();
             let consumed = self.run_input(connection, &input);
-            if consumed < input.len() {
-                input.drain(..consumed);
-                connection.leftover = input;
-            }
+            connection.query_buffer.put_back(input, consumed);
         }
-        if connection.leftover.len() as u64 > self.settings.query_buffer_max {
+        if !connection.query_buffer.is_empty() {
+            connection.query_buffer.announce(connection.parser.frame_bytes_known());
+        }
+        if connection.query_buffer.len() as u64 > self.settings.query_buffer_max {
             tracing::warn!(id = connection.id, "Closing client that reached max query buffer length");
             connection.phase = Phase::Dead;
         }
@@ -234,12 +234,18 @@ impl Core {
             return;
         }
         let database = connection.session.client.database;
-        let ours = || {
-            let keys = ahead.commands.iter().filter_map(|command| command.key);
-            keys.filter(|(slot, _)| self.shared.shard_of(*slot) == self.index)
-        };
-        ours().for_each(|(slot, hash)| self.shard.keyspace.prefetch_page(database, &Key { bytes: &[], slot, hash }));
-        ours().for_each(|(slot, hash)| self.shard.keyspace.prefetch_entry(database, &Key { bytes: &[], slot, hash }));
+        let keys = ahead.commands.iter().filter_map(|command| command.key);
+        let ours = keys.filter(|(slot, _)| self.shared.shard_of(*slot) == self.index);
+        self.warm_keys(ours.map(|(slot, hash)| (database, slot, hash)));
+    }
+
+    /// The stages of [`torc_engine::keyspace::Keyspace::prefetch`] behind the first, each over all keys.
+    pub(super) fn warm_keys(&self, keys: impl Iterator<Item = (usize, u16, u64)> + Clone) {
+        let keyspace = &self.shard.keyspace;
+        let key = |slot, hash| Key { bytes: &[], slot, hash };
+        keys.clone().for_each(|(database, slot, hash)| keyspace.prefetch_directory(database, &key(slot, hash)));
+        keys.clone().for_each(|(database, slot, hash)| keyspace.prefetch_page(database, &key(slot, hash)));
+        keys.for_each(|(database, slot, hash)| keyspace.prefetch_entry(database, &key(slot, hash)));
     }
 
     /// Runs the parsed group; false if it had to stop before its end.
@@ -401,7 +407,7 @@ impl Core {
             return Flow::NotRun;
         } else {
             self.count(connection, entry);
-            self.send_to(owner, connection, entry, arguments);
+            self.send_to(owner, connection, entry, arguments, key);
         }
         if self.shared.shards() > 1 {
             self.follow_keys(connection, owner);
@@ -420,7 +426,7 @@ impl Core {
         };
         match owner {
             Some(owner) if owner == self.index => self.run_here(connection, entry, handler, arguments, None),
-            Some(owner) => self.send_to(owner, connection, entry, arguments),
+            Some(owner) => self.send_to(owner, connection, entry, arguments, None),
             None => self.start_spread(connection, entry, arguments),
         }
     }
@@ -493,7 +499,7 @@ impl Core {
         let in_order = !self.rules().gate
             || (connection.outstanding_here == 0 && (!entry.is_write || connection.outstanding_elsewhere == 0));
         if !in_order {
-            return self.send_to(self.index, connection, entry, arguments);
+            return self.send_to(self.index, connection, entry, arguments, key);
         }
         if !self.schedule.is_idle() {
             let claim = self.claim_of(entry, arguments);
@@ -534,6 +540,7 @@ impl Core {
             sequence,
             entry,
             client: connection.session.client,
+            key: None,
             here,
             first_argument: 0,
             argument_count: argument_count as u32,
@@ -547,6 +554,7 @@ impl Core {
         connection: &mut Connection,
         entry: &'static CommandEntry,
         arguments: &[&[u8]],
+        key: Option<(u16, u64)>,
     ) {
         if connection.open_batches_turn != self.counters.turns {
             connection.open_batches_turn = self.counters.turns;
@@ -558,7 +566,7 @@ impl Core {
             connection.open_batches &= !others;
         }
         connection.open_batches |= 1 << owner;
-        let request = self.expect_reply(connection, entry, owner == self.index, arguments.len());
+        let request = Request { key, ..self.expect_reply(connection, entry, owner == self.index, arguments.len()) };
         let mut envelope = match self.batches[owner].take() {
             Some(open) => open,
             None => self.new_batch(owner),

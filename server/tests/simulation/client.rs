@@ -150,7 +150,14 @@ impl Client {
     }
 
     /// One look at the connection; whether anything came of it. An urgent one reads for sure.
-    pub fn look(&mut self, world: &World, address: &Address, names: &[Vec<u8>], seen: &mut Observations, urgent: bool) -> bool {
+    pub fn look(
+        &mut self,
+        world: &World,
+        address: &Address,
+        names: &[Vec<u8>],
+        seen: &mut Observations,
+        urgent: bool,
+    ) -> bool {
         if self.end.is_none() {
             if self.has_finished || seen.is_stopping {
                 self.has_finished |= seen.is_stopping;
@@ -193,7 +200,11 @@ impl Client {
 
     fn die(&mut self, seen: &mut Observations) {
         let Some(end) = self.end.take() else { return };
-        if seen.dice.percent(50) { end.reset() } else { end.close() }
+        if seen.dice.percent(50) {
+            end.reset()
+        } else {
+            end.close()
+        }
         self.awaited.clear();
     }
 

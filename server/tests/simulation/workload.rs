@@ -45,15 +45,8 @@ impl Mix {
     }
 
     fn command(&self, dice: &mut Dice, keys: Key) -> Command {
-        let weights = [
-            self.reads,
-            self.writes,
-            self.several_keys,
-            self.several_hops,
-            self.whole,
-            self.expiry,
-            self.unordered,
-        ];
+        let weights =
+            [self.reads, self.writes, self.several_keys, self.several_hops, self.whole, self.expiry, self.unordered];
         let mut ticket = dice.random.u32(..weights.iter().sum::<u32>());
         let mut kind = 0;
         while ticket >= weights[kind] {
@@ -178,7 +171,10 @@ fn scanner(stable: usize, mut walks: usize) -> Script {
             // A pipeline that was lost is sent again.
             filled += replies.iter().filter(|reply| **reply == Reply::ok()).count();
             if filled < stable {
-                return Ok((filled..stable).take(5).map(|number| Command::Fill { name: name(number), remove: false }).collect());
+                return Ok((filled..stable)
+                    .take(5)
+                    .map(|number| Command::Fill { name: name(number), remove: false })
+                    .collect());
             }
         } else if let [Reply::Array(parts)] = replies {
             let [Reply::Bulk(next), Reply::Array(names)] = parts.as_slice() else {

@@ -15,7 +15,7 @@ pub fn client_line(connection: &Connection, shard: usize, now_ns: u64) -> Vec<u8
 fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns: u64) -> std::io::Result<()> {
     let seconds_since = |then_ns: u64| now_ns.saturating_sub(then_ns) / 1_000_000_000;
     let Connection { id, ends, session, figures, output, .. } = connection;
-    let (query_bytes, query_capacity) = (connection.leftover.len(), connection.leftover.capacity());
+    let (query_bytes, query_capacity) = (connection.query_buffer.len(), connection.query_buffer.capacity());
     let (output_bytes, output_capacity) = (connection.output_bytes(), output.ready.bytes.capacity());
     let total_bytes = size_of::<Connection>() + query_capacity + output_capacity + connection.sending_bytes;
     write!(line, "id={id} addr={} laddr={} fd={} name=", ends.peer, ends.local, connection.socket.0)?;
