@@ -100,6 +100,9 @@ pub struct Keyspace {
     pub dirty: u64,
     /// What the access clocks of entries count; follows `maxmemory-policy`.
     pub access_policy: AccessPolicy,
+    /// Reads leave expired keys where they are. Set while work waits on this shard that may run at an earlier time than the
+    /// reads that overtake it: an MGET of two keys must not miss the one that a GET beside it has found expired meanwhile.
+    pub leaves_expired: bool,
     databases: Vec<Database>,
     hasher: KeyHasher,
     /// The key that dispatch has hashed, while its command runs: where it lies, its length, slot and hash.
@@ -117,6 +120,7 @@ impl Keyspace {
             statistics: Statistics::default(),
             dirty: 0,
             access_policy: AccessPolicy::default(),
+            leaves_expired: false,
             databases: (0..database_count.max(1)).map(|_| Database::default()).collect(),
             walk: ExpiryWalk::default(),
             garbage: Garbage::default(),
@@ -153,10 +157,11 @@ impl Keyspace {
         self.databases.len()
     }
 
-    /// Looks a key up for a client's read: counts a hit or a miss. An expired key is removed and absent.
+    /// Looks a key up for a client's read: counts a hit or a miss. An expired key is absent, and removed unless
+    /// [`Keyspace::leaves_expired`].
     #[inline]
     pub fn find(&mut self, database: usize, key: &Key<'_>, now: Milliseconds, access: Access) -> Option<Entry<'_>> {
-        let Some(place) = self.live_place(database, key, now) else {
+        let Some(place) = self.place_for_read(database, key, now) else {
             self.statistics.misses += 1;
             return None;
         };
@@ -181,9 +186,9 @@ impl Keyspace {
         (!packed.is_expired(now)).then(|| Entry::new(packed, self.access_policy))
     }
 
-    /// Whether the key is there; removes it if expired, counts and touches nothing.
+    /// Whether the key is there; treats an expired one as [`Keyspace::find`] does, counts and touches nothing.
     pub fn exists(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> bool {
-        self.live_place(database, key, now).is_some()
+        self.place_for_read(database, key, now).is_some()
     }
 
     /// Asks the processor for the first cache line that a look-up of this key needs. Call it for each key of a batch, then
@@ -220,7 +225,20 @@ impl Keyspace {
         }
     }
 
-    /// Where a key is; an expired one is removed.
+    /// Where a key is, for one that only looks.
+    #[inline]
+    fn place_for_read(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> Option<Place> {
+        let place = self.databases[database].find(key)?;
+        if self.databases[database].entry(key.slot, place)?.is_expired(now) {
+            if !self.leaves_expired {
+                self.remove_place(database, key.slot, place, Removal::ExpiredLazily);
+            }
+            return None;
+        }
+        Some(place)
+    }
+
+    /// Where a key is, for one that may change it; an expired one is removed.
     #[inline]
     fn live_place(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> Option<Place> {
         let place = self.databases[database].find(key)?;
@@ -509,5 +527,20 @@ mod tests {
         assert_eq!((entry.encoding_name(), entry.expires_at()), ("raw", Some(1000)));
         assert!(keyspace.find(0, &key, 1001, Access::Touch).is_none());
         assert_eq!((keyspace.statistics.hits, keyspace.statistics.misses, keyspace.statistics.expired), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_read_removes_an_expired_key_unless_told_to_leave_it() {
+        let mut keyspace = Keyspace::new(1, KeyHasher::with_seed(1));
+        let name = b"key".to_vec();
+        let key = keyspace.key(&name);
+        keyspace.set_string(0, &key, b"value", Expiry::At(1000), 0);
+        keyspace.leaves_expired = true;
+        assert!(keyspace.find(0, &key, 1001, Access::Touch).is_none());
+        assert!(!keyspace.exists(0, &key, 1001));
+        assert!(keyspace.peek(0, &key, 1000).is_some(), "work at an earlier time still finds it");
+        keyspace.leaves_expired = false;
+        assert!(keyspace.find(0, &key, 1001, Access::Touch).is_none());
+        assert!(keyspace.peek(0, &key, 1000).is_none());
     }
 }

@@ -503,6 +503,7 @@ impl Core {
         if !in_order {
             return self.send_to(self.index, connection, entry, arguments, key);
         }
+        self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
         if !self.schedule.is_idle() {
             let claim = self.claim_of(entry, arguments);
             if !self.schedule.may_run(&claim) {

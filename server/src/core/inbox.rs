@@ -64,6 +64,7 @@ impl Core {
                 self.warm_requests(&batch.requests[index..]);
             }
             let arguments = batch.arguments.range(request.first_argument as usize, request.argument_count as usize);
+            self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
             if !self.schedule.is_idle() {
                 let claim = self.claim_of(request.entry, &arguments);
                 if !self.schedule.may_run(&claim) {
@@ -150,6 +151,7 @@ impl Core {
         let mut batch = Batch::new(origin, self.index);
         let arguments = arguments.slices();
         let Target::Engine(handler) = request.entry.target else { return };
+        self.shard.keyspace.leaves_expired = true;
         self.shard.execute(handler, &arguments, request.client, now, &mut batch.replies);
         batch.reply_ends.push(ReplyEnd::At(batch.replies.bytes.len(), batch.replies.shared.len()));
         batch.requests.push(Request { first_argument: 0, argument_count: 0, ..request });
@@ -225,6 +227,7 @@ impl Core {
                 let mut replies = ReplyBuffer::default();
                 let arguments = arguments.slices();
                 if let Target::Engine(handler) = entry.target {
+                    self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
                     self.shard.execute(handler, &arguments, *client, now, &mut replies);
                 }
                 part.outcome = Outcome::Reply(replies);

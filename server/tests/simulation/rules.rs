@@ -48,11 +48,11 @@ fn plan(seed: u64, rules: Rules, shards: usize, clients: Vec<ClientPlan>) -> Pla
     }
 }
 
-/// MSET of two keys on two shards, and readers that look at one key, then at the other.
+/// MSET of two keys on two shards, some of them sent by a third, and readers that look at one key, then at the other.
 fn pairs(seed: u64, rules: Rules) -> Plan {
     let writer = || repeat(8, |dice| vec![mset(dice, &[0, 1])]);
-    let reader = || repeat(12, |dice| vec![Command::Get(dice.random.u16(..2))]);
-    plan(seed, rules, 2, vec![writer(), reader(), reader(), reader(), reader()])
+    let reader = || repeat(25, |dice| vec![Command::Get(dice.random.u16(..2))]);
+    plan(seed, rules, 3, vec![writer(), writer(), writer(), reader(), reader(), reader(), reader(), reader(), reader()])
 }
 
 /// Pipelined writes to a shard's own key and to another's, and readers that wait.
