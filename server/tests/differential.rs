@@ -19,10 +19,22 @@ type Command = Vec<Vec<u8>>;
 /// Connections of a case; odd ones speak RESP3.
 const CONNECTIONS: usize = 3;
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Batch {
     connection: usize,
     commands: Vec<Command>,
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lines: Vec<String> = self.commands.iter().map(shown).collect();
+        write!(f, "connection {}: {}", self.connection, lines.join("; "))
+    }
+}
+
+/// A command on one line.
+fn shown(command: &Command) -> String {
+    command.iter().map(|word| format!("\"{}\"", word.escape_ascii())).collect::<Vec<_>>().join(" ")
 }
 
 /// Keys that live on different shards, and two that share one by their hashtag.
@@ -117,7 +129,7 @@ const PATTERNS: &[(u32, &str)] = &[
     (1, "TOUCH K+"),
     (4, "RENAME K K"),
     (2, "RENAMENX K K"),
-    (3, "COPY K K [|REPLACE|DB_1|DB_1_REPLACE|DB_0|DB_16|FOO]"),
+    (3, "COPY K K [|REPLACE|DB_1|DB_1_REPLACE|DB_0|DB_16|DB_1_DB_2_REPLACE|FOO]"),
     (2, "MOVE K D"),
     (1, "LCS K K [|LEN|IDX|IDX_WITHMATCHLEN|IDX_MINMATCHLEN_3|IDX_LEN]"),
     (1, "SELECT D"),
@@ -188,8 +200,7 @@ fn play(server: &Server, batches: &[Batch]) -> Vec<String> {
             let skips = command[0] == b"CLIENT";
             if !std::mem::replace(&mut is_skipped, skips) && !skips {
                 let reply = client.reply();
-                let words: Vec<String> = command.iter().map(|word| word.escape_ascii().to_string()).collect();
-                lines.push(format!("{}: {} -> {}", *connection, words.join(" "), comparable(command, reply)));
+                lines.push(format!("{connection}: {} -> {}", shown(command), comparable(command, reply)));
             }
         }
         assert_eq!(client.reply().to_string(), "+OK");
@@ -221,4 +232,51 @@ fn random_commands_get_the_replies_of_the_real_server() {
         panic!("{failure}");
     }
     println!("{} replies were the same on 1, 2 and 5 shards", replies.get());
+}
+
+/// All keys that a SCAN from 0 to 0 gives, and how often each came.
+fn scan(client: &mut Client, options: &str) -> std::collections::BTreeMap<String, usize> {
+    let mut found = std::collections::BTreeMap::new();
+    let mut cursor = "0".to_string();
+    loop {
+        let reply = client.call(&format!("SCAN {cursor} {options}"));
+        for key in reply.elements()[1].elements() {
+            *found.entry(key.text()).or_default() += 1;
+        }
+        cursor = reply.elements()[0].text();
+        if cursor == "0" {
+            return found;
+        }
+    }
+}
+
+#[test]
+fn a_scan_gives_what_keys_gives() {
+    let servers = [1, 2, 5].map(|shards| Server::torc(shards, &[]));
+    for server in servers.iter().chain(&Server::real(&[])) {
+        let mut client = server.client();
+        for count in [0, 1, 7, 1000] {
+            assert_eq!(client.ask("FLUSHALL"), "+OK");
+            for index in 0..count {
+                assert_eq!(client.ask(&format!("SET key:{index} {index}")), "+OK");
+            }
+            for (options, pattern) in [
+                ("COUNT 10", "*"),
+                ("COUNT 1", "*"),
+                ("COUNT 100000", "*"),
+                ("MATCH key:*1*", "key:*1*"),
+                ("TYPE string MATCH *7", "*7"),
+                ("MATCH nothing", "nothing"),
+            ] {
+                let keys: Vec<String> =
+                    client.call(&format!("KEYS {pattern}")).sorted().elements().iter().map(Reply::text).collect();
+                let found = scan(&mut client, options);
+                assert_eq!(found.keys().cloned().collect::<Vec<_>>(), keys, "{}: SCAN {options}", server.name);
+                // Nothing changes meanwhile: ours gives nothing twice.
+                let is_ours = server.name.starts_with("torc");
+                assert!(!is_ours || found.values().all(|times| *times == 1), "{}: SCAN {options}", server.name);
+            }
+            assert!(scan(&mut client, "TYPE hash").is_empty());
+        }
+    }
 }

@@ -29,10 +29,10 @@ pub(super) const MEMORY: SessionCommand = SessionCommand {
 
 static SPECS: [&Spec; SUBCOMMANDS.len()] = specs(&SUBCOMMANDS);
 static SUBCOMMANDS: [SessionCommand; 6] = [
-    absent("doctor", Arity::Exact(2), "4.0.0", "Explains what is wrong with memory"),
+    absent("doctor", Arity::Exact(2), Flags::NONE, "4.0.0", "Explains what is wrong with memory"),
     help_row("4.0.0", |session, _| help("MEMORY", &SUBCOMMANDS, session)),
-    absent("malloc-stats", Arity::Exact(2), "4.0.0", "Gives the allocator's own report"),
-    absent("purge", Arity::Exact(2), "4.0.0", "Asks the allocator to give memory back"),
+    absent("malloc-stats", Arity::Exact(2), Flags::NONE, "4.0.0", "Gives the allocator's own report"),
+    absent("purge", Arity::Exact(2), Flags::NONE, "4.0.0", "Asks the allocator to give memory back"),
     SessionCommand {
         spec: Spec {
             name: "stats",

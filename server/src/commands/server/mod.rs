@@ -124,8 +124,14 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
 ];
 
 /// A subcommand that there is no machinery for yet.
-const fn absent(name: &'static str, arity: Arity, since: &'static str, summary: &'static str) -> SessionCommand {
-    SessionCommand { spec: Spec { name, arity, since, summary, flags: ADMIN, ..ROW }, syntax: "", run: not_supported }
+const fn absent(
+    name: &'static str,
+    arity: Arity,
+    flags: Flags,
+    since: &'static str,
+    summary: &'static str,
+) -> SessionCommand {
+    SessionCommand { spec: Spec { name, arity, since, summary, flags, ..ROW }, syntax: "", run: not_supported }
 }
 
 /// The row of a container's HELP.
@@ -137,21 +143,22 @@ const fn help_row(since: &'static str, run: crate::core::session::SessionHandler
 
 static LATENCY_SPECS: [&Spec; LATENCY.len()] = specs(&LATENCY);
 static LATENCY: [SessionCommand; 7] = [
-    absent("doctor", Arity::Exact(2), "2.8.13", "Explains what made the server slow"),
-    absent("graph", Arity::Exact(3), "2.8.13", "Draws an event's latency"),
+    absent("doctor", Arity::Exact(2), ADMIN, "2.8.13", "Explains what made the server slow"),
+    absent("graph", Arity::Exact(3), ADMIN, "2.8.13", "Draws an event's latency"),
     help_row("2.8.13", |session, _| help("LATENCY", &LATENCY, session)),
-    absent("histogram", Arity::AtLeast(2), "7.0.0", "Gives the distribution of commands' latencies"),
-    absent("history", Arity::Exact(3), "2.8.13", "Gives an event's latencies over time"),
-    absent("latest", Arity::Exact(2), "2.8.13", "Gives the latest latency of all events"),
-    absent("reset", Arity::AtLeast(2), "2.8.13", "Forgets events"),
+    absent("histogram", Arity::AtLeast(2), ADMIN, "7.0.0", "Gives the distribution of commands' latencies"),
+    absent("history", Arity::Exact(3), ADMIN, "2.8.13", "Gives an event's latencies over time"),
+    absent("latest", Arity::Exact(2), ADMIN, "2.8.13", "Gives the latest latency of all events"),
+    absent("reset", Arity::AtLeast(2), ADMIN, "2.8.13", "Forgets events"),
 ];
 
+const SLOWLOG_FLAGS: Flags = Flags::ADMIN.or(Flags::LOADING).or(Flags::STALE);
 static SLOWLOG_SPECS: [&Spec; SLOWLOG.len()] = specs(&SLOWLOG);
 static SLOWLOG: [SessionCommand; 4] = [
-    absent("get", Arity::AtLeast(2), "2.2.12", "Gives the latest slow commands"),
+    absent("get", Arity::AtLeast(2), SLOWLOG_FLAGS, "2.2.12", "Gives the latest slow commands"),
     help_row("6.2.0", |session, _| help("SLOWLOG", &SLOWLOG, session)),
-    absent("len", Arity::Exact(2), "2.2.12", "Counts the slow commands kept"),
-    absent("reset", Arity::Exact(2), "2.2.12", "Forgets the slow commands"),
+    absent("len", Arity::Exact(2), SLOWLOG_FLAGS, "2.2.12", "Counts the slow commands kept"),
+    absent("reset", Arity::Exact(2), SLOWLOG_FLAGS, "2.2.12", "Forgets the slow commands"),
 ];
 
 static MODULE_SPECS: [&Spec; MODULE.len()] = specs(&MODULE);
