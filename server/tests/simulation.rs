@@ -8,6 +8,7 @@
 //! * `TORC_SIMULATION_HISTORY=1` prints what clients sent and got.
 //! * A failure prints its seed: `TORC_SIMULATION_SEED=7 cargo test ...` runs that one again, step for step.
 
+#![allow(dead_code)] // workloads for replaying by hand are not all in use
 #![allow(unreachable_pub)] // a test has no users: `pub` here says what another file of it uses
 
 #[path = "simulation/checker.rs"]
@@ -52,7 +53,30 @@ fn judge(plan: Plan) -> (Outcome, Verdict) {
         }
     }
     let verdict = checker::check(&outcome.seen.history, &names);
-    if verdict == Verdict::Undecided { let pending = outcome.seen.history.iter().filter(|o| o.reply.is_none() && o.command.is_ordered() && o.command.is_write()).count(); let sessions = outcome.seen.history.iter().filter(|o| o.reply.is_none()).map(|o| o.session).collect::<std::collections::BTreeSet<_>>().len(); println!("run {:?} check {:?} steps {} commands {} pending {pending} in {sessions} {:?}", t1 - t0, t1.elapsed(), outcome.steps, outcome.seen.history.len(), verdict == Verdict::Undecided); }
+    if verdict == Verdict::Undecided {
+        let pending = outcome
+            .seen
+            .history
+            .iter()
+            .filter(|o| o.reply.is_none() && o.command.is_ordered() && o.command.is_write())
+            .count();
+        let sessions = outcome
+            .seen
+            .history
+            .iter()
+            .filter(|o| o.reply.is_none())
+            .map(|o| o.session)
+            .collect::<std::collections::BTreeSet<_>>()
+            .len();
+        println!(
+            "run {:?} check {:?} steps {} commands {} pending {pending} in {sessions} {:?}",
+            t1 - t0,
+            t1.elapsed(),
+            outcome.steps,
+            outcome.seen.history.len(),
+            verdict == Verdict::Undecided
+        );
+    }
     let verdict = match verdict {
         Verdict::Violation(mut text) => {
             text.push_str("  in short:\n");

@@ -203,7 +203,11 @@ impl<'a> Search<'a> {
             self.order.pop();
         }
         if let Some(reply) = &self.operations[index].reply {
-            if done { self.answered_left -= 1 } else { self.answered_left += 1 }
+            if done {
+                self.answered_left -= 1
+            } else {
+                self.answered_left += 1
+            }
             let to_be_seen = &mut self.to_be_seen;
             shown_values(reply, &mut |value| {
                 let left = to_be_seen.get_mut(value).expect("counted before");
@@ -239,7 +243,8 @@ impl<'a> Search<'a> {
     /// The instants at which a command may run: one of each stretch in which no key's state changes by itself.
     fn instants_of(&self, operation: &Operation) -> impl Iterator<Item = i64> + use<> {
         let least = self.instant(operation.invoked_ms);
-        let later = self.instants.iter().copied().filter(|instant| *instant > least && *instant <= operation.returned_ms);
+        let later =
+            self.instants.iter().copied().filter(|instant| *instant > least && *instant <= operation.returned_ms);
         std::iter::once(least).chain(later.collect::<Vec<_>>())
     }
 
@@ -344,7 +349,8 @@ impl<'a> Search<'a> {
         let Some(Deepest { left, done, order, model }) = self.deepest.take() else { return "an empty history".into() };
         self.done = done;
         self.first_left = 0;
-        let mut text = format!("no order of {} commands: every one ends with {left} left; there\n", self.operations.len());
+        let mut text =
+            format!("no order of {} commands: every one ends with {left} left; there\n", self.operations.len());
         for index in order.iter().skip(order.len().saturating_sub(SHOWN_BEFORE)) {
             let _ = writeln!(text, "  before: {}", describe(self.operations[*index], self.names));
         }
@@ -358,7 +364,11 @@ impl<'a> Search<'a> {
             let asks = |at| Model::clone(&model).apply(operation.database, &operation.command, at, self.names);
             let fits = match &operation.reply {
                 None => "no reply".to_string(),
-                Some(reply) if self.instants_of(operation).any(|at| asks(at).is_some_and(|(asked, _)| asked.accepts(reply))) => {
+                Some(reply)
+                    if self
+                        .instants_of(operation)
+                        .any(|at| asks(at).is_some_and(|(asked, _)| asked.accepts(reply))) =>
+                {
                     "fits, but leads nowhere".to_string()
                 }
                 Some(_) => match self.instants_of(operation).find_map(asks) {
@@ -388,15 +398,11 @@ fn show(reply: &Reply) -> String {
 /// One line about an operation.
 pub fn describe(operation: &Operation, names: &[Vec<u8>]) -> String {
     let words = String::from_utf8_lossy(&operation.command.encode(names)).into_owned();
-    let words: Vec<String> = words
-        .split("\r\n")
-        .skip(2)
-        .step_by(2)
-        .map(|word| brief(word.as_bytes()))
-        .collect();
+    let words: Vec<String> = words.split("\r\n").skip(2).step_by(2).map(|word| brief(word.as_bytes())).collect();
     let reply = operation.reply.as_ref().map_or("nothing".to_string(), show);
     let returned = operation.returned.map_or("never".to_string(), |returned| returned.to_string());
-    let ms = |time_ms: i64| if time_ms == i64::MAX { "never".to_string() } else { format!("{} ms", time_ms % 1_000_000) };
+    let ms =
+        |time_ms: i64| if time_ms == i64::MAX { "never".to_string() } else { format!("{} ms", time_ms % 1_000_000) };
     format!(
         "connection {} db {} [{}..{returned}, {}..{}] {} -> {reply}",
         operation.session,
@@ -496,8 +502,7 @@ mod tests {
     #[test]
     fn what_has_expired_stays_so() {
         let expiring = |key: u16, text: &str| {
-            let command =
-                Command::Set { key, value: value(text), expires_at: Some(100), if_absent: false, get: false };
+            let command = Command::Set { key, value: value(text), expires_at: Some(100), if_absent: false, get: false };
             at(1, 1 + u64::from(key), 3 + u64::from(key), command, Reply::ok())
         };
         let both = [expiring(0, "a"), expiring(1, "b")];

@@ -70,7 +70,15 @@ pub struct ClientPlan {
 impl ClientPlan {
     /// One that waits for each pipeline's replies and reads at once.
     pub fn patient(script: Script) -> Self {
-        Self { script, depth: 0, reads_percent: 100, dies_percent: 0, deaths_max: 0, half_closes: false, lingers: false }
+        Self {
+            script,
+            depth: 0,
+            reads_percent: 100,
+            dies_percent: 0,
+            deaths_max: 0,
+            half_closes: false,
+            lingers: false,
+        }
     }
 }
 

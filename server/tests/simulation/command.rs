@@ -374,7 +374,10 @@ impl Model {
     fn find_expired(&mut self, database: usize, command: &Command, now: i64) -> Option<bool> {
         let footprint = command.footprint();
         let is_met = |of: usize, key: Key| match &footprint {
-            Footprint::Keys(keys) => keys.contains(&key) && (of == database || matches!(command, Command::Copy { .. } | Command::Move { .. })),
+            Footprint::Keys(keys) => {
+                keys.contains(&key)
+                    && (of == database || matches!(command, Command::Copy { .. } | Command::Move { .. }))
+            }
             Footprint::Everything => *command == Command::Keys && of == database,
             Footprint::Nothing => false,
         };
@@ -394,7 +397,13 @@ impl Model {
 
     /// Runs one command; with what it allows as a reply, whether it found something expired. None if it cannot run at
     /// this time.
-    pub fn apply(&mut self, database: usize, command: &Command, now: i64, names: &[Vec<u8>]) -> Option<(Expected, bool)> {
+    pub fn apply(
+        &mut self,
+        database: usize,
+        command: &Command,
+        now: i64,
+        names: &[Vec<u8>],
+    ) -> Option<(Expected, bool)> {
         let any_expired = self.find_expired(database, command, now)?;
         Some((self.expected(database, command, now, names), any_expired))
     }

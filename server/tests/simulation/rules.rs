@@ -67,7 +67,8 @@ fn pipelined_writes(seed: u64, rules: Rules) -> Plan {
     let reader = |shards: Key| repeat(12, move |dice| vec![Command::Get(dice.random.u16(..shards))]);
     let reader_of_all = |shards: Key| repeat(8, move |_| vec![Command::MGet((0..shards).collect())]);
     let shards = 3;
-    let clients = vec![writer(shards), writer(shards), reader(shards), reader(shards), reader(shards), reader_of_all(shards)];
+    let clients =
+        vec![writer(shards), writer(shards), reader(shards), reader(shards), reader(shards), reader_of_all(shards)];
     plan(seed, rules, shards as usize, clients)
 }
 

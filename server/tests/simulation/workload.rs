@@ -262,7 +262,8 @@ pub fn random_plan(seed: u64) -> Plan {
         .map(|_| {
             // What a dead client had sent may have happened at any time or never: few such commands, or nobody can tell.
             let dies = random.u8(..6) == 0;
-            let pipelines: &[usize] = if dies || faults.reset_per_million > 0 { &[1, 1, 2, 4] } else { &[1, 1, 3, 10, 40] };
+            let pipelines: &[usize] =
+                if dies || faults.reset_per_million > 0 { &[1, 1, 2, 4] } else { &[1, 1, 3, 10, 40] };
             let pipeline_max = pipelines[random.usize(..pipelines.len())];
             ClientPlan {
                 script: random_script(mix, keys, commands / count, pipeline_max),
@@ -279,7 +280,9 @@ pub fn random_plan(seed: u64) -> Plan {
         clients.push(ClientPlan::patient(scanner(random.usize(1..60), 3)));
         clients.push(ClientPlan::patient(filler(200)));
     }
-    if std::env::var_os("TORC_MIX").is_some() { println!("seed {seed} {mix:?} clients {count} keys {keys}"); }
+    if std::env::var_os("TORC_MIX").is_some() {
+        println!("seed {seed} {mix:?} clients {count} keys {keys}");
+    }
     Plan {
         seed,
         shards,
