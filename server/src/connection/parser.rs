@@ -546,7 +546,7 @@ mod tests {
             (b"*99999999999999999999\r\n", "! invalid multibulk length"),
             (b"*1\r\nx4\r\n", "! expected \\'$\\', got \\'x\\'"),
             (b"*1\r\n\xff4\r\n", "! expected \\'$\\', got \\'\\xff\\'"),
-            (b"*1\r\n\r\n", "! expected \\'$\\', got \\'\\r\\'"),
+            (b"*1\r\n\r\n", "! expected \\'$\\', got \\' \\'"),
             (b"*1\r\n$-1\r\n", "! invalid bulk length"),
             (b"*1\r\n$\r\n", "! invalid bulk length"),
             (b"*1\r\n$01\r\n", "! invalid bulk length"),
