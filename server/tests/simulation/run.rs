@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   each step:  a client looks at its connection, or one shard runs to its next atomic step; the clock moves a little
-//!   sometimes:  the weather changes: how quick each shard is (some stand still), how fast time passes
+//!   sometimes:  the weather changes: how quick each shard is (some stand still), how fast time passes;
+//!               a shard loses its core right before a push, a flag or its sleep
 //!   all asleep, nothing on the wire:  the clock jumps to the nearest deadline
 //! ```
 //! A shard that sleeps runs again only when its driver has something for it: a lost wake-up leaves its work lying there,
@@ -85,6 +86,8 @@ struct ShardRun {
     status: Rc<Status>,
     pause: Option<Pause>,
     speed: u32,
+    /// It has lost its core in the middle of a step.
+    stalled_until: u64,
 }
 
 /// Steps without anything for a client after which the shards are held to be stuck.
@@ -106,6 +109,7 @@ struct Run {
     step_ns_max: u64,
     step_ns: u64,
     client_share: u32,
+    stalls_per_thousand: u32,
     fingerprint: u64,
     wall_start_ms: i64,
 }
@@ -206,6 +210,7 @@ impl Run {
             step_ns_max: plan.step_ns_max,
             step_ns: 0,
             client_share: 10,
+            stalls_per_thousand: 0,
             fingerprint: 0,
             wall_start_ms,
         };
@@ -265,20 +270,22 @@ impl Run {
         }
         let magnitude = self.random.u32(..4);
         self.step_ns = self.step_ns_max >> (3 * magnitude);
-        self.client_share = [1, 5, 15, 40][self.random.usize(..4)];
+        self.client_share = [5, 15, 40][self.random.usize(..3)];
+        self.stalls_per_thousand = [0, 5, 50][self.random.usize(..3)];
     }
 
     fn choose_shard(&mut self) -> usize {
-        let total: u32 = self.shards.iter().map(|shard| shard.speed).sum();
+        let total: u32 = (0..self.shards.len()).map(|shard| self.speed(shard)).sum();
         if total == 0 {
             return self.random.usize(..self.shards.len());
         }
         let mut ticket = self.random.u32(..total);
-        for (index, shard) in self.shards.iter().enumerate() {
-            if ticket < shard.speed {
-                return index;
+        for shard in 0..self.shards.len() {
+            let speed = self.speed(shard);
+            if ticket < speed {
+                return shard;
             }
-            ticket -= shard.speed;
+            ticket -= speed;
         }
         0
     }
@@ -312,6 +319,11 @@ impl Run {
         match shard.coroutine.resume() {
             Ok(pause) => {
                 shard.pause = Some(pause);
+                let is_delicate = matches!(pause, Pause::Step(Step::Push | Step::Flag | Step::Sleep));
+                if is_delicate && self.random.u32(..1000) < self.stalls_per_thousand {
+                    let steps_max = if self.random.bool() { 200 } else { 2_000 };
+                    shard.stalled_until = self.steps + self.random.u64(20..steps_max);
+                }
                 self.note(index as u64 + step_number(pause));
                 Ok(!(was_asleep && matches!(pause, Pause::Asleep(_))))
             }
@@ -330,9 +342,26 @@ impl Run {
             active |= self.look(client, true);
         }
         for shard in 0..self.shards.len() {
+            if self.speed(shard) > 0 {
+                active |= self.step(shard)?;
+            }
+        }
+        // While some stand still the world goes on; when nothing is left that could happen, they go on too.
+        let stands_still = |shard: &usize| self.speed(*shard) == 0;
+        let still: Vec<usize> = (0..self.shards.len()).filter(stands_still).collect();
+        if active || still.is_empty() || self.world.step() {
+            return Ok(active || !still.is_empty());
+        }
+        for shard in still {
             active |= self.step(shard)?;
         }
         Ok(active)
+    }
+
+    /// How often a shard gets its turn; 0 while it stands still.
+    fn speed(&self, shard: usize) -> u32 {
+        let shard = &self.shards[shard];
+        if shard.stalled_until > self.steps { 0 } else { shard.speed }
     }
 
     /// Everybody sleeps. Moves the clock to what happens next; if that is only the shards' own housekeeping, nobody may be
@@ -438,6 +467,6 @@ impl ShardRun {
             shared_status.lock_waits.set(core_loop.core.figures().lock_waits);
             Ok(())
         };
-        Self { coroutine: ShardCoroutine::new(body), status, pause: None, speed: 1 }
+        Self { coroutine: ShardCoroutine::new(body), status, pause: None, speed: 1, stalled_until: 0 }
     }
 }
