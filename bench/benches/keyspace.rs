@@ -28,7 +28,7 @@ fn name(number: usize) -> [u8; 16] {
 
 /// A fixed shuffle of `0..count`: steps by a number that shares no factor with the count.
 fn shuffle(count: usize) -> impl Iterator<Item = usize> {
-    let step = (count * 618 / 1000..).find(|step| *step > 0 && gcd(*step, count) == 1).unwrap_or(1);
+    let step = (count * 618 / 1000..count * 2).find(|step| *step > 0 && gcd(*step, count) == 1).unwrap_or(1);
     (0..count).scan(0, move |at, _| {
         *at = (*at + step) % count;
         Some(*at)
@@ -55,10 +55,14 @@ fn resident_bytes() -> usize {
     pages * 4096
 }
 
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("valid bounds")
+}
+
 fn memory(keys: usize, ttl: bool) {
     let mut keyspace = Keyspace::new(16, KeyHasher::with_seed(7));
     let before = resident_bytes();
-    let mut times = Histogram::<u64>::new(3).expect("three digits");
+    let mut times = histogram();
     let started = Instant::now();
     let mut last = started;
     for number in shuffle(keys) {
@@ -92,7 +96,7 @@ fn expiry(keys: usize) {
         let expiry = if number < keys { Expiry::At(NOW + number as i64 % 1000) } else { Expiry::Clear };
         keyspace.set_string(0, &keyspace.key(&name(number)), &[b'v'; 32], expiry, NOW - 1000);
     }
-    let mut times = Histogram::<u64>::new(3).expect("three digits");
+    let mut times = histogram();
     let started = Instant::now();
     loop {
         let step = Instant::now();

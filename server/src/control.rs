@@ -99,6 +99,8 @@ pub struct ShardFigures {
     pub calls: Vec<u64>,
     /// Connections now.
     pub connections: usize,
+    /// Connections whose commands wait for the end of a CLIENT PAUSE.
+    pub blocked: usize,
     /// Connections accepted.
     pub accepted: u64,
     /// Connections refused by maxclients.

@@ -41,8 +41,9 @@ fn cron_period_ns(core: &Core) -> u64 {
     1_000_000_000 / core.settings.hz.max(1) as u64
 }
 
-/// How long the loop looks for work before it sleeps, in turns without any.
-const IDLE_TURNS_BEFORE_SLEEP: u32 = 0;
+/// After a message from another shard, how long a shard looks for the next one before it sleeps, in nanoseconds. A wake-up
+/// costs both sides more than that.
+const SPIN_NS: u64 = 10_000;
 
 /// A shard with its driver.
 pub struct CoreLoop<D: Driver> {
@@ -57,7 +58,7 @@ pub struct CoreLoop<D: Driver> {
     listeners: Vec<Socket>,
     cron: Rc<CronClock>,
     more_housekeeping: bool,
-    idle_turns: u32,
+    spin_until_ns: u64,
     stopping_since_ns: Option<u64>,
 }
 
@@ -103,7 +104,7 @@ impl<D: Driver> CoreLoop<D> {
             listeners: Vec::new(),
             cron,
             more_housekeeping: false,
-            idle_turns: 0,
+            spin_until_ns: 0,
             stopping_since_ns: None,
         }
     }
@@ -135,11 +136,10 @@ impl<D: Driver> CoreLoop<D> {
         let clock = self.driver.clock();
         self.core.begin_turn(clock);
         let drain_first = self.core.shared.mailboxes.rules().turn_order;
-        if drain_first {
-            self.core.drain_inbox();
+        if drain_first && self.core.drain_inbox() {
+            self.spin_until_ns = clock.monotonic_ns + SPIN_NS;
         }
         point(Step::Drain);
-        let idle = events.is_empty();
         self.core.begin_local_run();
         self.arrivals();
         self.core.run_resumable();
@@ -149,18 +149,18 @@ impl<D: Driver> CoreLoop<D> {
             }
         }
         self.events = events;
-        if !drain_first {
-            self.core.drain_inbox();
+        if !drain_first && self.core.drain_inbox() {
+            self.spin_until_ns = clock.monotonic_ns + SPIN_NS;
         }
         self.executor.advance(clock.monotonic_ns);
         self.executor.run_ready(TASK_POLLS_A_TURN);
         self.operations.submit(&mut self.driver);
         self.housekeeping();
         self.core.flush_batches();
+        self.core.release_held();
         self.settle();
         let driver = &mut self.driver;
         self.core.take_wakes(|shard| driver.wake(shard));
-        self.idle_turns = if idle { self.idle_turns + 1 } else { 0 };
         self.shutdown_step(clock);
         Ok(())
     }
@@ -170,12 +170,13 @@ impl<D: Driver> CoreLoop<D> {
         if self.more_housekeeping
             || self.executor.has_ready()
             || self.core.has_resumable()
-            || self.idle_turns < IDLE_TURNS_BEFORE_SLEEP
+            || self.core.clock.monotonic_ns < self.spin_until_ns
             || !self.core.may_sleep()
         {
             return Wait::Not;
         }
-        self.executor.next_deadline_ns().map_or(Wait::Forever, Wait::Until)
+        let deadlines = [self.executor.next_deadline_ns(), self.core.next_hold_ns()];
+        deadlines.into_iter().flatten().min().map_or(Wait::Forever, Wait::Until)
     }
 
     /// Whether the server stops and nothing is left on any shard.
@@ -283,15 +284,14 @@ impl<D: Driver> CoreLoop<D> {
         if !self.core.shared.stopping.load(Ordering::Relaxed) {
             return;
         }
-        let since = match self.stopping_since_ns {
-            Some(since) => since,
-            None => {
-                for listener in std::mem::take(&mut self.listeners) {
-                    self.driver.close(listener);
-                }
-                self.stopping_since_ns = Some(clock.monotonic_ns);
-                clock.monotonic_ns
+        let since = if let Some(since) = self.stopping_since_ns {
+            since
+        } else {
+            for listener in std::mem::take(&mut self.listeners) {
+                self.driver.close(listener);
             }
+            self.stopping_since_ns = Some(clock.monotonic_ns);
+            clock.monotonic_ns
         };
         let cut = clock.monotonic_ns.saturating_sub(since) > SHUTDOWN_GRACE_NS;
         for key in self.core.connection_keys() {

@@ -101,6 +101,8 @@ pub struct Request {
     pub entry: &'static CommandEntry,
     /// For whom.
     pub client: ClientContext,
+    /// Slot and hash of its only key.
+    pub key: Option<(u16, u64)>,
     /// Whether it counts as under way on the connection's own shard.
     pub here: bool,
     /// Index of the first argument in the batch's list of ends, and how many there are.

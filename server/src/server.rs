@@ -246,36 +246,39 @@ fn resolve(bind: &BindAddress) -> Result<Vec<(IpAddr, bool)>, StartFailure> {
     }
 }
 
-/// Every client needs a descriptor: raises the soft limit, or serves fewer clients and says so.
-fn raise_file_limit(config: &mut Config) -> Result<(), StartFailure> {
+/// How many clients can be served, at most `wanted`: every client needs a descriptor. Raises the limit of open files as
+/// far as the system lets us.
+pub fn clients_possible(wanted: u32, shards: u16) -> io::Result<u32> {
     const RESERVED: u64 = 64;
-    let wanted = u64::from(config.clients.count_max) + RESERVED + 8 * u64::from(config.shards);
-    let (soft, hard) = rlimit::Resource::NOFILE
-        .get()
+    let besides_clients = RESERVED + 8 * u64::from(shards);
+    let needed = u64::from(wanted) + besides_clients;
+    let (soft, hard) = rlimit::Resource::NOFILE.get()?;
+    let raised = || {
+        let mut limits = [needed, hard.min(needed)].into_iter();
+        limits.find(|&limit| rlimit::Resource::NOFILE.set(limit, hard.max(limit)).is_ok())
+    };
+    let reached = if soft >= needed { needed } else { raised().unwrap_or(soft) };
+    Ok(reached.saturating_sub(besides_clients) as u32)
+}
+
+/// Makes room for all clients, or serves fewer and says so.
+fn raise_file_limit(config: &mut Config) -> Result<(), StartFailure> {
+    let wanted = config.clients.count_max;
+    let possible = clients_possible(wanted, config.shards)
         .map_err(|error| StartFailure(format!("The limit of open files cannot be read: {error}")))?;
-    if soft >= wanted {
-        return Ok(());
-    }
-    let reached = [wanted, hard.min(wanted)]
-        .into_iter()
-        .find(|&limit| rlimit::Resource::NOFILE.set(limit, hard.max(limit)).is_ok());
-    let reached = reached.unwrap_or(soft);
-    if reached >= wanted {
-        return Ok(());
-    }
-    let possible = reached.saturating_sub(wanted - u64::from(config.clients.count_max));
     if possible == 0 {
-        return Err(StartFailure(format!(
-            "The limit of open files is {reached}, too low to serve a single client. Raise it to {wanted} (ulimit -n, or \
-             LimitNOFILE in the systemd unit)."
-        )));
+        return Err(StartFailure(
+            "The limit of open files is too low to serve a single client. Raise it (ulimit -n, or LimitNOFILE in the \
+             systemd unit) to somewhat more than 'maxclients'."
+                .to_owned(),
+        ));
     }
-    tracing::warn!(
-        "You requested maxclients of {} requiring at least {wanted} max file descriptors. Current maximum open files is \
-         {reached}. maxclients has been reduced to {possible} to compensate for low ulimit. If you need higher maxclients \
-         increase 'ulimit -n'.",
-        config.clients.count_max
-    );
-    config.clients.count_max = possible as u32;
+    if possible < wanted {
+        tracing::warn!(
+            "You requested maxclients of {wanted}, which needs more files than this process may open. maxclients has been \
+             reduced to {possible} to compensate for low ulimit. If you need higher maxclients increase 'ulimit -n'."
+        );
+        config.clients.count_max = possible;
+    }
     Ok(())
 }

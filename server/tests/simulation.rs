@@ -5,6 +5,7 @@
 //! ```
 //! * `cargo test -p torc-server --test simulation` runs 200 seeds.
 //! * `TORC_SIMULATION_SEEDS=10000 cargo test ...` runs so many; `TORC_SIMULATION_FIRST=7` begins elsewhere.
+//! * `TORC_SIMULATION_HISTORY=1` prints what clients sent and got.
 //! * A failure prints its seed: `TORC_SIMULATION_SEED=7 cargo test ...` runs that one again, step for step.
 
 #![allow(unreachable_pub)] // a test has no users: `pub` here says what another file of it uses
@@ -36,12 +37,53 @@ fn number_from_environment(name: &str) -> Option<u64> {
 /// Runs a plan and checks what it left; the first thing that is wrong.
 fn judge(plan: Plan) -> (Outcome, Verdict) {
     let names = plan.names.clone();
+    let t0 = Instant::now();
     let mut outcome = run::run(plan);
+    let t1 = Instant::now();
     if !outcome.failures.is_empty() {
         let text = outcome.failures.remove(0);
         return (outcome, Verdict::Violation(text));
     }
+    if std::env::var_os("TORC_SIMULATION_HISTORY").is_some() {
+        for operation in &outcome.seen.history {
+            println!("{}", checker::describe(operation, &names));
+        }
+    }
     let verdict = checker::check(&outcome.seen.history, &names);
+    if verdict == Verdict::Undecided {
+        let pending = outcome
+            .seen
+            .history
+            .iter()
+            .filter(|o| o.reply.is_none() && o.command.is_ordered() && o.command.is_write())
+            .count();
+        let sessions = outcome
+            .seen
+            .history
+            .iter()
+            .filter(|o| o.reply.is_none())
+            .map(|o| o.session)
+            .collect::<std::collections::BTreeSet<_>>()
+            .len();
+        println!(
+            "run {:?} check {:?} steps {} commands {} pending {pending} in {sessions} {:?}",
+            t1 - t0,
+            t1.elapsed(),
+            outcome.steps,
+            outcome.seen.history.len(),
+            verdict == Verdict::Undecided
+        );
+    }
+    let verdict = match verdict {
+        Verdict::Violation(mut text) => {
+            text.push_str("  in short:\n");
+            for operation in checker::minimise(&outcome.seen.history, &names) {
+                text.push_str(&format!("    {}\n", checker::describe(&operation, &names)));
+            }
+            Verdict::Violation(text)
+        }
+        other => other,
+    };
     (outcome, verdict)
 }
 

@@ -132,7 +132,7 @@ fn mark_tests(code: &str) -> Vec<bool> {
     let mut at = 0;
     while at < lines.len() {
         let line = lines[at].trim_start();
-        if line.starts_with("#[cfg(") && has_word(line, "test") && !has_word(line, "not") {
+        if line.starts_with("#[cfg(") && has_word(line, "test") && !line.contains("not(test") {
             let end = item_end(&lines, at);
             marked[at..=end].fill(true);
             at = end;
@@ -177,5 +177,7 @@ fn comments_and_literals_are_blank() {
 #[test]
 fn tests_are_marked_to_their_end() {
     let text = "fn a() {}\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\nfn c() {}\n#[cfg(test)]\nuse x;\nfn d() {}\n";
+    assert_eq!(Source::new("a.rs", "#[cfg(all(test, not(loom)))]\nmod a {}").is_test_line, [true, true]);
+    assert_eq!(Source::new("a.rs", "#[cfg(not(test))]\nmod a {}").is_test_line, [false, false]);
     assert_eq!(Source::new("a.rs", text).is_test_line, [false, true, true, true, true, false, true, true, false]);
 }

@@ -120,7 +120,12 @@ fn fold(name: &[u8]) -> (u64, u64) {
     match name.len() {
         8.. => (lower(eight(0)), lower(eight(name.len() - 8))),
         length @ 4.. => (lower(four(0) | four(length - 4) << 32), 0),
-        _ => (lower(name.iter().fold(0, |word, &byte| word << 8 | u64::from(byte))), 0),
+        // First, middle and last hold all bytes of up to three.
+        length @ 1.. => {
+            let byte = |at: usize, shift: u32| u64::from(name[at]) << shift;
+            (lower(byte(0, 0) | byte(length / 2, 8) | byte(length - 1, 16)), 0)
+        }
+        0 => (0, 0),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Patterns of KEYS, SCAN MATCH, CONFIG GET and their like.
 //!
-//! `*` any bytes, `?` one byte, `[abc]` `[a-z]` `[^a]` one of a class, `\` takes the next byte as it is. Two habits of
-//! the real server are kept: a class may end with the pattern instead of `]`, and no pattern but the empty one matches
-//! the empty text.
+//! `*` any bytes, `?` one byte, `[abc]` `[a-z]` `[^a]` one of a class, `\` takes the next byte as it is. Three habits of
+//! the real server are kept: a class may end with the pattern instead of `]`, no pattern but the empty one matches the
+//! empty text, and nothing matches by way of more than 1,000 stars (its bound of a recursion that is not needed here).
 //!
 //! Only the last `*` is ever gone back to, since whatever an earlier one could take, the last can take too: at most
 //! pattern x text steps, however many stars a client sends.
@@ -16,6 +16,9 @@ pub enum Case {
     Insensitive,
 }
 
+/// A match goes through at most so many stars, those at the end and those behind another star not counted.
+const STARS_MAX: usize = 1000;
+
 /// Whether the whole text fits the pattern.
 pub fn matches(pattern: &[u8], text: &[u8], case: Case) -> bool {
     if text.is_empty() {
@@ -24,11 +27,18 @@ pub fn matches(pattern: &[u8], text: &[u8], case: Case) -> bool {
     let (mut at, mut position) = (0, 0);
     // Behind the last star, and the first byte of the text that it has not taken.
     let mut retry: Option<(usize, usize)> = None;
+    let mut stars = 0;
     while position < text.len() {
         if pattern.get(at) == Some(&b'*') {
             at += 1;
             if at == pattern.len() {
                 return true;
+            }
+            if pattern[at] != b'*' {
+                stars += 1;
+                if stars > STARS_MAX {
+                    return false;
+                }
             }
             retry = Some((at, position));
             continue;
@@ -94,6 +104,16 @@ fn match_class(class: &[u8], byte: u8, case: Case) -> Option<usize> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_match_goes_through_a_thousand_stars_at_most() {
+        let text = "a".repeat(5_000);
+        let fits = |pattern: String| matches(pattern.as_bytes(), text.as_bytes(), Case::Sensitive);
+        assert!(fits("*a".repeat(1_000)));
+        assert!(!fits("*a".repeat(1_001)));
+        assert!(fits("*a".repeat(1_000) + "*"));
+        assert!(fits("*".repeat(5_000) + "a"));
+    }
 
     #[test]
     fn patterns_as_the_real_server_reads_them() {

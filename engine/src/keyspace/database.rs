@@ -15,6 +15,7 @@ use super::key::{Key, KeyHasher};
 use super::slot::SLOTS;
 use crate::command::Milliseconds;
 use crate::values::page::due_second;
+use crate::values::table::Density;
 use crate::values::{Draft, Ledger, NEVER_S, PackedEntry, Page, Place, Table};
 
 /// Slots in a group.
@@ -111,12 +112,18 @@ impl Database {
         (page, index, ledger)
     }
 
+    /// Merges pages of a slot after removals.
+    #[inline]
+    pub(super) fn shrink(&mut self, slot: u16) {
+        let (table, ledger) = self.table_mut(slot);
+        table.shrink(Density::varied(slot as usize), ledger);
+    }
+
     /// Adds a key that is not there.
     pub(super) fn insert(&mut self, key: &Key<'_>, draft: Draft<'_>, hasher: &KeyHasher) {
         let expires_at = draft.expires_at;
         let (table, ledger) = self.table_mut(key.slot);
-        const T: [usize; 8] = [68, 74, 81, 88, 96, 105, 114, 125];
-        table.insert(key.hash, draft, T[key.slot as usize % 8], |bytes| hasher.hash(bytes), ledger);
+        table.insert(key.hash, draft, Density::varied(key.slot as usize), |bytes| hasher.hash(bytes), ledger);
         self.keys += 1;
         let (group, lane) = split_slot(key.slot);
         if let Some(group) = &mut self.groups[group] {

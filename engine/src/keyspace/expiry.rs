@@ -53,7 +53,9 @@ impl Keyspace {
             if more {
                 break;
             }
-            self.walk = ExpiryWalk { database: (self.walk.database + 1) % self.databases.len(), ..Default::default() };
+            let next = self.walk.database + 1;
+            let database = if next == self.databases.len() { 0 } else { next };
+            self.walk = ExpiryWalk { database, ..Default::default() };
         }
         self.statistics.expired += step.expired as u64;
         ExpireProgress { expired: step.expired, more }
@@ -165,8 +167,8 @@ impl Database {
         }
         table.page_mut(index).refresh_earliest();
         let earliest_s = table.page(index).earliest_s();
-        table.shrink(ledger);
         if removed > 0 {
+            self.shrink(slot);
             step.expired += removed;
             self.note_expired(slot, removed, expiry_sum);
         }

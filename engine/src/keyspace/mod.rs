@@ -12,6 +12,8 @@
 //! string. Growth splits one page per insert. A key is expired once `now` is later than its time; from then on it is
 //! absent for every reader, and the first of access, overwrite and expiry walk removes it.
 
+#[cfg(test)]
+mod bounds;
 mod clock;
 mod cursor;
 mod database;
@@ -185,7 +187,8 @@ impl Keyspace {
     }
 
     /// Asks the processor for the first cache line that a look-up of this key needs. Call it for each key of a batch, then
-    /// [`Keyspace::prefetch_page`] for each, then [`Keyspace::prefetch_entry`] for each, then run the batch.
+    /// [`Keyspace::prefetch_directory`], [`Keyspace::prefetch_page`] and [`Keyspace::prefetch_entry`], each for all of them,
+    /// then run the batch.
     #[inline]
     pub fn prefetch(&self, database: usize, key: &Key<'_>) {
         if let Some(table) = self.databases[database].table(key.slot) {
@@ -195,13 +198,21 @@ impl Keyspace {
 
     /// The second stage of [`Keyspace::prefetch`].
     #[inline]
+    pub fn prefetch_directory(&self, database: usize, key: &Key<'_>) {
+        if let Some(table) = self.databases[database].table(key.slot) {
+            table.prefetch_directory(key.hash);
+        }
+    }
+
+    /// The third stage of [`Keyspace::prefetch`].
+    #[inline]
     pub fn prefetch_page(&self, database: usize, key: &Key<'_>) {
         if let Some(table) = self.databases[database].table(key.slot) {
             table.prefetch_page(key.hash);
         }
     }
 
-    /// The third stage of [`Keyspace::prefetch`].
+    /// The fourth stage of [`Keyspace::prefetch`].
     #[inline]
     pub fn prefetch_entry(&self, database: usize, key: &Key<'_>) {
         if let Some(table) = self.databases[database].table(key.slot) {
@@ -236,7 +247,7 @@ impl Keyspace {
         let (table, ledger) = target.table_mut(slot);
         let expires_at = table.entry(place).expires_at();
         let blob = table.remove(place, ledger);
-        table.shrink(ledger);
+        target.shrink(slot);
         target.note_removal(slot, expires_at);
         self.garbage.discard(blob);
         self.count_removal(reason);

@@ -1,13 +1,13 @@
 //! Which of the 16384 slots a key belongs to: CRC16 of its hashtag, or of the whole key, modulo 16384.
 //!
-//! The CRC is the XMODEM one (polynomial x^16 + x^12 + x^5 + 1, nothing reflected, starting at zero). Eight bytes are
+//! The CRC is the XMODEM one (polynomial x^16 + x^12 + x^5 + 1, nothing reflected, starting at zero). Sixteen bytes are
 //! taken in one step ("slicing"): table `k` holds the remainders of each byte followed by `k` zero bytes, and the
-//! remainder of eight bytes is the sum of the eight remainders.
+//! remainder of sixteen bytes is the sum of the sixteen remainders.
 
 /// Number of slots; the same in and out of cluster mode.
 pub const SLOTS: usize = 16384;
 
-const STEP: usize = 8;
+const STEP: usize = 16;
 
 static TABLES: [[u16; 256]; STEP] = remainders();
 
@@ -46,16 +46,12 @@ fn crc16(bytes: &[u8]) -> u16 {
     let (steps, rest) = bytes.as_chunks::<STEP>();
     for step in steps {
         // The bytes so far weigh like two more bytes in front of what follows.
-        let first = step[0] ^ (crc >> 8) as u8;
-        let second = step[1] ^ crc as u8;
-        crc = TABLES[7][first as usize]
-            ^ TABLES[6][second as usize]
-            ^ TABLES[5][step[2] as usize]
-            ^ TABLES[4][step[3] as usize]
-            ^ TABLES[3][step[4] as usize]
-            ^ TABLES[2][step[5] as usize]
-            ^ TABLES[1][step[6] as usize]
-            ^ TABLES[0][step[7] as usize];
+        let mut sum = TABLES[STEP - 1][(step[0] ^ (crc >> 8) as u8) as usize];
+        sum ^= TABLES[STEP - 2][(step[1] ^ crc as u8) as usize];
+        for index in 2..STEP {
+            sum ^= TABLES[STEP - 1 - index][step[index] as usize];
+        }
+        crc = sum;
     }
     for &byte in rest {
         crc = (crc << 8) ^ TABLES[0][((crc >> 8) as u8 ^ byte) as usize];
@@ -63,12 +59,35 @@ fn crc16(bytes: &[u8]) -> u16 {
     crc
 }
 
+/// Up to this length, looking at words here is quicker than a call, in bytes.
+const SHORT_BYTES_MAX: usize = 40;
+
+/// Whether there is a `{`, eight bytes at a time.
+#[inline]
+fn has_open_brace(key: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    let (words, rest) = key.as_chunks::<8>();
+    let mut found = 0;
+    for word in words {
+        // A byte becomes zero where it was a brace; borrowing from a zero byte sets its highest bit.
+        let zeroed = u64::from_ne_bytes(*word) ^ (ONES * b'{' as u64);
+        found |= zeroed.wrapping_sub(ONES) & !zeroed & HIGHS;
+    }
+    found != 0 || rest.contains(&b'{')
+}
+
 /// The slot of a key. Only what stands between the first `{` and the first `}` behind it counts, if that is not empty.
+#[inline]
 pub fn slot_of(key: &[u8]) -> u16 {
     crc16(hashtag(key).unwrap_or(key)) % SLOTS as u16
 }
 
+#[inline]
 fn hashtag(key: &[u8]) -> Option<&[u8]> {
+    if key.len() <= SHORT_BYTES_MAX && !has_open_brace(key) {
+        return None;
+    }
     let open = memchr::memchr(b'{', key)?;
     let inner = &key[open + 1..];
     let length = memchr::memchr(b'}', inner)?;
@@ -111,6 +130,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn braces_are_found(key in "[a-z{}z]{0,50}") {
+            prop_assert_eq!(has_open_brace(key.as_bytes()), key.contains('{'));
+        }
+
         #[test]
         fn slicing_equals_bit_by_bit(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             prop_assert_eq!(crc16(&bytes), bit_by_bit(&bytes));

@@ -19,10 +19,10 @@ use super::interleave::{Step, point, spin};
 use super::rules::Rules;
 use crate::command::Milliseconds;
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 #[cfg(not(loom))]
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 /// What all parts of one multicast share.
 #[derive(Debug, Default)]
@@ -90,7 +90,12 @@ pub struct Mailboxes<T> {
     locks: Box<[SpinLock]>,
     numbers: AtomicU64,
     rules: Rules,
+    /// Messages in each inbox; counted only where the rule that a push never blocks is switched off.
+    lengths: Box<[AtomicUsize]>,
 }
+
+/// What an inbox holds where pushes block, which only tests want.
+const BLOCKING_INBOX_MESSAGES_MAX: usize = 4;
 
 impl<T> Mailboxes<T> {
     /// Inboxes for `shards` shards.
@@ -100,6 +105,7 @@ impl<T> Mailboxes<T> {
             locks: (0..shards).map(|_| SpinLock::default()).collect(),
             numbers: AtomicU64::new(1),
             rules,
+            lengths: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
         }
     }
 
@@ -115,7 +121,22 @@ impl<T> Mailboxes<T> {
 
     /// Takes everything out of a shard's inbox. Only that shard calls this.
     pub fn drain(&self, shard: usize) -> Drained<T> {
-        self.inboxes[shard].drain()
+        let drained = self.inboxes[shard].drain();
+        if !self.rules.unbounded_push {
+            self.lengths[shard].store(0, Ordering::SeqCst);
+        }
+        drained
+    }
+
+    fn push_into(&self, shard: usize, node: Box<Node<T>>) {
+        if !self.rules.unbounded_push {
+            let mut turns = 0;
+            while self.lengths[shard].load(Ordering::SeqCst) >= BLOCKING_INBOX_MESSAGES_MAX {
+                spin(&mut turns);
+            }
+            self.lengths[shard].fetch_add(1, Ordering::SeqCst);
+        }
+        self.inboxes[shard].push(node);
     }
 
     /// Whether a shard's inbox is empty.
@@ -144,12 +165,12 @@ impl<T> Mailboxes<T> {
         if self.rules.gate {
             self.locks[shard].wait_released();
         }
-        self.inboxes[shard].push(node);
+        self.push_into(shard, node);
     }
 
     /// Pushes an answer home.
     pub fn push_home(&self, shard: usize, node: Box<Node<T>>) {
-        self.inboxes[shard].push(node);
+        self.push_into(shard, node);
     }
 
     /// Sends one part to each of several shards as one ordered multicast: `parts` ascending by shard, each shard once.
@@ -169,7 +190,7 @@ impl<T> Mailboxes<T> {
         header.number.store(number, Ordering::Release);
         for (shard, node) in parts {
             debug_assert!(involved.contains(&shard));
-            self.inboxes[shard].push(node);
+            self.push_into(shard, node);
         }
         header.now.store(clock(), Ordering::Release);
         point(Step::Flag);

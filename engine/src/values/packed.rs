@@ -121,6 +121,27 @@ impl<'a> PackedEntry<'a> {
         if self.has(LONG_KEY) { self.blob(offset).as_slice() } else { self.slice(offset, length) }
     }
 
+    /// Whether this is the key. Short keys are compared here, without a call.
+    #[inline]
+    pub fn has_key(self, key: &[u8]) -> bool {
+        let stored = self.key();
+        if stored.len() != key.len() {
+            return false;
+        }
+        let word = |bytes: &[u8]| bytes.first_chunk().map(|chunk| u64::from_ne_bytes(*chunk));
+        let last_word = |bytes: &[u8]| bytes.last_chunk().map(|chunk| u64::from_ne_bytes(*chunk));
+        // The two words overlap below 16 bytes, and in front of 24 there is one more between them.
+        match key.len() {
+            8..=16 => word(stored) == word(key) && last_word(stored) == last_word(key),
+            17..=24 => {
+                word(stored) == word(key)
+                    && word(&stored[8..]) == word(&key[8..])
+                    && last_word(stored) == last_word(key)
+            }
+            _ => stored == key,
+        }
+    }
+
     /// The absolute time of expiry, in ms.
     #[inline]
     pub fn expires_at(self) -> Option<i64> {
@@ -230,6 +251,35 @@ impl PackedEntryMut {
                 None => self.0.write(meta & !EXPIRY),
             }
         }
+    }
+
+    /// Writes a value over one of the same kind and length with an expiry where there was one; false, and nothing written,
+    /// if it is not so.
+    #[inline]
+    pub(super) fn overwrite(&mut self, draft: &Draft<'_>) -> bool {
+        let view = self.view();
+        if view.has(EXPIRY) != draft.expires_at.is_some() {
+            return false;
+        }
+        let value_at = view.value_offset();
+        match draft.content {
+            // SAFETY: an integer's eight bytes stand there.
+            Content::Integer(value) if view.kind() == INTEGER => unsafe {
+                self.0.add(value_at).cast::<i64>().write_unaligned(value);
+            },
+            // SAFETY: a text of that length stands there.
+            Content::Text { bytes, raw } if view.kind() == TEXT && view.value_len() == bytes.len() => unsafe {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.0.add(value_at).as_ptr(), bytes.len());
+                self.0.write(view.byte(0) & !RAW | if raw { RAW } else { 0 });
+            },
+            _ => return false,
+        }
+        if let Some(at) = draft.expires_at {
+            // SAFETY: the entry has an expiry, as checked above.
+            unsafe { self.set_expiry(Some(at)) };
+        }
+        self.set_clock(draft.clock);
+        true
     }
 
     /// Moves the owned blobs out: the value's and the key's.

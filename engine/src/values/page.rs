@@ -249,7 +249,7 @@ impl Page {
             let mut bits = self.matches(base, tag);
             while bits != 0 {
                 let index = base + bits.trailing_zeros() as usize;
-                if self.entry(index).key() == key {
+                if self.entry(index).has_key(key) {
                     return Some(index);
                 }
                 bits &= bits - 1;
@@ -258,14 +258,15 @@ impl Page {
         None
     }
 
-    /// Asks for the first cache line of the first entry whose tag is `tag`.
+    /// Asks for the first two cache lines of the first entry whose tag is `tag`.
     #[inline]
     pub fn prefetch_entry(&self, tag: u8) {
         for base in (0..self.len()).step_by(GROUP) {
             let bits = self.matches(base, tag);
             if bits != 0 {
                 let start = self.entry_start(base + bits.trailing_zeros() as usize);
-                return prefetch::address(start.as_ptr());
+                prefetch::address(start.as_ptr());
+                return prefetch::address(start.as_ptr().wrapping_add(64));
             }
         }
     }
@@ -308,9 +309,12 @@ impl Page {
     /// Writes an entry anew in the place of the one at `index`, which has the same key. Hands the blob of the old value
     /// over, whose freeing may be worth putting off.
     pub fn rewrite(&mut self, index: usize, draft: Draft<'_>, ledger: &mut Ledger) -> Option<Blob> {
+        self.note_expiry(draft.expires_at);
+        if self.entry_mut(index).overwrite(&draft) {
+            return None;
+        }
         let (old_len, new_len) = (self.entry(index).packed_len(), draft.packed_len());
         ledger.bytes -= self.entry(index).heap_bytes();
-        self.note_expiry(draft.expires_at);
         // SAFETY: the entry's bytes are written anew below, before anything reads them.
         let (value, key) = unsafe { self.entry_mut(index).take_blobs() };
         if new_len != old_len {
@@ -552,4 +556,68 @@ unsafe fn equal_bytes(start: NonNull<u8>, byte: u8) -> u32 {
     // SAFETY: by the caller's promise.
     let group = unsafe { start.cast::<[u8; GROUP]>().read() };
     group.iter().enumerate().fold(0, |bits, (index, other)| bits | u32::from(*other == byte) << index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::packed::Content;
+    use super::*;
+
+    fn insert(page: &mut Page, tag: u8, key: &[u8], ledger: &mut Ledger) {
+        let content = Content::text(b"value", false);
+        page.insert(tag, Draft { key, clock: 0, expires_at: None, content }, ledger);
+    }
+
+    #[test]
+    fn keys_of_every_length_are_told_apart_by_every_byte() {
+        let mut ledger = Ledger::default();
+        for length in (0..40).chain([254, 255, 256, 1000]) {
+            let mut page = Page::with_room(0, &mut ledger);
+            let key: Vec<u8> = (0..length).map(|index| index as u8).collect();
+            insert(&mut page, 7, &key, &mut ledger);
+            assert_eq!((page.find(7, &key), page.find(8, &key)), (Some(0), None));
+            for index in 0..length {
+                let mut other = key.clone();
+                other[index] ^= 1;
+                assert_eq!(page.find(7, &other), None, "byte {index} of {length}");
+            }
+            assert_eq!(page.find(7, &[&key[..], b"x"].concat()), None);
+            page.free(&mut ledger);
+        }
+        assert_eq!(ledger.bytes, 0);
+    }
+
+    #[test]
+    fn every_count_of_equal_tags_is_searched() {
+        let mut ledger = Ledger::default();
+        let mut page = Page::with_room(0, &mut ledger);
+        for number in 0..100u8 {
+            insert(&mut page, number % 3, &[number], &mut ledger);
+            for earlier in 0..=number {
+                assert_eq!(page.find(earlier % 3, &[earlier]), Some(earlier as usize));
+                assert_eq!(page.find((earlier + 1) % 3, &[earlier]), None);
+            }
+        }
+        page.free(&mut ledger);
+    }
+
+    #[test]
+    fn size_classes_are_the_allocators() {
+        for (bytes, class) in [
+            (1, 16),
+            (48, 48),
+            (65, 80),
+            (128, 128),
+            (129, 160),
+            (160, 160),
+            (161, 192),
+            (256, 256),
+            (257, 320),
+            (640, 640),
+            (641, 768),
+            (1025, 1280),
+        ] {
+            assert_eq!(size_class(bytes), class, "{bytes}");
+        }
+    }
 }

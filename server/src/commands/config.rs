@@ -6,6 +6,7 @@ use super::{SessionCommand, all_done, help, run_subcommand, specs};
 use crate::config::{ConfigSetError, Machine};
 use crate::control::ControlRequest;
 use crate::core::session::{Session, SessionResult};
+use crate::server::clients_possible;
 use crate::settings::Settings;
 use std::sync::Arc;
 use torc_engine::command::{Arity, CommandError, Flags, Spec};
@@ -121,6 +122,16 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
             name,
             "it cannot change while this version runs: set it at the start",
         )));
+    }
+    let wanted = change.config.clients.count_max;
+    if wanted > config.clients.count_max {
+        let possible = clients_possible(wanted, config.shards).unwrap_or(wanted);
+        if possible < wanted {
+            let reason = format!(
+                "The operating system is not able to handle the specified number of clients, try with {possible}"
+            );
+            return Err(failed(ConfigSetError::failed("maxclients", &reason)));
+        }
     }
     if change.config.process.directory != config.process.directory {
         std::env::set_current_dir(&change.config.process.directory)

@@ -176,6 +176,11 @@ impl Parser {
         self.unquoted.is_none().then_some(self.spans.as_slice())
     }
 
+    /// At least so many bytes the frame that has been begun will have, as far as its lines tell.
+    pub fn frame_bytes_known(&self) -> usize {
+        self.position.saturating_add(self.awaited_length.map_or(0, |length| length.saturating_add(2)))
+    }
+
     /// Whether no frame has been begun.
     pub fn is_between_frames(&self) -> bool {
         self.remaining == 0 && self.scanned == 0
@@ -209,8 +214,8 @@ impl Parser {
 
     /// The `*<count>` line. Leaves `remaining` at 0 for an empty request.
     fn multibulk_header(&mut self, frame: &[u8], limits: &Limits) -> Result<Step, ProtocolError> {
-        let (count, next) = match short_number(frame, 1) {
-            Some(found) => found,
+        let (count, next) = match short_number(&frame[1..]) {
+            Some((count, digits)) => (i64::from(count), 1 + digits + 2),
             None => match self.line(frame, ProtocolError::MultibulkLineTooLong)? {
                 None => return Ok(Step::Missing(1)),
                 Some(end) => (parse_integer(&frame[1..end]).ok_or(ProtocolError::MultibulkLength)?, end + 2),
@@ -229,18 +234,18 @@ impl Parser {
 
     /// All arguments of a multibulk that have arrived.
     fn bulks(&mut self, frame: &[u8], limits: &Limits) -> Result<Step, ProtocolError> {
-        while self.remaining > 0 {
-            let length = match self.awaited_length {
-                Some(length) => length,
-                None => match self.bulk_header(frame, limits)? {
-                    Some(length) => length,
-                    None => return Ok(Step::Missing(1)),
-                },
-            };
+        loop {
+            if self.awaited_length.is_none() {
+                self.whole_bulks(frame, limits);
+                if self.remaining == 0 {
+                    return Ok(Step::Done(self.position));
+                }
+                self.awaited_length = self.bulk_header(frame, limits)?;
+            }
+            let Some(length) = self.awaited_length else { return Ok(Step::Missing(1)) };
             let arrived = frame.len() - self.position;
             let whole = length.saturating_add(2);
             if arrived < whole {
-                self.awaited_length = Some(length);
                 return Ok(Step::Missing(whole - arrived));
             }
             // The two bytes that end an argument are not looked at, as in the real server.
@@ -249,28 +254,45 @@ impl Parser {
             self.awaited_length = None;
             self.remaining -= 1;
         }
-        Ok(Step::Done(self.position))
+    }
+
+    /// The common case of [`Parser::bulks`], in registers: short `$` lines, arguments that have arrived whole. Stops in
+    /// front of the first that is not.
+    #[inline]
+    fn whole_bulks(&mut self, frame: &[u8], limits: &Limits) {
+        let length_max = if limits.authenticated { limits.bulk_length_max } else { 0 };
+        let (mut position, mut remaining) = (self.position, self.remaining);
+        while remaining > 0 {
+            let Some(line) = frame[position..].strip_prefix(b"$") else { break };
+            let Some((length, digits)) = short_number(line) else { break };
+            let (offset, length) = (position + 1 + digits + 2, length as usize);
+            if length as u64 > length_max || frame.len() < offset + length + 2 {
+                break;
+            }
+            self.spans.push(Span { offset, length });
+            position = offset + length + 2;
+            remaining -= 1;
+        }
+        if position > self.position {
+            // What had been searched of the line at the old position is behind us.
+            self.scanned = 0;
+        }
+        (self.position, self.remaining) = (position, remaining);
     }
 
     /// The `$<length>` line; moves behind it. None: it has not arrived.
     fn bulk_header(&mut self, frame: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
-        let dollar = frame.get(self.position) == Some(&b'$');
-        let short = if dollar { short_number(frame, self.position + 1) } else { None };
-        let (length, next) = match short {
-            Some(found) => found,
-            None => match self.line(frame, ProtocolError::BulkLineTooLong)? {
-                None => return Ok(None),
-                Some(_) if !dollar => return Err(ProtocolError::ExpectedDollar(frame[self.position])),
-                Some(end) => (parse_integer(&frame[self.position + 1..end]).ok_or(ProtocolError::BulkLength)?, end + 2),
-            },
-        };
+        let Some(end) = self.line(frame, ProtocolError::BulkLineTooLong)? else { return Ok(None) };
+        let line = &frame[self.position..end];
+        let digits = line.strip_prefix(b"$").ok_or(ProtocolError::ExpectedDollar(frame[self.position]))?;
+        let length = parse_integer(digits).ok_or(ProtocolError::BulkLength)?;
         if length < 0 || length as u64 > limits.bulk_length_max {
             return Err(ProtocolError::BulkLength);
         }
         if length > UNAUTHENTICATED_BULK_LENGTH_MAX && !limits.authenticated {
             return Err(ProtocolError::UnauthenticatedBulkLength);
         }
-        self.position = next;
+        self.position = end + 2;
         self.scanned = 0;
         Ok(Some(length as usize))
     }
@@ -356,28 +378,22 @@ impl Parser {
     }
 }
 
-/// A line of one to nine digits, without a leading zero, from `start` on: its number and where the next line begins.
-/// None for anything else, also if the line's end has not arrived.
+/// The number that a line begins with, and how many digits it has: one to four, no leading zero, the carriage return
+/// and one more byte behind them. None for anything else, also if the line's end has not arrived.
 #[inline]
-fn short_number(frame: &[u8], start: usize) -> Option<(i64, usize)> {
-    let line = frame.get(start..)?;
-    let first = line.first()?.wrapping_sub(b'0');
-    if first > 9 {
-        return None;
-    }
-    let mut number = i64::from(first);
-    for (index, &byte) in line.iter().enumerate().take(10).skip(1) {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            let ended = byte == b'\r' && index + 1 < line.len();
-            return ended.then_some((number, start + index + 2));
+fn short_number(line: &[u8]) -> Option<(u32, usize)> {
+    let digit = |byte: u8| u32::from(byte.wrapping_sub(b'0'));
+    match *line {
+        [a, b'\r', _, ..] if digit(a) <= 9 => Some((digit(a), 1)),
+        [a @ b'1'..=b'9', b, b'\r', _, ..] if digit(b) <= 9 => Some((digit(a) * 10 + digit(b), 2)),
+        [a @ b'1'..=b'9', b, c, b'\r', _, ..] if digit(b) <= 9 && digit(c) <= 9 => {
+            Some((digit(a) * 100 + digit(b) * 10 + digit(c), 3))
         }
-        if number == 0 {
-            return None;
+        [a @ b'1'..=b'9', b, c, d, b'\r', _, ..] if digit(b) <= 9 && digit(c) <= 9 && digit(d) <= 9 => {
+            Some((digit(a) * 1000 + digit(b) * 100 + digit(c) * 10 + digit(d), 4))
         }
-        number = number * 10 + i64::from(digit);
+        _ => None,
     }
-    None
 }
 
 /// What separates words, and may follow a closing quote.

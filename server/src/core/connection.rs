@@ -8,6 +8,7 @@
 //! When the first place is filled, everything up to the next unfilled place becomes ready. With nothing waiting (the
 //! common case) replies are encoded straight into `ready`.
 
+use super::query_buffer::QueryBuffer;
 use crate::connection::parser::Parser;
 use crate::reactor::driver::{DetachedSocket, Ends, Segment, Socket};
 use smallvec::SmallVec;
@@ -251,8 +252,8 @@ pub struct Connection {
     pub figures: ConnectionFigures,
     /// Progress in an unfinished frame.
     pub parser: Parser,
-    /// Bytes received and not yet consumed.
-    pub leftover: Vec<u8>,
+    /// Bytes received and not yet consumed; they begin with a frame.
+    pub query_buffer: QueryBuffer,
     /// Replies.
     pub output: Output,
     /// Awaited replies of commands that run, or wait, on this very shard.
@@ -277,6 +278,10 @@ pub struct Connection {
     pub paused: bool,
     /// The client has sent its last byte; it closes when what it sent is answered.
     pub at_end: bool,
+    /// Until when replies are held back for those that are on their way from other shards, monotonic nanoseconds.
+    pub hold_until_ns: Option<u64>,
+    /// Whether it is in the list of those.
+    pub is_held: bool,
     /// Whether it is in the list of connections to settle.
     pub is_dirty: bool,
     /// Since when its output is over the soft limit, monotonic nanoseconds.
@@ -315,7 +320,7 @@ pub struct MovedConnection {
     /// The figures.
     pub figures: ConnectionFigures,
     /// Bytes received and not yet run.
-    pub leftover: Vec<u8>,
+    pub query_buffer: QueryBuffer,
 }
 
 #[cfg(test)]

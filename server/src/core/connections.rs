@@ -3,11 +3,13 @@
 use super::connection::{
     Affinity, Connection, ConnectionFigures, ConnectionKey, MovedConnection, Output, Phase, Receiving, SessionState,
 };
+use super::query_buffer::QueryBuffer;
 use super::{ConnectionSlot, Core};
 use crate::connection::parser::Parser;
 use crate::mailbox::{Message, Request};
 use crate::reactor::driver::{DetachedSocket, Ends, Segment, Socket};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use torc_engine::reply::ReplyBuffer;
 use torc_engine::transaction::inbox::Node;
 
@@ -114,7 +116,7 @@ impl Core {
             session,
             figures,
             parser: Parser::default(),
-            leftover: Vec::new(),
+            query_buffer: QueryBuffer::default(),
             output: Output::default(),
             outstanding_here: 0,
             outstanding_elsewhere: 0,
@@ -127,6 +129,8 @@ impl Core {
             is_sending: false,
             paused: false,
             at_end: false,
+            hold_until_ns: None,
+            is_held: false,
             is_dirty: true,
             soft_limit_since_ns: None,
         });
@@ -138,10 +142,10 @@ impl Core {
 
     /// Takes in a connection that another shard sent.
     pub fn arrive(&mut self, socket: Socket, moved: MovedConnection) {
-        let MovedConnection { id, ends, session, figures, leftover, .. } = moved;
+        let MovedConnection { id, ends, session, figures, query_buffer, .. } = moved;
         let key = self.insert_connection(id, socket, ends, session, figures);
         let Some(connection) = self.connection_mut(key) else { return };
-        connection.leftover = leftover;
+        connection.query_buffer = query_buffer;
         self.resumable.push(key);
     }
 
@@ -149,13 +153,13 @@ impl Core {
     pub fn depart(&mut self, key: ConnectionKey, socket: DetachedSocket) {
         let Some(connection) = self.take_connection(key) else { return };
         let Phase::Moving(target) = connection.phase else { return self.put_connection(connection) };
-        let Connection { id, ends, session, figures, leftover, .. } = *connection;
+        let Connection { id, ends, session, figures, query_buffer, .. } = *connection;
         self.free_slot(key);
         self.counters.connections_moved += 1;
         let gauges = &self.shared.gauges;
         gauges[self.index].connections.fetch_sub(1, Ordering::Relaxed);
         gauges[target].connections.fetch_add(1, Ordering::Relaxed);
-        let moved = MovedConnection { socket, id, ends, session, figures, leftover };
+        let moved = MovedConnection { socket, id, ends, session, figures, query_buffer };
         self.counters.messages_sent += 1;
         self.shared.mailboxes.push_home(target, Node::new(Message::Move(Box::new(moved))));
         self.wake_if_asleep(target);
@@ -287,12 +291,34 @@ impl Core {
 
     /// Puts a connection on the list that [`Core::settle`] works off.
     pub fn mark_dirty_key(&mut self, key: ConnectionKey) {
-        if let Some(connection) = self.connection_mut(key) {
-            if !connection.is_dirty {
-                connection.is_dirty = true;
-                self.dirty.push(key);
-            }
+        if let Some(connection) = self.connection_mut(key)
+            && !connection.is_dirty
+        {
+            connection.is_dirty = true;
+            self.dirty.push(key);
         }
+    }
+
+    /// When the first held reply is due, monotonic nanoseconds.
+    pub fn next_hold_ns(&self) -> Option<u64> {
+        let held = self.held.iter().filter_map(|key| self.connections[key.index as usize].connection.as_ref());
+        held.filter_map(|connection| connection.hold_until_ns).min()
+    }
+
+    /// Lets go of replies that have been held long enough, and forgets those that went; part of a turn.
+    pub fn release_held(&mut self) {
+        let now_ns = self.clock.monotonic_ns;
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|key| {
+            let Some(connection) = self.connection_mut(*key) else { return false };
+            connection.is_held = connection.hold_until_ns.is_some_and(|until_ns| until_ns > now_ns);
+            let (is_held, is_due) = (connection.is_held, connection.hold_until_ns.is_some());
+            if !is_held && is_due {
+                self.mark_dirty_key(*key);
+            }
+            is_held
+        });
+        self.held = held;
     }
 
     /// Asks, for each connection that something happened to, what is to be done.
@@ -311,16 +337,24 @@ impl Core {
 
     fn settle_one(&mut self, key: ConnectionKey, carry_out: &mut impl FnMut(&mut Self, ConnectionKey, Want)) {
         self.check_output_limit(key);
-        let spare = self.spare_buffers.pop();
+        let now_ns = self.clock.monotonic_ns;
+        let mut spare = self.spare_buffers.pop();
         let Some(connection) = self.connection_mut(key) else { return };
-        if connection.phase != Phase::Dead && !connection.is_sending && !connection.output.ready.is_empty() {
+        let may_send = connection.phase != Phase::Dead && !connection.is_sending && !connection.output.ready.is_empty();
+        if may_send && hold_back(connection, now_ns) {
+            if !std::mem::replace(&mut connection.is_held, true) {
+                self.held.push(key);
+            }
+        } else if may_send {
+            connection.hold_until_ns = None;
             let bytes = connection.output.ready.len();
             connection.is_sending = true;
             connection.sending_bytes = bytes;
-            let segments = connection.output.take_segments(spare.unwrap_or_default());
+            let segments = connection.output.take_segments(spare.take().unwrap_or_default());
             let socket = connection.socket;
             carry_out(self, key, Want::Send(socket, segments));
-        } else if let Some(spare) = spare {
+        }
+        if let Some(spare) = spare {
             self.spare_buffers.push(spare);
         }
         let Some(connection) = self.connection_mut(key) else { return };
@@ -377,7 +411,7 @@ impl Core {
         }
     }
 
-    /// The cron: idle clients are closed, output limits with a time are looked at.
+    /// The cron: idle clients are closed, unused memory is given back, output limits with a time are looked at.
     pub fn connections_cron(&mut self) {
         if !self.cron_runs {
             return;
@@ -390,6 +424,8 @@ impl Core {
             self.check_output_limit(key);
             let Some(connection) = self.connection_mut(key) else { continue };
             let idle_ns = now_ns.saturating_sub(connection.figures.active_ns);
+            let frame_bytes = connection.parser.frame_bytes_known();
+            connection.query_buffer.trim(Duration::from_nanos(idle_ns), frame_bytes);
             if timeout_ns > 0
                 && idle_ns > timeout_ns
                 && connection.phase == Phase::Open
@@ -403,6 +439,21 @@ impl Core {
             }
         }
     }
+}
+
+/// Replies that wait for company from other shards wait this long at the most, in nanoseconds.
+const HOLD_NS: u64 = 500_000;
+/// From this many bytes on they do not wait.
+const HOLD_BYTES_MAX: usize = 16 * 1024;
+
+/// Whether what is ready should wait for replies that are on their way from other shards: a pipeline whose keys are on
+/// several shards is then answered by one send instead of one a gap.
+fn hold_back(connection: &mut Connection, now_ns: u64) -> bool {
+    if connection.outstanding() == 0 || connection.output.ready.bytes.len() > HOLD_BYTES_MAX {
+        return false;
+    }
+    let until_ns = *connection.hold_until_ns.get_or_insert(now_ns + HOLD_NS);
+    now_ns < until_ns
 }
 
 /// Generations fit in the tag of an event beside kind and index.

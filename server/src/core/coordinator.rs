@@ -214,8 +214,16 @@ impl Core {
             connection.outstanding_elsewhere += 1;
         }
         let client = connection.session.client;
-        let request =
-            Request { connection: connection.key, sequence, entry, client, here, first_argument: 0, argument_count: 0 };
+        let request = Request {
+            connection: connection.key,
+            sequence,
+            entry,
+            client,
+            key: None,
+            here,
+            first_argument: 0,
+            argument_count: 0,
+        };
         // What this connection sent before comes before.
         self.flush_batches();
         let id = self.coordinator.next;
@@ -329,7 +337,7 @@ fn merge(spread: Spread, replies: Vec<ReplyBuffer>, places: &[Vec<usize>], reply
     }
     match spread {
         Spread::Sum | Spread::AllShardsSum => {
-            reply.integer(replies.iter().filter_map(|part| header_number(&part.bytes)).sum())
+            reply.integer(replies.iter().filter_map(|part| header_number(&part.bytes)).sum());
         }
         Spread::Gather => gather(replies, places, reply),
         Spread::AllShardsConcat => {

@@ -87,23 +87,23 @@ impl Core {
     fn run_input_of(&mut self, connection: &mut Connection, bytes: &[u8]) {
         if connection.phase != Phase::Open || connection.paused {
             if !matches!(connection.phase, Phase::Closing | Phase::Dead) {
-                connection.leftover.extend_from_slice(bytes);
+                connection.query_buffer.keep(bytes);
             }
-        } else if connection.leftover.is_empty() {
+        } else if connection.query_buffer.is_empty() {
             let consumed = self.run_input(connection, bytes);
-            if consumed < bytes.len() && connection.phase != Phase::Dead {
-                connection.leftover.extend_from_slice(&bytes[consumed..]);
+            if connection.phase != Phase::Dead {
+                connection.query_buffer.keep(&bytes[consumed..]);
             }
         } else {
-            let mut input = std::mem::take(&mut connection.leftover);
-            input.extend_from_slice(bytes);
+            connection.query_buffer.keep(bytes);
+            let input = connection.query_buffer.take();
             let consumed = self.run_input(connection, &input);
-            if consumed < input.len() {
-                input.drain(..consumed);
-                connection.leftover = input;
-            }
+            connection.query_buffer.put_back(input, consumed);
         }
-        if connection.leftover.len() as u64 > self.settings.query_buffer_max {
+        if !connection.query_buffer.is_empty() {
+            connection.query_buffer.announce(connection.parser.frame_bytes_known());
+        }
+        if connection.query_buffer.len() as u64 > self.settings.query_buffer_max {
             tracing::warn!(id = connection.id, "Closing client that reached max query buffer length");
             connection.phase = Phase::Dead;
         }
@@ -234,12 +234,18 @@ impl Core {
             return;
         }
         let database = connection.session.client.database;
-        let ours = || {
-            let keys = ahead.commands.iter().filter_map(|command| command.key);
-            keys.filter(|(slot, _)| self.shared.shard_of(*slot) == self.index)
-        };
-        ours().for_each(|(slot, hash)| self.shard.keyspace.prefetch_page(database, &Key { bytes: &[], slot, hash }));
-        ours().for_each(|(slot, hash)| self.shard.keyspace.prefetch_entry(database, &Key { bytes: &[], slot, hash }));
+        let keys = ahead.commands.iter().filter_map(|command| command.key);
+        let ours = keys.filter(|(slot, _)| self.shared.shard_of(*slot) == self.index);
+        self.warm_keys(ours.map(|(slot, hash)| (database, slot, hash)));
+    }
+
+    /// The stages of [`torc_engine::keyspace::Keyspace::prefetch`] behind the first, each over all keys.
+    pub(super) fn warm_keys(&self, keys: impl Iterator<Item = (usize, u16, u64)> + Clone) {
+        let keyspace = &self.shard.keyspace;
+        let key = |slot, hash| Key { bytes: &[], slot, hash };
+        keys.clone().for_each(|(database, slot, hash)| keyspace.prefetch_directory(database, &key(slot, hash)));
+        keys.clone().for_each(|(database, slot, hash)| keyspace.prefetch_page(database, &key(slot, hash)));
+        keys.for_each(|(database, slot, hash)| keyspace.prefetch_entry(database, &key(slot, hash)));
     }
 
     /// Runs the parsed group; false if it had to stop before its end.
@@ -375,22 +381,24 @@ impl Core {
             KeyPlan::One(index) => {
                 self.shared.shard_of(key.map_or_else(|| slot_of(arguments[index]), |(slot, _)| slot))
             }
-            KeyPlan::None => match self.owner_without_keys(entry, arguments) {
-                Some(owner) => owner,
-                None => {
+            KeyPlan::None => {
+                if let Some(owner) = self.owner_without_keys(entry, arguments) {
+                    owner
+                } else {
                     self.count(connection, entry);
                     self.start_on_all(connection, entry, arguments);
                     return Flow::Next;
                 }
-            },
-            KeyPlan::Many => match self.owner_of_keys(entry, arguments) {
-                Some(owner) => owner,
-                None => {
+            }
+            KeyPlan::Many => {
+                if let Some(owner) = self.owner_of_keys(entry, arguments) {
+                    owner
+                } else {
                     self.count(connection, entry);
                     self.start_spread(connection, entry, arguments);
                     return Flow::Next;
                 }
-            },
+            }
         };
         if owner == self.index {
             self.count(connection, entry);
@@ -401,7 +409,7 @@ impl Core {
             return Flow::NotRun;
         } else {
             self.count(connection, entry);
-            self.send_to(owner, connection, entry, arguments);
+            self.send_to(owner, connection, entry, arguments, key);
         }
         if self.shared.shards() > 1 {
             self.follow_keys(connection, owner);
@@ -420,7 +428,7 @@ impl Core {
         };
         match owner {
             Some(owner) if owner == self.index => self.run_here(connection, entry, handler, arguments, None),
-            Some(owner) => self.send_to(owner, connection, entry, arguments),
+            Some(owner) => self.send_to(owner, connection, entry, arguments, None),
             None => self.start_spread(connection, entry, arguments),
         }
     }
@@ -436,10 +444,10 @@ impl Core {
     /// A connection goes to the shard that most of its commands go to.
     fn follow_keys(&mut self, connection: &mut Connection, owner: usize) {
         let home = self.index;
-        if let Some(target) = connection.affinity.count(owner, home, self.shared.shards()) {
-            if connection.phase == Phase::Open {
-                connection.phase = Phase::Moving(target);
-            }
+        if let Some(target) = connection.affinity.count(owner, home, self.shared.shards())
+            && connection.phase == Phase::Open
+        {
+            connection.phase = Phase::Moving(target);
         }
     }
 
@@ -493,12 +501,12 @@ impl Core {
         let in_order = !self.rules().gate
             || (connection.outstanding_here == 0 && (!entry.is_write || connection.outstanding_elsewhere == 0));
         if !in_order {
-            return self.send_to(self.index, connection, entry, arguments);
+            return self.send_to(self.index, connection, entry, arguments, key);
         }
         if !self.schedule.is_idle() {
             let claim = self.claim_of(entry, arguments);
             if !self.schedule.may_run(&claim) {
-                let request = self.expect_reply(connection, entry, true, arguments.len());
+                let request = Self::expect_reply(connection, entry, true, arguments.len());
                 let arguments = PackedArguments::new(arguments);
                 let deferred = Deferred { origin: self.index, now: self.shard.now(), request, arguments };
                 return self.defer(claim, deferred);
@@ -515,8 +523,8 @@ impl Core {
         }
     }
 
+    /// Leaves a place for the reply of a command that does not run inline.
     fn expect_reply(
-        &mut self,
         connection: &mut Connection,
         entry: &'static CommandEntry,
         here: bool,
@@ -534,6 +542,7 @@ impl Core {
             sequence,
             entry,
             client: connection.session.client,
+            key: None,
             here,
             first_argument: 0,
             argument_count: argument_count as u32,
@@ -547,6 +556,7 @@ impl Core {
         connection: &mut Connection,
         entry: &'static CommandEntry,
         arguments: &[&[u8]],
+        key: Option<(u16, u64)>,
     ) {
         if connection.open_batches_turn != self.counters.turns {
             connection.open_batches_turn = self.counters.turns;
@@ -558,7 +568,7 @@ impl Core {
             connection.open_batches &= !others;
         }
         connection.open_batches |= 1 << owner;
-        let request = self.expect_reply(connection, entry, owner == self.index, arguments.len());
+        let request = Request { key, ..Self::expect_reply(connection, entry, owner == self.index, arguments.len()) };
         let mut envelope = match self.batches[owner].take() {
             Some(open) => open,
             None => self.new_batch(owner),

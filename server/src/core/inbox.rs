@@ -6,21 +6,29 @@ use crate::control;
 use crate::mailbox::{Batch, Deferred, Envelope, Message, Outcome, PackedArguments, Part, ReplyEnd, Request, Work};
 use smallvec::SmallVec;
 use torc_engine::command::Milliseconds;
+use torc_engine::keyspace::Key;
 use torc_engine::reply::ReplyBuffer;
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::overlay;
 use torc_engine::transaction::schedule::{Claim, Entry, Intent, Ticket};
 
+/// Requests of a batch whose pages are fetched ahead.
+const WARMED_REQUESTS: usize = 16;
+
 impl Core {
     /// Takes everything that is in the inbox and acts on it in order, then on parts whose flag has been set.
-    pub fn drain_inbox(&mut self) {
+    /// Whether there was anything.
+    pub fn drain_inbox(&mut self) -> bool {
         let shared = self.shared.clone();
+        let mut any = false;
         for envelope in shared.mailboxes.drain(self.index) {
             self.message(envelope);
             self.run_ready();
+            any = true;
         }
         self.schedule.poll_flags();
         self.run_ready();
+        any
     }
 
     fn message(&mut self, mut envelope: Envelope) {
@@ -51,7 +59,10 @@ impl Core {
         let Message::Requests(batch) = &mut envelope.message else { return };
         self.shard.advance_time(if self.rules().clocks { batch.now } else { self.clock.wall_ms });
         let now = self.shard.now();
-        for request in &batch.requests {
+        for (index, request) in batch.requests.iter().enumerate() {
+            if index % WARMED_REQUESTS == 0 {
+                self.warm_requests(&batch.requests[index..]);
+            }
             let arguments = batch.arguments.range(request.first_argument as usize, request.argument_count as usize);
             if !self.schedule.is_idle() {
                 let claim = self.claim_of(request.entry, &arguments);
@@ -64,7 +75,13 @@ impl Core {
                 }
             }
             if let Target::Engine(handler) = request.entry.target {
-                self.shard.execute(handler, &arguments, request.client, now, &mut batch.replies);
+                match (request.key, request.entry.keys) {
+                    (Some((slot, hash)), KeyPlan::One(index)) => {
+                        let key = Key { bytes: arguments[index], slot, hash };
+                        self.shard.execute_hashed(handler, &arguments, &key, request.client, now, &mut batch.replies);
+                    }
+                    _ => self.shard.execute(handler, &arguments, request.client, now, &mut batch.replies),
+                }
             }
             batch.reply_ends.push(ReplyEnd::At(batch.replies.bytes.len(), batch.replies.shared.len()));
         }
@@ -75,6 +92,22 @@ impl Core {
             envelope.message = Message::Replies(batch);
         }
         if origin == self.index { self.message(envelope) } else { self.send_home(origin, envelope) }
+    }
+
+    /// Brings the pages of the next requests into the caches.
+    fn warm_requests(&self, requests: &[Request]) {
+        let requests = &requests[..requests.len().min(WARMED_REQUESTS)];
+        if requests.len() < 2 {
+            return;
+        }
+        let keys = requests.iter().filter_map(|request| {
+            let (slot, hash) = request.key?;
+            Some((request.client.database, slot, hash))
+        });
+        for (database, slot, hash) in keys.clone() {
+            self.shard.keyspace.prefetch(database, &Key { bytes: &[], slot, hash });
+        }
+        self.warm_keys(keys);
     }
 
     fn send_home(&mut self, shard: usize, envelope: Envelope) {

@@ -18,6 +18,7 @@ mod coordinator;
 mod dispatch;
 mod inbox;
 mod pause;
+pub mod query_buffer;
 mod rates;
 pub mod session;
 
@@ -103,6 +104,8 @@ pub struct Core {
     dirty: Vec<ConnectionKey>,
     /// Connections that stopped reading for want of credit, by the shard that they wait for.
     starved: Vec<ConnectionKey>,
+    /// Connections whose ready replies wait for those of other shards.
+    held: Vec<ConnectionKey>,
     /// Paused connections that may go on in the next local run.
     resumable: Vec<ConnectionKey>,
     /// Open batches, by destination; our own index is the batch to ourselves.
@@ -165,6 +168,7 @@ impl Core {
             connection_count: 0,
             dirty: Vec::new(),
             starved: Vec::new(),
+            held: Vec::new(),
             resumable: Vec::new(),
             batches: (0..shards).map(|_| None).collect(),
             in_flight_bytes: vec![0; shards],
@@ -245,6 +249,7 @@ impl Core {
             commands: self.counters.commands,
             calls: self.counters.calls.clone(),
             connections: self.connection_count,
+            blocked: self.paused_clients(),
             accepted: self.counters.accepted,
             rejected: self.counters.rejected,
             received_bytes: self.counters.received_bytes,
@@ -263,7 +268,7 @@ impl Core {
             used_bytes: keyspace.used_bytes(),
             dirty: keyspace.dirty,
             output_bytes: connections().map(Connection::output_bytes).sum(),
-            query_bytes: connections().map(|connection| connection.leftover.capacity()).sum(),
+            query_bytes: connections().map(|connection| connection.query_buffer.capacity()).sum(),
             rates: self.rates.figures(),
             databases: databases.collect(),
         }

@@ -3,6 +3,7 @@
 use super::Core;
 use super::connection::{Connection, ConnectionKey};
 use crate::command_table::CommandEntry;
+use std::collections::BTreeSet;
 use torc_engine::command::Flags;
 
 /// A pause in force.
@@ -38,6 +39,16 @@ impl Core {
     /// Whether a pause is in force: nothing is expired meanwhile.
     pub fn is_paused(&self) -> bool {
         self.pause.pause.is_some()
+    }
+
+    /// How many connections wait for its end.
+    pub(super) fn paused_clients(&self) -> usize {
+        let is_here = |key: &ConnectionKey| {
+            let slot = &self.connections[key.index as usize];
+            slot.generation == key.generation && slot.connection.is_some()
+        };
+        let keys: BTreeSet<ConnectionKey> = self.pause.waiting.iter().copied().filter(is_here).collect();
+        keys.len()
     }
 
     /// Ends a pause whose time is over.

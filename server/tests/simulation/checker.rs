@@ -55,7 +55,13 @@ pub enum Verdict {
 }
 
 /// Searched places before it is given up.
-const PLACES_MAX: usize = 60_000;
+const PLACES_MAX: usize = 20_000;
+
+/// What no client writes is at most so long.
+const SMALL_NUMBER_DIGITS_MAX: usize = 4;
+
+/// How many of the commands in front of a violation are shown.
+const SHOWN_BEFORE: usize = 12;
 
 struct Search<'a> {
     operations: Vec<&'a Operation>,
@@ -70,10 +76,20 @@ struct Search<'a> {
     first_left: usize,
     /// How many answered commands have yet to show a value.
     to_be_seen: HashMap<Value, usize>,
-    written: HashSet<Value>,
     memo: HashSet<(u64, u64)>,
     places: usize,
-    deepest: Option<(usize, Vec<bool>, Model, i64)>,
+    /// What is done, in order.
+    order: Vec<usize>,
+    deepest: Option<Deepest>,
+}
+
+/// The place that the search came farthest to.
+struct Deepest {
+    left: usize,
+    done: Vec<bool>,
+    order: Vec<usize>,
+    model: Model,
+    time: i64,
 }
 
 /// Checks a history; `names` are those of its keys.
@@ -87,6 +103,27 @@ pub fn check(history: &[Operation], names: &[Vec<u8>]) -> Verdict {
     } else {
         Verdict::Violation(search.explain())
     }
+}
+
+/// Leaves out of a history without an order what is not needed to see that there is none: each step makes an order only
+/// easier to find.
+pub fn minimise(history: &[Operation], names: &[Vec<u8>]) -> Vec<Operation> {
+    let mut kept = history.to_vec();
+    let is_bad = |history: &[Operation]| matches!(check(history, names), Verdict::Violation(_));
+    kept.retain(|operation| operation.command.is_ordered());
+    for index in (0..kept.len()).rev() {
+        let mut shorter = kept.clone();
+        let removed = shorter.remove(index);
+        let Some(reply) = removed.reply.clone() else { continue };
+        if !removed.command.had_no_effect(&reply) {
+            // It may still have happened: only its reply is forgotten.
+            shorter.insert(index, Operation { returned: None, returned_ms: i64::MAX, reply: None, ..removed });
+        }
+        if is_bad(&shorter) {
+            kept = shorter;
+        }
+    }
+    kept
 }
 
 fn shown_values(reply: &Reply, visit: &mut impl FnMut(&Value)) {
@@ -130,10 +167,8 @@ impl<'a> Search<'a> {
         instants.dedup();
         let mut to_be_seen = HashMap::new();
         let mut answered_left = 0;
-        let mut written = HashSet::new();
         for operation in &operations {
             answered_left += usize::from(operation.reply.is_some());
-            written.extend(operation.command.written_values().into_iter().cloned());
             if let Some(reply) = &operation.reply {
                 shown_values(reply, &mut |value| *to_be_seen.entry(value.clone()).or_default() += 1);
             }
@@ -148,9 +183,9 @@ impl<'a> Search<'a> {
             answered_left,
             first_left: 0,
             to_be_seen,
-            written,
             memo: HashSet::new(),
             places: 0,
+            order: Vec::new(),
             deepest: None,
         }
     }
@@ -163,8 +198,17 @@ impl<'a> Search<'a> {
 
     fn mark(&mut self, index: usize, done: bool) {
         self.done[index] = done;
+        if done {
+            self.order.push(index);
+        } else {
+            self.order.pop();
+        }
         if let Some(reply) = &self.operations[index].reply {
-            if done { self.answered_left -= 1 } else { self.answered_left += 1 }
+            if done {
+                self.answered_left -= 1;
+            } else {
+                self.answered_left += 1;
+            }
             let to_be_seen = &mut self.to_be_seen;
             shown_values(reply, &mut |value| {
                 let left = to_be_seen.get_mut(value).expect("counted before");
@@ -173,12 +217,12 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Commands that nothing forces behind another that is not done.
-    fn candidates(&mut self) -> Vec<usize> {
+    /// Commands that nothing forces behind another that is not done, and the latest time at which one may run.
+    fn candidates(&mut self) -> (Vec<usize>, i64) {
         while self.done.get(self.first_left) == Some(&true) {
             self.first_left += 1;
         }
-        let mut first_return = u64::MAX;
+        let (mut first_return, mut latest_ms) = (u64::MAX, i64::MAX);
         let mut candidates = Vec::new();
         for index in self.first_left..self.operations.len() {
             let operation = self.operations[index];
@@ -189,12 +233,13 @@ impl<'a> Search<'a> {
                 continue;
             }
             first_return = first_return.min(operation.returned.unwrap_or(u64::MAX));
+            latest_ms = latest_ms.min(operation.returned_ms);
             if self.before[index].iter().all(|other| self.done[*other]) {
                 candidates.push(index);
             }
         }
         candidates.retain(|index| self.operations[*index].invoked <= first_return);
-        candidates
+        (candidates, self.instant(latest_ms))
     }
 
     fn apply(&self, index: usize, model: &Rc<Model>, time: i64) -> Option<Rc<Model>> {
@@ -213,7 +258,7 @@ impl<'a> Search<'a> {
         let mut taken = Vec::new();
         loop {
             let before = taken.len();
-            for index in self.candidates() {
+            for index in self.candidates().0 {
                 let operation = self.operations[index];
                 let Some(reply) = &operation.reply else { continue };
                 if operation.command.had_no_effect(reply)
@@ -240,7 +285,7 @@ impl<'a> Search<'a> {
             return true;
         }
         let back_to = taken.iter().copied().min();
-        for index in taken {
+        for index in taken.into_iter().rev() {
             self.mark(index, false);
         }
         self.first_left = self.first_left.min(back_to.unwrap_or(usize::MAX));
@@ -249,8 +294,9 @@ impl<'a> Search<'a> {
 
     fn is_new_place(&mut self, model: &Rc<Model>, time: i64) -> bool {
         self.places += 1;
-        if self.deepest.as_ref().is_none_or(|(left, ..)| *left > self.answered_left) {
-            self.deepest = Some((self.answered_left, self.done.clone(), Model::clone(model), time));
+        if self.deepest.as_ref().is_none_or(|deepest| deepest.left > self.answered_left) {
+            let (left, done, order) = (self.answered_left, self.done.clone(), self.order.clone());
+            self.deepest = Some(Deepest { left, done, order, model: Model::clone(model), time });
         }
         let mut place = DefaultHasher::new();
         (&self.done, time).hash(&mut place);
@@ -260,14 +306,16 @@ impl<'a> Search<'a> {
     }
 
     fn explore_writes(&mut self, model: &Rc<Model>, time: i64) -> bool {
-        let mut candidates = self.candidates();
+        let (mut candidates, latest) = self.candidates();
+        if time > latest {
+            return false;
+        }
         candidates.sort_by_key(|index| self.operations[*index].returned.unwrap_or(u64::MAX));
         for index in candidates {
             let operation = self.operations[index];
             let least = time.max(self.instant(operation.invoked_ms));
-            let most = if operation.reply.is_some() { self.instant(operation.returned_ms) } else { i64::MAX };
-            let later = self.instants.iter().copied().filter(|instant| *instant > least && *instant <= most);
-            let times: Vec<i64> = std::iter::once(least).chain(later).filter(|time| *time <= most).collect();
+            let later = self.instants.iter().copied().filter(|instant| *instant > least && *instant <= latest);
+            let times: Vec<i64> = std::iter::once(least).chain(later).filter(|time| *time <= latest).collect();
             for at in times {
                 let Some(next) = self.apply(index, model, at) else { continue };
                 self.mark(index, true);
@@ -285,7 +333,8 @@ impl<'a> Search<'a> {
     /// Whether a value has gone for good that a reply has yet to show.
     fn loses_unseen_value(&self, before: &Model, after: &Model) -> bool {
         let is_missed = |value: &Value| {
-            self.written.contains(value)
+            // Small numbers come out of INCR, again and again.
+            value.len() > SMALL_NUMBER_DIGITS_MAX
                 && self.to_be_seen.get(value).is_some_and(|left| *left > 0)
                 && !after.entries.values().any(|entry| entry.value == *value)
         };
@@ -294,15 +343,22 @@ impl<'a> Search<'a> {
 
     /// The place that the search came farthest to, and why nothing goes on there.
     fn explain(&mut self) -> String {
-        let Some((left, done, model, time)) = self.deepest.take() else { return "an empty history".into() };
+        let Some(Deepest { left, done, order, model, time }) = self.deepest.take() else {
+            return "an empty history".into();
+        };
         self.done = done;
         self.first_left = 0;
-        let mut text = format!("no order of {} commands: every one ends with {left} left; there\n", self.operations.len());
+        let mut text =
+            format!("no order of {} commands: every one ends with {left} left; there\n", self.operations.len());
+        for index in order.iter().skip(order.len().saturating_sub(SHOWN_BEFORE)) {
+            let _ = writeln!(text, "  before: {}", describe(self.operations[*index], self.names));
+        }
+        let _ = writeln!(text, "  time {time}");
         for ((database, key), entry) in &model.entries {
             let name = String::from_utf8_lossy(&self.names[*key as usize]);
             let _ = writeln!(text, "  {database}/{name} = {} until {:?}", brief(&entry.value), entry.expires_at);
         }
-        for index in self.candidates() {
+        for index in self.candidates().0 {
             let expected = Model::clone(&model).apply(
                 self.operations[index].database,
                 &self.operations[index].command,
@@ -337,19 +393,18 @@ fn show(reply: &Reply) -> String {
 /// One line about an operation.
 pub fn describe(operation: &Operation, names: &[Vec<u8>]) -> String {
     let words = String::from_utf8_lossy(&operation.command.encode(names)).into_owned();
-    let words: Vec<String> = words
-        .split("\r\n")
-        .skip(2)
-        .step_by(2)
-        .map(|word| brief(word.as_bytes()))
-        .collect();
+    let words: Vec<String> = words.split("\r\n").skip(2).step_by(2).map(|word| brief(word.as_bytes())).collect();
     let reply = operation.reply.as_ref().map_or("nothing".to_string(), show);
     let returned = operation.returned.map_or("never".to_string(), |returned| returned.to_string());
+    let ms =
+        |time_ms: i64| if time_ms == i64::MAX { "never".to_string() } else { format!("{} ms", time_ms % 1_000_000) };
     format!(
-        "connection {} db {} [{}..{returned}] {} -> {reply}",
+        "connection {} db {} [{}..{returned}, {}..{}] {} -> {reply}",
         operation.session,
         operation.database,
         operation.invoked,
+        ms(operation.invoked_ms),
+        ms(operation.returned_ms),
         words.join(" ")
     )
 }
@@ -442,8 +497,7 @@ mod tests {
     #[test]
     fn what_has_expired_stays_so() {
         let expiring = |key: u16, text: &str| {
-            let command =
-                Command::Set { key, value: value(text), expires_at: Some(100), if_absent: false, get: false };
+            let command = Command::Set { key, value: value(text), expires_at: Some(100), if_absent: false, get: false };
             at(1, 1 + u64::from(key), 3 + u64::from(key), command, Reply::ok())
         };
         let both = [expiring(0, "a"), expiring(1, "b")];

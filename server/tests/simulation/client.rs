@@ -33,6 +33,13 @@ impl Dice {
         .into()
     }
 
+    /// The same for APPEND: no number, so that no sum of digits looks like another value.
+    pub fn suffix(&mut self) -> Value {
+        let mut text = b"and".to_vec();
+        text.extend_from_slice(&self.value());
+        text.into()
+    }
+
     /// True so many times in a hundred.
     pub fn percent(&mut self, percent: u8) -> bool {
         self.random.u8(..100) < percent
@@ -52,6 +59,8 @@ pub struct ClientPlan {
     pub reads_percent: u8,
     /// How often in a hundred looks it dies while replies are awaited.
     pub dies_percent: u8,
+    /// How many times at most.
+    pub deaths_max: u32,
     /// Whether it ends its own direction behind its last command, and still wants every reply.
     pub half_closes: bool,
     /// Whether it stays connected when it is through, until the server stops.
@@ -61,7 +70,15 @@ pub struct ClientPlan {
 impl ClientPlan {
     /// One that waits for each pipeline's replies and reads at once.
     pub fn patient(script: Script) -> Self {
-        Self { script, depth: 0, reads_percent: 100, dies_percent: 0, half_closes: false, lingers: false }
+        Self {
+            script,
+            depth: 0,
+            reads_percent: 100,
+            dies_percent: 0,
+            deaths_max: 0,
+            half_closes: false,
+            lingers: false,
+        }
     }
 }
 
@@ -141,7 +158,14 @@ impl Client {
     }
 
     /// One look at the connection; whether anything came of it. An urgent one reads for sure.
-    pub fn look(&mut self, world: &World, address: &Address, names: &[Vec<u8>], seen: &mut Observations, urgent: bool) -> bool {
+    pub fn look(
+        &mut self,
+        world: &World,
+        address: &Address,
+        names: &[Vec<u8>],
+        seen: &mut Observations,
+        urgent: bool,
+    ) -> bool {
         if self.end.is_none() {
             if self.has_finished || seen.is_stopping {
                 self.has_finished |= seen.is_stopping;
@@ -154,7 +178,9 @@ impl Client {
         if urgent || seen.dice.percent(self.plan.reads_percent) {
             active |= self.read(seen);
         }
-        if self.end.is_some() && !self.awaited.is_empty() && seen.dice.percent(self.plan.dies_percent) {
+        let may_die = self.plan.deaths_max > 0 && self.end.is_some() && !self.awaited.is_empty();
+        if may_die && seen.dice.percent(self.plan.dies_percent) {
+            self.plan.deaths_max -= 1;
             self.die(seen);
             return true;
         }
@@ -182,7 +208,11 @@ impl Client {
 
     fn die(&mut self, seen: &mut Observations) {
         let Some(end) = self.end.take() else { return };
-        if seen.dice.percent(50) { end.reset() } else { end.close() }
+        if seen.dice.percent(50) {
+            end.reset();
+        } else {
+            end.close();
+        }
         self.awaited.clear();
     }
 

@@ -74,7 +74,13 @@ pub enum Command {
     Incr(Key),
     ExpireTime(Key),
     Persist(Key),
-    Set { key: Key, value: Value, expires_at: Option<i64>, if_absent: bool, get: bool },
+    Set {
+        key: Key,
+        value: Value,
+        expires_at: Option<i64>,
+        if_absent: bool,
+        get: bool,
+    },
     Append(Key, Value),
     ExpireAt(Key, i64),
     Exists(Vec<Key>),
@@ -86,8 +92,16 @@ pub enum Command {
     MSetNx(Vec<(Key, Value)>),
     Rename(Key, Key),
     RenameNx(Key, Key),
-    Copy { from: Key, to: Key, database: usize, replace: bool },
-    Move { key: Key, database: usize },
+    Copy {
+        from: Key,
+        to: Key,
+        database: usize,
+        replace: bool,
+    },
+    Move {
+        key: Key,
+        database: usize,
+    },
     DbSize,
     Keys,
     FlushAll,
@@ -97,9 +111,15 @@ pub enum Command {
     RandomKey,
     Select(usize),
     Ping,
-    Scan { cursor: u64, count: usize },
+    Scan {
+        cursor: u64,
+        count: usize,
+    },
     /// Writes to keys that no other command looks at.
-    Fill { name: Vec<u8>, remove: bool },
+    Fill {
+        name: Vec<u8>,
+        remove: bool,
+    },
 }
 
 /// Which keys a command is about.
@@ -140,10 +160,14 @@ impl Command {
             | Self::ExpireAt(key, _)
             | Self::Set { key, .. }
             | Self::Move { key, .. } => vec![*key],
-            Self::Exists(keys) | Self::Touch(keys) | Self::Del(keys) | Self::Unlink(keys) | Self::MGet(keys) => keys.clone(),
+            Self::Exists(keys) | Self::Touch(keys) | Self::Del(keys) | Self::Unlink(keys) | Self::MGet(keys) => {
+                keys.clone()
+            }
             Self::MSet(pairs) | Self::MSetNx(pairs) => pairs.iter().map(|(key, _)| *key).collect(),
             Self::Rename(from, to) | Self::RenameNx(from, to) | Self::Copy { from, to, .. } => vec![*from, *to],
-            Self::DbSize | Self::Keys | Self::FlushAll | Self::FlushDb | Self::SwapDb(..) => return Footprint::Everything,
+            Self::DbSize | Self::Keys | Self::FlushAll | Self::FlushDb | Self::SwapDb(..) => {
+                return Footprint::Everything;
+            }
             Self::RandomKey | Self::Select(_) | Self::Ping | Self::Scan { .. } | Self::Fill { .. } => {
                 return Footprint::Nothing;
             }
@@ -188,15 +212,6 @@ impl Command {
     /// Whether it has a place in the one order of everything.
     pub fn is_ordered(&self) -> bool {
         self.footprint() != Footprint::Nothing
-    }
-
-    /// The values that it writes.
-    pub fn written_values(&self) -> Vec<&Value> {
-        match self {
-            Self::Set { value, .. } | Self::Append(_, value) => vec![value],
-            Self::MSet(pairs) | Self::MSetNx(pairs) => pairs.iter().map(|(_, value)| value).collect(),
-            _ => Vec::new(),
-        }
     }
 
     /// As it travels.
@@ -342,9 +357,9 @@ impl Model {
     }
 
     fn remove(&mut self, database: usize, key: Key, now: i64) -> Option<Entry> {
-        let entry = self.alive(database, key, now).cloned();
+        let entry = self.alive(database, key, now).cloned()?;
         self.entries.remove(&(database, key));
-        entry
+        Some(entry)
     }
 
     /// Runs one command.
@@ -354,9 +369,7 @@ impl Model {
         Expected::Reply(match command {
             Command::Get(key) => bulk(self.alive(database, *key, now)),
             Command::Strlen(key) => number(self.alive(database, *key, now).map_or(0, |entry| entry.value.len() as i64)),
-            Command::MGet(keys) => {
-                Reply::Array(keys.iter().map(|key| bulk(self.alive(database, *key, now))).collect())
-            }
+            Command::MGet(keys) => Reply::Array(keys.iter().map(|key| bulk(self.alive(database, *key, now))).collect()),
             Command::Exists(keys) | Command::Touch(keys) => number(self.count(database, keys, now)),
             Command::ExpireTime(key) => {
                 number(self.alive(database, *key, now).map_or(-2, |entry| entry.expires_at.unwrap_or(-1)))
@@ -367,7 +380,8 @@ impl Model {
                 return Expected::Between(alive.count() as i64, of_this().count() as i64);
             }
             Command::Keys => {
-                let keys = self.entries.keys().filter(|(of, key)| *of == database && self.alive(*of, *key, now).is_some());
+                let keys =
+                    self.entries.keys().filter(|(of, key)| *of == database && self.alive(*of, *key, now).is_some());
                 return Expected::Names(keys.map(|(_, key)| names[*key as usize].as_slice().into()).collect());
             }
             _ => self.apply_write(database, command, now),
@@ -381,7 +395,11 @@ impl Model {
                 if *if_absent && old.is_some() {
                     return Reply::Nil;
                 }
-                self.put(database, *key, value, *expires_at);
+                // A time that is over already leaves nothing, not even for the rest of its millisecond.
+                self.entries.remove(&(database, *key));
+                if expires_at.is_none_or(|at| at > now) {
+                    self.put(database, *key, value, *expires_at);
+                }
                 if *get { old.map_or(Reply::Nil, Reply::Bulk) } else { Reply::ok() }
             }
             Command::GetDel(key) => {
@@ -494,7 +512,15 @@ impl Model {
                 Reply::ok()
             }
             Command::SwapDb(a, b) => {
-                let swapped = |of: usize| if of == *a { *b } else if of == *b { *a } else { of };
+                let swapped = |of: usize| {
+                    if of == *a {
+                        *b
+                    } else if of == *b {
+                        *a
+                    } else {
+                        of
+                    }
+                };
                 let entries = std::mem::take(&mut self.entries);
                 self.entries = entries.into_iter().map(|((of, key), entry)| ((swapped(of), key), entry)).collect();
                 Reply::ok()

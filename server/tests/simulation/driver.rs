@@ -3,7 +3,8 @@
 use super::coroutine::{Pause, pause};
 use std::io;
 use torc_server::reactor::driver::{
-    Address, BufferId, Clock, DetachedSocket, Driver, Ends, Event, FileOperation, Segment, Socket, SocketOptions, Tag, Wait,
+    Address, BufferId, Clock, DetachedSocket, Driver, Ends, Event, FileOperation, Segment, Socket, SocketOptions, Tag,
+    Wait,
 };
 use torc_server::reactor::simulated::SimulatedDriver;
 

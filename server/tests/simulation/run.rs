@@ -111,9 +111,35 @@ struct Run {
 }
 
 const COMMANDS: &[&str] = &[
-    "get", "getdel", "strlen", "incr", "pexpiretime", "persist", "set", "append", "pexpireat", "exists", "touch", "del",
-    "unlink", "mget", "mset", "msetnx", "rename", "renamenx", "copy", "move", "dbsize", "keys", "flushall", "flushdb",
-    "swapdb", "randomkey", "select", "ping", "scan",
+    "get",
+    "getdel",
+    "strlen",
+    "incr",
+    "pexpiretime",
+    "persist",
+    "set",
+    "append",
+    "pexpireat",
+    "exists",
+    "touch",
+    "del",
+    "unlink",
+    "mget",
+    "mset",
+    "msetnx",
+    "rename",
+    "renamenx",
+    "copy",
+    "move",
+    "dbsize",
+    "keys",
+    "flushall",
+    "flushdb",
+    "swapdb",
+    "randomkey",
+    "select",
+    "ping",
+    "scan",
 ];
 
 /// Only the commands in use: a table lives as long as the process.

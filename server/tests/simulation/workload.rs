@@ -45,15 +45,8 @@ impl Mix {
     }
 
     fn command(&self, dice: &mut Dice, keys: Key) -> Command {
-        let weights = [
-            self.reads,
-            self.writes,
-            self.several_keys,
-            self.several_hops,
-            self.whole,
-            self.expiry,
-            self.unordered,
-        ];
+        let weights =
+            [self.reads, self.writes, self.several_keys, self.several_hops, self.whole, self.expiry, self.unordered];
         let mut ticket = dice.random.u32(..weights.iter().sum::<u32>());
         let mut kind = 0;
         while ticket >= weights[kind] {
@@ -94,11 +87,11 @@ fn write(dice: &mut Dice, keys: Key) -> Command {
     let key = key(dice, keys);
     match dice.random.u8(..10) {
         0 => Command::Incr(key),
-        1 => Command::Append(key, dice.value()),
-        2 => Command::Del(vec![key]),
-        3 => Command::GetDel(key),
-        4 => Command::Set { key, value: dice.value(), expires_at: None, if_absent: true, get: false },
-        5 => Command::Set { key, value: dice.value(), expires_at: None, if_absent: false, get: true },
+        1 => Command::Append(key, dice.suffix()),
+        2 => Command::GetDel(key),
+        3 => Command::Set { key, value: dice.value(), expires_at: None, if_absent: true, get: false },
+        // These show what they put an end to: it leaves the checker less to guess.
+        4..8 => Command::Set { key, value: dice.value(), expires_at: None, if_absent: false, get: true },
         _ => Command::set(key, dice.value()),
     }
 }
@@ -138,13 +131,14 @@ fn whole(dice: &mut Dice, databases: usize) -> Command {
 }
 
 fn expiry(dice: &mut Dice, keys: Key) -> Command {
-    const GRID_MS: i64 = 4;
+    // Few instants: each is a fork for the checker.
+    const GRID_MS: i64 = 8;
     let key = key(dice, keys);
-    let at = (dice.now_ms / GRID_MS + dice.random.i64(0..5)) * GRID_MS;
+    let at = (dice.now_ms / GRID_MS + dice.random.i64(0..4)) * GRID_MS;
     match dice.random.u8(..10) {
         0 => Command::Persist(key),
         1..4 => Command::ExpireAt(key, at),
-        _ => Command::Set { key, value: dice.value(), expires_at: Some(at), if_absent: false, get: false },
+        _ => Command::Set { key, value: dice.value(), expires_at: Some(at), if_absent: false, get: dice.percent(85) },
     }
 }
 
@@ -177,7 +171,10 @@ fn scanner(stable: usize, mut walks: usize) -> Script {
             // A pipeline that was lost is sent again.
             filled += replies.iter().filter(|reply| **reply == Reply::ok()).count();
             if filled < stable {
-                return Ok((filled..stable).take(5).map(|number| Command::Fill { name: name(number), remove: false }).collect());
+                return Ok((filled..stable)
+                    .take(5)
+                    .map(|number| Command::Fill { name: name(number), remove: false })
+                    .collect());
             }
         } else if let [Reply::Array(parts)] = replies {
             let [Reply::Bulk(next), Reply::Array(names)] = parts.as_slice() else {
@@ -258,17 +255,22 @@ pub fn random_plan(seed: u64) -> Plan {
     let scans = random.u8(..4) == 0;
     let names = (0..keys).map(|key| name_on(key as usize % shards, shards, (b'a' + key as u8) as char)).collect();
     let count = random.usize(2..=7);
-    let commands = random.usize(150..350);
+    let commands = std::env::var("TORC_COMMANDS").map_or([15, 40, 100, 300][random.usize(..4)], |t| t.parse().unwrap());
     let faults = random_faults(random);
     let mix = Mix::random(random, databases, scans);
     let mut clients: Vec<ClientPlan> = (0..count)
         .map(|_| {
-            let pipeline_max = [1, 1, 3, 10, 40][random.usize(..5)];
+            // What a dead client had sent may have happened at any time or never: few such commands, or nobody can tell.
+            let dies = random.u8(..6) == 0;
+            let pipelines: &[usize] =
+                if dies || faults.reset_per_million > 0 { &[1, 1, 2, 4] } else { &[1, 1, 3, 10, 40] };
+            let pipeline_max = pipelines[random.usize(..pipelines.len())];
             ClientPlan {
                 script: random_script(mix, keys, commands / count, pipeline_max),
-                depth: [0, 0, 5, 30][random.usize(..4)],
+                depth: [0, 0, pipeline_max / 2, 2 * pipeline_max][random.usize(..4)],
                 reads_percent: [100, 100, 50, 5][random.usize(..4)],
-                dies_percent: [0, 0, 0, 2, 20][random.usize(..5)],
+                dies_percent: [2, 20][random.usize(..2)],
+                deaths_max: if dies { random.u32(1..3) } else { 0 },
                 half_closes: random.u8(..4) == 0,
                 lingers: random.u8(..4) == 0,
             }
@@ -277,6 +279,9 @@ pub fn random_plan(seed: u64) -> Plan {
     if scans {
         clients.push(ClientPlan::patient(scanner(random.usize(1..60), 3)));
         clients.push(ClientPlan::patient(filler(200)));
+    }
+    if std::env::var_os("TORC_MIX").is_some() {
+        println!("seed {seed} {mix:?} clients {count} keys {keys}");
     }
     Plan {
         seed,

@@ -33,15 +33,15 @@ impl Client {
     /// The next reply; none when the server has closed the connection.
     pub fn receive(&mut self) -> Option<Reply> {
         loop {
-            if self.used < self.received.len() {
-                if let Some((reply, length)) = Reply::parse(&self.received[self.used..]) {
-                    self.used += length;
-                    if self.used == self.received.len() {
-                        self.received.clear();
-                        self.used = 0;
-                    }
-                    return Some(reply);
+            if self.used < self.received.len()
+                && let Some((reply, length)) = Reply::parse(&self.received[self.used..])
+            {
+                self.used += length;
+                if self.used == self.received.len() {
+                    self.received.clear();
+                    self.used = 0;
                 }
+                return Some(reply);
             }
             self.received.drain(..std::mem::take(&mut self.used));
             let mut chunk = [0; 64 * 1024];

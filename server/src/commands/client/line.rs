@@ -15,7 +15,7 @@ pub fn client_line(connection: &Connection, shard: usize, now_ns: u64) -> Vec<u8
 fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns: u64) -> std::io::Result<()> {
     let seconds_since = |then_ns: u64| now_ns.saturating_sub(then_ns) / 1_000_000_000;
     let Connection { id, ends, session, figures, output, .. } = connection;
-    let (query_bytes, query_capacity) = (connection.leftover.len(), connection.leftover.capacity());
+    let (query_bytes, query_capacity) = (connection.query_buffer.len(), connection.query_buffer.capacity());
     let (output_bytes, output_capacity) = (connection.output_bytes(), output.ready.bytes.capacity());
     let total_bytes = size_of::<Connection>() + query_capacity + output_capacity + connection.sending_bytes;
     write!(line, "id={id} addr={} laddr={} fd={} name=", ends.peer, ends.local, connection.socket.0)?;
@@ -24,7 +24,9 @@ fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns:
     write!(line, " flags={} db={}", flags(connection), session.client.database)?;
     write!(line, " sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf={query_bytes}")?;
     write!(line, " qbuf-free={} argv-mem=0 multi-mem=0", query_capacity - query_bytes)?;
-    write!(line, " rbs={output_capacity} obl={} oll={}", output.ready.len(), output.outstanding())?;
+    // The buffer only grows while replies wait in it: its size is its peak.
+    write!(line, " rbs={output_capacity} rbp={output_capacity}")?;
+    write!(line, " obl={} oll={}", output.ready.bytes.len(), output.ready.shared.len())?;
     write!(line, " omem={output_bytes} tot-mem={total_bytes} events={}", events(connection))?;
     write!(line, " cmd={}", figures.last_command.map_or("NULL", |entry| &entry.full_name))?;
     write!(line, " user=default redir=-1 resp={}", if session.client.protocol == Protocol::Resp3 { 3 } else { 2 })?;

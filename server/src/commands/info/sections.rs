@@ -139,7 +139,7 @@ impl<'a> Report<'a> {
         text.field("maxclients", self.config.clients.count_max);
         text.field("client_query_buffer_bytes", self.sum(|shard| shard.query_bytes as u64));
         text.field("client_output_buffer_bytes", self.sum(|shard| shard.output_bytes as u64));
-        text.field("blocked_clients", 0);
+        text.field("blocked_clients", self.sum(|shard| shard.blocked as u64));
         text.field("tracking_clients", 0);
         text.field("clients_in_timeout_table", 0);
     }

@@ -126,7 +126,8 @@ fn error(_: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
 }
 
 fn log(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
-    tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(arguments[2]));
+    // A line stays a line, whatever is in the text.
+    tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(arguments[2]).replace(['\r', '\n'], " "));
     session.reply().ok();
     Ok(())
 }

@@ -65,6 +65,11 @@ const SENDINGS_KEPT: usize = 256;
 const DROP_ROUNDS: u32 = 50;
 const DROP_ROUND: Duration = Duration::from_millis(100);
 
+/// Turns over which received buffers are averaged.
+const RECENT_TURNS: f32 = 16.0;
+/// The most completions that a wait gathers.
+const COMPANY_MAX: u32 = 16;
+
 /// Sizes of a driver.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -108,15 +113,17 @@ pub struct UringDriver {
     event_counter: ManuallyDrop<Box<UnsafeCell<u64>>>,
     /// Submissions whose last completion is to come.
     in_flight_count: usize,
+    /// Received buffers a turn, lately.
+    recent_receives: f32,
     /// Events that came up outside of `turn`.
     ready: Vec<Event>,
     /// Sockets whose receive stream found no buffer.
     starved: Vec<u32>,
     /// Listeners that pause.
     paused: Vec<u32>,
-    /// Which shards this turn's submit wakes already.
-    wake_is_queued: Vec<bool>,
-    wakes_queued: Vec<usize>,
+    /// For each shard, the ring's submit count when a wake for it was queued: while that is the present count, the wake is
+    /// still to go out, and a second one adds nothing.
+    wake_queued_at: Vec<u64>,
     /// Scratch of `turn`.
     completions: Vec<Completion>,
     #[allow(clippy::vec_box)] // boxed where they are used, and moved there as they are
@@ -142,11 +149,11 @@ impl UringDriver {
             files: ManuallyDrop::new(Files::new(can_truncate)),
             event_counter: ManuallyDrop::new(Box::new(UnsafeCell::new(0))),
             in_flight_count: 0,
+            recent_receives: 0.0,
             ready: Vec::new(),
             starved: Vec::new(),
             paused: Vec::new(),
-            wake_is_queued: vec![false; shards],
-            wakes_queued: Vec::new(),
+            wake_queued_at: vec![u64::MAX; shards],
             completions: Vec::new(),
             sendings_free: Vec::new(),
         };
@@ -500,7 +507,7 @@ impl UringDriver {
             if !self.ring.has_overflow() {
                 break;
             }
-            self.ring.enter(Patience::None)?;
+            self.ring.enter(Patience::None, 0)?;
         }
         if woken {
             events.push(Event::Woken);
@@ -562,7 +569,7 @@ impl Driver for UringDriver {
 
     fn stop_receiving(&mut self, socket: Socket, tag: Tag) {
         let Some(slot) = self.slots.get_mut(socket.0) else { return };
-        debug_assert_eq!(slot.receive_tag, tag);
+        debug_assert!(slot.receive == Receive::Idle || slot.receive_tag == tag, "another stream's tag");
         match slot.receive {
             Receive::Idle => {}
             Receive::Starved => {
@@ -601,6 +608,7 @@ impl Driver for UringDriver {
         }
         slot.sending = Some(sending);
         self.submit_send(socket.0);
+        self.ring.expect_prompt();
     }
 
     fn shutdown(&mut self, socket: Socket) {
@@ -657,15 +665,16 @@ impl Driver for UringDriver {
             self.ready.push(Event::Woken);
             return;
         }
-        if std::mem::replace(&mut self.wake_is_queued[shard], true) {
+        if self.wake_queued_at[shard] == self.ring.submit_count() {
             return;
         }
-        self.wakes_queued.push(shard);
         let Some(descriptor) = self.peers.ring(shard) else { return self.peers.signal(shard) };
         let user_data = Kind::Woken.user_data(0, 0);
         let entry = opcode::MsgRingData::new(types::Fd(descriptor), 0, user_data, None).build();
         // SAFETY: no memory is named.
         unsafe { self.push(entry, Kind::WakeFailed, shard as u32, 0) }
+        // After the push, which may have submitted.
+        self.wake_queued_at[shard] = self.ring.submit_count();
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
@@ -675,13 +684,22 @@ impl Driver for UringDriver {
         events.append(&mut self.ready);
         // A turn that does not wait, with nothing to submit and no work announced, needs no system call.
         if patience != Patience::None || self.ring.has_work() {
-            self.ring.enter(patience)?;
+            self.ring.enter(patience, company(self.recent_receives))?;
         }
-        for shard in self.wakes_queued.drain(..) {
-            self.wake_is_queued[shard] = false;
+        let before = events.len();
+        self.reap(events)?;
+        if patience != Patience::None {
+            let receives = events[before..].iter().filter(|event| matches!(event, Event::Received { .. })).count();
+            self.recent_receives += (receives as f32 - self.recent_receives) / RECENT_TURNS;
         }
-        self.reap(events)
+        Ok(())
     }
+}
+
+/// How many completions more than one a wait should gather: half of what recent turns brought. One client alone is never
+/// kept waiting; with many, a wake-up serves several of them.
+fn company(recent_receives: f32) -> u32 {
+    ((recent_receives / 2.0) as u32).min(COMPANY_MAX)
 }
 
 impl Drop for UringDriver {
@@ -695,7 +713,7 @@ impl Drop for UringDriver {
                 break;
             }
             let patience = if self.in_flight_count > 0 { Patience::AtMost(DROP_ROUND) } else { Patience::None };
-            if self.ring.enter(patience).is_err() {
+            if self.ring.enter(patience, 0).is_err() {
                 break;
             }
             self.ring.reap(&mut self.completions);

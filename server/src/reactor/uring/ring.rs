@@ -61,9 +61,20 @@ pub(super) struct Ring {
     enter_descriptor: RawFd,
     /// Flags of every `enter`.
     enter_flags: EnterFlags,
+    /// How many times the queue was handed to the kernel.
+    submit_count: u64,
     /// Submissions that found no room, in order. Empty but under kernel memory pressure.
     backlog: VecDeque<squeue::Entry>,
+    /// Sends queued since the last `enter`: they complete while they are submitted, which is no reason to wake up.
+    prompt_count: u32,
+    /// How long a wait may want more than one completion, in microseconds; 0 where the kernel cannot (before 6.12).
+    min_wait_us: u32,
 }
+
+/// A send that does not complete at once (a full socket) may delay other completions of its turn by this much.
+const MIN_WAIT_US: u32 = 50;
+/// More sends than this in one turn are not all waited for.
+const PROMPT_COUNT_MAX: u32 = 256;
 
 impl Ring {
     /// Makes the ring. Must run on the thread that will use it.
@@ -78,7 +89,16 @@ impl Ring {
             // An idle shard must not look like one that waits for a disk.
             enter_flags |= EnterFlags::NO_IOWAIT;
         }
-        let mut this = Self { enter_descriptor: ring.as_raw_fd(), ring, enter_flags, backlog: VecDeque::new() };
+        let min_wait_us = if ring.params().is_feature_min_timeout() { MIN_WAIT_US } else { 0 };
+        let mut this = Self {
+            enter_descriptor: ring.as_raw_fd(),
+            ring,
+            enter_flags,
+            submit_count: 0,
+            backlog: VecDeque::new(),
+            prompt_count: 0,
+            min_wait_us,
+        };
         if options.register_ring_descriptor
             && let Ok(index) = this.register_descriptor()
         {
@@ -104,9 +124,19 @@ impl Ring {
         self.ring.as_raw_fd()
     }
 
+    /// Changes whenever what was queued may have gone out.
+    pub(super) fn submit_count(&self) -> u64 {
+        self.submit_count
+    }
+
     /// The calls for set-up and registration.
     pub(super) fn submitter(&self) -> io_uring::Submitter<'_> {
         self.ring.submitter()
+    }
+
+    /// The submission queued last completes at once, as a rule.
+    pub(super) fn expect_prompt(&mut self) {
+        self.prompt_count += 1;
     }
 
     /// Queues a submission for the next `enter`.
@@ -157,16 +187,19 @@ impl Ring {
         self.ring.submission().cq_overflow()
     }
 
-    /// The one system call: submits everything, runs deferred work, and waits for a completion as told. Returns early
-    /// on a signal.
-    pub(super) fn enter(&mut self, patience: Patience) -> io::Result<()> {
+    /// The one system call: submits everything, runs deferred work, and waits for a completion as told; for a short
+    /// while (`MIN_WAIT_US`) it waits for `company` more, so that one wake-up serves several. Returns early on a signal.
+    pub(super) fn enter(&mut self, patience: Patience, company: u32) -> io::Result<()> {
         self.drain_backlog();
         // With a backlog there is more to submit right after: do not sleep on it.
         let patience = if self.backlog.is_empty() { patience } else { Patience::None };
+        // What completes at once is not what the shard waits for: it wants one completion more than that.
+        let prompt_count = std::mem::take(&mut self.prompt_count);
+        let want = if self.min_wait_us > 0 { 1 + prompt_count.min(PROMPT_COUNT_MAX) + company } else { 1 };
         let result = match patience {
             Patience::None => self.enter_with(self.enter_flags, 0, None),
-            Patience::Unlimited => self.enter_with(self.enter_flags, 1, None),
-            Patience::AtMost(limit) => self.enter_with(self.enter_flags, 1, Some(types::Timespec::from(limit))),
+            Patience::Unlimited => self.enter_with(self.enter_flags, want, None),
+            Patience::AtMost(limit) => self.enter_with(self.enter_flags, want, Some(types::Timespec::from(limit))),
         };
         match result {
             Err(error) if is_passing(&error) => Ok(()),
@@ -176,7 +209,11 @@ impl Ring {
 
     fn enter_with(&mut self, flags: EnterFlags, want: u32, limit: Option<types::Timespec>) -> io::Result<()> {
         let to_submit = self.ring.submission().len() as u32;
-        let arguments = limit.as_ref().map(|limit| types::SubmitArgs::new().timespec(limit));
+        self.submit_count += 1;
+        let arguments = (limit.is_some() || want > 1).then(|| {
+            let arguments = types::SubmitArgs::new().min_wait_usec(if want > 1 { self.min_wait_us } else { 0 });
+            limit.as_ref().map_or(arguments, |limit| arguments.timespec(limit))
+        });
         let (flags, address, bytes) = match &arguments {
             Some(arguments) => {
                 let address = std::ptr::from_ref(arguments).cast::<libc::c_void>();

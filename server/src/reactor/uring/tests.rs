@@ -604,6 +604,38 @@ fn shards_and_threads_wake_a_sleeper() {
 }
 
 #[test]
+fn a_wake_after_an_early_submit_is_a_wake_of_its_own() {
+    let peers = Peers::new(2).unwrap();
+    let mut first = UringDriver::new(0, Arc::clone(&peers), &small()).unwrap();
+    let mut second = UringDriver::new(1, Arc::clone(&peers), &small()).unwrap();
+    for _ in 0..5 {
+        first.wake(1);
+        // Fills the queue of 8, so that the wake goes out before the turn.
+        for _ in 0..10 {
+            first.file(FileOperation::Unlink { path: PathBuf::from("missing/file") }, 4);
+        }
+        assert!(matches!(turn(&mut second)[..], [Event::Woken]));
+        first.wake(1);
+        turn_now(&mut first);
+        assert!(matches!(turn(&mut second)[..], [Event::Woken]));
+    }
+}
+
+#[test]
+fn a_refused_ring_message_falls_back_to_the_eventfd() {
+    let peers = Peers::new(2).unwrap();
+    let mut first = UringDriver::new(0, Arc::clone(&peers), &Options::default()).unwrap();
+    let no_ring = std::fs::File::open("/dev/null").unwrap();
+    peers.set_ring(1, no_ring.as_raw_fd());
+    first.wake(1);
+    assert!(turn_now(&mut first).is_empty());
+    assert!(turn_now(&mut first).is_empty());
+    peers.clear_ring(1);
+    let mut second = UringDriver::new(1, peers, &Options::default()).unwrap();
+    assert!(matches!(turn(&mut second)[..], [Event::Woken]));
+}
+
+#[test]
 fn a_wait_ends_at_its_deadline() {
     let mut driver = driver();
     let start_ns = driver.clock().monotonic_ns;
