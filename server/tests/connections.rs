@@ -138,7 +138,9 @@ fn a_pipeline_in_flight_loses_nothing_when_its_connection_moves() {
             })
         })
         .collect();
-    travellers.into_iter().for_each(|traveller| traveller.join().expect("every reply, in order"));
+    for traveller in travellers {
+        traveller.join().expect("every reply, in order");
+    }
     let moves = witness.info_number("connections_moved");
     println!("{moves} moves");
     assert!(moves >= 6, "only {moves} moves");

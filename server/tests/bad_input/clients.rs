@@ -113,13 +113,13 @@ fn arguments_over_the_limits_are_refused() {
     assert_eq!(client.receive(), None);
     // Inline commands have an end within 64 KiB.
     let mut client = server.client();
-    client.send(&[b'x'; 64 * 1024 + 1]);
+    client.send(&vec![b'x'; 64 * 1024 + 1]);
     assert_eq!(client.reply().to_string(), "-ERR Protocol error: too big inline request");
     assert!(client.is_closed_by_server());
     // So do counts and lengths.
     for opening in [&b"*"[..], b"*1\r\n$"] {
         let mut client = server.client();
-        client.send(&[opening, &[b'1'; 64 * 1024 + 1]].concat());
+        client.send(&[opening, &vec![b'1'; 64 * 1024 + 1]].concat());
         let reply = client.reply().to_string();
         assert!(reply.starts_with("-ERR Protocol error: too big "), "{reply}");
         assert!(client.is_closed_by_server());
@@ -153,7 +153,7 @@ fn a_query_over_its_limit_ends_its_client() {
     let mut client = server.client();
     client.send(b"*2\r\n$3\r\nGET\r\n$3000000\r\n");
     // The server stops reading at some point: what does not fit in between is not sent.
-    let _ = client.stream.write_all(&[b'x'; 2_500_000]);
+    let _ = client.stream.write_all(&vec![b'x'; 2_500_000]);
     assert!(client.is_closed_by_server());
     assert_serves(&server);
 }

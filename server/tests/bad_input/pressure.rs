@@ -124,7 +124,7 @@ fn clients_over_the_maximum_are_told_so() {
         assert!(client.is_closed_by_server());
     }
     assert!(clients.iter_mut().all(|client| client.ask("PING") == "+PONG"));
-    assert_eq!(clients[0].info_number("rejected_connections") % 5, 0);
+    assert!(clients[0].info_number("rejected_connections") >= 5);
     clients.pop();
     eventually("a place is free again", || {
         let mut client = server.client();

@@ -44,7 +44,7 @@ impl Client {
                 return Some(reply);
             }
             self.received.drain(..std::mem::take(&mut self.used));
-            let mut chunk = [0; 64 * 1024];
+            let mut chunk = [0; 16 * 1024];
             match self.stream.read(&mut chunk) {
                 Ok(0) => {
                     let rest = &self.received[self.used..];

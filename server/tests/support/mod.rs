@@ -21,7 +21,7 @@ pub use server::Server;
 use std::time::{Duration, Instant};
 
 /// Ends a test that hangs; far beyond what anything here needs, also on a machine that is busy with other things.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Asks again and again until the answer is yes.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
