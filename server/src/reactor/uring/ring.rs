@@ -72,7 +72,7 @@ pub(super) struct Ring {
 }
 
 /// A send that does not complete at once (a full socket) may delay other completions of its turn by this much.
-const MIN_WAIT_US: u32 = 50;
+const MIN_WAIT_US: u32 = 100;
 /// More sends than this in one turn are not all waited for.
 const PROMPT_COUNT_MAX: u32 = 256;
 
