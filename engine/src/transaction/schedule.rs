@@ -11,6 +11,10 @@
 //!   whole:  T8 waits for every unit before it; T9, T10 ... wait behind T8 in `behind`
 //! ```
 //!
+//! Time keeps the order of positions on every key: what waits runs at the time of its position, or at that of the last
+//! multicast before it if that is later ([`Schedule::time_reached_before`]), never at the time at which its turn comes. A
+//! multicast behind it has read its own time after it was pushed, so it runs at the same time or later.
+//!
 //! Invariants:
 //! 1. Waiting goes to earlier positions only, and multicasts meet everywhere in one order: no cycle, no deadlock.
 //! 2. With no ticket in the schedule every unit runs at once and leaves no trace: the common case pays one length check.
@@ -18,6 +22,7 @@
 //!    key in two databases, only wait for each other.
 
 use super::multicast::Multicast;
+use crate::command::Milliseconds;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -102,6 +107,8 @@ pub struct Schedule<B> {
     ready: VecDeque<Ticket>,
     /// Granted, but their flag is unset.
     parked: Vec<Ticket>,
+    /// Times at which multicasts have run, ascending in both; of those before every unit here, the last is enough.
+    times: Vec<(Ticket, Milliseconds)>,
     next_ticket: Ticket,
     waits: u64,
 }
@@ -116,6 +123,7 @@ impl<B> Default for Schedule<B> {
             admitted: 0,
             ready: VecDeque::new(),
             parked: Vec::new(),
+            times: Vec::new(),
             next_ticket: 1,
             waits: 0,
         }
@@ -203,6 +211,26 @@ impl<B> Schedule<B> {
             }
         }
         self.grant_whole();
+        if self.is_idle() {
+            self.times.clear();
+        }
+    }
+
+    /// A part of a multicast runs at its multicast's time: what waits behind it runs no earlier.
+    pub fn runs_at(&mut self, ticket: Ticket, now: Milliseconds) {
+        let oldest = self.units.first_key_value().map_or(ticket, |(oldest, _)| *oldest);
+        let settled = self.times.partition_point(|(before, _)| *before < oldest);
+        self.times.drain(..settled.saturating_sub(1));
+        if self.time_reached_before(ticket) < now {
+            let place = self.times.partition_point(|(before, _)| *before < ticket);
+            self.times.insert(place, (ticket, now));
+        }
+    }
+
+    /// The time of the last multicast before a unit, of those that have run.
+    pub fn time_reached_before(&self, ticket: Ticket) -> Milliseconds {
+        let count = self.times.partition_point(|(before, _)| *before < ticket);
+        self.times[..count].last().map_or(Milliseconds::MIN, |(_, time)| *time)
     }
 
     /// Looks again at the flags of parked units: call it once a turn, after the drain.
@@ -463,6 +491,37 @@ mod tests {
         }
         assert_eq!(order, ["flushall", "get 9", "dbsize", "get 9 again"]);
         assert!(schedule.is_idle());
+    }
+
+    #[test]
+    fn what_waits_knows_the_time_of_those_before_it_and_of_no_others() {
+        let mut schedule = Schedule::default();
+        let first = must_run(schedule.enter(keys(&[(1, true)]), None, true, "rename")).expect("ticket");
+        let waiting = must_queue(schedule.enter(keys(&[(1, true)]), None, false, "set 1"));
+        let second = must_run(schedule.enter(keys(&[(2, true)]), None, true, "rename 2")).expect("ticket");
+        let last = must_queue(schedule.enter(keys(&[(2, true)]), None, false, "set 2"));
+        schedule.runs_at(second, 9);
+        assert_eq!(schedule.time_reached_before(waiting), Milliseconds::MIN);
+        schedule.runs_at(first, 7);
+        assert_eq!((schedule.time_reached_before(waiting), schedule.time_reached_before(last)), (7, 9));
+        for ticket in [first, waiting, second, last] {
+            schedule.release(ticket);
+        }
+        assert_eq!(schedule.time_reached_before(Ticket::MAX), Milliseconds::MIN);
+    }
+
+    #[test]
+    fn times_of_long_ago_are_forgotten_while_something_always_waits() {
+        let mut schedule = Schedule::default();
+        let mut before = must_run(schedule.enter(keys(&[(1, true)]), None, true, "first")).expect("ticket");
+        for now in 0..100 {
+            let next = must_run(schedule.enter(keys(&[(now as u64 + 2, true)]), None, true, "next")).expect("ticket");
+            schedule.runs_at(next, now);
+            schedule.release(before);
+            before = next;
+            assert!(schedule.times.len() <= 3);
+            assert_eq!(schedule.time_reached_before(Ticket::MAX), now);
+        }
     }
 
     /// Random units against the definition: a unit runs only when no earlier conflicting unit is unreleased, and every

@@ -69,7 +69,7 @@ impl Core {
                 let claim = self.claim_of(request.entry, &arguments);
                 if !self.schedule.may_run(&claim) {
                     let arguments = PackedArguments::new(&arguments);
-                    let deferred = Deferred { origin: batch.origin, now: batch.now, request: *request, arguments };
+                    let deferred = Deferred { origin: batch.origin, now, request: *request, arguments };
                     self.defer(claim, deferred);
                     batch.reply_ends.push(ReplyEnd::Later);
                     continue;
@@ -135,7 +135,8 @@ impl Core {
     fn run_waiting(&mut self, body: Waiting, ticket: Option<Ticket>) {
         match body {
             Waiting::Command(deferred) => {
-                self.run_deferred(*deferred);
+                let reached = ticket.map_or(deferred.now, |ticket| self.schedule.time_reached_before(ticket));
+                self.run_deferred(*deferred, reached);
                 if let Some(ticket) = ticket {
                     self.schedule.release(ticket);
                 }
@@ -144,10 +145,11 @@ impl Core {
         }
     }
 
-    fn run_deferred(&mut self, deferred: Deferred) {
+    /// What waited runs at the time of its position, or of the last multicast before it: the shard's own time may have
+    /// passed that of a multicast behind it.
+    fn run_deferred(&mut self, deferred: Deferred, reached: Milliseconds) {
         let Deferred { origin, now, request, arguments } = deferred;
-        self.shard.advance_time(now);
-        let now = self.shard.now();
+        let now = now.max(reached);
         let mut batch = Batch::new(origin, self.index);
         let arguments = arguments.slices();
         let Target::Engine(handler) = request.entry.target else { return };
@@ -186,10 +188,10 @@ impl Core {
     fn enter_part(&mut self, mut envelope: Envelope) {
         let rules = self.rules();
         let part = Self::part_mut(&mut envelope);
-        if let Work::Write { ticket, writes } = &mut part.work {
+        if let Work::Write { ticket, now, writes } = &mut part.work {
             // The last hop: its locks are held, nobody has seen these keys since the first.
-            let (ticket, writes) = (*ticket, std::mem::take(writes));
-            overlay::apply(&mut self.shard, writes, part.header.now());
+            let (ticket, now, writes) = (*ticket, *now, std::mem::take(writes));
+            overlay::apply(&mut self.shard, writes, now);
             self.schedule.release(ticket);
             return;
         }
@@ -220,6 +222,9 @@ impl Core {
             let header_now = Part { header: part.header.clone(), ..Part::nothing(0) };
             self.part_time(&header_now)
         };
+        if let Some(ticket) = ticket {
+            self.schedule.runs_at(ticket, now);
+        }
         let part = Self::part_mut(&mut envelope);
         let coordinator = part.coordinator;
         match &mut part.work {
