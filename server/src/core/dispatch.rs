@@ -443,8 +443,8 @@ impl Core {
 
     /// A connection goes to the shard that most of its commands go to.
     fn follow_keys(&mut self, connection: &mut Connection, owner: usize) {
-        let home = self.index;
-        if let Some(target) = connection.affinity.count(owner, home, self.shared.shards())
+        let (home, shards, window) = (self.index, self.shared.shards(), self.settings.affinity_window_commands);
+        if let Some(target) = connection.affinity.count(owner, home, shards, window)
             && connection.phase == Phase::Open
         {
             connection.phase = Phase::Moving(target);

@@ -3,10 +3,9 @@
 //! For each rule a workload in which its counterexample is likely. With the rule off some seed must fail; with all rules
 //! on, the same workload must be clean over the same seeds and more.
 
-use super::checker::Verdict;
 use super::client::{ClientPlan, Dice, Script};
 use super::command::{Command, Key};
-use super::judge;
+use super::judge::judge;
 use super::run::Plan;
 use super::workload::name_on;
 use torc_engine::transaction::rules::Rules;
@@ -14,7 +13,7 @@ use torc_server::reactor::simulated::Faults;
 use torc_server::settings::Settings;
 
 /// Commands as one pipeline, the next when all of it is answered.
-fn repeat(times: usize, mut pipeline: impl FnMut(&mut Dice) -> Vec<Command> + 'static) -> ClientPlan {
+pub fn repeat(times: usize, mut pipeline: impl FnMut(&mut Dice) -> Vec<Command> + 'static) -> ClientPlan {
     let mut left = times;
     let script: Script = Box::new(move |dice, _| {
         if left == 0 {
@@ -31,7 +30,7 @@ fn mset(dice: &mut Dice, keys: &[Key]) -> Command {
 }
 
 /// Key 0 on shard 0, key 1 on shard 1 ...; two clients a shard at least, so that each shard has some of each kind.
-fn plan(seed: u64, rules: Rules, shards: usize, clients: Vec<ClientPlan>) -> Plan {
+pub fn plan(seed: u64, rules: Rules, shards: usize, clients: Vec<ClientPlan>) -> Plan {
     let names = (0..shards).map(|shard| name_on(shard, shards, (b'a' + shard as u8) as char)).collect();
     Plan {
         seed,
@@ -45,6 +44,7 @@ fn plan(seed: u64, rules: Rules, shards: usize, clients: Vec<ClientPlan>) -> Pla
         step_ns_max: 2_000,
         loses_wakes: false,
         stops_after: None,
+        death: None,
     }
 }
 
@@ -137,20 +137,19 @@ fn floods(seed: u64, rules: Rules) -> Plan {
     plan(seed, rules, 2, vec![writer(), writer()])
 }
 
+/// Seeds behind the one with a violation that are run with every rule.
+const CLEAN_SEEDS: u64 = 50;
+
 /// Fails unless the workload has a violation without the rule, and none with it.
 #[track_caller]
 fn needs(rules: Rules, workload: fn(u64, Rules) -> Plan, seeds_max: u64, says: &str) {
-    let violation = |seed: u64, rules: Rules| match judge(workload(seed, rules)).1 {
-        Verdict::Violation(text) => Some(text),
-        Verdict::Serializable | Verdict::Undecided => None,
-    };
-    let found = (0..seeds_max).find_map(|seed| violation(seed, rules).map(|text| (seed, text)));
-    let Some((seed, text)) = found else { panic!("no counterexample in {seeds_max} seeds") };
-    println!("without the rule, seed {seed}: {text}");
-    assert!(text.contains(says), "seed {seed} fails otherwise: {text}");
-    for seed in 0..seeds_max.min(seed + 50) {
-        if let Some(text) = violation(seed, Rules::default()) {
-            panic!("seed {seed}, with every rule: {text}");
+    let violation = |seed: u64, rules: Rules| judge(workload(seed, rules)).err();
+    let found = (0..seeds_max).find_map(|seed| violation(seed, rules).map(|failure| (seed, failure)));
+    let Some((found_at, failure)) = found else { panic!("no counterexample in {seeds_max} seeds") };
+    assert!(failure.text.contains(says), "seed {found_at} fails otherwise: {failure}");
+    for seed in 0..=found_at + CLEAN_SEEDS {
+        if let Some(failure) = violation(seed, Rules::default()) {
+            panic!("seed {seed}, with every rule: {failure}");
         }
     }
 }
