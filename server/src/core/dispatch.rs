@@ -505,6 +505,7 @@ impl Core {
         }
         self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
         if !self.schedule.is_idle() {
+            self.learn_time();
             let claim = self.claim_of(entry, arguments);
             if !self.schedule.may_run(&claim) {
                 let request = Self::expect_reply(connection, entry, true, arguments.len());

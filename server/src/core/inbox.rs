@@ -26,9 +26,21 @@ impl Core {
             self.run_ready();
             any = true;
         }
+        self.learn_time();
         self.schedule.poll_flags();
         self.run_ready();
         any
+    }
+
+    /// The time of a multicast counts from the moment at which it is known here, also if it cannot run yet: what comes
+    /// behind it does not run at an earlier one.
+    #[inline]
+    pub(super) fn learn_time(&mut self) {
+        if let Some(time) = self.schedule.newly_flagged()
+            && self.rules().clocks
+        {
+            self.shard.advance_time(time);
+        }
     }
 
     fn message(&mut self, mut envelope: Envelope) {
@@ -58,7 +70,6 @@ impl Core {
     fn run_batch(&mut self, mut envelope: Envelope) {
         let Message::Requests(batch) = &mut envelope.message else { return };
         self.shard.advance_time(if self.rules().clocks { batch.now } else { self.clock.wall_ms });
-        let now = self.shard.now();
         for (index, request) in batch.requests.iter().enumerate() {
             if index % WARMED_REQUESTS == 0 {
                 self.warm_requests(&batch.requests[index..]);
@@ -66,9 +77,11 @@ impl Core {
             let arguments = batch.arguments.range(request.first_argument as usize, request.argument_count as usize);
             self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
             if !self.schedule.is_idle() {
+                self.learn_time();
                 let claim = self.claim_of(request.entry, &arguments);
                 if !self.schedule.may_run(&claim) {
                     let arguments = PackedArguments::new(&arguments);
+                    let now = self.shard.now();
                     let deferred = Deferred { origin: batch.origin, now, request: *request, arguments };
                     self.defer(claim, deferred);
                     batch.reply_ends.push(ReplyEnd::Later);
@@ -76,6 +89,7 @@ impl Core {
                 }
             }
             if let Target::Engine(handler) = request.entry.target {
+                let now = self.shard.now();
                 match (request.key, request.entry.keys) {
                     (Some((slot, hash)), KeyPlan::One(index)) => {
                         let key = Key { bytes: arguments[index], slot, hash };
@@ -86,7 +100,7 @@ impl Core {
             }
             batch.reply_ends.push(ReplyEnd::At(batch.replies.bytes.len(), batch.replies.shared.len()));
         }
-        batch.now = now;
+        batch.now = self.shard.now();
         let origin = batch.origin;
         let placeholder = Message::Replies(Batch::new(0, 0));
         if let Message::Requests(batch) = std::mem::replace(&mut envelope.message, placeholder) {
@@ -135,8 +149,8 @@ impl Core {
     fn run_waiting(&mut self, body: Waiting, ticket: Option<Ticket>) {
         match body {
             Waiting::Command(deferred) => {
-                let reached = ticket.map_or(deferred.now, |ticket| self.schedule.time_reached_before(ticket));
-                self.run_deferred(*deferred, reached);
+                let not_before = ticket.map_or(deferred.now, |ticket| self.schedule.not_before(ticket));
+                self.run_deferred(*deferred, not_before);
                 if let Some(ticket) = ticket {
                     self.schedule.release(ticket);
                 }
@@ -145,11 +159,10 @@ impl Core {
         }
     }
 
-    /// What waited runs at the time of its position, or of the last multicast before it: the shard's own time may have
-    /// passed that of a multicast behind it.
-    fn run_deferred(&mut self, deferred: Deferred, reached: Milliseconds) {
+    /// What waited runs at the time of its position: the shard's own may have passed that of a multicast behind it.
+    fn run_deferred(&mut self, deferred: Deferred, not_before: Milliseconds) {
         let Deferred { origin, now, request, arguments } = deferred;
-        let now = now.max(reached);
+        let now = now.max(not_before);
         let mut batch = Batch::new(origin, self.index);
         let arguments = arguments.slices();
         let Target::Engine(handler) = request.entry.target else { return };
@@ -200,6 +213,7 @@ impl Core {
         let claim = if matches!(claim, Claim::Whole) && !rules.cuts { Claim::Place } else { claim };
         let header = part.header.clone();
         let flag = if rules.flag { Some(&header) } else { None };
+        self.learn_time();
         match self.schedule.enter(claim, flag, hold, Waiting::Part(envelope)) {
             Entry::Queued(_) => {}
             Entry::Run(body, ticket) => self.run_waiting(body, ticket),
@@ -222,9 +236,6 @@ impl Core {
             let header_now = Part { header: part.header.clone(), ..Part::nothing(0) };
             self.part_time(&header_now)
         };
-        if let Some(ticket) = ticket {
-            self.schedule.runs_at(ticket, now);
-        }
         let part = Self::part_mut(&mut envelope);
         let coordinator = part.coordinator;
         match &mut part.work {

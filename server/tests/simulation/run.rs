@@ -72,6 +72,8 @@ pub struct Outcome {
     pub failures: Vec<String>,
     /// Whether the history was checked to its end.
     pub is_decided: bool,
+    /// Whether the planned death met a connected client.
+    pub has_died: bool,
     /// Steps taken.
     pub steps: u64,
     /// Times that connections moved.
@@ -119,6 +121,7 @@ struct Run {
     steps: u64,
     stops_after: Option<u64>,
     death: Option<(u64, Death)>,
+    has_died: bool,
     last_progress: u64,
     weather_until: u64,
     step_ns_max: u64,
@@ -180,6 +183,7 @@ pub fn run(plan: Plan) -> Outcome {
     Outcome {
         failures,
         is_decided: true,
+        has_died: run.has_died,
         steps: run.steps,
         moved: run.shards.iter().map(|shard| shard.status.moved.get()).sum(),
         lock_waits: run.shards.iter().map(|shard| shard.status.lock_waits.get()).sum(),
@@ -219,6 +223,7 @@ impl Run {
             steps: 0,
             stops_after: plan.stops_after,
             death: plan.death,
+            has_died: false,
             last_progress: 0,
             weather_until: 0,
             step_ns_max: plan.step_ns_max,
@@ -267,6 +272,7 @@ impl Run {
 
     fn end_a_life(&mut self) {
         if let Some((_, death)) = self.death.take_if(|(step, _)| *step == self.steps) {
+            self.has_died = self.clients[0].is_connected();
             self.clients[0].die(death);
         }
     }
