@@ -131,6 +131,29 @@ fn clocks(seed: u64, rules: Rules) -> Plan {
     Plan { step_ns_max: 100_000, ..plan(seed, rules, 2, clients) }
 }
 
+/// Keys that expire while commands of one and of several hops stand in line for them, in pipelines that look twice.
+fn expiring_behind_locks(seed: u64, rules: Rules) -> Plan {
+    let client = || {
+        repeat(8, |dice| {
+            let (key, other) = (dice.random.u16(..3), dice.random.u16(..3));
+            let expires_at = Some(dice.now_ms + dice.random.i64(1..4));
+            let look = |dice: &mut Dice| match dice.random.u8(..4) {
+                0 => Command::Get(key),
+                1 => Command::MGet(vec![key, other]),
+                2 => Command::Rename(key, other),
+                _ => Command::Copy { from: key, to: other, database: 0, replace: true },
+            };
+            vec![
+                Command::Set { key, value: dice.value(), expires_at, if_absent: false, get: true },
+                look(dice),
+                look(dice),
+                look(dice),
+            ]
+        })
+    };
+    Plan { step_ns_max: 100_000, ..plan(seed, rules, 3, vec![client(), client(), client()]) }
+}
+
 /// More messages from each shard to the other in one turn than a bounded inbox would take.
 fn floods(seed: u64, rules: Rules) -> Plan {
     let writer = || repeat(3, |dice| (0..12).map(|_| mset(dice, &[0, 1])).collect());
@@ -192,4 +215,13 @@ fn without_one_clock_one_of_two_keys_expires() {
 #[test]
 fn with_bounded_inboxes_shards_wait_for_each_other() {
     needs(Rules { unbounded_push: false, ..Rules::default() }, floods, 50, "stuck");
+}
+
+#[test]
+fn what_waits_for_a_lock_does_not_see_a_time_that_has_passed() {
+    for seed in 0..200 {
+        if let Err(failure) = judge(expiring_behind_locks(seed, Rules::default())) {
+            panic!("seed {seed}: {failure}");
+        }
+    }
 }
