@@ -46,6 +46,8 @@ pub struct Settings {
     pub outstanding_max: usize,
     /// Bytes under way to one other shard above this stop the reading of the commands that go there.
     pub in_flight_bytes_max: usize,
+    /// Commands between two looks at where most of a connection's commands go.
+    pub affinity_window_commands: u16,
 }
 
 impl Default for Settings {
@@ -65,6 +67,7 @@ impl Default for Settings {
             unsent_pause_bytes: 1 << 20,
             outstanding_max: 1024,
             in_flight_bytes_max: 16 << 20,
+            affinity_window_commands: 512,
         }
     }
 }

@@ -269,20 +269,17 @@ pub struct Affinity {
     total: u16,
 }
 
-/// Commands between two looks at a connection's affinity.
-const AFFINITY_WINDOW: u16 = 512;
-
 impl Affinity {
-    /// Counts a command that went to `shard`. Returns the shard that the connection should live on, if most of the
-    /// commands of a window went to another than `home`: at least three quarters, so that an even spread stays put.
+    /// Counts a command that went to `shard`. Returns the shard that the connection should live on, if most of a window's
+    /// commands went to another than `home`: at least three quarters, so that an even spread stays put.
     #[inline]
-    pub fn count(&mut self, shard: usize, home: usize, shards: usize) -> Option<usize> {
+    pub fn count(&mut self, shard: usize, home: usize, shards: usize, window_commands: u16) -> Option<usize> {
         if self.counts.len() < shards {
             self.counts.resize(shards, 0);
         }
         self.counts[shard] += 1;
         self.total += 1;
-        if self.total < AFFINITY_WINDOW {
+        if self.total < window_commands {
             return None;
         }
         let best = (0..shards).max_by_key(|&shard| self.counts[shard]).unwrap_or(home);
@@ -448,9 +445,9 @@ mod tests {
     #[test]
     fn a_connection_moves_only_when_most_of_its_commands_go_elsewhere() {
         let mut affinity = Affinity::default();
-        let window = AFFINITY_WINDOW as usize;
-        assert!((0..window).all(|n| affinity.count(n % 2, 0, 2).is_none()));
-        assert_eq!((0..window).find_map(|_| affinity.count(1, 0, 2)), Some(1));
-        assert!((0..window).all(|_| affinity.count(1, 1, 2).is_none()));
+        let mut count = |shard: usize, home: usize| affinity.count(shard, home, 2, 100);
+        assert!((0..100).all(|n| count(n % 2, 0).is_none()));
+        assert_eq!((0..100).find_map(|_| count(1, 0)), Some(1));
+        assert!((0..100).all(|_| count(1, 1).is_none()));
     }
 }

@@ -444,8 +444,8 @@ impl Core {
 
     /// A connection goes to the shard that most of its commands go to.
     fn follow_keys(&mut self, connection: &mut Connection, owner: usize) {
-        let home = self.index;
-        if let Some(target) = connection.affinity.count(owner, home, self.shared.shards())
+        let (home, shards, window) = (self.index, self.shared.shards(), self.settings.affinity_window_commands);
+        if let Some(target) = connection.affinity.count(owner, home, shards, window)
             && connection.phase == Phase::Open
         {
             connection.phase = Phase::Moving(target);
@@ -506,6 +506,7 @@ impl Core {
         }
         self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
         if !self.schedule.is_idle() {
+            self.learn_time();
             let claim = self.claim_of(entry, arguments);
             if !self.schedule.may_run(&claim) {
                 let request = Self::expect_reply(connection, entry, true, arguments.len());
