@@ -41,6 +41,8 @@ use std::path::PathBuf;
 pub struct Config {
     /// `shards`: threads that own a part of the keyspace.
     pub shards: u16,
+    /// `gather-time-us`: how long a busy shard lets requests gather at most, in microseconds; 0 is not at all.
+    pub gather_time_us: u64,
     /// `redis-version`: the version that INFO and HELLO tell clients.
     pub redis_version: String,
     /// Where to listen.

@@ -76,6 +76,7 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
 pub(super) static DIRECTIVES: &[Directive] = &[
     // Torc's own.
     integer("shards", 1, SHARDS_MAX, 1, number_at!(shards)).at_start(),
+    integer("gather-time-us", 0, 10_000, 400, number_at!(gather_time_us)),
     checked_text("redis-version", DEFAULT_REDIS_VERSION, special::check_version, Home::Field {
         get: |config| config.redis_version.clone().into_bytes(),
         set: |config, text| config.redis_version = String::from_utf8_lossy(&text).into_owned(),

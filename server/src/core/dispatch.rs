@@ -67,6 +67,7 @@ impl Core {
     pub fn received(&mut self, key: ConnectionKey, bytes: &[u8]) {
         let Some(mut connection) = self.take_connection(key) else { return };
         connection.figures.received_bytes += bytes.len() as u64;
+        self.pace.received(connection.figures.active_ns);
         connection.figures.active_ns = self.clock.monotonic_ns;
         self.counters.received_bytes += bytes.len() as u64;
         self.run_input_of(&mut connection, bytes);

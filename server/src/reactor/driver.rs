@@ -93,6 +93,8 @@ pub enum Wait {
     Not,
     /// Until an event, or until the monotonic clock reaches this.
     Until(u64),
+    /// Until so many events other than the ends of sends, or for so long: one wake-up for several of them.
+    Gather { events: u32, at_most_ns: u64 },
     /// Until an event.
     Forever,
 }
@@ -202,6 +204,9 @@ pub trait Waker: Send + Sync {
 pub trait Driver {
     /// The clocks now.
     fn clock(&self) -> Clock;
+
+    /// CPU time that this shard's thread has used, in nanoseconds.
+    fn busy_ns(&self) -> u64;
 
     /// Binds, listens and accepts from now on. With `reuse_port`, several shards may listen on one address.
     fn listen(&mut self, address: &Address, backlog: u32, reuse_port: bool, tag: Tag) -> io::Result<Socket>;
