@@ -127,6 +127,8 @@ pub struct Process {
     pub daemonize: bool,
     /// `supervised`.
     pub supervised: Supervisor,
+    /// Who was found to watch the process when it started; no directive.
+    pub supervised_by: Supervisor,
     /// `pidfile`.
     pub pid_file: Option<PathBuf>,
     /// `set-proc-title`.

@@ -133,9 +133,9 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     special("dir", Words::One, ".", special::set_directory, |config| {
         String::from_utf8_lossy(&special::path_text(Some(&config.process.directory))).into_owned()
     }).protected(),
-    flag("daemonize", false, flag_at!(process.daemonize)).at_start().no_effect(),
-    choice("supervised", Supervisor::NAMES, 3, choice_at!(Supervisor, process.supervised)).at_start().no_effect(),
-    text("pidfile", "", path_at!(process.pid_file)).at_start().no_effect(),
+    flag("daemonize", false, flag_at!(process.daemonize)).at_start(),
+    choice("supervised", Supervisor::NAMES, 3, choice_at!(Supervisor, process.supervised)).at_start(),
+    text("pidfile", "", path_at!(process.pid_file)).at_start(),
     flag("set-proc-title", true, flag_at!(process.set_title)).at_start().no_effect(),
     checked_text("proc-title-template", "{title} {listen-addr} {server-mode}", special::check_title,
         bytes_at!(process.title_template)).no_effect(),

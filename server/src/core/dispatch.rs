@@ -155,7 +155,7 @@ impl Core {
         out.bytes.push(b'-');
         out.bytes.extend_from_slice(text);
         out.bytes.extend_from_slice(b"\r\n");
-        self.counters.errors.count("ERR");
+        self.counters.errors.count(b"ERR");
         connection.phase = Phase::Closing;
     }
 
@@ -328,7 +328,7 @@ impl Core {
 
     fn fail(&mut self, connection: &mut Connection, CommandError(text): &CommandError) {
         self.counters.errors.count(text);
-        Reply::new(connection.output.tail(), connection.session.client.protocol).error(text);
+        Reply::new(connection.output.tail(), connection.session.client.protocol).error_bytes(text);
     }
 
     /// Name, subcommand, arity, authentication.

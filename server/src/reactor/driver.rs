@@ -133,6 +133,37 @@ pub enum FileOutcome {
     Done,
 }
 
+/// Why a file operation failed, and the buffer that was handed in with it.
+#[derive(Debug)]
+pub struct FileFailure {
+    /// What the system says.
+    pub error: io::Error,
+    /// Of a read (its content is nobody's promise) or of a write (as it was handed in); else none.
+    pub buffer: Option<Vec<u8>>,
+}
+
+impl FileFailure {
+    /// Of a read or write.
+    pub fn with_buffer(error: io::Error, buffer: Vec<u8>) -> Self {
+        Self { error, buffer: Some(buffer) }
+    }
+}
+
+impl From<io::Error> for FileFailure {
+    fn from(error: io::Error) -> Self {
+        Self { error, buffer: None }
+    }
+}
+
+impl From<FileFailure> for io::Error {
+    fn from(failure: FileFailure) -> Self {
+        failure.error
+    }
+}
+
+/// How a file operation ended.
+pub type FileResult = Result<FileOutcome, FileFailure>;
+
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
@@ -148,8 +179,8 @@ pub enum Event {
     Sent { tag: Tag, segments: Vec<Segment>, result: io::Result<()> },
     /// An outgoing connection is there, or failed.
     Connected { tag: Tag, result: io::Result<Socket> },
-    /// A file operation is over.
-    FileDone { tag: Tag, result: io::Result<FileOutcome> },
+    /// A file operation is over; its buffer comes back either way.
+    FileDone { tag: Tag, result: FileResult },
     /// Another shard called [`Driver::wake`] for us, or [`Waker::wake`] was called from another thread.
     Woken,
 }
