@@ -28,6 +28,7 @@ mod simulation {
     pub mod judge;
     pub mod rules;
     pub mod run;
+    pub mod trace;
     pub mod workload;
 }
 

@@ -11,7 +11,7 @@
 //!     take every command that changes nothing and whose reply fits now      (always safe: nothing else gets harder)
 //!     all answered commands taken?        -> an order exists
 //!     seen this (done, model) before?     -> no
-//!     for each command that may come next and fits at some instant, earliest reply first: search(...)
+//!     for each command that may come next and fits at some instant, in the order in which shards ran them: search(...)
 //! ```
 //! A search of Wing and Gong with a memo over whole histories. Values are unique, which prunes most of it: a write that
 //! destroys the last copy of a value that some reply has yet to show cannot come next. A command without a reply (its
@@ -41,6 +41,9 @@ pub struct Operation {
     pub returned: Option<u64>,
     pub returned_ms: i64,
     pub reply: Option<Reply>,
+    /// What it can be told by in the trace, and where it first stands there.
+    pub tag: usize,
+    pub ran: Option<usize>,
 }
 
 /// What a check came to.
@@ -311,7 +314,10 @@ impl<'a> Search<'a> {
 
     fn explore_changes(&mut self, model: &Rc<Model>) -> bool {
         let mut candidates = self.candidates();
-        candidates.sort_by_key(|index| self.operations[*index].returned.unwrap_or(u64::MAX));
+        candidates.sort_by_key(|index| {
+            let operation = self.operations[*index];
+            (operation.ran.unwrap_or(usize::MAX), operation.returned.unwrap_or(u64::MAX))
+        });
         for index in candidates {
             let mut last = None;
             for at in self.instants_of(self.operations[index]) {
@@ -395,7 +401,7 @@ fn show(reply: &Reply) -> String {
 
 /// One line about an operation.
 pub fn describe(operation: &Operation, names: &[Vec<u8>]) -> String {
-    let words = String::from_utf8_lossy(&operation.command.encode(names)).into_owned();
+    let words = String::from_utf8_lossy(&operation.command.encode(names, 0)).into_owned();
     let words: Vec<String> = words.split("\r\n").skip(2).step_by(2).map(|word| brief(word.as_bytes())).collect();
     let reply = operation.reply.as_ref().map_or("nothing".to_string(), show);
     let returned = operation.returned.map_or("never".to_string(), |returned| returned.to_string());
@@ -434,6 +440,8 @@ mod tests {
             returned: Some(returned),
             returned_ms: returned as i64,
             reply: Some(reply),
+            tag: 0,
+            ran: None,
         }
     }
 

@@ -297,7 +297,8 @@ impl Client {
         }
         let mut bytes = Vec::new();
         for command in commands {
-            bytes.extend_from_slice(&command.encode(names));
+            let tag = seen.history.len();
+            bytes.extend_from_slice(&command.encode(names, tag));
             seen.clock += 1;
             self.awaited.push_back(seen.history.len());
             seen.history.push(Operation {
@@ -308,6 +309,8 @@ impl Client {
                 returned: None,
                 returned_ms: i64::MAX,
                 reply: None,
+                tag,
+                ran: None,
                 command: command.clone(),
             });
             if let Command::Select(database) = command {

@@ -229,9 +229,9 @@ impl Command {
         self.footprint() != Footprint::Nothing
     }
 
-    /// As it travels.
-    pub fn encode(&self, names: &[Vec<u8>]) -> Vec<u8> {
-        let words = self.words(names);
+    /// As it travels, with a tag that the server does not mind: the case of the name's letters.
+    pub fn encode(&self, names: &[Vec<u8>], tag: usize) -> Vec<u8> {
+        let words = self.words(names, tag);
         let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
         for word in words {
             bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
@@ -241,7 +241,16 @@ impl Command {
         bytes
     }
 
-    fn words(&self, names: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    /// Name and arguments, with a tag.
+    pub fn words(&self, names: &[Vec<u8>], tag: usize) -> Vec<Vec<u8>> {
+        let mut words = self.plain_words(names);
+        for (_, letter) in words[0].iter_mut().enumerate().filter(|(bit, _)| tag >> bit & 1 == 1) {
+            letter.make_ascii_lowercase();
+        }
+        words
+    }
+
+    fn plain_words(&self, names: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let name = |key: &Key| names[*key as usize].clone();
         let one = |verb: &str, key: &Key| vec![verb.into(), name(key)];
         let two = |verb: &str, a: &Key, b: &Key| vec![verb.into(), name(a), name(b)];

@@ -17,7 +17,7 @@ use torc_engine::transaction::rules::Rules;
 
 /// Keys 0 and 1 are on two shards; a third one may have the victim's connection.
 const SHARDS: usize = 3;
-const SEEDS: u64 = 2;
+const SEEDS: u64 = 1;
 const STEPS_MAX: u64 = 10_000;
 
 fn victim(command: fn() -> Command) -> ClientPlan {

@@ -18,6 +18,7 @@ use super::checker::Operation;
 use super::client::{Client, ClientPlan, Death, Observations};
 use super::coroutine::{Pause, ShardCoroutine};
 use super::driver::SleepingDriver;
+use super::trace;
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -180,6 +181,8 @@ pub fn run(plan: Plan) -> Outcome {
         failures.extend(run.stop().err());
     }
     failures.append(&mut run.seen.failures);
+    let mut history = std::mem::take(&mut run.seen.history);
+    trace::end(&mut history, &run.names, run.shards.len());
     Outcome {
         failures,
         is_decided: true,
@@ -188,7 +191,7 @@ pub fn run(plan: Plan) -> Outcome {
         moved: run.shards.iter().map(|shard| shard.status.moved.get()).sum(),
         lock_waits: run.shards.iter().map(|shard| shard.status.lock_waits.get()).sum(),
         fingerprint: run.fingerprint,
-        history: std::mem::take(&mut run.seen.history),
+        history,
     }
 }
 
@@ -199,7 +202,7 @@ impl Run {
         let mut config = Config::default();
         config.keyspace.databases = plan.databases;
         let log = Log::new(&config.log);
-        let table = CommandTable::new(command_rows());
+        let table = CommandTable::new(trace::begin(command_rows()).into_iter());
         let shared = Arc::new(Shared::new(plan.shards, config, table, plan.seed, plan.rules, log));
         let settings = Arc::new(plan.settings);
         let shards = (0..plan.shards).map(|index| {
