@@ -177,10 +177,7 @@ impl<D: Driver> CoreLoop<D> {
 
     /// How long the next turn may wait: not at all while there is work.
     pub fn next_wait(&mut self) -> Wait {
-        if self.more_housekeeping
-            || self.executor.has_ready()
-            || self.core.has_resumable()
-            || self.core.has_messages()
+        if self.more_housekeeping || self.executor.has_ready() || self.core.has_resumable() || self.core.has_messages()
         {
             return Wait::Not;
         }

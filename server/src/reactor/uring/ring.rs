@@ -210,7 +210,13 @@ impl Ring {
         }
     }
 
-    fn enter_with(&mut self, flags: EnterFlags, want: u32, limit: Option<types::Timespec>, min_wait_us: u32) -> io::Result<()> {
+    fn enter_with(
+        &mut self,
+        flags: EnterFlags,
+        want: u32,
+        limit: Option<types::Timespec>,
+        min_wait_us: u32,
+    ) -> io::Result<()> {
         let to_submit = self.ring.submission().len() as u32;
         self.submit_count += 1;
         let arguments = (limit.is_some() || want > 1).then(|| {
