@@ -171,6 +171,7 @@ impl ShardStart {
         let read_clock = Box::new(wall_clock_ms);
         let core = Core::new(self.index, self.shared, self.settings, self.seed, read_clock);
         let mut core_loop = CoreLoop::new(driver, core);
+        core_loop.core.read_precise_clock = Some(wall_clock_us);
         core_loop.core.begin_turn(clock);
         if let Err(text) = listen_on(&mut core_loop, &self.listeners, self.backlog) {
             let _ = report.send(Err(text.clone()));
@@ -184,9 +185,13 @@ impl ShardStart {
     }
 }
 
-fn wall_clock_ms() -> i64 {
+fn wall_clock_us() -> i64 {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since_epoch.map_or(0, |elapsed| elapsed.as_millis() as i64)
+    since_epoch.map_or(0, |elapsed| elapsed.as_micros() as i64)
+}
+
+fn wall_clock_ms() -> i64 {
+    wall_clock_us() / 1000
 }
 
 fn listen_on(core_loop: &mut CoreLoop<UringDriver>, listeners: &[Listener], backlog: u32) -> Result<(), String> {
@@ -235,6 +240,9 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, StartFailure> {
     if let Some(path) = &network.unix_socket {
         let mode = (network.unix_socket_mode != 0).then_some(network.unix_socket_mode);
         listeners.push(Listener { address: Address::Unix { path: path.clone(), mode }, optional: false });
+    }
+    if listeners.is_empty() {
+        return Err(StartFailure("Configured to not listen anywhere, exiting.".to_owned()));
     }
     Ok(listeners)
 }

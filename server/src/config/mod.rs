@@ -129,6 +129,8 @@ pub struct Process {
     pub supervised: Supervisor,
     /// Who was found to watch the process when it started; no directive.
     pub supervised_by: Supervisor,
+    /// The file that was read at the start, absolute; no directive.
+    pub config_file: Option<PathBuf>,
     /// `pidfile`.
     pub pid_file: Option<PathBuf>,
     /// `set-proc-title`.

@@ -211,6 +211,7 @@ impl Core {
     pub fn sent(&mut self, key: ConnectionKey, segments: Vec<Segment>, result: std::io::Result<()>) {
         let bytes: usize = segments.iter().map(|segment| segment.as_slice().len()).sum();
         self.counters.sent_bytes += bytes as u64;
+        self.counters.writes += 1;
         for segment in segments {
             if let Segment::Owned(buffer) = segment {
                 self.keep_buffer(buffer);

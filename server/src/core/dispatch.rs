@@ -70,6 +70,7 @@ impl Core {
         self.pace.received(connection.figures.active_ns);
         connection.figures.active_ns = self.clock.monotonic_ns;
         self.counters.received_bytes += bytes.len() as u64;
+        self.counters.reads += 1;
         self.run_input_of(&mut connection, bytes);
         self.put_connection(connection);
     }

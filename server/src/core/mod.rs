@@ -51,6 +51,10 @@ pub struct Counters {
     pub received_bytes: u64,
     /// Bytes to clients.
     pub sent_bytes: u64,
+    /// Pieces of input.
+    pub reads: u64,
+    /// Sends.
+    pub writes: u64,
     /// Error replies of this room (the engine counts its own).
     pub errors: ErrorCounts,
     /// Requests to other shards.
@@ -132,6 +136,8 @@ pub struct Core {
     lookahead: dispatch::Lookahead,
     accept_cursor: usize,
     read_clock: Box<dyn Fn() -> i64>,
+    /// Wall microseconds, for TIME; none where the clock counts milliseconds.
+    pub read_precise_clock: Option<fn() -> i64>,
 }
 
 /// A connection that comes from another shard.
@@ -187,6 +193,7 @@ impl Core {
             lookahead: dispatch::Lookahead::default(),
             accept_cursor: index,
             read_clock,
+            read_precise_clock: None,
             shared,
         }
     }
@@ -208,6 +215,12 @@ impl Core {
     /// Whether every rule of order is kept; only tests say no.
     fn rules(&self) -> torc_engine::transaction::rules::Rules {
         self.shared.mailboxes.rules()
+    }
+
+    /// Wall microseconds now, as TIME tells them; not before the turn's clock.
+    pub fn wall_us(&self) -> i64 {
+        let turn_us = self.clock.wall_ms.saturating_mul(1000);
+        self.read_precise_clock.map_or(turn_us, |read| read().max(turn_us))
     }
 
     /// New settings.
@@ -258,6 +271,8 @@ impl Core {
             rejected: self.counters.rejected,
             received_bytes: self.counters.received_bytes,
             sent_bytes: self.counters.sent_bytes,
+            reads: self.counters.reads,
+            writes: self.counters.writes,
             errors,
             requests_sent: self.counters.requests_sent,
             messages_sent: self.counters.messages_sent,

@@ -65,6 +65,8 @@ pub struct Ends {
     pub is_loopback: bool,
     /// Whether it is a Unix socket.
     pub is_unix: bool,
+    /// The descriptor's number, where there is one.
+    pub descriptor: Option<i32>,
 }
 
 /// One piece of an outgoing message.

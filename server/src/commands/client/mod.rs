@@ -343,6 +343,12 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
 
 const SYNTAX_ERROR: &str = "ERR syntax error";
 
+/// The error of a subcommand that takes fewer arguments than it got.
+fn too_many(arguments: &[&[u8]]) -> CommandError {
+    let before = "ERR unknown subcommand or wrong number of arguments for '";
+    CommandError::echo(before, arguments[1], "'. Try CLIENT HELP.")
+}
+
 /// ON or OFF.
 fn on_or_off(argument: &[u8]) -> Result<bool, CommandError> {
     match argument {
@@ -477,7 +483,7 @@ fn unblock(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         [] => {}
         [reason] if known(reason) => {}
         [_] => return Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR".into()),
-        _ => return Err(torc_engine::command::wrong_arity("client", Some("unblock"))),
+        _ => return Err(too_many(arguments)),
     }
     parse_integer(arguments[2]).ok_or("ERR value is not an integer or out of range")?;
     session.reply().integer(0);
@@ -534,7 +540,8 @@ fn pause(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         [] => false,
         [mode] if mode.eq_ignore_ascii_case(b"write") => true,
         [mode] if mode.eq_ignore_ascii_case(b"all") => false,
-        _ => return Err("ERR CLIENT PAUSE mode must be WRITE or ALL".into()),
+        [_] => return Err("ERR CLIENT PAUSE mode must be WRITE or ALL".into()),
+        _ => return Err(too_many(arguments)),
     };
     let milliseconds = parse_integer(arguments[2]).ok_or("ERR timeout is not an integer or out of range")?;
     let milliseconds = u64::try_from(milliseconds).map_err(|_| CommandError::from("ERR timeout is negative"))?;

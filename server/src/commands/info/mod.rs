@@ -40,7 +40,7 @@ fn info(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
                 _ => None,
             });
             let shards: Vec<ShardFigures> = shards.collect();
-            let report = Report::new(&core.shared, &shards, core.clock.wall_ms);
+            let report = Report::new(&core.shared, &shards, core.wall_us());
             reply.verbatim(*b"txt", report.write(&sections).as_bytes());
         }),
     );

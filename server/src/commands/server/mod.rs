@@ -284,12 +284,11 @@ fn shutdown(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
 }
 
 fn time(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
-    // A shard's clock is read once a turn and counts milliseconds.
-    let now_ms = session.core.clock.wall_ms;
+    let now_us = session.core.wall_us();
     let mut reply = session.reply();
     reply.array(2);
-    reply.bulk_integer(now_ms.div_euclid(1000));
-    reply.bulk_integer(now_ms.rem_euclid(1000) * 1000);
+    reply.bulk_integer(now_us.div_euclid(1_000_000));
+    reply.bulk_integer(now_us.rem_euclid(1_000_000));
     Ok(())
 }
 
