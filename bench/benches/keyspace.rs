@@ -81,8 +81,12 @@ impl Times {
     fn print(&self, what: &str) {
         let at = |quantile: f64| self.0.value_at_quantile(quantile) as f64 / 1000.0;
         let longest: Vec<_> = self.0.iter_recorded().collect();
-        let longest: Vec<_> =
-            longest.iter().rev().take(5).map(|step| format!("{:.0}", step.value_iterated_to() as f64 / 1000.0)).collect();
+        let longest: Vec<_> = longest
+            .iter()
+            .rev()
+            .take(5)
+            .map(|step| format!("{:.0}", step.value_iterated_to() as f64 / 1000.0))
+            .collect();
         println!(
             "{what}: {} times, p50 {} us, p99 {} us, p99.99 {} us, longest {} us",
             self.0.len(),

@@ -23,8 +23,8 @@ use torc_server::reactor::driver::Wait;
 pub enum Pause {
     /// An atomic step is next.
     Step(Step),
-    /// It sleeps in its driver.
-    Asleep(Wait),
+    /// It sleeps in its driver. Of its own accord it comes back only where it gathers.
+    Asleep { gathers_until_ns: Option<u64> },
 }
 
 type Switch = Yielder<(), Pause>;

@@ -88,22 +88,20 @@ impl Driver for SleepingDriver {
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
-        let wait = match wait {
+        let start_ns = self.inner.clock().monotonic_ns;
+        let (deadline_ns, gathers_until_ns) = match wait {
+            Wait::Not => (start_ns, None),
+            Wait::Until(time_ns) => (time_ns, None),
+            Wait::Forever => (u64::MAX, None),
             // It ends with the first event, which is one of the ways that the real one may end.
-            Wait::Gather { at_most_ns, .. } => Wait::Until(self.inner.clock().monotonic_ns + at_most_ns),
-            other => other,
+            Wait::Gather { at_most_ns, .. } => (start_ns + at_most_ns, Some(start_ns + at_most_ns)),
         };
         loop {
             self.inner.turn(wait, events)?;
-            let is_over = match wait {
-                Wait::Not => true,
-                Wait::Until(time_ns) => self.inner.clock().monotonic_ns >= time_ns,
-                Wait::Forever | Wait::Gather { .. } => false,
-            };
-            if is_over || !events.is_empty() {
+            if self.inner.clock().monotonic_ns >= deadline_ns || !events.is_empty() {
                 return Ok(());
             }
-            pause(Pause::Asleep(wait));
+            pause(Pause::Asleep { gathers_until_ns });
         }
     }
 }

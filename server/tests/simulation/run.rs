@@ -341,7 +341,7 @@ impl Run {
     /// A shard runs to its next pause; whether it did anything.
     fn step(&mut self, index: usize) -> Result<bool, String> {
         let shard = &mut self.shards[index];
-        let was_asleep = matches!(shard.pause, Some(Pause::Asleep(_)));
+        let was_asleep = matches!(shard.pause, Some(Pause::Asleep { .. }));
         match shard.coroutine.resume() {
             Ok(pause) => {
                 shard.pause = Some(pause);
@@ -351,7 +351,7 @@ impl Run {
                     shard.stalled_until = self.steps + self.random.u64(20..steps_max);
                 }
                 self.note(index as u64 + step_number(pause));
-                Ok(!(was_asleep && matches!(pause, Pause::Asleep(_))))
+                Ok(!(was_asleep && matches!(pause, Pause::Asleep { .. })))
             }
             Err(result) => Err(format!("shard {index} ended: {result:?}")),
         }
@@ -393,6 +393,15 @@ impl Run {
     /// Everybody sleeps. Moves the clock to what happens next; if that is only the shards' own housekeeping, nobody may be
     /// waiting for anything. Whether nothing will happen any more.
     fn jump(&mut self) -> Result<bool, String> {
+        let gathering = self.shards.iter().filter_map(|shard| match shard.pause {
+            Some(Pause::Asleep { gathers_until_ns }) => gathers_until_ns,
+            _ => None,
+        });
+        let event_ns = self.world.next_event_time().unwrap_or(u64::MAX);
+        if let Some(until_ns) = gathering.min().filter(|until_ns| *until_ns < event_ns) {
+            self.world.advance(until_ns);
+            return Ok(false);
+        }
         if self.world.step() {
             return Ok(false);
         }
@@ -440,11 +449,11 @@ impl Run {
             }
             let chosen = self.random.usize(..running.len());
             let index = running[chosen];
-            let was_asleep = matches!(self.shards[index].pause, Some(Pause::Asleep(_)));
+            let was_asleep = matches!(self.shards[index].pause, Some(Pause::Asleep { .. }));
             match self.shards[index].coroutine.resume() {
                 Ok(pause) => {
                     self.shards[index].pause = Some(pause);
-                    let is_asleep = was_asleep && matches!(pause, Pause::Asleep(_));
+                    let is_asleep = was_asleep && matches!(pause, Pause::Asleep { .. });
                     self.world.advance(self.world.now_ns() + if is_asleep { 100_000 } else { 1_000 });
                 }
                 Err(Ok(())) => drop(running.remove(chosen)),
@@ -471,7 +480,7 @@ fn step_number(pause: Pause) -> u64 {
         Pause::Step(Step::Flag) => 3 << 8,
         Pause::Step(Step::Drain) => 4 << 8,
         Pause::Step(Step::Sleep) => 5 << 8,
-        Pause::Asleep(_) => 6 << 8,
+        Pause::Asleep { .. } => 6 << 8,
     }
 }
 
