@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use support::server::{TORC, free_port, new_directory, run_to_end};
 use support::{Client, PATIENCE, Server, eventually};
 
@@ -30,22 +30,32 @@ fn command(program: &str, directory: &Path) -> (Command, u16) {
     (command, port)
 }
 
+/// A child that ends with the test, also one that fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn everything_relative_is_in_dir() {
     for program in programs() {
         let (elsewhere, home) = (new_directory(), new_directory());
         let (mut command, port) = command(program, &elsewhere);
         command.args(["--dir", text(&home), "--unixsocket", "socket", "--pidfile", "pid", "--logfile", "lines"]);
-        let mut child = command.stdout(Stdio::null()).spawn().expect("it starts");
+        let mut child = Running(command.stdout(Stdio::null()).spawn().expect("it starts"));
         eventually("it serves", || Client::try_connect(port).is_ok());
         let mut client = Client::connect(port);
         assert_eq!(client.call("CONFIG GET dir").elements()[1].text(), text(&home));
         assert!(home.join("socket").exists() && home.join("lines").exists(), "{program}");
-        assert_eq!(fs::read_to_string(home.join("pid")).expect("a pid file"), format!("{}\n", child.id()));
+        assert_eq!(fs::read_to_string(home.join("pid")).expect("a pid file"), format!("{}\n", child.0.id()));
         assert_eq!(fs::read_dir(&elsewhere).expect("a directory").count(), 0);
         assert_eq!(client.ask("CONFIG SET dir /no/such/directory"), PROTECTED);
         client.send(b"SHUTDOWN NOSAVE\r\n");
-        assert!(child.wait().expect("it ends").success());
+        assert!(child.0.wait().expect("it ends").success());
         assert!(!home.join("pid").exists() && !home.join("socket").exists(), "{program} leaves something behind");
         for directory in [elsewhere, home] {
             fs::remove_dir_all(directory).expect("a directory");
@@ -171,7 +181,7 @@ fn systemd_is_told() {
     // Under a supervisor it stays in the foreground, whatever `daemonize` says.
     let (mut start, port) = command(TORC, &directory);
     start.args(["--supervised", "auto", "--daemonize", "yes"]).env("NOTIFY_SOCKET", &path).stdout(Stdio::null());
-    let mut child = start.spawn().expect("it starts");
+    let mut child = Running(start.spawn().expect("it starts"));
     let hear = || {
         let mut words = [0; 4096];
         let length = socket.recv(&mut words).expect("a word");
@@ -180,11 +190,11 @@ fn systemd_is_told() {
     let word = hear();
     assert!(word.contains("READY=1\n") && word.contains("STATUS=Ready to accept connections\n"), "{word}");
     let mut client = Client::connect(port);
-    assert_eq!(client.info_number("process_id"), u64::from(child.id()));
+    assert_eq!(client.info_number("process_id"), u64::from(child.0.id()));
     assert_eq!(client.info("process_supervised"), "systemd");
     client.send(b"SHUTDOWN NOSAVE\r\n");
     assert!(hear().contains("STOPPING=1\n"));
-    assert!(child.wait().expect("it ends").success());
+    assert!(child.0.wait().expect("it ends").success());
     fs::remove_dir_all(directory).expect("a directory");
 }
 
