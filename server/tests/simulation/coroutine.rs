@@ -16,7 +16,6 @@ use std::cell::Cell;
 use std::ptr;
 use std::rc::Rc;
 use torc_engine::transaction::interleave::{Step, install};
-use torc_server::reactor::driver::Wait;
 
 /// Why a shard stopped for a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
