@@ -107,7 +107,7 @@ fn touching(bytes: usize) {
     for page in memory.spare_capacity_mut().chunks_mut(PAGE_BYTES) {
         let touch = cpu_time();
         black_box(page[0].write(1));
-        times.record(cpu_time() - touch);
+        times.record(cpu_time().saturating_sub(touch));
     }
     times.print("touching as much memory");
 }
@@ -120,7 +120,7 @@ fn insert_all(keyspace: &mut Keyspace, keys: usize, ttl: bool) -> Times {
         let expiry = if ttl { Expiry::At(NOW + 60_000 + (number as i64 * 7919) % 86_400_000) } else { Expiry::Clear };
         let insert = cpu_time();
         keyspace.set_string(0, &keyspace.key(&name), &value, expiry, NOW);
-        times.record(cpu_time() - insert);
+        times.record(cpu_time().saturating_sub(insert));
     }
     times
 }
@@ -151,7 +151,7 @@ fn expiry(keys: usize) {
     loop {
         let step = cpu_time();
         let progress = keyspace.expire_step(NOW + 1000, 1000);
-        times.record(cpu_time() - step);
+        times.record(cpu_time().saturating_sub(step));
         if !progress.more {
             break;
         }
