@@ -202,7 +202,7 @@ impl Run {
         let mut config = Config::default();
         config.keyspace.databases = plan.databases;
         let log = Log::new(&config.log);
-        let table = CommandTable::new(trace::begin(command_rows()).into_iter());
+        let table = CommandTable::new(trace::begin(command_rows()));
         let shared = Arc::new(Shared::new(plan.shards, config, table, plan.seed, plan.rules, log));
         let settings = Arc::new(plan.settings);
         let shards = (0..plan.shards).map(|index| {
