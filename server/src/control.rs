@@ -109,6 +109,10 @@ pub struct ShardFigures {
     pub received_bytes: u64,
     /// Bytes to clients.
     pub sent_bytes: u64,
+    /// Pieces of input from clients.
+    pub reads: u64,
+    /// Sends to clients.
+    pub writes: u64,
     /// Error replies.
     pub errors: ErrorCounts,
     /// Requests sent to other shards.

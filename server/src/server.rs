@@ -19,6 +19,7 @@ use crate::reactor::uring::{Options, Peers, UringDriver};
 use crate::settings::Settings;
 use crate::shared::Shared;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering;
@@ -37,6 +38,7 @@ pub struct Server {
     peers: Arc<Peers>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     control: ControlPlane,
+    signals: Signals,
 }
 
 /// Where to listen, and whether a failure there may be passed over (`bind -address`).
@@ -46,8 +48,9 @@ struct Listener {
 }
 
 impl Server {
-    /// Starts every thread; returns when connections are accepted.
-    pub fn start(loaded: Loaded, log: &Log) -> Result<Self, StartFailure> {
+    /// Starts every thread; returns when connections are accepted. `announce` is called when every address is bound and
+    /// nobody is served yet.
+    pub fn start(loaded: Loaded, log: &Log, announce: impl FnOnce()) -> Result<Self, StartFailure> {
         let mut config = loaded.config;
         if !loaded.without_effect.is_empty() {
             let names = loaded.without_effect.join(", ");
@@ -66,7 +69,7 @@ impl Server {
         let peers =
             Peers::new(shards).map_err(|error| StartFailure(format!("Cannot create the wake-up events: {error}")))?;
         let (report, reports) = mpsc::channel();
-        let ready = Arc::new(Barrier::new(shards));
+        let ready = Arc::new(Barrier::new(shards + 1));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let mut listeners = Some(listeners);
         let threads = (0..shards)
@@ -100,22 +103,29 @@ impl Server {
         }
         let control = ControlPlane::start(shared.clone())
             .map_err(|error| StartFailure(format!("The control plane does not start: {error}")))?;
+        let signals = Signals::new([SIGTERM, SIGINT])
+            .map_err(|error| StartFailure(format!("Signals cannot be waited for: {error}")))?;
+        announce();
+        ready.wait();
         tracing::info!("Server initialized");
         tracing::info!("Ready to accept connections");
-        Ok(Self { shared, peers, shards: threads, control })
+        Ok(Self { shared, peers, shards: threads, control, signals })
     }
 
     /// Waits for SIGTERM, SIGINT or SHUTDOWN, then stops in order: no new connections, replies out, threads joined.
     pub fn wait(self) -> io::Result<()> {
-        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+        let mut signals = self.signals;
         let shared = self.shared.clone();
         let peers = self.peers.clone();
         let handle = signals.handle();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {
                 let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+                if shared.stopping.swap(true, Ordering::SeqCst) && signal == SIGINT {
+                    tracing::warn!("You insist... exiting now.");
+                    std::process::exit(1);
+                }
                 tracing::warn!("Received {name} scheduling shutdown...");
-                shared.stopping.store(true, Ordering::SeqCst);
                 (0..shared.shards()).for_each(|shard| peers.waker(shard).wake());
             }
         })?;
@@ -128,7 +138,6 @@ impl Server {
         }
         handle.close();
         self.control.stop();
-        tracing::warn!("Torc is now ready to exit, bye bye...");
         outcome
     }
 }
@@ -162,21 +171,27 @@ impl ShardStart {
         let read_clock = Box::new(wall_clock_ms);
         let core = Core::new(self.index, self.shared, self.settings, self.seed, read_clock);
         let mut core_loop = CoreLoop::new(driver, core);
+        core_loop.core.read_precise_clock = Some(wall_clock_us);
         core_loop.core.begin_turn(clock);
         if let Err(text) = listen_on(&mut core_loop, &self.listeners, self.backlog) {
             let _ = report.send(Err(text.clone()));
             return Err(io::Error::other(text));
         }
         let _ = report.send(Ok(()));
-        // A ring must be known to its peers before the first wake: nobody turns before all are there.
+        // A ring must be known to its peers before the first wake: nobody turns before all are there, and nobody is
+        // served before the process has announced itself.
         self.ready.wait();
         core_loop.run()
     }
 }
 
-fn wall_clock_ms() -> i64 {
+fn wall_clock_us() -> i64 {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since_epoch.map_or(0, |elapsed| elapsed.as_millis() as i64)
+    since_epoch.map_or(0, |elapsed| elapsed.as_micros() as i64)
+}
+
+fn wall_clock_ms() -> i64 {
+    wall_clock_us() / 1000
 }
 
 fn listen_on(core_loop: &mut CoreLoop<UringDriver>, listeners: &[Listener], backlog: u32) -> Result<(), String> {
@@ -225,6 +240,9 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, StartFailure> {
     if let Some(path) = &network.unix_socket {
         let mode = (network.unix_socket_mode != 0).then_some(network.unix_socket_mode);
         listeners.push(Listener { address: Address::Unix { path: path.clone(), mode }, optional: false });
+    }
+    if listeners.is_empty() {
+        return Err(StartFailure("Configured to not listen anywhere, exiting.".to_owned()));
     }
     Ok(listeners)
 }

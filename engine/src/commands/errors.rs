@@ -24,7 +24,7 @@ pub(crate) fn wrong_type() -> CommandError {
 
 /// A decimal i64 argument.
 pub(crate) fn integer(text: &[u8]) -> Result<i64, CommandError> {
-    crate::command::parse_integer(text).ok_or(CommandError(NOT_INTEGER.into()))
+    crate::command::parse_integer(text).ok_or(CommandError::from(NOT_INTEGER))
 }
 
 /// Whether an argument is this word, in any case.

@@ -326,6 +326,7 @@ impl<'a> Loader<'a> {
         if !command_line.lines.is_empty() {
             self.read_text("command line", lines_before + 1, &command_line.lines)?;
         }
+        self.config.process.config_file.clone_from(&file);
         self.check_whole()?;
         let in_vain = DIRECTIVES.iter().filter(|row| row.effect == Effect::None);
         let without_effect = in_vain.filter(|row| row.get(&self.config) != row.get(&defaults)).map(|row| row.name);

@@ -41,6 +41,8 @@ use std::path::PathBuf;
 pub struct Config {
     /// `shards`: threads that own a part of the keyspace.
     pub shards: u16,
+    /// `gather-time-us`: how long a busy shard lets requests gather at most, in microseconds; 0 is not at all.
+    pub gather_time_us: u64,
     /// `redis-version`: the version that INFO and HELLO tell clients.
     pub redis_version: String,
     /// Where to listen.
@@ -125,6 +127,10 @@ pub struct Process {
     pub daemonize: bool,
     /// `supervised`.
     pub supervised: Supervisor,
+    /// Who was found to watch the process when it started; no directive.
+    pub supervised_by: Supervisor,
+    /// The file that was read at the start, absolute; no directive.
+    pub config_file: Option<PathBuf>,
     /// `pidfile`.
     pub pid_file: Option<PathBuf>,
     /// `set-proc-title`.

@@ -211,6 +211,7 @@ impl Core {
     pub fn sent(&mut self, key: ConnectionKey, segments: Vec<Segment>, result: std::io::Result<()>) {
         let bytes: usize = segments.iter().map(|segment| segment.as_slice().len()).sum();
         self.counters.sent_bytes += bytes as u64;
+        self.counters.writes += 1;
         for segment in segments {
             if let Segment::Owned(buffer) = segment {
                 self.keep_buffer(buffer);
@@ -239,12 +240,7 @@ impl Core {
     /// Hands a reply to a connection's place, if the connection is still there.
     pub(super) fn deliver(&mut self, request: Request, fill: impl FnOnce(&mut ReplyBuffer)) {
         let Some(connection) = self.connection_mut(request.connection) else { return };
-        connection.output.deliver(request.sequence, fill);
-        if request.here {
-            connection.outstanding_here -= 1;
-        } else {
-            connection.outstanding_elsewhere -= 1;
-        }
+        connection.deliver(&request, fill);
         self.mark_dirty_key(request.connection);
         self.consider_resuming(request.connection);
     }
@@ -426,6 +422,9 @@ impl Core {
             let idle_ns = now_ns.saturating_sub(connection.figures.active_ns);
             let frame_bytes = connection.parser.frame_bytes_known();
             connection.query_buffer.trim(Duration::from_nanos(idle_ns), frame_bytes);
+            if idle_ns > IDLE_AFTER_NS {
+                connection.output.trim();
+            }
             if timeout_ns > 0
                 && idle_ns > timeout_ns
                 && connection.phase == Phase::Open
@@ -455,6 +454,9 @@ fn hold_back(connection: &mut Connection, now_ns: u64) -> bool {
     let until_ns = *connection.hold_until_ns.get_or_insert(now_ns + HOLD_NS);
     now_ns < until_ns
 }
+
+/// A client silent for so long keeps no buffers, in nanoseconds.
+const IDLE_AFTER_NS: u64 = 2_000_000_000;
 
 /// Generations fit in the tag of an event beside kind and index.
 pub const GENERATION_MASK: u32 = 0x00ff_ffff;

@@ -67,8 +67,10 @@ impl Core {
     pub fn received(&mut self, key: ConnectionKey, bytes: &[u8]) {
         let Some(mut connection) = self.take_connection(key) else { return };
         connection.figures.received_bytes += bytes.len() as u64;
+        self.pace.received(connection.figures.active_ns);
         connection.figures.active_ns = self.clock.monotonic_ns;
         self.counters.received_bytes += bytes.len() as u64;
+        self.counters.reads += 1;
         self.run_input_of(&mut connection, bytes);
         self.put_connection(connection);
     }
@@ -154,7 +156,7 @@ impl Core {
         out.bytes.push(b'-');
         out.bytes.extend_from_slice(text);
         out.bytes.extend_from_slice(b"\r\n");
-        self.counters.errors.count("ERR");
+        self.counters.errors.count(b"ERR");
         connection.phase = Phase::Closing;
     }
 
@@ -327,7 +329,7 @@ impl Core {
 
     fn fail(&mut self, connection: &mut Connection, CommandError(text): &CommandError) {
         self.counters.errors.count(text);
-        Reply::new(connection.output.tail(), connection.session.client.protocol).error(text);
+        Reply::new(connection.output.tail(), connection.session.client.protocol).error_bytes(text);
     }
 
     /// Name, subcommand, arity, authentication.

@@ -178,19 +178,27 @@ impl Core {
         }
     }
 
-    /// Hands replies to the connections that wait for them.
+    /// Hands replies to the connections that wait for them; those of one connection often follow each other.
     fn deliver_batch(&mut self, batch: &mut Batch) {
         let mut from = (0, 0);
-        for (request, reply_end) in batch.requests.iter().zip(&batch.reply_ends) {
-            let ReplyEnd::At(bytes_end, shared_end) = *reply_end else { continue };
-            let replies = &batch.replies;
-            self.deliver(*request, |out| {
-                let base = out.bytes.len();
-                out.bytes.extend_from_slice(&replies.bytes[from.0..bytes_end]);
-                let shared = &replies.shared[from.1..shared_end];
-                out.shared.extend(shared.iter().map(|(at, value)| (base + at - from.0, value.clone())));
-            });
-            from = (bytes_end, shared_end);
+        let mut rest = batch.requests.iter().zip(&batch.reply_ends).peekable();
+        while let Some(&(Request { connection: key, .. }, _)) = rest.peek() {
+            let mut connection = self.connection_mut(*key);
+            while let Some((request, reply_end)) = rest.next_if(|(request, _)| request.connection == *key) {
+                let ReplyEnd::At(bytes_end, shared_end) = *reply_end else { continue };
+                if let Some(connection) = &mut connection {
+                    let replies = &batch.replies;
+                    connection.deliver(request, |out| {
+                        let base = out.bytes.len();
+                        out.bytes.extend_from_slice(&replies.bytes[from.0..bytes_end]);
+                        let shared = &replies.shared[from.1..shared_end];
+                        out.shared.extend(shared.iter().map(|(at, value)| (base + at - from.0, value.clone())));
+                    });
+                }
+                from = (bytes_end, shared_end);
+            }
+            self.mark_dirty_key(*key);
+            self.consider_resuming(*key);
         }
         // A command that waited comes home in a batch without arguments: its bytes were given back with the first.
         self.in_flight_bytes[batch.owner] -= batch.arguments.bytes.len();

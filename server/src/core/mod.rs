@@ -24,6 +24,7 @@ pub mod session;
 
 use crate::control::{DatabaseFigures, ShardFigures};
 use crate::mailbox::{Deferred, Envelope, Part};
+use crate::pace::Pace;
 use crate::reactor::driver::Clock;
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -50,6 +51,10 @@ pub struct Counters {
     pub received_bytes: u64,
     /// Bytes to clients.
     pub sent_bytes: u64,
+    /// Pieces of input.
+    pub reads: u64,
+    /// Sends.
+    pub writes: u64,
     /// Error replies of this room (the engine counts its own).
     pub errors: ErrorCounts,
     /// Requests to other shards.
@@ -124,11 +129,15 @@ pub struct Core {
     pub active_expire: bool,
     /// Whether regular background work is done; only DEBUG says no.
     pub cron_runs: bool,
+    /// How busy it is, and how it sleeps.
+    pub pace: Pace,
     pause: pause::PauseState,
     rates: rates::Rates,
     lookahead: dispatch::Lookahead,
     accept_cursor: usize,
     read_clock: Box<dyn Fn() -> i64>,
+    /// Wall microseconds, for TIME; none where the clock counts milliseconds.
+    pub read_precise_clock: Option<fn() -> i64>,
 }
 
 /// A connection that comes from another shard.
@@ -178,11 +187,13 @@ impl Core {
             arrivals: Vec::new(),
             active_expire: true,
             cron_runs: true,
+            pace: Pace::default(),
             pause: pause::PauseState::default(),
             rates: rates::Rates::default(),
             lookahead: dispatch::Lookahead::default(),
             accept_cursor: index,
             read_clock,
+            read_precise_clock: None,
             shared,
         }
     }
@@ -204,6 +215,12 @@ impl Core {
     /// Whether every rule of order is kept; only tests say no.
     fn rules(&self) -> torc_engine::transaction::rules::Rules {
         self.shared.mailboxes.rules()
+    }
+
+    /// Wall microseconds now, as TIME tells them; not before the turn's clock.
+    pub fn wall_us(&self) -> i64 {
+        let turn_us = self.clock.wall_ms.saturating_mul(1000);
+        self.read_precise_clock.map_or(turn_us, |read| read().max(turn_us))
     }
 
     /// New settings.
@@ -254,6 +271,8 @@ impl Core {
             rejected: self.counters.rejected,
             received_bytes: self.counters.received_bytes,
             sent_bytes: self.counters.sent_bytes,
+            reads: self.counters.reads,
+            writes: self.counters.writes,
             errors,
             requests_sent: self.counters.requests_sent,
             messages_sent: self.counters.messages_sent,
@@ -292,6 +311,11 @@ impl Core {
     /// Connections that came from elsewhere.
     pub fn take_arrivals(&mut self) -> Vec<Arrival> {
         std::mem::take(&mut self.arrivals)
+    }
+
+    /// Whether something from another shard is there to be acted on.
+    pub fn has_messages(&self) -> bool {
+        self.schedule.has_flagged() || !self.shared.mailboxes.is_empty(self.index)
     }
 
     /// Whether the shard may sleep: announces it, then looks at inbox and flags once more.

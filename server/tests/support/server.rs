@@ -41,14 +41,28 @@ impl Server {
         Some(Self::start(REAL, "the real server", arguments))
     }
 
+    /// Ours, with a configuration file.
+    pub fn torc_with_file(file: &Path) -> Self {
+        Self::start_with(TORC, "torc with a file", Some(file), &[])
+    }
+
+    /// The real one with a configuration file.
+    pub fn real_with_file(file: &Path) -> Option<Self> {
+        Path::new(REAL).exists().then(|| Self::start_with(REAL, "the real server with a file", Some(file), &[]))
+    }
+
     fn start(program: &str, name: &str, arguments: &[&str]) -> Self {
+        Self::start_with(program, name, None, arguments)
+    }
+
+    fn start_with(program: &str, name: &str, file: Option<&Path>, arguments: &[&str]) -> Self {
         // Another process may take the port between our look and the server's start.
         for _ in 0..20 {
             let port = free_port();
             let directory = new_directory();
             let log = File::create(directory.join("log")).expect("a log file");
             let mut command = Command::new(program);
-            command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]).args(arguments);
+            command.args(file).args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]).args(arguments);
             command.current_dir(&directory).stdin(Stdio::null());
             command.stdout(log.try_clone().expect("a descriptor")).stderr(log);
             let child = command.spawn().unwrap_or_else(|error| panic!("{program} does not start: {error}"));

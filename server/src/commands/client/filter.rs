@@ -24,7 +24,7 @@ impl ClientKind {
             b"master" | b"primary" => Ok(Self::Primary),
             b"slave" | b"replica" => Ok(Self::Replica),
             b"pubsub" => Ok(Self::PubSub),
-            _ => Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(name)).into()),
+            _ => Err(CommandError::echo("ERR Unknown client type '", name, "'")),
         }
     }
 }
@@ -51,19 +51,28 @@ pub struct ClientFilter {
 impl ClientFilter {
     /// The arguments of CLIENT LIST behind its name.
     pub(super) fn parse_list(arguments: &[&[u8]], own_id: u64) -> Result<Self, CommandError> {
-        Self::parse(arguments, own_id, false, |_| "ERR Invalid client ID".into())
+        // An id that nobody can have fits nobody.
+        let id = |text: &[u8]| {
+            let id = parse_integer(text).ok_or("ERR Invalid client ID")?;
+            Ok(u64::try_from(id).unwrap_or_default())
+        };
+        Self::parse(arguments, own_id, false, id)
     }
 
     /// The arguments of the new form of CLIENT KILL behind its name; it spares the caller unless told otherwise.
     pub(super) fn parse_kill(arguments: &[&[u8]], own_id: u64) -> Result<Self, CommandError> {
-        Self::parse(arguments, own_id, true, |_| "ERR client-id should be greater than 0".into())
+        let id = |text: &[u8]| {
+            let id = parse_integer(text).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
+            id.ok_or_else(|| "ERR client-id should be greater than 0".into())
+        };
+        Self::parse(arguments, own_id, true, id)
     }
 
     fn parse(
         arguments: &[&[u8]],
         own_id: u64,
         mut skip_me: bool,
-        bad_id: impl Fn(&[u8]) -> CommandError,
+        parse_id: impl Fn(&[u8]) -> Result<u64, CommandError>,
     ) -> Result<Self, CommandError> {
         let mut filter = Self::default();
         let mut rest = arguments;
@@ -71,12 +80,12 @@ impl ClientFilter {
             rest = after;
             match option.to_ascii_lowercase().as_slice() {
                 b"id" => {
-                    filter.ids.push(parse_id(value).ok_or_else(|| bad_id(value))?);
+                    filter.ids.push(parse_id(value)?);
                     // More ids may follow; the next word that is no number is the next option.
                     while let [value, after @ ..] = rest
                         && parse_integer(value).is_some()
                     {
-                        filter.ids.push(parse_id(value).ok_or_else(|| bad_id(value))?);
+                        filter.ids.push(parse_id(value)?);
                         rest = after;
                     }
                 }
@@ -85,7 +94,7 @@ impl ClientFilter {
                 b"name" => filter.name = Some((*value).into()),
                 b"type" => filter.kind = Some(ClientKind::parse(value)?),
                 b"user" if *value == b"default" => {}
-                b"user" => return Err(format!("ERR No such user '{}'", String::from_utf8_lossy(value)).into()),
+                b"user" => return Err(CommandError::echo("ERR No such user '", value, "'")),
                 b"skipme" if value.eq_ignore_ascii_case(b"yes") => skip_me = true,
                 b"skipme" if value.eq_ignore_ascii_case(b"no") => skip_me = false,
                 b"maxage" => filter.age_min_s = Some(parse_age(value)?),
@@ -111,10 +120,6 @@ impl ClientFilter {
             && is(&self.local_address, connection.ends.local.as_bytes())
             && is(&self.name, &connection.session.name)
     }
-}
-
-fn parse_id(text: &[u8]) -> Option<u64> {
-    parse_integer(text).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0)
 }
 
 fn parse_age(text: &[u8]) -> Result<u64, CommandError> {

@@ -69,13 +69,13 @@ pub(super) struct Report<'a> {
     config: Config,
     process: ProcessFigures,
     shards: &'a [ShardFigures],
-    now_ms: i64,
+    now_us: i64,
 }
 
 impl<'a> Report<'a> {
     /// Of these shards, now.
-    pub(super) fn new(shared: &'a Shared, shards: &'a [ShardFigures], now_ms: i64) -> Self {
-        Self { shared, config: shared.config().clone(), process: ProcessFigures::read(), shards, now_ms }
+    pub(super) fn new(shared: &'a Shared, shards: &'a [ShardFigures], now_us: i64) -> Self {
+        Self { shared, config: shared.config().clone(), process: ProcessFigures::read(), shards, now_us }
     }
 
     /// The sections as text.
@@ -110,25 +110,29 @@ impl<'a> Report<'a> {
 
     fn server(&self, text: &mut Text) {
         let config = &self.config;
-        let uptime_s = (self.now_ms - self.shared.started_ms).max(0) / 1000;
+        let uptime_s = (self.now_us / 1000 - self.shared.started_ms).max(0) / 1000;
         text.title("Server");
         text.field("redis_version", &config.redis_version);
         text.field("torc_version", env!("CARGO_PKG_VERSION"));
         text.field("redis_mode", "standalone");
         text.field("os", format_args!("Linux {} {}", self.process.kernel, std::env::consts::ARCH));
         text.field("arch_bits", usize::BITS);
+        text.field("monotonic_clock", "POSIX clock_gettime");
         text.field("multiplexing_api", "io_uring");
         text.field("process_id", std::process::id());
-        text.field("process_supervised", config.process.supervised.name());
+        text.field("process_supervised", config.process.supervised_by.name());
         text.field("run_id", &self.shared.run_id);
         text.field("tcp_port", config.network.port);
-        text.field("server_time_usec", self.now_ms * 1000);
+        text.field("server_time_usec", self.now_us);
         text.field("uptime_in_seconds", uptime_s);
         text.field("uptime_in_days", uptime_s / 86_400);
         text.field("hz", config.process.hz);
         text.field("configured_hz", config.process.hz);
-        text.field("lru_clock", (self.now_ms / 1000) & 0x00ff_ffff);
+        text.field("lru_clock", (self.now_us / 1_000_000) & 0x00ff_ffff);
         text.field("executable", self.process.executable.display());
+        let file = config.process.config_file.as_ref().map(|file| file.display().to_string());
+        text.field("config_file", file.unwrap_or_default());
+        text.field("io_threads_active", 0);
         text.field("shards", self.shards.len());
     }
 
@@ -163,15 +167,23 @@ impl<'a> Report<'a> {
         text.field("used_memory_dataset_perc", format_args!("{of_all:.2}%"));
         text.bytes("total_system_memory", process.machine_bytes);
         text.bytes("used_memory_lua", 0);
-        text.bytes("used_memory_scripts", 0);
+        text.field("used_memory_vm_eval", 0);
+        text.field("used_memory_scripts_eval", 0);
         text.field("number_of_cached_scripts", 0);
         text.field("number_of_functions", 0);
         text.field("number_of_libraries", 0);
+        text.field("used_memory_vm_functions", 0);
+        text.bytes("used_memory_vm_total", 0);
+        text.field("used_memory_functions", 0);
+        text.bytes("used_memory_scripts", 0);
         text.bytes("maxmemory", self.config.memory.bytes_max);
         text.field("maxmemory_policy", self.config.memory.policy.name());
+        text.field("mem_not_counted_for_evict", 0);
         text.field("mem_replication_backlog", 0);
+        text.field("mem_total_replication_buffers", 0);
         text.field("mem_clients_slaves", 0);
         text.field("mem_clients_normal", clients_bytes);
+        text.field("mem_cluster_links", 0);
         text.field("mem_aof_buffer", 0);
         text.field("mem_allocator", "mimalloc");
         text.field("active_defrag_running", 0);
@@ -206,10 +218,14 @@ impl<'a> Report<'a> {
         text.field("instantaneous_ops_per_sec", rate(|shard| shard.rates.commands).round());
         text.field("total_net_input_bytes", self.sum(|shard| shard.received_bytes));
         text.field("total_net_output_bytes", self.sum(|shard| shard.sent_bytes));
+        text.field("total_net_repl_input_bytes", 0);
+        text.field("total_net_repl_output_bytes", 0);
         let input = rate(|shard| shard.rates.received_bytes) / 1024.0;
         text.field("instantaneous_input_kbps", format_args!("{input:.2}"));
         let output = rate(|shard| shard.rates.sent_bytes) / 1024.0;
         text.field("instantaneous_output_kbps", format_args!("{output:.2}"));
+        text.field("instantaneous_input_repl_kbps", "0.00");
+        text.field("instantaneous_output_repl_kbps", "0.00");
         text.field("rejected_connections", self.sum(|shard| shard.rejected));
         text.field("sync_full", 0);
         text.field("sync_partial_ok", 0);
@@ -217,6 +233,8 @@ impl<'a> Report<'a> {
         text.field("expired_keys", self.sum(|shard| shard.expired));
         text.field("evicted_keys", 0);
         text.field("evicted_clients", 0);
+        text.field("total_eviction_exceeded_time", 0);
+        text.field("current_eviction_exceeded_time", 0);
         text.field("keyspace_hits", self.sum(|shard| shard.hits));
         text.field("keyspace_misses", self.sum(|shard| shard.misses));
         text.field("pubsub_channels", 0);
@@ -225,10 +243,22 @@ impl<'a> Report<'a> {
         text.field("latest_fork_usec", 0);
         text.field("total_forks", 0);
         text.field("migrate_cached_sockets", 0);
+        text.field("slave_expires_tracked_keys", 0);
+        for name in ["hits", "misses", "key_hits", "key_misses"] {
+            text.field(&format!("active_defrag_{name}"), 0);
+        }
+        text.field("total_active_defrag_time", 0);
+        text.field("current_active_defrag_time", 0);
         text.field("tracking_total_keys", 0);
         text.field("tracking_total_items", 0);
         text.field("tracking_total_prefixes", 0);
+        text.field("unexpected_error_replies", 0);
         text.field("total_error_replies", self.sum(|shard| shard.errors.total()));
+        text.field("dump_payload_sanitizations", 0);
+        text.field("total_reads_processed", self.sum(|shard| shard.reads));
+        text.field("total_writes_processed", self.sum(|shard| shard.writes));
+        text.field("io_threaded_reads_processed", 0);
+        text.field("io_threaded_writes_processed", 0);
     }
 
     fn shards(&self, text: &mut Text) {

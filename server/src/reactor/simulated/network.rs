@@ -142,7 +142,7 @@ impl Network {
         let peer = connection.ends[1 - end.side].name.clone();
         let local = connection.ends[end.side].name.clone();
         let is_loopback = connection.is_unix || peer.starts_with("127.") || peer.starts_with("[::1]");
-        Ends { peer, local, is_loopback, is_unix: connection.is_unix }
+        Ends { peer, local, is_loopback, is_unix: connection.is_unix, descriptor: None }
     }
 
     pub(super) fn listener_name(&self, listener: u64) -> String {

@@ -4,7 +4,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
@@ -84,6 +84,7 @@ pub(super) fn configure(socket: &OwnedFd, options: SocketOptions) {
 
 /// Both ends as text.
 pub(super) fn ends(socket: &OwnedFd) -> Ends {
+    let descriptor = Some(socket.as_raw_fd());
     let socket = SockRef::from(socket);
     let local = socket.local_addr().ok();
     let peer = socket.peer_addr().ok();
@@ -92,7 +93,7 @@ pub(super) fn ends(socket: &OwnedFd) -> Ends {
         // Only the listener's end has a path, and both are shown by it.
         let path = [&local, &peer].into_iter().flatten().find_map(|end| end.as_pathname().map(Path::to_path_buf));
         let name = format!("{}:0", path.unwrap_or_default().display());
-        return Ends { peer: name.clone(), local: name, is_loopback: true, is_unix };
+        return Ends { peer: name.clone(), local: name, is_loopback: true, is_unix, descriptor };
     }
     let peer = peer.and_then(|end| end.as_socket());
     Ends {
@@ -100,6 +101,7 @@ pub(super) fn ends(socket: &OwnedFd) -> Ends {
         peer: name(peer),
         local: name(local.and_then(|end| end.as_socket())),
         is_unix,
+        descriptor,
     }
 }
 
