@@ -16,15 +16,16 @@ use std::cell::Cell;
 use std::ptr;
 use std::rc::Rc;
 use torc_engine::transaction::interleave::{Step, install};
-use torc_server::reactor::driver::Wait;
 
 /// Why a shard stopped for a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
     /// An atomic step is next.
     Step(Step),
-    /// It sleeps in its driver.
-    Asleep(Wait),
+    /// It sleeps in its driver, and has said so to the others.
+    Asleep,
+    /// It sleeps in its driver until then; others need not wake it.
+    Gathering { until_ns: u64 },
 }
 
 type Switch = Yielder<(), Pause>;
