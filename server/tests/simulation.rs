@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   workload (clients, faults, limits from a seed) ─> run (every atomic step an event) ─> history ─> checker
+//!                                                      └─ trace (what the shards ran when: a hint) ────^
 //! ```
 //! What is checked:
 //! 1. One order of all commands explains every reply: strict serializability, so single keys are linearizable and no MGET
@@ -12,7 +13,7 @@
 //!
 //! Longer runs and failures:
 //! * `cargo test -p torc-server --test simulation` runs 200 seeds, and 10,000 with `TORC_SIMULATION_SEEDS=10000` in front
-//!   (best with `--release`); `TORC_SIMULATION_FIRST=7` begins elsewhere.
+//!   (some minutes); `TORC_SIMULATION_FIRST=7` begins elsewhere.
 //! * A failure prints its seed and the command that runs it again, step for step: `TORC_SIMULATION_SEED=7`. With
 //!   `TORC_SIMULATION_HISTORY=1` and `-- --nocapture` that shows all that clients sent and got.
 
@@ -107,7 +108,7 @@ fn random_histories_keep_every_promise() {
         }
     }
     println!("{summary}; {:.1?}", began.elapsed());
-    assert!(summary.undecided * 20 <= summary.seeds, "too many histories could not be decided: {summary}");
+    assert!(summary.undecided <= 1 + summary.seeds / 50, "too many histories could not be decided: {summary}");
 }
 
 #[test]

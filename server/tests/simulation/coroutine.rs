@@ -22,8 +22,10 @@ use torc_engine::transaction::interleave::{Step, install};
 pub enum Pause {
     /// An atomic step is next.
     Step(Step),
-    /// It sleeps in its driver. Of its own accord it comes back only where it gathers.
-    Asleep { gathers_until_ns: Option<u64> },
+    /// It sleeps in its driver, and has said so to the others.
+    Asleep,
+    /// It sleeps in its driver until then; others need not wake it.
+    Gathering { until_ns: u64 },
 }
 
 type Switch = Yielder<(), Pause>;

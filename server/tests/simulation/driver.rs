@@ -1,4 +1,6 @@
 //! The simulated driver, with a `turn` that sleeps as the ring's does: by giving the thread to others.
+//!
+//! A shard that gathers sleeps through whatever is less than it waits for, and nobody wakes it: its time does.
 
 use super::coroutine::{Pause, pause};
 use std::io;
@@ -88,20 +90,21 @@ impl Driver for SleepingDriver {
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
-        let start_ns = self.inner.clock().monotonic_ns;
-        let (deadline_ns, gathers_until_ns) = match wait {
-            Wait::Not => (start_ns, None),
-            Wait::Until(time_ns) => (time_ns, None),
-            Wait::Forever => (u64::MAX, None),
-            // It ends with the first event, which is one of the ways that the real one may end.
-            Wait::Gather { at_most_ns, .. } => (start_ns + at_most_ns, Some(start_ns + at_most_ns)),
+        let now_ns = self.inner.clock().monotonic_ns;
+        let (until_ns, wanted) = match wait {
+            Wait::Not => (now_ns, 0),
+            Wait::Until(time_ns) => (time_ns, 1),
+            Wait::Gather { events, at_most_ns } => (now_ns + at_most_ns, events as usize),
+            Wait::Forever => (u64::MAX, 1),
         };
+        let is_gathering = matches!(wait, Wait::Gather { .. });
         loop {
             self.inner.turn(wait, events)?;
-            if self.inner.clock().monotonic_ns >= deadline_ns || !events.is_empty() {
+            let counts = |event: &&Event| !(is_gathering && matches!(event, Event::Sent { .. }));
+            if self.inner.clock().monotonic_ns >= until_ns || events.iter().filter(counts).count() >= wanted {
                 return Ok(());
             }
-            pause(Pause::Asleep { gathers_until_ns });
+            pause(if is_gathering { Pause::Gathering { until_ns } } else { Pause::Asleep });
         }
     }
 }

@@ -202,7 +202,7 @@ impl Run {
         let mut config = Config::default();
         config.keyspace.databases = plan.databases;
         let log = Log::new(&config.log);
-        let table = CommandTable::new(trace::begin(command_rows()).into_iter());
+        let table = CommandTable::new(trace::begin(command_rows()));
         let shared = Arc::new(Shared::new(plan.shards, config, table, plan.seed, plan.rules, log));
         let settings = Arc::new(plan.settings);
         let shards = (0..plan.shards).map(|index| {
@@ -341,7 +341,7 @@ impl Run {
     /// A shard runs to its next pause; whether it did anything.
     fn step(&mut self, index: usize) -> Result<bool, String> {
         let shard = &mut self.shards[index];
-        let was_asleep = matches!(shard.pause, Some(Pause::Asleep { .. }));
+        let was_asleep = shard.is_asleep();
         match shard.coroutine.resume() {
             Ok(pause) => {
                 shard.pause = Some(pause);
@@ -351,7 +351,7 @@ impl Run {
                     shard.stalled_until = self.steps + self.random.u64(20..steps_max);
                 }
                 self.note(index as u64 + step_number(pause));
-                Ok(!(was_asleep && matches!(pause, Pause::Asleep { .. })))
+                Ok(!(was_asleep && self.shards[index].is_asleep()))
             }
             Err(result) => Err(format!("shard {index} ended: {result:?}")),
         }
@@ -394,7 +394,7 @@ impl Run {
     /// waiting for anything. Whether nothing will happen any more.
     fn jump(&mut self) -> Result<bool, String> {
         let gathering = self.shards.iter().filter_map(|shard| match shard.pause {
-            Some(Pause::Asleep { gathers_until_ns }) => gathers_until_ns,
+            Some(Pause::Gathering { until_ns }) => Some(until_ns),
             _ => None,
         });
         let event_ns = self.world.next_event_time().unwrap_or(u64::MAX);
@@ -449,11 +449,11 @@ impl Run {
             }
             let chosen = self.random.usize(..running.len());
             let index = running[chosen];
-            let was_asleep = matches!(self.shards[index].pause, Some(Pause::Asleep { .. }));
+            let was_asleep = self.shards[index].is_asleep();
             match self.shards[index].coroutine.resume() {
                 Ok(pause) => {
                     self.shards[index].pause = Some(pause);
-                    let is_asleep = was_asleep && matches!(pause, Pause::Asleep { .. });
+                    let is_asleep = was_asleep && self.shards[index].is_asleep();
                     self.world.advance(self.world.now_ns() + if is_asleep { 100_000 } else { 1_000 });
                 }
                 Err(Ok(())) => drop(running.remove(chosen)),
@@ -480,11 +480,16 @@ fn step_number(pause: Pause) -> u64 {
         Pause::Step(Step::Flag) => 3 << 8,
         Pause::Step(Step::Drain) => 4 << 8,
         Pause::Step(Step::Sleep) => 5 << 8,
-        Pause::Asleep { .. } => 6 << 8,
+        Pause::Asleep => 6 << 8,
+        Pause::Gathering { .. } => 7 << 8,
     }
 }
 
 impl ShardRun {
+    fn is_asleep(&self) -> bool {
+        matches!(self.pause, Some(Pause::Asleep | Pause::Gathering { .. }))
+    }
+
     fn new(mut core_loop: CoreLoop<SleepingDriver>, listens: Option<Address>) -> Self {
         let status = Rc::new(Status::default());
         let shared_status = status.clone();
