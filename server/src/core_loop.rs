@@ -6,7 +6,7 @@
 //!           3 drain the inbox            work for our keys, answers for our connections
 //!           4 run local commands         received bytes, connections that resume
 //!           5 housekeeping               expiry, freeing, cron, when due
-//!           6 push open batches, settle connections (sends), wake sleepers
+//!           6 push open batches (drain what was for ourselves), settle connections (sends), wake sleepers
 //!             sleep if there is nothing: announce, look again, then wait in the next `turn`  }
 //! ```
 
@@ -166,7 +166,10 @@ impl<D: Driver> CoreLoop<D> {
         self.executor.run_ready(TASK_POLLS_A_TURN);
         self.operations.submit(&mut self.driver);
         self.housekeeping();
-        self.core.flush_batches();
+        if self.core.flush_batches() && drain_first {
+            // Some of it was for ourselves: the next turn may be a while.
+            self.core.drain_inbox();
+        }
         self.core.release_held();
         self.settle();
         let driver = &mut self.driver;

@@ -11,6 +11,7 @@
 //! ```
 
 use super::Core;
+use super::batches::{OpenBatches, ShardSet};
 use super::connection::{Connection, ConnectionKey, Phase, ReplyMode};
 use super::session::Session;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
@@ -566,14 +567,14 @@ impl Core {
             connection.open_batches_turn = self.counters.turns;
             connection.open_batches = 0;
         }
-        if entry.is_write && self.rules().batches {
-            let others = connection.open_batches & !(1u128 << owner);
-            self.flush_some(others);
+        let others = connection.open_batches & !(1 << owner);
+        if entry.is_write && others != 0 && self.rules().batches && !self.batches.order(others, owner) {
+            self.flush_batches_to(others);
             connection.open_batches &= !others;
         }
         connection.open_batches |= 1 << owner;
         let request = Request { key, ..Self::expect_reply(connection, entry, owner == self.index, arguments.len()) };
-        let mut envelope = match self.batches[owner].take() {
+        let mut envelope = match self.batches.take(owner) {
             Some(open) => open,
             None => self.new_batch(owner),
         };
@@ -583,9 +584,9 @@ impl Core {
             let after = batch.arguments.bytes.len();
             self.in_flight_bytes[owner] += after - before;
             self.counters.requests_sent += u64::from(owner != self.index);
-            self.batches[owner] = Some(envelope);
+            self.batches.put(owner, envelope);
             if after > BATCH_BYTES_MAX {
-                self.flush_one(owner);
+                self.flush_batches_to(1 << owner);
             }
         }
     }
@@ -602,29 +603,27 @@ impl Core {
         envelope
     }
 
-    /// Pushes the open batches: at the end of the local run.
-    pub fn flush_batches(&mut self) {
-        for owner in 0..self.batches.len() {
-            self.flush_one(owner);
-        }
+    /// Pushes the open batches. Whether any was for ourselves.
+    pub fn flush_batches(&mut self) -> bool {
+        self.flush_batches_to(ShardSet::MAX >> (ShardSet::BITS as usize - self.shared.shards()))
     }
 
-    fn flush_some(&mut self, mut owners: u128) {
-        while owners != 0 {
-            let owner = owners.trailing_zeros() as usize;
-            owners &= owners - 1;
-            self.flush_one(owner);
-        }
-    }
-
-    fn flush_one(&mut self, owner: usize) {
-        let Some(mut envelope) = self.batches[owner].take() else { return };
-        if let Message::Requests(batch) = &mut envelope.message {
-            batch.now = self.shard.now();
-        }
-        self.counters.messages_sent += u64::from(owner != self.index);
-        self.shared.mailboxes.push(owner, envelope);
-        self.wake_if_asleep(owner);
+    /// Pushes these batches and what goes before them. Whether any was for ourselves.
+    fn flush_batches_to(&mut self, owners: ShardSet) -> bool {
+        let (shared, now) = (self.shared.clone(), self.shard.now());
+        let mut batches = std::mem::replace(&mut self.batches, OpenBatches::new(0));
+        let mut any_here = false;
+        batches.take_in_order(owners, |owner, mut envelope| {
+            if let Message::Requests(batch) = &mut envelope.message {
+                batch.now = now;
+            }
+            any_here |= owner == self.index;
+            self.counters.messages_sent += u64::from(owner != self.index);
+            shared.mailboxes.push(owner, envelope);
+            self.wake_if_asleep(owner);
+        });
+        self.batches = batches;
+        any_here
     }
 }
 

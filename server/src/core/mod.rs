@@ -12,6 +12,7 @@
 //! This order is one of the rules that the promise to clients rests on (`server/ARCHITECTURE.md`): until 4 has ended,
 //! nothing is acted on that another core did after 3 began.
 
+mod batches;
 pub mod connection;
 pub mod connections;
 mod coordinator;
@@ -114,7 +115,7 @@ pub struct Core {
     /// Paused connections that may go on in the next local run.
     resumable: Vec<ConnectionKey>,
     /// Open batches, by destination; our own index is the batch to ourselves.
-    batches: Vec<Option<Envelope>>,
+    batches: batches::OpenBatches,
     /// Bytes of requests under way to each shard.
     in_flight_bytes: Vec<usize>,
     /// Nodes for reuse.
@@ -179,7 +180,7 @@ impl Core {
             starved: Vec::new(),
             held: Vec::new(),
             resumable: Vec::new(),
-            batches: (0..shards).map(|_| None).collect(),
+            batches: batches::OpenBatches::new(shards),
             in_flight_bytes: vec![0; shards],
             spare_nodes: Vec::new(),
             spare_buffers: Vec::new(),
