@@ -8,7 +8,8 @@
 //!
 //! So a command needs no code of its own to work over shards. A key that is only overwritten ([`KeyFlags::OW`] without
 //! access) travels as a stub: its handler may ask whether it exists, never what it holds. When the handler changed nothing
-//! (`dirty` stands still) nothing is written.
+//! (`dirty` stands still) no value is written. What is absent then is removed all the same: on its shard it may lie there
+//! expired, and a command that writes leaves no such key behind, on one shard as on many.
 
 use crate::command::{Handler, KeyFlags, Milliseconds, Spec, parse_integer};
 use crate::keyspace::{KeyHasher, OwnedEntry, Value};
@@ -105,8 +106,8 @@ pub fn apply(shard: &mut Shard, writes: Vec<KeyWrite>, now: Milliseconds) {
     }
 }
 
-/// On the coordinator: runs the command on the gathered values. The writes are in the order of `keys`; none where the
-/// command changed nothing.
+/// On the coordinator: runs the command on the gathered values. The writes are in the order of `keys`; where the command
+/// changed nothing, only removals of what is absent.
 pub fn run(
     handler: Handler,
     arguments: &[&[u8]],
@@ -128,23 +129,59 @@ pub fn run(
     }
     temporary.keyspace.dirty = 0;
     temporary.execute(handler, arguments, client, now, out);
-    if temporary.keyspace.dirty == 0 {
-        return Vec::new();
-    }
-    let written = keys.iter().enumerate().filter(|(_, read)| read.writes);
-    written
-        .map(|(index, read)| {
-            let key = temporary.keyspace.key(&read.key);
+    let has_changed = temporary.keyspace.dirty > 0;
+    let mut writes = Vec::new();
+    for (index, read) in keys.iter().enumerate().filter(|(_, read)| read.writes && read.database < databases) {
+        let key = temporary.keyspace.key(&read.key);
+        if has_changed || temporary.keyspace.peek(read.database, &key, now).is_none() {
             let entry = temporary.keyspace.take(read.database, &key, now);
-            (index, KeyWrite { database: read.database, key: read.key.clone(), entry })
-        })
-        .collect()
+            writes.push((index, KeyWrite { database: read.database, key: read.key.clone(), entry }));
+        }
+    }
+    writes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::EngineOptions;
     use crate::commands;
+    use crate::keyspace::Expiry;
+
+    /// Both hops of a command whose keys are all on one shard; its reply.
+    fn run_on(shard: &mut Shard, line: &str, now: Milliseconds) -> String {
+        let arguments: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let command = commands::all().find(|command| command.spec.name.as_bytes() == arguments[0]).expect("a command");
+        let keys = keys_of(&command.spec, &arguments, 0).expect("keys");
+        let Gathered(values) = gather(shard, &keys, now);
+        let mut out = ReplyBuffer::default();
+        let client = ClientContext::default();
+        let writes = run(command.run, &arguments, client, &keys, values, shard, now, &mut out);
+        apply(shard, writes.into_iter().map(|(_, write)| write).collect(), now);
+        String::from_utf8_lossy(&out.flatten()).trim_end().to_owned()
+    }
+
+    #[test]
+    fn an_expired_key_that_was_to_be_written_is_gone_though_the_command_has_changed_nothing() {
+        for (line, reply, left) in [
+            ("msetex 2 over x none y PXAT 1000", ":1", 1),
+            ("msetnx over x lives y", ":0", 1),
+            ("rename over none", "-ERR no such key", 1),
+            ("renamenx lives over", ":1", 1),
+            ("copy lives over db 9", "-ERR DB index is out of range", 2),
+            ("copy over none", ":0", 2),
+            ("lcs over lives", "$0", 2),
+        ] {
+            let mut shard = Shard::new(2, KeyHasher::with_seed(1), EngineOptions::default(), 1);
+            for (name, expiry) in [("over", Expiry::At(1000)), ("lives", Expiry::Clear)] {
+                let name = name.as_bytes().to_vec();
+                let key = shard.keyspace.key(&name);
+                shard.keyspace.set_string(0, &key, b"value", expiry, 0);
+            }
+            assert_eq!(run_on(&mut shard, line, 2000), reply, "{line}");
+            assert_eq!(shard.keyspace.len(0), left, "{line}");
+        }
+    }
 
     #[test]
     fn the_destination_of_a_copy_is_in_the_database_of_the_last_option() {

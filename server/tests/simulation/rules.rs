@@ -173,6 +173,15 @@ fn expiring_pairs_behind_locks(seed: u64, rules: Rules) -> Plan {
     plan
 }
 
+/// Keys that have expired and that nobody has looked at, then written with a time that is over: DBSIZE counts none of them.
+fn written_too_late(seed: u64, rules: Rules) -> Plan {
+    let client = repeat(10, |dice| {
+        let at = dice.now_ms + dice.random.i64(-1..2);
+        vec![Command::MSetEx(vec![(0, dice.value()), (1, dice.value())], at), Command::DbSize]
+    });
+    Plan { step_ns_max: 100_000, ..plan(seed, rules, 2, vec![client]) }
+}
+
 /// More messages from each shard to the other in one turn than a bounded inbox would take.
 fn floods(seed: u64, rules: Rules) -> Plan {
     let writer = || repeat(3, |dice| (0..12).map(|_| mset(dice, &[0, 1])).collect());
@@ -254,4 +263,9 @@ fn nothing_runs_at_an_earlier_time_than_what_was_in_front_of_it() {
 #[test]
 fn what_has_expired_is_left_for_those_who_come_from_an_earlier_time() {
     is_clean(expiring_pairs_behind_locks, 200);
+}
+
+#[test]
+fn an_expired_key_that_is_written_too_late_is_gone_on_every_shard() {
+    is_clean(written_too_late, 50);
 }
