@@ -143,22 +143,30 @@ impl Slot {
     }
 }
 
-/// All sockets of a driver.
+/// All sockets of a driver, in chunks that stay where they are: growth copies nothing, and takes no more than it needs.
 #[derive(Default)]
 pub(super) struct Slots {
-    slots: Vec<Slot>,
+    chunks: Vec<Vec<Slot>>,
     free: Vec<u32>,
 }
+
+/// Slots of a chunk.
+const CHUNK_SLOTS: usize = 64;
 
 impl Slots {
     pub(super) fn insert(&mut self, descriptor: OwnedFd, role: Role) -> u32 {
         if let Some(index) = self.free.pop() {
-            let slot = &mut self.slots[index as usize];
+            let slot = &mut self.chunks[index as usize / CHUNK_SLOTS][index as usize % CHUNK_SLOTS];
             slot.descriptor = Some(descriptor);
             slot.role = role;
             return index;
         }
-        self.slots.push(Slot {
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK_SLOTS) {
+            self.chunks.push(Vec::with_capacity(CHUNK_SLOTS));
+        }
+        let chunks = self.chunks.len();
+        let chunk = &mut self.chunks[chunks - 1];
+        chunk.push(Slot {
             descriptor: Some(descriptor),
             generation: 0,
             role,
@@ -167,31 +175,31 @@ impl Slots {
             receive_tag: 0,
             sending: None,
         });
-        self.slots.len() as u32 - 1
+        ((chunks - 1) * CHUNK_SLOTS + chunk.len() - 1) as u32
     }
 
     /// Frees a slot of which nothing is under way; its descriptor, if it still has one.
     pub(super) fn remove(&mut self, index: u32) -> Option<OwnedFd> {
-        let slot = self.slots.get_mut(index as usize)?;
-        if matches!(slot.role, Role::Free) {
-            return None;
-        }
+        let slot = self.get_mut(index)?;
         slot.role = Role::Free;
         slot.generation = (slot.generation + 1) & ((1 << GENERATION_BITS) - 1);
         slot.receive = Receive::Idle;
         slot.is_stopping = false;
+        let descriptor = slot.descriptor.take();
         self.free.push(index);
-        slot.descriptor.take()
+        descriptor
     }
 
     /// The slot, if it is in use.
     pub(super) fn get(&self, index: u32) -> Option<&Slot> {
-        self.slots.get(index as usize).filter(|slot| !matches!(slot.role, Role::Free))
+        let chunk = self.chunks.get(index as usize / CHUNK_SLOTS)?;
+        chunk.get(index as usize % CHUNK_SLOTS).filter(|slot| !matches!(slot.role, Role::Free))
     }
 
     /// The slot, if it is in use.
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Slot> {
-        self.slots.get_mut(index as usize).filter(|slot| !matches!(slot.role, Role::Free))
+        let chunk = self.chunks.get_mut(index as usize / CHUNK_SLOTS)?;
+        chunk.get_mut(index as usize % CHUNK_SLOTS).filter(|slot| !matches!(slot.role, Role::Free))
     }
 
     /// The slot that a completion is for.
@@ -231,5 +239,18 @@ mod tests {
         assert_eq!(first, second);
         assert!(slots.of_completion(second, 0).is_none());
         assert!(slots.of_completion(second, 1).is_some());
+    }
+
+    #[test]
+    fn slots_of_all_chunks_are_found_again() {
+        let mut slots = Slots::default();
+        let count = CHUNK_SLOTS as u32 * 2 + 1;
+        for expected in 0..count {
+            let descriptor = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+            assert_eq!(slots.insert(descriptor, Role::Connection), expected);
+            slots.get_mut(expected).expect("in use").receive_tag = expected as Tag;
+        }
+        assert!((0..count).all(|index| slots.get(index).is_some_and(|slot| slot.receive_tag == index as Tag)));
+        assert!(slots.get(count).is_none() && slots.get(u32::MAX).is_none());
     }
 }
