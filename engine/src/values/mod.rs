@@ -1,11 +1,17 @@
 //! Data structures of values; they know no protocol. The one place of the engine, with the inbox, that uses `unsafe`.
 //!
 //! ```text
-//!   Table ──> Directory ──> Page ──> packed entries ──> Blob (long texts and long keys)
+//!   Table ──> Directory ──> Page ──> packed entries ──> Blob    long texts, long keys, packed collections
+//!                                         │       └───> Object  large collections, trees of chunks
+//!                                         └ texts and small packed collections stand in the page itself
+//!   packed formats of collections: listpack, intset
 //! ```
 
 pub mod blob;
 mod directory;
+pub mod intset;
+pub mod listpack;
+pub mod object;
 pub mod packed;
 pub mod page;
 pub mod prefetch;
@@ -13,7 +19,10 @@ pub mod string;
 pub mod table;
 
 pub use blob::Blob;
-pub use packed::{Content, Draft, INLINE_BYTES_MAX, PackedEntry};
+pub use intset::IntegerSet;
+pub use listpack::{Element, Encoded, Listpack, Packed};
+pub use object::Object;
+pub use packed::{Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, Type};
 pub use page::{Ledger, NEVER_S, Page};
 pub use string::{OwnedString, StringRef};
 pub use table::{Place, Table};
