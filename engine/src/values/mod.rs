@@ -6,6 +6,7 @@
 
 pub mod blob;
 mod directory;
+pub mod large;
 pub mod packed;
 pub mod page;
 pub mod prefetch;
