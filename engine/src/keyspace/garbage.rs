@@ -1,10 +1,10 @@
 //! What has left the databases but whose memory has not come back yet.
 //!
-//! Flushing a database only moves its groups here; a very long string or a large collection that is removed comes here
-//! too. The owner of the shard calls [`Keyspace::collect_garbage`](super::Keyspace::collect_garbage) in its idle moments until nothing is left.
+//! Flushing a database only moves its groups here; a very long string that is removed comes here too. Large collections
+//! have a pile of their own, the thread's ([`large::collect`]). The owner of the shard calls [`Keyspace::collect_garbage`](super::Keyspace::collect_garbage) in its idle moments until nothing is left.
 
 use super::database::{Database, Group};
-use crate::values::{Blob, Leftover, Object};
+use crate::values::{Blob, Leftover, large};
 
 /// A blob at least this long is not freed by the command that lets it go, in bytes: giving so many pages back to the
 /// system takes longer than the rest of the command.
@@ -13,13 +13,9 @@ const DEFERRED_BYTES_MIN: usize = 64 << 10;
 /// What an entry costs to free in units of the budget is one; a blob costs one for each so many bytes.
 const BLOB_BYTES_PER_UNIT: usize = 64 << 10;
 
-/// Elements of a large collection that are freed at a time.
-const OBJECT_SLICE: usize = 64;
-
 #[derive(Default)]
 pub(super) struct Garbage {
     blobs: Vec<Blob>,
-    objects: Vec<Box<Object>>,
     databases: Vec<Vec<Option<Box<Group>>>>,
 }
 
@@ -29,8 +25,8 @@ impl Garbage {
     pub(super) fn discard(&mut self, leftover: Option<Leftover>) {
         match leftover {
             Some(Leftover::Blob(blob)) if blob.capacity() >= DEFERRED_BYTES_MIN => self.blobs.push(blob),
-            Some(Leftover::Object(object)) => self.objects.push(object),
-            Some(Leftover::Blob(_)) | None => {}
+            // A large one goes to the thread's pile as it is dropped.
+            Some(Leftover::Blob(_) | Leftover::Object(_)) | None => {}
         }
     }
 
@@ -49,25 +45,20 @@ impl Garbage {
                 left = left.saturating_sub(1 + blob.capacity() / BLOB_BYTES_PER_UNIT);
                 continue;
             }
-            if let Some(object) = self.objects.last_mut() {
-                left = left.saturating_sub(OBJECT_SLICE);
-                if object.free_slice(OBJECT_SLICE) {
-                    self.objects.pop();
-                }
-                continue;
-            }
-            let Some(groups) = self.databases.last_mut() else { return false };
+            let Some(groups) = self.databases.last_mut() else { break };
             match groups.last_mut() {
                 None => {
                     self.databases.pop();
                 }
                 Some(Some(group)) if group.occupied != 0 => {
                     let lane = group.occupied.trailing_zeros() as usize;
-                    let (blobs, objects) = (&mut self.blobs, &mut self.objects);
-                    let keep = |leftover| match leftover {
-                        Leftover::Blob(blob) if blob.capacity() >= DEFERRED_BYTES_MIN => blobs.push(blob),
-                        Leftover::Blob(_) => {}
-                        Leftover::Object(object) => objects.push(object),
+                    let blobs = &mut self.blobs;
+                    let keep = |leftover| {
+                        if let Leftover::Blob(blob) = leftover
+                            && blob.capacity() >= DEFERRED_BYTES_MIN
+                        {
+                            blobs.push(blob);
+                        }
                     };
                     match group.tables[lane].free_last_page(keep) {
                         Some(keys) => left = left.saturating_sub(1 + keys),
@@ -80,6 +71,7 @@ impl Garbage {
                 }
             }
         }
-        !(self.blobs.is_empty() && self.objects.is_empty() && self.databases.is_empty())
+        let more = large::collect(left);
+        more || !(self.blobs.is_empty() && self.databases.is_empty())
     }
 }

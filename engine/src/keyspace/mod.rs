@@ -36,6 +36,7 @@ pub use slot::{SLOTS, slot_of};
 pub use typed::{EntryMut, WrongType};
 
 use crate::command::Milliseconds;
+use crate::values::large::MemberHasher;
 use crate::values::string::stored_integer;
 use crate::values::{Blob, Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, Place};
 use database::Database;
@@ -97,6 +98,9 @@ enum Removal {
     ExpiredLazily,
 }
 
+/// Makes the seed for members another than the one for keys.
+const MEMBER_SEED: u64 = 0x6d65_6d62_6572_7321;
+
 /// All keys of one shard.
 pub struct Keyspace {
     /// Counters for INFO.
@@ -110,6 +114,7 @@ pub struct Keyspace {
     pub leaves_expired: bool,
     databases: Vec<Database>,
     hasher: KeyHasher,
+    member_hasher: MemberHasher,
     /// The key that dispatch has hashed, while its command runs: where it lies, its length, slot and hash.
     known: Option<(usize, usize, u16, u64)>,
     walk: ExpiryWalk,
@@ -130,6 +135,7 @@ impl Keyspace {
             walk: ExpiryWalk::default(),
             garbage: Garbage::default(),
             random: fastrand::Rng::with_seed(hasher.seed()),
+            member_hasher: MemberHasher::with_seed(hasher.seed() ^ MEMBER_SEED),
             hasher,
             known: None,
         }
@@ -138,6 +144,11 @@ impl Keyspace {
     /// The hasher of keys.
     pub fn hasher(&self) -> &KeyHasher {
         &self.hasher
+    }
+
+    /// The hasher of fields and members in large collections.
+    pub fn member_hasher(&self) -> &MemberHasher {
+        &self.member_hasher
     }
 
     /// The key with its slot and hash.

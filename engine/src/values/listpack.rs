@@ -335,13 +335,13 @@ fn decode(bytes: &[u8]) -> Element<'_> {
     };
     match first {
         0..=0x7f => Element::Integer(first as i64),
-        0x80..=0xbf => Element::Text(&bytes[1..1 + (first & 0x3f) as usize]),
+        0x80..=0xbf => Element::Text(&bytes[1..][..(first & 0x3f) as usize]),
         0xc0..=0xdf => {
             let bits = ((first & 0x1f) as i64) << 8 | bytes[1] as i64;
             Element::Integer(bits << 51 >> 51)
         }
-        0xe0..=0xef => Element::Text(&bytes[2..2 + (((first & 0x0f) as usize) << 8 | bytes[1] as usize)]),
-        0xf0 => Element::Text(&bytes[5..5 + u32_at(bytes, 1) as usize]),
+        0xe0..=0xef => Element::Text(&bytes[2..][..((first & 0x0f) as usize) << 8 | bytes[1] as usize]),
+        0xf0 => Element::Text(&bytes[5..][..u32_at(bytes, 1) as usize]),
         0xf1 => integer(2),
         0xf2 => integer(3),
         0xf3 => integer(4),
@@ -513,7 +513,7 @@ fn well_formed(rest: &[u8]) -> Option<&[u8]> {
 }
 
 /// Elements from front to end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Iter<'a> {
     rest: &'a [u8],
 }

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!   Table ──> Directory ──> Page ──> packed entries ──> Blob    long texts, long keys, packed collections
-//!                                         │       └───> Object  large collections, trees of chunks
+//!                                         │       └───> Object  large collections: trees of chunks (large)
 //!                                         └ texts and small packed collections stand in the page itself
 //!   packed formats of collections: listpack, intset
 //! ```
 
 pub mod blob;
 mod directory;
+pub mod field_times;
 pub mod intset;
+pub mod large;
 pub mod listpack;
 pub mod object;
 pub mod packed;
