@@ -36,6 +36,7 @@ pub use slot::{SLOTS, slot_of};
 pub use typed::{EntryMut, WrongType};
 
 use crate::command::Milliseconds;
+use crate::journal::Journal;
 use crate::values::large::MemberHasher;
 use crate::values::string::stored_integer;
 use crate::values::{Blob, Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, Place};
@@ -107,6 +108,8 @@ pub struct Keyspace {
     pub statistics: Statistics,
     /// Changes so far; each mutation adds one.
     pub dirty: u64,
+    /// Where changes are reported.
+    pub journal: Journal,
     /// What the access clocks of entries count; follows `maxmemory-policy`.
     pub access_policy: AccessPolicy,
     /// Reads leave expired keys where they are. Set while work waits on this shard that may run at an earlier time than the
@@ -129,6 +132,7 @@ impl Keyspace {
         Self {
             statistics: Statistics::default(),
             dirty: 0,
+            journal: Journal::default(),
             access_policy: AccessPolicy::default(),
             leaves_expired: false,
             databases: (0..database_count.max(1)).map(|_| Database::default()).collect(),
@@ -287,6 +291,9 @@ impl Keyspace {
         let target = &mut self.databases[database];
         let (table, ledger) = target.table_mut(slot);
         let expires_at = table.entry(place).expires_at();
+        if reason == Removal::ExpiredLazily && self.journal.is_listening() {
+            self.journal.expired(database, table.entry(place).key());
+        }
         let leftover = table.remove(place, ledger);
         target.shrink(slot);
         target.note_removal(slot, expires_at);
@@ -329,6 +336,7 @@ impl Keyspace {
         self.garbage.discard(leftover);
         if was_expired {
             self.count_removal(Removal::ExpiredLazily);
+            self.journal.expired(database, key.bytes);
         }
     }
 

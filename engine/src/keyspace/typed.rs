@@ -11,19 +11,21 @@
 //!               entry.packed_bytes() + entry.form()  |  entry.object()
 //!
 //!   write    match keyspace.edit(database, &key, Type::Set, now)? {
-//!                None        => keyspace.create(database, &key, Content::packed(&bytes, Form::SET), now),
+//!                None        => keyspace.create(database, &key, &mut new_collection, now),
 //!                Some(entry) => listpack::append(&mut entry, &[...])        where it stands, no copy of the whole
 //!                               entry.change_object(|object| ...)
 //!                               entry.become_object(object)                 too large now
 //!                               entry.changed(n)                            counts for `dirty`, as the real server counts
 //!                               entry.remove()                              empty now
 //!            }
-//!   replace  keyspace.replace(database, &key, content, now)                 whatever was there (*STORE)
+//!   replace  keyspace.create(...)                                           whatever was there (*STORE); no expiry
 //! ```
 //!
 //! * `?` turns [`WrongType`] into the client's error.
 //! * [`EntryMut`] is [`Packed`]: the functions of [`listpack`](crate::values::listpack) and
-//!   [`intset`](crate::values::intset) work on it.
+//!   [`intset`](crate::values::intset) work on it. It is a [`Collection`], as is [`NewCollection`]: what a family writes for
+//!   any `Collection` ([`crate::values::set`], say) serves the key that is there, the one that is new, and results on their
+//!   way to a destination.
 //! * Expiry and key stay as they are; the access clock is touched by `find_typed` (if told so) and `edit`.
 //! * Nothing here counts into `dirty` save what is said by [`EntryMut::changed`] and `keyspace.dirty += n`. A handler that
 //!   answers an error must not have changed it.
@@ -32,7 +34,7 @@
 use super::{Entry, Expiry, Key, Keyspace, Removal};
 use crate::command::{CommandError, Milliseconds};
 use crate::values::page::due_second;
-use crate::values::{Content, Form, Object, Packed, PackedEntry, Place, Type};
+use crate::values::{Collection, Content, Form, NewCollection, Object, Packed, PackedEntry, Place, Type};
 use std::ops::Range;
 
 /// The key holds another type than the command is for.
@@ -95,20 +97,12 @@ impl Keyspace {
         Ok(Some(EntryMut { keyspace: self, database, slot: key.slot, place }))
     }
 
-    /// Adds a key that is not there: [`Keyspace::edit`] has just said so.
-    pub fn create(
-        &mut self,
-        database: usize,
-        key: &Key<'_>,
-        content: Content<'_>,
-        now: Milliseconds,
-    ) -> Option<EntryMut<'_>> {
-        self.replace(database, key, content, now);
-        let place = self.databases[database].find(key)?;
-        Some(EntryMut { keyspace: self, database, slot: key.slot, place })
+    /// Puts a collection without an expiry under a key, whatever was there.
+    pub fn create(&mut self, database: usize, key: &Key<'_>, collection: &mut NewCollection, now: Milliseconds) {
+        self.replace(database, key, collection.content(), now);
     }
 
-    /// Puts a value without an expiry in the key's place, whatever was there.
+    /// Puts a value without an expiry under a key, whatever was there.
     pub fn replace(&mut self, database: usize, key: &Key<'_>, content: Content<'_>, now: Milliseconds) {
         self.store_uncounted(database, key, content, Expiry::Clear, now);
     }
@@ -150,35 +144,6 @@ impl EntryMut<'_> {
         Entry::new(self.packed_entry(), self.keyspace.access_policy)
     }
 
-    /// The type with the packed format.
-    #[inline]
-    pub fn form(&self) -> Form {
-        self.packed_entry().form()
-    }
-
-    /// The large collection, if it is one.
-    #[inline]
-    pub fn object(&self) -> Option<&Object> {
-        self.packed_entry().object()
-    }
-
-    /// Changes the large collection; `None` if it is packed. Memory is accounted for.
-    #[inline]
-    pub fn change_object<R>(&mut self, change: impl FnOnce(&mut Object) -> R) -> Option<R> {
-        let (page, index, ledger) = self.keyspace.databases[self.database].at(self.slot, self.place);
-        page.change_object(index, ledger, change)
-    }
-
-    /// Puts a large collection in the place of what is there.
-    pub fn become_object(&mut self, object: Object) {
-        self.set_content(Content::Object(Box::new(object)));
-    }
-
-    /// Puts packed bytes in the place of what is there.
-    pub fn become_packed(&mut self, bytes: &[u8], form: Form) {
-        self.set_content(Content::packed(bytes, form));
-    }
-
     fn set_content(&mut self, content: Content<'_>) {
         let (page, index, ledger) = self.keyspace.databases[self.database].at(self.slot, self.place);
         let leftover = page.rewrite_value(index, content, ledger);
@@ -202,6 +167,33 @@ impl EntryMut<'_> {
     /// Removes the key, whose last element is gone. Not counted.
     pub fn remove(self) {
         self.keyspace.remove_place(self.database, self.slot, self.place, Removal::Uncounted);
+    }
+}
+
+impl Collection for EntryMut<'_> {
+    #[inline]
+    fn form(&self) -> Form {
+        self.packed_entry().form()
+    }
+
+    #[inline]
+    fn object(&self) -> Option<&Object> {
+        self.packed_entry().object()
+    }
+
+    /// Memory is accounted for.
+    #[inline]
+    fn change_object<R>(&mut self, change: impl FnOnce(&mut Object) -> R) -> Option<R> {
+        let (page, index, ledger) = self.keyspace.databases[self.database].at(self.slot, self.place);
+        page.change_object(index, ledger, change)
+    }
+
+    fn become_packed(&mut self, bytes: &[u8], form: Form) {
+        self.set_content(Content::packed(bytes, form));
+    }
+
+    fn become_object(&mut self, object: Object) {
+        self.set_content(Content::Object(Box::new(object)));
     }
 }
 
@@ -247,7 +239,7 @@ mod tests {
             assert!(model.is_empty());
             model.push(text.clone());
             let bytes = listpack::build([crate::values::Element::of(&text)]);
-            keyspace.create(0, &key, Content::packed(&bytes, Form::LIST), NOW).expect("created");
+            keyspace.create(0, &key, &mut NewCollection::packed(&bytes, Form::LIST), NOW);
             return;
         };
         assert_eq!((entry.form(), elements(entry.bytes())), (Form::LIST, model.clone()));

@@ -8,7 +8,9 @@
 //! ```
 
 pub mod blob;
+pub mod collection;
 mod directory;
+pub mod encodings;
 pub mod field_times;
 pub mod intset;
 pub mod large;
@@ -17,10 +19,13 @@ pub mod object;
 pub mod packed;
 pub mod page;
 pub mod prefetch;
+pub mod set;
 pub mod string;
 pub mod table;
 
 pub use blob::Blob;
+pub use collection::{Collection, NewCollection};
+pub use encodings::Encodings;
 pub use intset::IntegerSet;
 pub use listpack::{Element, Encoded, Listpack, Packed};
 pub use object::Object;

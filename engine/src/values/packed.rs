@@ -101,7 +101,8 @@ impl Form {
     /// A listpack of members and scores in turn, by score.
     pub const SORTED_SET: Self = Self::of(Type::SortedSet);
 
-    const fn of(kind: Type) -> Self {
+    /// The first format of a type.
+    pub const fn of(kind: Type) -> Self {
         Self((kind as u8) << TYPE_SHIFT)
     }
 
