@@ -192,6 +192,23 @@ const PATTERNS: &[(u32, &str)] = &[
     (2, "SINTERCARD 2 K K [|LIMIT_1|LIMIT_0|LIMIT_-1|LIMIT_x|LIMIT|FOO_1|LIMIT_1_LIMIT_2]"),
     (1, "SINTERCARD [0|1|-1|x|3|9223372036854775807] K K"),
     (2, "SSCAN K [0|x|+0] [|COUNT_1000|MATCH_*0*_COUNT_1000|COUNT_0|COUNT_x|TYPE_set|MATCH|NOVALUES]"),
+    (14, "HSET K F+"),
+    (1, "HSET K M V M"),
+    (1, "HMSET K F+"),
+    (2, "HSETNX K M V"),
+    (3, "HGET K M"),
+    (3, "HMGET K M+"),
+    (4, "HGETALL K"),
+    (1, "HKEYS K"),
+    (1, "HVALS K"),
+    (2, "HLEN K"),
+    (1, "HEXISTS K M"),
+    (1, "HSTRLEN K M"),
+    (4, "HDEL K M+"),
+    (3, "HINCRBY K M N"),
+    (3, "HINCRBYFLOAT K M [0.1|-0.1|1.5|1e3|inf|nan|x|3.0]"),
+    (1, "HRANDFIELD K [|100|0|x|-9223372036854775808|1_1|100_WITHVALUES|0_WITHVALUES|1_FOO|4611686018427387904_WITHVALUES]"),
+    (2, "HSCAN K [0|x|+0] [|COUNT_1000|MATCH_*0*_COUNT_1000|COUNT_0|COUNT_x|TYPE_hash|MATCH]"),
     (2, "EXPIREAT K T"),
     (1, "HELLO 2"),
     (1, "ECHO V"),
@@ -221,9 +238,11 @@ fn comparable(command: &Command, reply: Reply) -> String {
             "a near moment".to_string()
         }
         (b"KEYS" | b"SMEMBERS" | b"SINTER" | b"SUNION" | b"SDIFF" | b"SPOP", _) => reply.sorted().to_string(),
-        (b"SRANDMEMBER", Reply::Bulk(_)) => "a member".to_string(),
-        (b"SRANDMEMBER", _) => reply.sorted().to_string(),
-        (b"SSCAN", Reply::Array(parts)) => {
+        (b"HGETALL", Reply::Array(words)) => Reply::Map(words.clone()).sorted().to_string(),
+        (b"HGETALL" | b"HKEYS" | b"HVALS", _) => reply.sorted().to_string(),
+        (b"SRANDMEMBER" | b"HRANDFIELD", Reply::Bulk(_)) => "an element".to_string(),
+        (b"SRANDMEMBER" | b"HRANDFIELD", _) => reply.sorted().to_string(),
+        (b"SSCAN" | b"HSCAN", Reply::Array(parts)) => {
             parts.iter().map(|part| part.clone().sorted().to_string()).collect::<Vec<_>>().join(" ")
         }
         // Sets have a packed form there since 7.2 only.

@@ -24,6 +24,11 @@ fn sets() {
 }
 
 #[test]
+fn hashes() {
+    check("hash");
+}
+
+#[test]
 fn keys() {
     check("generic");
 }

@@ -35,7 +35,7 @@ pub(super) fn srandmember(execution: &mut Execution<'_>, arguments: &[&[u8]]) ->
             }
         }
         (Some(set), Some(Choice::Distinct(count))) if count >= set.len() => {
-            reply.set(set.len());
+            reply.array(set.len());
             set.iter().for_each(|member| reply_string(reply, member));
         }
         (Some(set), Some(Choice::Distinct(count))) => {
