@@ -3,14 +3,17 @@
 //! same rows with handlers of their own. Source of the vocabulary: the Redis documentation pages "Command key
 //! specifications" and "Command tips".
 
+pub mod argument;
 mod table;
 
+pub use argument::Argument;
 pub use table::{Table, unknown_command, unknown_subcommand, wrong_arity};
 
 use crate::journal::EventClass;
 use crate::keyspace::{Access, Keyspace};
 use crate::reply::Reply;
 use crate::values::Encodings;
+use std::borrow::Cow;
 
 /// Milliseconds since the Unix epoch; signed because clients may hand us times before it.
 pub type Milliseconds = i64;
@@ -245,18 +248,36 @@ pub struct KeySpec {
     pub begin: BeginSearch,
     /// How keys follow.
     pub find: FindKeys,
+    /// What the flags cannot say, in our words; mostly nothing.
+    pub notes: &'static str,
 }
 
 impl KeySpec {
     /// The usual case: keys at fixed positions. `last` counts from the argument list's start (negative: from its end).
     pub const fn range(flags: KeyFlags, first: usize, last: i32, step: usize) -> Self {
         let relative = if last < 0 { last } else { last - first as i32 };
-        Self { flags, begin: BeginSearch::Index(first), find: FindKeys::Range { last: relative, step, limit: 0 } }
+        Self {
+            flags,
+            begin: BeginSearch::Index(first),
+            find: FindKeys::Range { last: relative, step, limit: 0 },
+            notes: "",
+        }
     }
 
     /// A count at `count` and the keys behind it, `step` apart.
     pub const fn counted(flags: KeyFlags, count: usize, step: usize) -> Self {
-        Self { flags, begin: BeginSearch::Index(count), find: FindKeys::Count { count_index: 0, first: 1, step } }
+        Self {
+            flags,
+            begin: BeginSearch::Index(count),
+            find: FindKeys::Count { count_index: 0, first: 1, step },
+            notes: "",
+        }
+    }
+
+    /// With a note on the flags.
+    pub const fn noted(mut self, notes: &'static str) -> Self {
+        self.notes = notes;
+        self
     }
 
     /// Calls `visit` with the argument index of each key. False where the arguments do not fit the spec (a count
@@ -376,12 +397,18 @@ pub struct Spec {
     pub complexity: &'static str,
     /// One line in our words.
     pub summary: &'static str,
+    /// What it takes behind its name.
+    pub arguments: &'static [Argument],
+    /// What versions after the first changed, in our words: version and change, oldest first.
+    pub history: &'static [(&'static str, &'static str)],
     /// Subcommands of a container.
     pub subcommands: &'static [&'static Spec],
     /// Hints for clients and proxies, in the vocabulary of "Command tips".
     pub tips: &'static [&'static str],
     /// Set if there is something better.
     pub deprecated: Option<Deprecated>,
+    /// For servers and tests among themselves, not for clients.
+    pub is_internal: bool,
 }
 
 impl Spec {
@@ -397,9 +424,12 @@ impl Spec {
         group: "generic",
         complexity: "O(1)",
         summary: "",
+        arguments: &[],
+        history: &[],
         subcommands: &[],
         tips: &[],
         deprecated: None,
+        is_internal: false,
     };
 
     /// The subcommand of that name, case-insensitive.
@@ -504,18 +534,46 @@ impl Default for EngineOptions {
     }
 }
 
-/// An error reply: the text after the dash, such as `ERR syntax error`, without the line end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandError(pub std::borrow::Cow<'static, str>);
+/// An error reply: the text after the dash, such as `ERR syntax error`, without the line end. Bytes, because it may repeat
+/// what a client sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CommandError(pub Cow<'static, [u8]>);
+
+impl CommandError {
+    /// An error that repeats a client's word between two texts: its bytes as they are, up to a NUL, where the real
+    /// server's strings end.
+    #[cold]
+    pub fn echo(before: &str, word: &[u8], after: &str) -> Self {
+        let shown = word.split(|byte| *byte == 0).next().unwrap_or_default();
+        Self([before.as_bytes(), shown, after.as_bytes()].concat().into())
+    }
+
+    /// The text for those who read: tests and logs.
+    pub fn to_text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+}
+
+impl std::fmt::Debug for CommandError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CommandError(\"{}\")", self.0.escape_ascii())
+    }
+}
 
 impl From<&'static str> for CommandError {
     fn from(text: &'static str) -> Self {
-        Self(text.into())
+        Self(text.as_bytes().into())
     }
 }
 
 impl From<String> for CommandError {
     fn from(text: String) -> Self {
+        Self(text.into_bytes().into())
+    }
+}
+
+impl From<Vec<u8>> for CommandError {
+    fn from(text: Vec<u8>) -> Self {
         Self(text.into())
     }
 }

@@ -104,7 +104,7 @@ impl Shard {
         };
         if let Err(CommandError(text)) = handler(&mut execution, arguments) {
             self.errors.count(&text);
-            Reply::new(out, client.protocol).error(&text);
+            Reply::new(out, client.protocol).error_bytes(&text);
         }
     }
 }

@@ -13,6 +13,7 @@
 use crate::core::connection::{ConnectionKey, Phase};
 use crate::core::connections::{GENERATION_MASK, Want};
 use crate::core::{Arrival, Core};
+use crate::pace::Gathering;
 use crate::reactor::driver::{Address, Clock, DetachedSocket, Driver, Event, Socket, Tag, Wait};
 use crate::reactor::executor::{Executor, Handle};
 use crate::reactor::operations::Operations;
@@ -130,10 +131,19 @@ impl<D: Driver> CoreLoop<D> {
     pub fn turn(&mut self, wait: Wait) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         self.driver.turn(wait, &mut events)?;
-        if wait != Wait::Not {
-            self.core.woke_up();
+        match wait {
+            Wait::Not => {}
+            Wait::Gather { .. } => {
+                let is_sent = |event: &Event| matches!(event, Event::Sent { .. });
+                self.core.pace.waited(events.iter().all(is_sent) && !self.core.has_messages());
+            }
+            Wait::Until(_) | Wait::Forever => {
+                self.core.woke_up();
+                self.core.pace.waited(false);
+            }
         }
         let clock = self.driver.clock();
+        self.core.pace.begin_turn(clock.monotonic_ns, || self.driver.busy_ns());
         self.core.begin_turn(clock);
         let drain_first = self.core.shared.mailboxes.rules().turn_order;
         if drain_first && self.core.drain_inbox() {
@@ -167,16 +177,20 @@ impl<D: Driver> CoreLoop<D> {
 
     /// How long the next turn may wait: not at all while there is work.
     pub fn next_wait(&mut self) -> Wait {
-        if self.more_housekeeping
-            || self.executor.has_ready()
-            || self.core.has_resumable()
-            || self.core.clock.monotonic_ns < self.spin_until_ns
-            || !self.core.may_sleep()
+        if self.more_housekeeping || self.executor.has_ready() || self.core.has_resumable() || self.core.has_messages()
         {
             return Wait::Not;
         }
         let deadlines = [self.executor.next_deadline_ns(), self.core.next_hold_ns()];
-        deadlines.into_iter().flatten().min().map_or(Wait::Forever, Wait::Until)
+        let deadline_ns = deadlines.into_iter().flatten().min();
+        if let Some(Gathering { events, at_most_ns }) = self.core.pace.gathering(self.core.settings.gather_ns_max) {
+            let left_ns = deadline_ns.map_or(u64::MAX, |at_ns| at_ns.saturating_sub(self.core.clock.monotonic_ns));
+            return Wait::Gather { events, at_most_ns: left_ns.min(at_most_ns) };
+        }
+        if self.core.clock.monotonic_ns < self.spin_until_ns || !self.core.may_sleep() {
+            return Wait::Not;
+        }
+        deadline_ns.map_or(Wait::Forever, Wait::Until)
     }
 
     /// Whether the server stops and nothing is left on any shard.

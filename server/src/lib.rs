@@ -17,6 +17,8 @@ pub mod core;
 pub mod core_loop;
 pub mod log;
 pub mod mailbox;
+pub mod pace;
+pub mod process;
 pub mod reactor;
 pub mod server;
 pub mod settings;

@@ -174,7 +174,7 @@ impl Batch {
 pub struct Deferred {
     /// Where its connection is.
     pub origin: usize,
-    /// Its message's time.
+    /// The shard's time when it arrived: that of its position.
     pub now: Milliseconds,
     /// The command.
     pub request: Request,
@@ -189,8 +189,8 @@ pub enum Work {
     Command { entry: &'static CommandEntry, client: ClientContext, arguments: PackedArguments },
     /// First hop: read these keys and hold the locks.
     Read { keys: Vec<KeyRead> },
-    /// Last hop: write and release what the ticket holds.
-    Write { ticket: Ticket, writes: Vec<KeyWrite> },
+    /// Last hop: write, at the time at which the values were read, and release what the ticket holds.
+    Write { ticket: Ticket, now: Milliseconds, writes: Vec<KeyWrite> },
     /// The server's own: no keys.
     Control(Arc<ControlRequest>),
 }

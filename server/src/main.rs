@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use torc_server::config::{Config, Machine, Start};
 use torc_server::log::Log;
+use torc_server::process::Presence;
 use torc_server::server::{Server, StartFailure};
 
 #[global_allocator]
@@ -10,7 +11,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
-    let loaded = match Config::load(&arguments, &mut Machine) {
+    let mut loaded = match Config::load(&arguments, &mut Machine) {
         Ok(Start::Serve(loaded)) => *loaded,
         Ok(Start::Print(text)) => {
             println!("{text}");
@@ -21,20 +22,36 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let mut presence = match Presence::establish(&mut loaded.config) {
+        Ok(presence) => presence,
+        Err(StartFailure(text)) => {
+            eprintln!("{text}");
+            return ExitCode::FAILURE;
+        }
+    };
     let log = Log::new(&loaded.config.log);
     log.install();
     tracing::info!("Torc {} is starting, pid={}", env!("CARGO_PKG_VERSION"), std::process::id());
-    match Server::start(loaded, &log) {
-        Ok(server) => match server.wait() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                tracing::error!("Stopped by an error: {error}");
-                ExitCode::FAILURE
+    match Server::start(loaded, &log, || presence.announce()) {
+        Ok(server) => {
+            presence.ready();
+            let outcome = server.wait();
+            presence.leave();
+            match outcome {
+                Ok(()) => {
+                    tracing::warn!("Torc is now ready to exit, bye bye...");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    tracing::error!("Stopped by an error: {error}");
+                    ExitCode::FAILURE
+                }
             }
-        },
+        }
         Err(StartFailure(text)) => {
             tracing::error!("{text}");
             eprintln!("{text}");
+            presence.failed(&text);
             // Threads that did start wait for their peers: the process ends with them.
             ExitCode::FAILURE
         }

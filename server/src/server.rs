@@ -19,6 +19,7 @@ use crate::reactor::uring::{Options, Peers, UringDriver};
 use crate::settings::Settings;
 use crate::shared::Shared;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering;
@@ -37,6 +38,7 @@ pub struct Server {
     peers: Arc<Peers>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     control: ControlPlane,
+    signals: Signals,
 }
 
 /// Where to listen, and whether a failure there may be passed over (`bind -address`).
@@ -46,8 +48,9 @@ struct Listener {
 }
 
 impl Server {
-    /// Starts every thread; returns when connections are accepted.
-    pub fn start(loaded: Loaded, log: &Log) -> Result<Self, StartFailure> {
+    /// Starts every thread; returns when connections are accepted. `announce` is called when every address is bound and
+    /// nobody is served yet.
+    pub fn start(loaded: Loaded, log: &Log, announce: impl FnOnce()) -> Result<Self, StartFailure> {
         let mut config = loaded.config;
         if !loaded.without_effect.is_empty() {
             let names = loaded.without_effect.join(", ");
@@ -66,7 +69,7 @@ impl Server {
         let peers =
             Peers::new(shards).map_err(|error| StartFailure(format!("Cannot create the wake-up events: {error}")))?;
         let (report, reports) = mpsc::channel();
-        let ready = Arc::new(Barrier::new(shards));
+        let ready = Arc::new(Barrier::new(shards + 1));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let mut listeners = Some(listeners);
         let threads = (0..shards)
@@ -100,22 +103,29 @@ impl Server {
         }
         let control = ControlPlane::start(shared.clone())
             .map_err(|error| StartFailure(format!("The control plane does not start: {error}")))?;
+        let signals = Signals::new([SIGTERM, SIGINT])
+            .map_err(|error| StartFailure(format!("Signals cannot be waited for: {error}")))?;
+        announce();
+        ready.wait();
         tracing::info!("Server initialized");
         tracing::info!("Ready to accept connections");
-        Ok(Self { shared, peers, shards: threads, control })
+        Ok(Self { shared, peers, shards: threads, control, signals })
     }
 
     /// Waits for SIGTERM, SIGINT or SHUTDOWN, then stops in order: no new connections, replies out, threads joined.
     pub fn wait(self) -> io::Result<()> {
-        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+        let mut signals = self.signals;
         let shared = self.shared.clone();
         let peers = self.peers.clone();
         let handle = signals.handle();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {
                 let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+                if shared.stopping.swap(true, Ordering::SeqCst) && signal == SIGINT {
+                    tracing::warn!("You insist... exiting now.");
+                    std::process::exit(1);
+                }
                 tracing::warn!("Received {name} scheduling shutdown...");
-                shared.stopping.store(true, Ordering::SeqCst);
                 (0..shared.shards()).for_each(|shard| peers.waker(shard).wake());
             }
         })?;
@@ -128,7 +138,6 @@ impl Server {
         }
         handle.close();
         self.control.stop();
-        tracing::warn!("Torc is now ready to exit, bye bye...");
         outcome
     }
 }
@@ -168,7 +177,8 @@ impl ShardStart {
             return Err(io::Error::other(text));
         }
         let _ = report.send(Ok(()));
-        // A ring must be known to its peers before the first wake: nobody turns before all are there.
+        // A ring must be known to its peers before the first wake: nobody turns before all are there, and nobody is
+        // served before the process has announced itself.
         self.ready.wait();
         core_loop.run()
     }

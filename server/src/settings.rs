@@ -38,12 +38,16 @@ pub struct Settings {
     pub hz: u32,
     /// `active-expire-effort` and its like are the engine's.
     pub engine: EngineOptions,
+    /// `gather-time-us`: how long a busy shard lets requests gather at most, in nanoseconds; 0 is not at all.
+    pub gather_ns_max: u64,
     /// A client's unsent replies above this many bytes stop the reading of its commands.
     pub unsent_pause_bytes: usize,
     /// Awaited replies above this stop the reading of a client's commands.
     pub outstanding_max: usize,
     /// Bytes under way to one other shard above this stop the reading of the commands that go there.
     pub in_flight_bytes_max: usize,
+    /// Commands between two looks at where most of a connection's commands go.
+    pub affinity_window_commands: u16,
 }
 
 impl Default for Settings {
@@ -59,9 +63,11 @@ impl Default for Settings {
             password: None,
             hz: 10,
             engine: EngineOptions::default(),
+            gather_ns_max: 400_000,
             unsent_pause_bytes: 1 << 20,
             outstanding_max: 1024,
             in_flight_bytes_max: 16 << 20,
+            affinity_window_commands: 512,
         }
     }
 }
@@ -84,6 +90,7 @@ impl From<&Config> for Settings {
             protected_mode: config.network.protected_mode,
             password: config.security.password.clone(),
             hz: config.process.hz,
+            gather_ns_max: config.gather_time_us * 1000,
             engine: EngineOptions {
                 string_length_max: config.clients.bulk_bytes_max,
                 lazy_free: config.keyspace.lazy_user_delete,

@@ -207,7 +207,10 @@ const PATTERNS: &[(u32, &str)] = &[
     (4, "HDEL K M+"),
     (3, "HINCRBY K M N"),
     (3, "HINCRBYFLOAT K M [0.1|-0.1|1.5|1e3|inf|nan|x|3.0]"),
-    (1, "HRANDFIELD K [|100|0|x|-9223372036854775808|1_1|100_WITHVALUES|0_WITHVALUES|1_FOO|4611686018427387904_WITHVALUES]"),
+    (
+        1,
+        "HRANDFIELD K [|100|0|x|-9223372036854775808|1_1|100_WITHVALUES|0_WITHVALUES|1_FOO|4611686018427387904_WITHVALUES]",
+    ),
     (2, "HSCAN K [0|x|+0] [|COUNT_1000|MATCH_*0*_COUNT_1000|COUNT_0|COUNT_x|TYPE_hash|MATCH]"),
     (2, "EXPIREAT K T"),
     (1, "HELLO 2"),
@@ -281,8 +284,20 @@ fn play(server: &Server, batches: &[Batch]) -> Vec<String> {
 
 #[test]
 fn random_commands_get_the_replies_of_the_real_server() {
-    let Some(real) = Server::real(&[]) else { return };
-    let servers = [1, 2, 5].map(|shards| Server::torc(shards, &[]));
+    compare(&[], &[]);
+}
+
+/// The same with thresholds so low that collections are large in no time.
+#[test]
+fn large_collections_answer_like_the_real_servers() {
+    let real = ["--hash-max-listpack-entries", "3", "--set-max-intset-entries", "3"];
+    let ours = [&real[..], &["--set-max-listpack-entries", "3"]].concat();
+    compare(&real, &ours);
+}
+
+fn compare(real_arguments: &[&str], our_arguments: &[&str]) {
+    let Some(real) = Server::real(real_arguments) else { return };
+    let servers = [1, 2, 5].map(|shards| Server::torc(shards, our_arguments));
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(256);
     let config = Config { cases, max_shrink_iters: 2000, failure_persistence: None, ..Config::default() };
     let replies = std::cell::Cell::new(0);

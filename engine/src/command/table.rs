@@ -143,33 +143,32 @@ fn lower(word: u64) -> u64 {
 /// How much of a client's words an error repeats, in bytes.
 const ECHOED_BYTES_MAX: usize = 128;
 
-/// A client's word as an error repeats it: cut to the room there is, and at a NUL as in the real server. Bytes that are
-/// no UTF-8 become replacement characters, where the real server sends them back as they are.
-fn echoed(word: &[u8], room: usize) -> String {
+/// A client's word as an error repeats it: cut to the room there is, and at a NUL as in the real server.
+fn echoed(word: &[u8], room: usize) -> &[u8] {
     let text = word.split(|byte| *byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(&text[..text.len().min(room)]).into_owned()
+    &text[..text.len().min(room)]
 }
 
 /// The error for a name that no command has.
 #[cold]
 pub fn unknown_command(arguments: &[&[u8]]) -> CommandError {
-    let mut words = String::new();
+    let mut words = Vec::new();
     for argument in &arguments[1..] {
         if words.len() >= ECHOED_BYTES_MAX {
             break;
         }
         let word = echoed(argument, ECHOED_BYTES_MAX - words.len());
-        words.extend(["'", &word, "' "]);
+        words.extend_from_slice(&[b"'", word, b"' "].concat());
     }
     let name = echoed(arguments[0], ECHOED_BYTES_MAX);
-    format!("ERR unknown command '{name}', with args beginning with: {words}").into()
+    [b"ERR unknown command '", name, b"', with args beginning with: ", &words].concat().into()
 }
 
 /// The error for a subcommand that its container does not have.
 #[cold]
 pub fn unknown_subcommand(container: &Spec, name: &[u8]) -> CommandError {
-    let (name, container) = (echoed(name, ECHOED_BYTES_MAX), container.name.to_ascii_uppercase());
-    format!("ERR unknown subcommand '{name}'. Try {container} HELP.").into()
+    let container = container.name.to_ascii_uppercase();
+    CommandError::echo("ERR unknown subcommand '", echoed(name, ECHOED_BYTES_MAX), &format!("'. Try {container} HELP."))
 }
 
 /// The error for a count of arguments that does not fit; `subcommand` where the arity is a subcommand's.

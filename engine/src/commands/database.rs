@@ -2,6 +2,7 @@
 
 use super::errors::{DATABASE_RANGE, is, syntax};
 use crate::command::Arity::{AtLeast, Exact};
+use crate::command::argument::{ASYNC_OR_SYNC, integer};
 use crate::command::{Categories, Command, CommandError, CommandResult, Execution, Flags, Spec, Spread, parse_integer};
 
 const DATABASE: Spec = Spec {
@@ -33,6 +34,8 @@ pub static COMMANDS: &[Command] = &[
             arity: AtLeast(1),
             complexity: "O(1) for the caller; memory of the N keys comes back in the background",
             summary: "Removes all keys of all databases",
+            arguments: &[ASYNC_OR_SYNC],
+            history: &[("4.0.0", "New option: `ASYNC`."), ("6.2.0", "New option: `SYNC`.")],
             tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
             ..DATABASE
         },
@@ -44,6 +47,8 @@ pub static COMMANDS: &[Command] = &[
             arity: AtLeast(1),
             complexity: "O(1) for the caller; memory of the N keys comes back in the background",
             summary: "Removes all keys of the database",
+            arguments: &[ASYNC_OR_SYNC],
+            history: &[("4.0.0", "New option: `ASYNC`."), ("6.2.0", "New option: `SYNC`.")],
             tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
             ..DATABASE
         },
@@ -57,6 +62,7 @@ pub static COMMANDS: &[Command] = &[
             since: "4.0.0",
             complexity: "O(1), and O(N) in the number of clients that watch or wait for keys in either database",
             summary: "Exchanges two databases",
+            arguments: &[integer("index1"), integer("index2")],
             ..DATABASE
         },
         run: swapdb,
@@ -98,7 +104,7 @@ fn flushdb(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult 
 /// `SWAPDB index1 index2`
 fn swapdb(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let index = |text: &[u8], error: &'static str| {
-        parse_integer(text).filter(|index| i32::try_from(*index).is_ok()).ok_or(CommandError(error.into()))
+        parse_integer(text).filter(|index| i32::try_from(*index).is_ok()).ok_or(CommandError::from(error))
     };
     let first = index(arguments[1], "ERR invalid first DB index")?;
     let second = index(arguments[2], "ERR invalid second DB index")?;

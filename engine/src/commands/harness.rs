@@ -50,7 +50,7 @@ impl Shard {
         if let Err(error) = result {
             assert!(buffer.is_empty(), "an error after a reply");
             assert_eq!(self.keyspace.dirty, dirty, "an error after a change");
-            Reply::new(&mut buffer, protocol).error(&error.0);
+            Reply::new(&mut buffer, protocol).error_bytes(&error.0);
         }
         buffer.flatten()
     }

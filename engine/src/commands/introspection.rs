@@ -5,8 +5,9 @@
 use super::errors::{is, syntax};
 use super::glob::{self, Case};
 use crate::command::Arity::{AtLeast, Exact};
+use crate::command::argument::{ArgumentKind, one_of, pattern, string};
 use crate::command::{
-    BeginSearch, Categories, CommandError, CommandResult, FindKeys, Flags, KeyFlags, KeySpec, Spec, Table,
+    Argument, BeginSearch, Categories, CommandError, CommandResult, FindKeys, Flags, KeyFlags, KeySpec, Spec, Table,
 };
 use crate::reply::Reply;
 
@@ -17,6 +18,8 @@ const CONNECTION: Spec = Spec {
     since: "2.8.13",
     ..Spec::BASE
 };
+
+const COMMAND_NAMES: &[Argument] = &[string("command-name").optional().multiple()];
 
 /// The row of COMMAND.
 pub static COMMAND: Spec = Spec {
@@ -35,6 +38,7 @@ static DOCS: Spec = Spec {
     since: "7.0.0",
     complexity: "O(N) in the number of commands asked for",
     summary: "Gives the documentation of commands",
+    arguments: COMMAND_NAMES,
     tips: &["nondeterministic_output_order"],
     ..CONNECTION
 };
@@ -60,6 +64,8 @@ static INFO: Spec = Spec {
     arity: AtLeast(2),
     complexity: "O(N) in the number of commands asked for",
     summary: "Gives arity, flags, categories and keys of commands",
+    arguments: COMMAND_NAMES,
+    history: &[("7.0.0", "Without a name it tells of all commands.")],
     tips: &["nondeterministic_output_order"],
     ..CONNECTION
 };
@@ -69,6 +75,16 @@ static LIST: Spec = Spec {
     since: "7.0.0",
     complexity: "O(N) in the number of commands",
     summary: "Gives the names of commands, by module, category or pattern if wanted",
+    arguments: &[one_of(
+        "filterby",
+        &[
+            string("module-name").token("MODULE"),
+            string("category").token("ACLCAT"),
+            pattern("pattern").token("PATTERN"),
+        ],
+    )
+    .token("FILTERBY")
+    .optional()],
     tips: &["nondeterministic_output_order"],
     ..CONNECTION
 };
@@ -227,7 +243,10 @@ fn key_range(specs: &[KeySpec]) -> (i64, i64, i64) {
 }
 
 fn reply_key_spec(reply: &mut Reply<'_>, spec: &KeySpec) {
-    reply.map(3);
+    reply.map(3 + usize::from(!spec.notes.is_empty()));
+    if !spec.notes.is_empty() {
+        reply_pair(reply, "notes", spec.notes);
+    }
     reply.bulk(b"flags");
     let flags: Vec<_> = spec.flags.names().collect();
     reply_statuses(reply, &flags);
@@ -297,6 +316,11 @@ fn reply_docs_of<T>(table: &Table<T>, reply: &mut Reply<'_>, names: &[&[u8]]) {
     }
 }
 
+fn reply_pair(reply: &mut Reply<'_>, name: &str, text: &str) {
+    reply.bulk(name.as_bytes());
+    reply.bulk(text.as_bytes());
+}
+
 /// Name and documentation of one command, as a pair of a map.
 fn reply_docs(reply: &mut Reply<'_>, command: Named) {
     let Named { spec, .. } = command;
@@ -304,26 +328,79 @@ fn reply_docs(reply: &mut Reply<'_>, command: Named) {
     let mut texts =
         vec![("summary", spec.summary), ("since", spec.since), ("group", spec.group), ("complexity", spec.complexity)];
     texts.retain(|(_, text)| !text.is_empty());
-    let has_subcommands = usize::from(!spec.subcommands.is_empty());
-    reply.map(texts.len() + spec.deprecated.map_or(0, |_| 3) + has_subcommands);
-    let pair = |reply: &mut Reply<'_>, name: &str, text: &str| {
-        reply.bulk(name.as_bytes());
-        reply.bulk(text.as_bytes());
-    };
+    let marks = [(spec.deprecated.is_some(), "deprecated"), (spec.is_internal, "syscmd")];
+    let marks: Vec<_> = marks.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name).collect();
+    let lists = [!marks.is_empty(), !spec.history.is_empty(), !spec.arguments.is_empty(), !spec.subcommands.is_empty()];
+    let lists = lists.into_iter().filter(|is_there| *is_there).count();
+    reply.map(texts.len() + spec.deprecated.map_or(0, |_| 2) + lists);
     for (name, text) in texts {
-        pair(reply, name, text);
+        reply_pair(reply, name, text);
+    }
+    if !marks.is_empty() {
+        reply.bulk(b"doc_flags");
+        reply_statuses(reply, &marks);
     }
     if let Some(deprecated) = spec.deprecated {
-        reply.bulk(b"doc_flags");
-        reply_statuses(reply, &["deprecated"]);
-        pair(reply, "deprecated_since", deprecated.since);
-        pair(reply, "replaced_by", deprecated.replaced_by);
+        reply_pair(reply, "deprecated_since", deprecated.since);
+        reply_pair(reply, "replaced_by", deprecated.replaced_by);
     }
-    if has_subcommands == 1 {
+    if !spec.history.is_empty() {
+        reply.bulk(b"history");
+        reply.set(spec.history.len());
+        for (version, change) in spec.history {
+            reply.array(2);
+            reply.bulk(version.as_bytes());
+            reply.bulk(change.as_bytes());
+        }
+    }
+    if !spec.arguments.is_empty() {
+        reply.bulk(b"arguments");
+        reply_arguments(reply, spec.arguments);
+    }
+    if !spec.subcommands.is_empty() {
         reply.bulk(b"subcommands");
         reply.map(spec.subcommands.len());
         for subcommand in command.subcommands() {
             reply_docs(reply, subcommand);
+        }
+    }
+}
+
+fn reply_arguments(reply: &mut Reply<'_>, arguments: &[Argument]) {
+    reply.array(arguments.len());
+    for argument in arguments {
+        let texts =
+            [("token", argument.token), ("since", argument.since), ("deprecated_since", argument.deprecated_since)];
+        let flags = [
+            (argument.is_optional, "optional"),
+            (argument.is_multiple, "multiple"),
+            (argument.repeats_token, "multiple_token"),
+        ];
+        let flags: Vec<_> = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name).collect();
+        let texts_there = texts.iter().filter(|(_, text)| text.is_some()).count();
+        let is_key = matches!(argument.kind, ArgumentKind::Key(_));
+        let lists = usize::from(!flags.is_empty()) + usize::from(!argument.inside().is_empty());
+        reply.map(2 + usize::from(is_key) + texts_there + lists);
+        // A word is its own name.
+        let name = argument.token.filter(|_| argument.kind == ArgumentKind::Word).map(str::to_ascii_lowercase);
+        reply_pair(reply, "name", name.as_deref().unwrap_or(argument.name));
+        reply_pair(reply, "type", argument.kind.name());
+        if let ArgumentKind::Key(spec) = argument.kind {
+            reply.bulk(b"key_spec_index");
+            reply.integer(i64::from(spec));
+        }
+        for (name, text) in texts {
+            if let Some(text) = text {
+                reply_pair(reply, name, text);
+            }
+        }
+        if !flags.is_empty() {
+            reply.bulk(b"flags");
+            reply_statuses(reply, &flags);
+        }
+        if !argument.inside().is_empty() {
+            reply.bulk(b"arguments");
+            reply_arguments(reply, argument.inside());
         }
     }
 }
@@ -343,7 +420,7 @@ fn reply_keys<T>(table: &Table<T>, reply: &mut Reply<'_>, line: &[&[u8]], with_f
     let fits = spec.visit_keys(line, |index, flags| keys.push((line[index], actual_flags(spec, flags, line))));
     if !fits || (keys.is_empty() && !spec.flags.has(Flags::NO_MANDATORY_KEYS)) {
         if !spec.flags.has(Flags::NO_MANDATORY_KEYS) {
-            return Err(CommandError("ERR Invalid arguments specified for command".into()));
+            return Err(CommandError::from("ERR Invalid arguments specified for command"));
         }
         keys.clear();
     }
@@ -420,7 +497,7 @@ mod tests {
         let mut reply = Reply::new(&mut buffer, protocol);
         let result = table.resolve(&arguments).and_then(|_| command(&table, &mut reply, &arguments));
         if let Err(error) = result {
-            reply.error(&error.0);
+            reply.error_bytes(&error.0);
         }
         String::from_utf8(buffer.flatten()).expect("text").replace("\r\n", " ").trim_end().to_string()
     }
@@ -455,15 +532,30 @@ mod tests {
     fn docs() {
         let since = "$5 since $5 1.0.0 $5 group $6 string $10 complexity $4 O(1)";
         check("COMMAND DOCS nope", "*0");
-        check("COMMAND DOCS get", &format!("*2 $3 get *8 $7 summary $14 Reads a string {since}"));
+        check(
+            "COMMAND DOCS get",
+            &format!(
+                "*2 $3 get *10 $7 summary $14 Reads a string {since} $9 arguments *1 *6 $4 name $3 key $4 type $3 key \
+                 $14 key_spec_index :0"
+            ),
+        );
+        assert!(run(Protocol::Resp3, "COMMAND DOCS exists").contains(
+            " $7 history ~1 *2 $5 3.0.3 $19 Takes several keys. $9 arguments *1 %4 $4 name $3 key $4 type $3 key $14 \
+             key_spec_index :0 $5 flags ~1 +multiple"
+        ));
+        assert!(run(Protocol::Resp3, "COMMAND DOCS copy").ends_with(
+            " %4 $4 name $14 destination-db $4 type $7 integer $5 token $2 DB $5 flags ~1 +optional %4 $4 name $7 replace \
+             $4 type $10 pure-token $5 token $7 REPLACE $5 flags ~1 +optional"
+        ));
         assert_eq!(
             run(Protocol::Resp3, "COMMAND DOCS getset"),
             format!(
-                "%1 $6 getset %7 $7 summary $48 Stores a string and gives the one that was there {since} $9 doc_flags \
-                 ~1 +deprecated $16 deprecated_since $5 6.2.0 $11 replaced_by $30 `SET` with the `!GET` argument"
+                "%1 $6 getset %8 $7 summary $48 Stores a string and gives the one that was there {since} $9 doc_flags \
+                 ~1 +deprecated $16 deprecated_since $5 6.2.0 $11 replaced_by $30 `SET` with the `!GET` argument $9 \
+                 arguments *2 %3 $4 name $3 key $4 type $3 key $14 key_spec_index :0 %2 $4 name $5 value $4 type $6 string"
             )
         );
-        assert!(run(Protocol::Resp3, "COMMAND DOCS object").contains(" $11 subcommands %5 $15 object|encoding %4 "));
+        assert!(run(Protocol::Resp3, "COMMAND DOCS object").contains(" $11 subcommands %5 $15 object|encoding %5 "));
     }
 
     #[test]

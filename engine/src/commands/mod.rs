@@ -24,6 +24,8 @@ pub mod hash;
 pub mod introspection;
 pub mod long_double;
 mod random_choice;
+#[cfg(test)]
+mod replay;
 pub mod set;
 pub mod string;
 

@@ -11,6 +11,11 @@
 //!   whole:  T8 waits for every unit before it; T9, T10 ... wait behind T8 in `behind`
 //! ```
 //!
+//! Time keeps the order of positions on every key, and what waits runs at the time of its position, not at the time at which
+//! its turn comes: a multicast behind it may have an earlier one. That of a multicast is known with its flag. Only the last
+//! that arrived can have its flag unset (it holds this inbox's multicast lock until then), so whatever comes into line
+//! meanwhile waits for that flag too, and runs no earlier than that multicast ([`Schedule::not_before`]).
+//!
 //! Invariants:
 //! 1. Waiting goes to earlier positions only, and multicasts meet everywhere in one order: no cycle, no deadlock.
 //! 2. With no ticket in the schedule every unit runs at once and leaves no trace: the common case pays one length check.
@@ -18,6 +23,7 @@
 //!    key in two databases, only wait for each other.
 
 use super::multicast::Multicast;
+use crate::command::Milliseconds;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -62,7 +68,17 @@ struct Unit<B> {
     missing: usize,
     admitted: bool,
     flag: Option<Arc<Multicast>>,
+    not_before: Milliseconds,
     body: Option<B>,
+}
+
+impl<B> Unit<B> {
+    fn is_flagged(&mut self) -> bool {
+        if let Some(flag) = self.flag.take_if(|flag| flag.is_enqueued()) {
+            self.not_before = flag.now();
+        }
+        self.flag.is_none()
+    }
 }
 
 /// Fingerprints are hashes already.
@@ -102,6 +118,8 @@ pub struct Schedule<B> {
     ready: VecDeque<Ticket>,
     /// Granted, but their flag is unset.
     parked: Vec<Ticket>,
+    /// The multicast that arrived last, until its flag is found set.
+    unflagged: Option<Arc<Multicast>>,
     next_ticket: Ticket,
     waits: u64,
 }
@@ -116,6 +134,7 @@ impl<B> Default for Schedule<B> {
             admitted: 0,
             ready: VecDeque::new(),
             parked: Vec::new(),
+            unflagged: None,
             next_ticket: 1,
             waits: 0,
         }
@@ -156,14 +175,17 @@ impl<B> Schedule<B> {
 
     /// A unit arrives at its position. With `hold` it keeps its locks after it has run, until [`Schedule::release`].
     pub fn enter(&mut self, claim: Claim, flag: Option<&Arc<Multicast>>, hold: bool, body: B) -> Entry<B> {
-        let flag_is_set = flag.is_none_or(|flag| flag.is_enqueued());
-        if !hold && flag_is_set && !self.conflicts(&claim) {
+        if !hold && flag.is_none_or(|flag| flag.is_enqueued()) && !self.conflicts(&claim) {
             return Entry::Run(body, None);
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let flag = if flag_is_set { None } else { flag.cloned() };
-        self.units.insert(ticket, Unit { claim, missing: 0, admitted: false, flag, body: Some(body) });
+        if flag.is_some() {
+            self.unflagged = flag.cloned();
+        }
+        let flag = self.unflagged.clone();
+        let not_before = Milliseconds::MIN;
+        self.units.insert(ticket, Unit { claim, missing: 0, admitted: false, flag, not_before, body: Some(body) });
         if self.whole.is_some() {
             self.behind.push_back(ticket);
             self.waits += 1;
@@ -205,14 +227,24 @@ impl<B> Schedule<B> {
         self.grant_whole();
     }
 
+    /// The time of the multicast that arrived last, once, when its flag is found set; whatever comes from now on runs no
+    /// earlier. Call it before each [`Schedule::may_run`] and [`Schedule::enter`].
+    pub fn newly_flagged(&mut self) -> Option<Milliseconds> {
+        self.unflagged.take_if(|flag| flag.is_enqueued()).map(|flag| flag.now())
+    }
+
+    /// The time of the multicast whose flag a unit has waited for.
+    pub fn not_before(&self, ticket: Ticket) -> Milliseconds {
+        self.units.get(&ticket).map_or(Milliseconds::MIN, |unit| unit.not_before)
+    }
+
     /// Looks again at the flags of parked units: call it once a turn, after the drain.
     pub fn poll_flags(&mut self) {
         let mut index = 0;
         while index < self.parked.len() {
             let ticket = self.parked[index];
             let unit = self.units.get_mut(&ticket).expect("a parked unit is in the schedule");
-            if unit.flag.as_ref().is_none_or(|flag| flag.is_enqueued()) {
-                unit.flag = None;
+            if unit.is_flagged() {
                 self.parked.remove(index);
                 self.ready.push_back(ticket);
             } else {
@@ -246,7 +278,8 @@ impl<B> Schedule<B> {
             Claim::Place => false,
             Claim::Keys(intents) => intents.iter().any(|intent| {
                 let Some(line) = self.lines.get(&intent.fingerprint) else { return false };
-                intent.exclusive || line.waiting.iter().any(|(_, exclusive)| *exclusive)
+                // Reads run side by side, but not before the time of those in front of them is known.
+                intent.exclusive || self.unflagged.is_some() || line.waiting.iter().any(|(_, exclusive)| *exclusive)
             }),
         }
     }
@@ -285,8 +318,8 @@ impl<B> Schedule<B> {
 
     /// All intents are there: it is ready, or parked until its flag is set.
     fn granted(&mut self, ticket: Ticket) {
-        let unit = &self.units[&ticket];
-        if unit.flag.as_ref().is_none_or(|flag| flag.is_enqueued()) {
+        let unit = self.units.get_mut(&ticket).expect("a granted unit is in the schedule");
+        if unit.is_flagged() {
             self.ready.push_back(ticket);
         } else {
             self.parked.push(ticket);
@@ -463,6 +496,27 @@ mod tests {
         }
         assert_eq!(order, ["flushall", "get 9", "dbsize", "get 9 again"]);
         assert!(schedule.is_idle());
+    }
+
+    #[test]
+    fn what_comes_behind_an_unset_flag_waits_for_its_time() {
+        let mut schedule = Schedule::default();
+        let header = Multicast::new();
+        let part = must_queue(schedule.enter(keys(&[(1, false)]), Some(&header), false, "mget part"));
+        assert!(!schedule.may_run(&keys(&[(1, false)])), "a read beside it, of a time that may be earlier");
+        assert!(schedule.may_run(&keys(&[(2, false)])));
+        let read = must_queue(schedule.enter(keys(&[(1, false)]), None, false, "get 1"));
+        let write = must_queue(schedule.enter(keys(&[(1, true)]), None, false, "set 1"));
+        assert_eq!((schedule.newly_flagged(), ready(&mut schedule)), (None, vec![]));
+        Mailboxes::<()>::new(1, Rules::default()).multicast(&header, [(0, Node::new(()))], &[0], || 7);
+        assert_eq!((schedule.newly_flagged(), schedule.newly_flagged()), (Some(7), None));
+        schedule.poll_flags();
+        assert_eq!(ready(&mut schedule), [(part, "mget part"), (read, "get 1")]);
+        let late = must_queue(schedule.enter(keys(&[(1, true)]), None, false, "set 1 again"));
+        schedule.release(part);
+        schedule.release(read);
+        assert_eq!(ready(&mut schedule), [(write, "set 1")]);
+        assert_eq!((schedule.not_before(write), schedule.not_before(late)), (7, Milliseconds::MIN));
     }
 
     /// Random units against the definition: a unit runs only when no earlier conflicting unit is unreleased, and every

@@ -9,6 +9,7 @@ use crate::core::session::{Session, SessionResult};
 use crate::server::clients_possible;
 use crate::settings::Settings;
 use std::sync::Arc;
+use torc_engine::command::argument::{block, string};
 use torc_engine::command::{Arity, CommandError, Flags, Spec};
 
 const ROW: Spec = Spec {
@@ -42,6 +43,8 @@ static SUBCOMMANDS: [SessionCommand; 5] = [
             arity: Arity::AtLeast(3),
             complexity: "O(N) in the number of patterns",
             summary: "Directives that fit a pattern, with their values",
+            arguments: &[block("parameter", &[string("parameter")]).multiple()],
+            history: &[("7.0.0", "Takes several patterns.")],
             ..ROW
         },
         syntax: "pattern [pattern ...]",
@@ -84,6 +87,8 @@ static SUBCOMMANDS: [SessionCommand; 5] = [
             arity: Arity::AtLeast(4),
             complexity: "O(N) in the number of directives",
             summary: "Changes directives, all of those named or none",
+            arguments: &[block("parameter_value", &[string("parameter"), string("value")]).multiple()],
+            history: &[("7.0.0", "Takes several directives.")],
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             ..ROW
         },
@@ -115,7 +120,7 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let shared = session.core.shared.clone();
     let is_local = session.connection.ends.is_loopback;
     let mut config = shared.config();
-    let failed = |error: ConfigSetError| CommandError::from(error.to_string());
+    let failed = |error: ConfigSetError| CommandError::from(error);
     let change = config.change(&pairs, is_local, &mut Machine).map_err(failed)?;
     if let Some(name) = change.names.iter().find(|name| FIXED_WHILE_RUNNING.contains(*name)) {
         return Err(failed(ConfigSetError::failed(

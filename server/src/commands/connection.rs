@@ -3,6 +3,7 @@
 use super::SessionCommand;
 use crate::core::connection::{Phase, ReplyMode};
 use crate::core::session::{Session, SessionResult};
+use torc_engine::command::argument::{block, integer, string};
 use torc_engine::command::{Arity, Categories, CommandError, Flags, Spec, parse_integer};
 use torc_engine::reply::Protocol;
 
@@ -24,13 +25,21 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
             flags: OPEN,
             complexity: "O(N) in the number of the user's passwords",
             summary: "Authenticates the connection",
+            arguments: &[string("username").optional().since("6.0.0"), string("password")],
+            history: &[("6.0.0", "Takes a user's name too.")],
             ..ROW
         },
         syntax: "[username] password",
         run: auth,
     },
     SessionCommand {
-        spec: Spec { name: "echo", arity: Arity::Exact(2), summary: "Answers with its argument", ..ROW },
+        spec: Spec {
+            name: "echo",
+            arity: Arity::Exact(2),
+            summary: "Answers with its argument",
+            arguments: &[string("message")],
+            ..ROW
+        },
         syntax: "message",
         run: echo,
     },
@@ -40,6 +49,16 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
             flags: OPEN,
             since: "6.0.0",
             summary: "Chooses the protocol, with authentication and a name if wanted, and introduces the server",
+            arguments: &[block(
+                "arguments",
+                &[
+                    integer("protover"),
+                    block("username_password", &[string("username"), string("password")]).token("AUTH").optional(),
+                    string("clientname").token("SETNAME").optional(),
+                ],
+            )
+            .optional()],
+            history: &[("6.2.0", "The protocol may be left out, to ask only about the connection.")],
             ..ROW
         },
         syntax: "[protocol [AUTH username password] [SETNAME name]]",
@@ -50,6 +69,7 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
             name: "ping",
             flags: Flags::FAST,
             summary: "Answers PONG, or with its argument",
+            arguments: &[string("message").optional()],
             tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
             ..ROW
         },
@@ -74,7 +94,13 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
         run: reset,
     },
     SessionCommand {
-        spec: Spec { name: "select", arity: Arity::Exact(2), summary: "Chooses the database", ..ROW },
+        spec: Spec {
+            name: "select",
+            arity: Arity::Exact(2),
+            summary: "Chooses the database",
+            arguments: &[integer("index")],
+            ..ROW
+        },
         syntax: "index",
         run: select,
     },
@@ -157,8 +183,7 @@ impl<'a> Hello<'a> {
                 hello.name = Some(values[0]);
                 &values[1..]
             } else {
-                let option = String::from_utf8_lossy(option);
-                return Err(format!("ERR Syntax error in HELLO option '{option}'").into());
+                return Err(CommandError::echo("ERR Syntax error in HELLO option '", option, "'"));
             };
         }
         Ok(hello)
@@ -280,7 +305,7 @@ mod tests {
                 credentials.map(|(user, password)| (text(user), text(password))),
                 name.map(text)
             )),
-            Err(CommandError(error)) => Err(error.into_owned()),
+            Err(error) => Err(error.to_text().into_owned()),
         }
     }
 

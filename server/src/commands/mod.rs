@@ -21,7 +21,7 @@ pub mod server;
 
 use crate::command_table::Target;
 use crate::core::session::{Conclude, Session, SessionHandler, SessionResult};
-use torc_engine::command::Spec;
+use torc_engine::command::{Argument, Spec};
 use torc_engine::commands::introspection;
 
 /// A row with its handler.
@@ -33,6 +33,32 @@ pub struct SessionCommand {
     pub syntax: &'static str,
     /// The function.
     pub run: SessionHandler,
+}
+
+impl SessionCommand {
+    /// With these arguments.
+    const fn taking(mut self, arguments: &'static [Argument]) -> Self {
+        self.spec.arguments = arguments;
+        self
+    }
+
+    /// With these hints for clients.
+    const fn tipped(mut self, tips: &'static [&'static str]) -> Self {
+        self.spec.tips = tips;
+        self
+    }
+
+    /// First in this version.
+    const fn since(mut self, version: &'static str) -> Self {
+        self.spec.since = version;
+        self
+    }
+
+    /// With this history.
+    const fn changed(mut self, history: &'static [(&'static str, &'static str)]) -> Self {
+        self.spec.history = history;
+        self
+    }
 }
 
 /// All commands of this process: the engine's and the server's own.

@@ -3,6 +3,7 @@
 
 use super::{SessionCommand, help, run_subcommand, specs};
 use crate::core::session::{Session, SessionResult};
+use torc_engine::command::argument::{one_of, string, word};
 use torc_engine::command::{Arity, Categories, CommandError, Flags, Spec};
 
 const ROW: Spec = Spec {
@@ -55,6 +56,7 @@ static FUNCTION: [SessionCommand; 3] = [
             arity: Arity::AtLeast(2),
             flags: Flags::WRITE.or(Flags::NOSCRIPT),
             summary: "Removes all functions",
+            arguments: &[one_of("async", &[word("ASYNC"), word("SYNC")]).optional()],
             tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
             ..ROW
         },
@@ -67,6 +69,7 @@ static FUNCTION: [SessionCommand; 3] = [
             name: "list",
             arity: Arity::AtLeast(2),
             summary: "Gives the libraries: there are none",
+            arguments: &[string("library-name-pattern").token("LIBRARYNAME").optional(), word("WITHCODE").optional()],
             tips: &["nondeterministic_output_order"],
             ..ROW
         },
@@ -87,6 +90,7 @@ static SCRIPT: [SessionCommand; 3] = [
             since: "2.6.0",
             complexity: "O(N) in the number of digests",
             summary: "Says which scripts are kept",
+            arguments: &[string("sha1").multiple()],
             tips: &["request_policy:all_shards", "response_policy:agg_logical_and"],
             ..ROW
         },
@@ -99,6 +103,8 @@ static SCRIPT: [SessionCommand; 3] = [
             arity: Arity::AtLeast(2),
             since: "2.6.0",
             summary: "Forgets all scripts",
+            arguments: &[one_of("async", &[word("ASYNC"), word("SYNC")]).optional().since("6.2.0")],
+            history: &[("6.2.0", "New options: `ASYNC` and `SYNC`.")],
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             ..ROW
         },

@@ -6,6 +6,7 @@ use super::table::{DIRECTIVES, directive};
 use super::{Config, Directive, Host};
 use std::collections::BTreeMap;
 use std::fmt;
+use torc_engine::command::CommandError;
 
 /// A configuration that has changed, and by what; nothing has acted on it yet.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +23,7 @@ pub enum ConfigSetError {
     /// No such directive.
     Unknown {
         /// As the client wrote it.
-        name: String,
+        name: Vec<u8>,
     },
     /// A value was refused, or the directive may not change, or acting on it failed.
     Failed {
@@ -43,7 +44,7 @@ impl ConfigSetError {
 impl fmt::Display for ConfigSetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown { name } => write!(f, "ERR Unknown option or number of arguments for CONFIG SET - '{name}'"),
+            Self::Unknown { .. } => f.write_str(&CommandError::from(self.clone()).to_text()),
             Self::Failed { name, reason } => {
                 write!(f, "ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
             }
@@ -52,6 +53,17 @@ impl fmt::Display for ConfigSetError {
 }
 
 impl std::error::Error for ConfigSetError {}
+
+impl From<ConfigSetError> for CommandError {
+    fn from(error: ConfigSetError) -> Self {
+        match error {
+            ConfigSetError::Unknown { name } => {
+                Self::echo("ERR Unknown option or number of arguments for CONFIG SET - '", &name, "'")
+            }
+            ConfigSetError::Failed { .. } => error.to_string().into(),
+        }
+    }
+}
 
 impl Config {
     /// CONFIG GET: what fits any of the names or patterns. A directive asked for by name is shown under that spelling;
@@ -122,9 +134,8 @@ impl Config {
     ) -> Result<Vec<(&'static Directive, &'static str)>, ConfigSetError> {
         let mut rows: Vec<(&'static Directive, &'static str)> = Vec::with_capacity(pairs.len());
         for (written, _) in pairs {
-            let written = String::from_utf8_lossy(written);
-            let Some((row, name)) = directive(written.as_bytes()) else {
-                return Err(ConfigSetError::Unknown { name: written.into_owned() });
+            let Some((row, name)) = directive(written) else {
+                return Err(ConfigSetError::Unknown { name: written.to_vec() });
             };
             let refusal = match row.mutability {
                 Mutability::AtStart => Some("can't set immutable config"),
@@ -135,7 +146,7 @@ impl Config {
                 _ => None,
             };
             if let Some(reason) = refusal {
-                return Err(ConfigSetError::failed(&written, reason));
+                return Err(ConfigSetError::failed(&String::from_utf8_lossy(written), reason));
             }
             rows.push((row, name));
         }

@@ -42,6 +42,8 @@ use std::path::PathBuf;
 pub struct Config {
     /// `shards`: threads that own a part of the keyspace.
     pub shards: u16,
+    /// `gather-time-us`: how long a busy shard lets requests gather at most, in microseconds; 0 is not at all.
+    pub gather_time_us: u64,
     /// `redis-version`: the version that INFO and HELLO tell clients.
     pub redis_version: String,
     /// Where to listen.
@@ -126,6 +128,8 @@ pub struct Process {
     pub daemonize: bool,
     /// `supervised`.
     pub supervised: Supervisor,
+    /// Who was found to watch the process when it started; no directive.
+    pub supervised_by: Supervisor,
     /// `pidfile`.
     pub pid_file: Option<PathBuf>,
     /// `set-proc-title`.

@@ -76,6 +76,7 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
 pub(super) static DIRECTIVES: &[Directive] = &[
     // Torc's own.
     integer("shards", 1, SHARDS_MAX, 1, number_at!(shards)).at_start(),
+    integer("gather-time-us", 0, 10_000, 400, number_at!(gather_time_us)),
     checked_text("redis-version", DEFAULT_REDIS_VERSION, special::check_version, Home::Field {
         get: |config| config.redis_version.clone().into_bytes(),
         set: |config, text| config.redis_version = String::from_utf8_lossy(&text).into_owned(),
@@ -132,9 +133,9 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     special("dir", Words::One, ".", special::set_directory, |config| {
         String::from_utf8_lossy(&special::path_text(Some(&config.process.directory))).into_owned()
     }).protected(),
-    flag("daemonize", false, flag_at!(process.daemonize)).at_start().no_effect(),
-    choice("supervised", Supervisor::NAMES, 3, choice_at!(Supervisor, process.supervised)).at_start().no_effect(),
-    text("pidfile", "", path_at!(process.pid_file)).at_start().no_effect(),
+    flag("daemonize", false, flag_at!(process.daemonize)).at_start(),
+    choice("supervised", Supervisor::NAMES, 3, choice_at!(Supervisor, process.supervised)).at_start(),
+    text("pidfile", "", path_at!(process.pid_file)).at_start(),
     flag("set-proc-title", true, flag_at!(process.set_title)).at_start().no_effect(),
     checked_text("proc-title-template", "{title} {listen-addr} {server-mode}", special::check_title,
         bytes_at!(process.title_template)).no_effect(),

@@ -1,15 +1,17 @@
 //! A client's connection: its session, the bytes it has not finished sending, and its replies in order.
 //!
 //! ```text
-//!   ready ───────────────> socket        waiting: [ reply? | after ][ reply? | after ] ...
-//!   encoded, in order                              ^ sequence n      ^ n + 1
+//!   ready ───────────────> socket        waiting: [ reply? ][ reply? ] ...
+//!   encoded, in order                              │ n       │ n + 1
+//!                                        later:  ▒▒└─ after ─┴─ after ──┘   one buffer; ▒ is taken
 //! ```
-//! A command that runs elsewhere leaves a place in `waiting`; what runs here meanwhile is encoded behind the last place.
-//! When the first place is filled, everything up to the next unfilled place becomes ready. With nothing waiting (the
-//! common case) replies are encoded straight into `ready`.
+//! A command that runs elsewhere leaves a place in `waiting`; what runs here meanwhile is encoded into `later`, where each
+//! place knows its beginning. When the first place is filled, everything up to the next unfilled place becomes ready. With
+//! nothing waiting (the common case) replies are encoded straight into `ready`.
 
 use super::query_buffer::QueryBuffer;
 use crate::connection::parser::Parser;
+use crate::mailbox::Request;
 use crate::reactor::driver::{DetachedSocket, Ends, Segment, Socket};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -25,10 +27,24 @@ pub struct ConnectionKey {
     pub generation: u32,
 }
 
+/// A position in a reply buffer: in its bytes and in its list of shared values.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    bytes: usize,
+    shared: usize,
+}
+
+impl Mark {
+    fn end_of(buffer: &ReplyBuffer) -> Self {
+        Self { bytes: buffer.bytes.len(), shared: buffer.shared.len() }
+    }
+}
+
 #[derive(Debug)]
 struct Waiting {
     reply: Option<ReplyBuffer>,
-    after: ReplyBuffer,
+    /// Where in `later` that begins which comes after the reply.
+    after: Mark,
     /// CLIENT REPLY OFF or SKIP: the reply is awaited but not sent.
     discard: bool,
 }
@@ -40,22 +56,26 @@ pub struct Output {
     pub ready: ReplyBuffer,
     waiting: VecDeque<Waiting>,
     first_sequence: u64,
+    /// Encoded, and behind places that wait.
+    later: ReplyBuffer,
+    /// Up to where `later` has been moved to `ready`.
+    taken: Mark,
 }
+
+/// What is taken of `later` is given up when it has grown to this, in bytes, and so much room is kept while empty.
+const LATER_KEPT_BYTES: usize = 16 * 1024;
 
 impl Output {
     /// Where the reply of a command that runs here is encoded.
     #[inline]
     pub fn tail(&mut self) -> &mut ReplyBuffer {
-        match self.waiting.back_mut() {
-            None => &mut self.ready,
-            Some(last) => &mut last.after,
-        }
+        if self.waiting.is_empty() { &mut self.ready } else { &mut self.later }
     }
 
     /// Leaves a place for a reply that comes later; returns its sequence number.
     pub fn expect(&mut self, discard: bool) -> u64 {
         let sequence = self.first_sequence + self.waiting.len() as u64;
-        self.waiting.push_back(Waiting { reply: None, after: ReplyBuffer::default(), discard });
+        self.waiting.push_back(Waiting { reply: None, after: Mark::end_of(&self.later), discard });
         sequence
     }
 
@@ -67,9 +87,8 @@ impl Output {
 
     /// Bytes encoded and not yet handed to the socket, places behind unfilled ones included.
     pub fn len(&self) -> usize {
-        let waiting =
-            self.waiting.iter().map(|place| place.after.len() + place.reply.as_ref().map_or(0, ReplyBuffer::len));
-        self.ready.len() + waiting.sum::<usize>()
+        let replies = self.waiting.iter().filter_map(|place| place.reply.as_ref());
+        self.ready.len() + self.later.len() - self.taken.bytes + replies.map(ReplyBuffer::len).sum::<usize>()
     }
 
     /// Whether nothing is encoded or awaited.
@@ -87,21 +106,59 @@ impl Output {
             place.reply = Some(reply);
             return;
         }
-        let Some(mut place) = self.waiting.pop_front() else { return };
-        self.first_sequence += 1;
+        let Some(place) = self.waiting.pop_front() else { return };
         if place.discard {
             fill(&mut ReplyBuffer::default());
         } else {
             fill(&mut self.ready);
         }
-        self.ready.append(&mut place.after);
-        while let Some(Waiting { reply: Some(_), .. }) = self.waiting.front() {
-            let mut place = self.waiting.pop_front().expect("looked at");
-            self.first_sequence += 1;
-            if let (Some(mut reply), false) = (place.reply.take(), place.discard) {
+        self.take_later();
+        while let Some(reply) = self.waiting.front_mut().and_then(|place| place.reply.take()) {
+            let place = self.waiting.pop_front();
+            if place.is_some_and(|place| !place.discard) {
+                let mut reply = reply;
                 self.ready.append(&mut reply);
             }
-            self.ready.append(&mut place.after);
+            self.take_later();
+        }
+    }
+
+    /// After the first place has gone: what follows it, up to the next place, is ready.
+    fn take_later(&mut self) {
+        self.first_sequence += 1;
+        let (from, next) = (self.taken, self.waiting.front().map(|place| place.after));
+        let end = next.unwrap_or_else(|| Mark::end_of(&self.later));
+        let (base, later) = (self.ready.bytes.len(), &mut self.later);
+        self.ready.bytes.extend_from_slice(&later.bytes[from.bytes..end.bytes]);
+        let shared = later.shared[from.shared..end.shared].iter_mut();
+        self.ready.shared.extend(shared.map(|(at, value)| (base + *at - from.bytes, std::mem::take(value))));
+        self.taken = end;
+        if next.is_none() {
+            self.later.clear();
+            self.later.bytes.shrink_to(LATER_KEPT_BYTES);
+            self.taken = Mark::default();
+        } else if end.bytes > LATER_KEPT_BYTES {
+            self.forget_taken();
+        }
+    }
+
+    /// Moves what is left of `later` to its front.
+    fn forget_taken(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        self.later.bytes.drain(..taken.bytes);
+        self.later.shared.drain(..taken.shared);
+        for (at, _) in &mut self.later.shared {
+            *at -= taken.bytes;
+        }
+        for place in &mut self.waiting {
+            place.after = Mark { bytes: place.after.bytes - taken.bytes, shared: place.after.shared - taken.shared };
+        }
+    }
+
+    /// Gives back what an idle client does not need.
+    pub fn trim(&mut self) {
+        if self.waiting.is_empty() {
+            self.later = ReplyBuffer::default();
         }
     }
 
@@ -212,20 +269,17 @@ pub struct Affinity {
     total: u16,
 }
 
-/// Commands between two looks at a connection's affinity.
-const AFFINITY_WINDOW: u16 = 512;
-
 impl Affinity {
-    /// Counts a command that went to `shard`. Returns the shard that the connection should live on, if most of the
-    /// commands of a window went to another than `home`: at least three quarters, so that an even spread stays put.
+    /// Counts a command that went to `shard`. Returns the shard that the connection should live on, if most of a window's
+    /// commands went to another than `home`: at least three quarters, so that an even spread stays put.
     #[inline]
-    pub fn count(&mut self, shard: usize, home: usize, shards: usize) -> Option<usize> {
+    pub fn count(&mut self, shard: usize, home: usize, shards: usize, window_commands: u16) -> Option<usize> {
         if self.counts.len() < shards {
             self.counts.resize(shards, 0);
         }
         self.counts[shard] += 1;
         self.total += 1;
-        if self.total < AFFINITY_WINDOW {
+        if self.total < window_commands {
             return None;
         }
         let best = (0..shards).max_by_key(|&shard| self.counts[shard]).unwrap_or(home);
@@ -295,6 +349,16 @@ impl Connection {
         self.outstanding_here + self.outstanding_elsewhere
     }
 
+    /// Hands a reply to its place.
+    pub fn deliver(&mut self, request: &Request, fill: impl FnOnce(&mut ReplyBuffer)) {
+        self.output.deliver(request.sequence, fill);
+        if request.here {
+            self.outstanding_here -= 1;
+        } else {
+            self.outstanding_elsewhere -= 1;
+        }
+    }
+
     /// Bytes of replies in memory.
     pub fn output_bytes(&self) -> usize {
         self.output.len() + self.sending_bytes
@@ -357,11 +421,33 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_always_waits_for_something_keeps_its_order_in_bounded_memory() {
+        let mut output = Output::default();
+        let piece = "x".repeat(1000);
+        let mut expected = String::new();
+        let mut last = output.expect(false);
+        for _ in 0..100 {
+            append(&piece)(output.tail());
+            let at = output.tail().bytes.len();
+            output.tail().shared.push((at, bytes::Bytes::from_static(b"shared")));
+            let next = output.expect(false);
+            output.deliver(last, append("."));
+            expected = expected + "." + &piece + "shared";
+            last = next;
+            assert!(output.later.bytes.capacity() < 4 * LATER_KEPT_BYTES);
+        }
+        assert_eq!(text(&output.ready), expected);
+        output.deliver(last, append("!"));
+        assert_eq!(text(&output.ready), expected + "!");
+        assert_eq!((output.later.len(), output.taken.bytes), (0, 0));
+    }
+
+    #[test]
     fn a_connection_moves_only_when_most_of_its_commands_go_elsewhere() {
         let mut affinity = Affinity::default();
-        let window = AFFINITY_WINDOW as usize;
-        assert!((0..window).all(|n| affinity.count(n % 2, 0, 2).is_none()));
-        assert_eq!((0..window).find_map(|_| affinity.count(1, 0, 2)), Some(1));
-        assert!((0..window).all(|_| affinity.count(1, 1, 2).is_none()));
+        let mut count = |shard: usize, home: usize| affinity.count(shard, home, 2, 100);
+        assert!((0..100).all(|n| count(n % 2, 0).is_none()));
+        assert_eq!((0..100).find_map(|_| count(1, 0)), Some(1));
+        assert!((0..100).all(|_| count(1, 1).is_none()));
     }
 }

@@ -239,12 +239,7 @@ impl Core {
     /// Hands a reply to a connection's place, if the connection is still there.
     pub(super) fn deliver(&mut self, request: Request, fill: impl FnOnce(&mut ReplyBuffer)) {
         let Some(connection) = self.connection_mut(request.connection) else { return };
-        connection.output.deliver(request.sequence, fill);
-        if request.here {
-            connection.outstanding_here -= 1;
-        } else {
-            connection.outstanding_elsewhere -= 1;
-        }
+        connection.deliver(&request, fill);
         self.mark_dirty_key(request.connection);
         self.consider_resuming(request.connection);
     }
@@ -426,6 +421,9 @@ impl Core {
             let idle_ns = now_ns.saturating_sub(connection.figures.active_ns);
             let frame_bytes = connection.parser.frame_bytes_known();
             connection.query_buffer.trim(Duration::from_nanos(idle_ns), frame_bytes);
+            if idle_ns > IDLE_AFTER_NS {
+                connection.output.trim();
+            }
             if timeout_ns > 0
                 && idle_ns > timeout_ns
                 && connection.phase == Phase::Open
@@ -455,6 +453,9 @@ fn hold_back(connection: &mut Connection, now_ns: u64) -> bool {
     let until_ns = *connection.hold_until_ns.get_or_insert(now_ns + HOLD_NS);
     now_ns < until_ns
 }
+
+/// A client silent for so long keeps no buffers, in nanoseconds.
+const IDLE_AFTER_NS: u64 = 2_000_000_000;
 
 /// Generations fit in the tag of an event beside kind and index.
 pub const GENERATION_MASK: u32 = 0x00ff_ffff;

@@ -323,7 +323,7 @@ impl Core {
             }
         }
         let parts = transaction.involved.iter().zip(tickets).zip(by_part);
-        let parts = parts.map(|((&shard, ticket), writes)| (shard, Claim::Place, Work::Write { ticket, writes }));
+        let parts = parts.map(|((&shard, ticket), writes)| (shard, Claim::Place, Work::Write { ticket, now, writes }));
         let parts: Vec<_> = parts.collect();
         self.multicast(&Multicast::new(), id, parts);
     }

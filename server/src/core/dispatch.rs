@@ -67,6 +67,7 @@ impl Core {
     pub fn received(&mut self, key: ConnectionKey, bytes: &[u8]) {
         let Some(mut connection) = self.take_connection(key) else { return };
         connection.figures.received_bytes += bytes.len() as u64;
+        self.pace.received(connection.figures.active_ns);
         connection.figures.active_ns = self.clock.monotonic_ns;
         self.counters.received_bytes += bytes.len() as u64;
         self.run_input_of(&mut connection, bytes);
@@ -154,7 +155,7 @@ impl Core {
         out.bytes.push(b'-');
         out.bytes.extend_from_slice(text);
         out.bytes.extend_from_slice(b"\r\n");
-        self.counters.errors.count("ERR");
+        self.counters.errors.count(b"ERR");
         connection.phase = Phase::Closing;
     }
 
@@ -327,7 +328,7 @@ impl Core {
 
     fn fail(&mut self, connection: &mut Connection, CommandError(text): &CommandError) {
         self.counters.errors.count(text);
-        Reply::new(connection.output.tail(), connection.session.client.protocol).error(text);
+        Reply::new(connection.output.tail(), connection.session.client.protocol).error_bytes(text);
     }
 
     /// Name, subcommand, arity, authentication.
@@ -443,8 +444,8 @@ impl Core {
 
     /// A connection goes to the shard that most of its commands go to.
     fn follow_keys(&mut self, connection: &mut Connection, owner: usize) {
-        let home = self.index;
-        if let Some(target) = connection.affinity.count(owner, home, self.shared.shards())
+        let (home, shards, window) = (self.index, self.shared.shards(), self.settings.affinity_window_commands);
+        if let Some(target) = connection.affinity.count(owner, home, shards, window)
             && connection.phase == Phase::Open
         {
             connection.phase = Phase::Moving(target);
@@ -505,6 +506,7 @@ impl Core {
         }
         self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
         if !self.schedule.is_idle() {
+            self.learn_time();
             let claim = self.claim_of(entry, arguments);
             if !self.schedule.may_run(&claim) {
                 let request = Self::expect_reply(connection, entry, true, arguments.len());

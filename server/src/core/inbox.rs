@@ -26,9 +26,21 @@ impl Core {
             self.run_ready();
             any = true;
         }
+        self.learn_time();
         self.schedule.poll_flags();
         self.run_ready();
         any
+    }
+
+    /// The time of a multicast counts from the moment at which it is known here, also if it cannot run yet: what comes
+    /// behind it does not run at an earlier one.
+    #[inline]
+    pub(super) fn learn_time(&mut self) {
+        if let Some(time) = self.schedule.newly_flagged()
+            && self.rules().clocks
+        {
+            self.shard.advance_time(time);
+        }
     }
 
     fn message(&mut self, mut envelope: Envelope) {
@@ -58,7 +70,6 @@ impl Core {
     fn run_batch(&mut self, mut envelope: Envelope) {
         let Message::Requests(batch) = &mut envelope.message else { return };
         self.shard.advance_time(if self.rules().clocks { batch.now } else { self.clock.wall_ms });
-        let now = self.shard.now();
         for (index, request) in batch.requests.iter().enumerate() {
             if index % WARMED_REQUESTS == 0 {
                 self.warm_requests(&batch.requests[index..]);
@@ -66,16 +77,19 @@ impl Core {
             let arguments = batch.arguments.range(request.first_argument as usize, request.argument_count as usize);
             self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
             if !self.schedule.is_idle() {
+                self.learn_time();
                 let claim = self.claim_of(request.entry, &arguments);
                 if !self.schedule.may_run(&claim) {
                     let arguments = PackedArguments::new(&arguments);
-                    let deferred = Deferred { origin: batch.origin, now: batch.now, request: *request, arguments };
+                    let now = self.shard.now();
+                    let deferred = Deferred { origin: batch.origin, now, request: *request, arguments };
                     self.defer(claim, deferred);
                     batch.reply_ends.push(ReplyEnd::Later);
                     continue;
                 }
             }
             if let Target::Engine(handler) = request.entry.target {
+                let now = self.shard.now();
                 match (request.key, request.entry.keys) {
                     (Some((slot, hash)), KeyPlan::One(index)) => {
                         let key = Key { bytes: arguments[index], slot, hash };
@@ -86,7 +100,7 @@ impl Core {
             }
             batch.reply_ends.push(ReplyEnd::At(batch.replies.bytes.len(), batch.replies.shared.len()));
         }
-        batch.now = now;
+        batch.now = self.shard.now();
         let origin = batch.origin;
         let placeholder = Message::Replies(Batch::new(0, 0));
         if let Message::Requests(batch) = std::mem::replace(&mut envelope.message, placeholder) {
@@ -135,7 +149,8 @@ impl Core {
     fn run_waiting(&mut self, body: Waiting, ticket: Option<Ticket>) {
         match body {
             Waiting::Command(deferred) => {
-                self.run_deferred(*deferred);
+                let not_before = ticket.map_or(deferred.now, |ticket| self.schedule.not_before(ticket));
+                self.run_deferred(*deferred, not_before);
                 if let Some(ticket) = ticket {
                     self.schedule.release(ticket);
                 }
@@ -144,10 +159,10 @@ impl Core {
         }
     }
 
-    fn run_deferred(&mut self, deferred: Deferred) {
+    /// What waited runs at the time of its position: the shard's own may have passed that of a multicast behind it.
+    fn run_deferred(&mut self, deferred: Deferred, not_before: Milliseconds) {
         let Deferred { origin, now, request, arguments } = deferred;
-        self.shard.advance_time(now);
-        let now = self.shard.now();
+        let now = now.max(not_before);
         let mut batch = Batch::new(origin, self.index);
         let arguments = arguments.slices();
         let Target::Engine(handler) = request.entry.target else { return };
@@ -163,19 +178,27 @@ impl Core {
         }
     }
 
-    /// Hands replies to the connections that wait for them.
+    /// Hands replies to the connections that wait for them; those of one connection often follow each other.
     fn deliver_batch(&mut self, batch: &mut Batch) {
         let mut from = (0, 0);
-        for (request, reply_end) in batch.requests.iter().zip(&batch.reply_ends) {
-            let ReplyEnd::At(bytes_end, shared_end) = *reply_end else { continue };
-            let replies = &batch.replies;
-            self.deliver(*request, |out| {
-                let base = out.bytes.len();
-                out.bytes.extend_from_slice(&replies.bytes[from.0..bytes_end]);
-                let shared = &replies.shared[from.1..shared_end];
-                out.shared.extend(shared.iter().map(|(at, value)| (base + at - from.0, value.clone())));
-            });
-            from = (bytes_end, shared_end);
+        let mut rest = batch.requests.iter().zip(&batch.reply_ends).peekable();
+        while let Some(&(Request { connection: key, .. }, _)) = rest.peek() {
+            let mut connection = self.connection_mut(*key);
+            while let Some((request, reply_end)) = rest.next_if(|(request, _)| request.connection == *key) {
+                let ReplyEnd::At(bytes_end, shared_end) = *reply_end else { continue };
+                if let Some(connection) = &mut connection {
+                    let replies = &batch.replies;
+                    connection.deliver(request, |out| {
+                        let base = out.bytes.len();
+                        out.bytes.extend_from_slice(&replies.bytes[from.0..bytes_end]);
+                        let shared = &replies.shared[from.1..shared_end];
+                        out.shared.extend(shared.iter().map(|(at, value)| (base + at - from.0, value.clone())));
+                    });
+                }
+                from = (bytes_end, shared_end);
+            }
+            self.mark_dirty_key(*key);
+            self.consider_resuming(*key);
         }
         // A command that waited comes home in a batch without arguments: its bytes were given back with the first.
         self.in_flight_bytes[batch.owner] -= batch.arguments.bytes.len();
@@ -186,10 +209,10 @@ impl Core {
     fn enter_part(&mut self, mut envelope: Envelope) {
         let rules = self.rules();
         let part = Self::part_mut(&mut envelope);
-        if let Work::Write { ticket, writes } = &mut part.work {
+        if let Work::Write { ticket, now, writes } = &mut part.work {
             // The last hop: its locks are held, nobody has seen these keys since the first.
-            let (ticket, writes) = (*ticket, std::mem::take(writes));
-            overlay::apply(&mut self.shard, writes, part.header.now());
+            let (ticket, now, writes) = (*ticket, *now, std::mem::take(writes));
+            overlay::apply(&mut self.shard, writes, now);
             self.schedule.release(ticket);
             return;
         }
@@ -198,6 +221,7 @@ impl Core {
         let claim = if matches!(claim, Claim::Whole) && !rules.cuts { Claim::Place } else { claim };
         let header = part.header.clone();
         let flag = if rules.flag { Some(&header) } else { None };
+        self.learn_time();
         match self.schedule.enter(claim, flag, hold, Waiting::Part(envelope)) {
             Entry::Queued(_) => {}
             Entry::Run(body, ticket) => self.run_waiting(body, ticket),

@@ -24,6 +24,7 @@ pub mod session;
 
 use crate::control::{DatabaseFigures, ShardFigures};
 use crate::mailbox::{Deferred, Envelope, Part};
+use crate::pace::Pace;
 use crate::reactor::driver::Clock;
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -124,6 +125,8 @@ pub struct Core {
     pub active_expire: bool,
     /// Whether regular background work is done; only DEBUG says no.
     pub cron_runs: bool,
+    /// How busy it is, and how it sleeps.
+    pub pace: Pace,
     pause: pause::PauseState,
     rates: rates::Rates,
     lookahead: dispatch::Lookahead,
@@ -178,6 +181,7 @@ impl Core {
             arrivals: Vec::new(),
             active_expire: true,
             cron_runs: true,
+            pace: Pace::default(),
             pause: pause::PauseState::default(),
             rates: rates::Rates::default(),
             lookahead: dispatch::Lookahead::default(),
@@ -292,6 +296,11 @@ impl Core {
     /// Connections that came from elsewhere.
     pub fn take_arrivals(&mut self) -> Vec<Arrival> {
         std::mem::take(&mut self.arrivals)
+    }
+
+    /// Whether something from another shard is there to be acted on.
+    pub fn has_messages(&self) -> bool {
+        self.schedule.has_flagged() || !self.shared.mailboxes.is_empty(self.index)
     }
 
     /// Whether the shard may sleep: announces it, then looks at inbox and flags once more.

@@ -93,6 +93,8 @@ pub enum Wait {
     Not,
     /// Until an event, or until the monotonic clock reaches this.
     Until(u64),
+    /// Until so many events other than the ends of sends, or for so long: one wake-up for several of them.
+    Gather { events: u32, at_most_ns: u64 },
     /// Until an event.
     Forever,
 }
@@ -131,6 +133,37 @@ pub enum FileOutcome {
     Done,
 }
 
+/// Why a file operation failed, and the buffer that was handed in with it.
+#[derive(Debug)]
+pub struct FileFailure {
+    /// What the system says.
+    pub error: io::Error,
+    /// Of a read (its content is nobody's promise) or of a write (as it was handed in); else none.
+    pub buffer: Option<Vec<u8>>,
+}
+
+impl FileFailure {
+    /// Of a read or write.
+    pub fn with_buffer(error: io::Error, buffer: Vec<u8>) -> Self {
+        Self { error, buffer: Some(buffer) }
+    }
+}
+
+impl From<io::Error> for FileFailure {
+    fn from(error: io::Error) -> Self {
+        Self { error, buffer: None }
+    }
+}
+
+impl From<FileFailure> for io::Error {
+    fn from(failure: FileFailure) -> Self {
+        failure.error
+    }
+}
+
+/// How a file operation ended.
+pub type FileResult = Result<FileOutcome, FileFailure>;
+
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
@@ -146,8 +179,8 @@ pub enum Event {
     Sent { tag: Tag, segments: Vec<Segment>, result: io::Result<()> },
     /// An outgoing connection is there, or failed.
     Connected { tag: Tag, result: io::Result<Socket> },
-    /// A file operation is over.
-    FileDone { tag: Tag, result: io::Result<FileOutcome> },
+    /// A file operation is over; its buffer comes back either way.
+    FileDone { tag: Tag, result: FileResult },
     /// Another shard called [`Driver::wake`] for us, or [`Waker::wake`] was called from another thread.
     Woken,
 }
@@ -171,6 +204,9 @@ pub trait Waker: Send + Sync {
 pub trait Driver {
     /// The clocks now.
     fn clock(&self) -> Clock;
+
+    /// CPU time that this shard's thread has used, in nanoseconds.
+    fn busy_ns(&self) -> u64;
 
     /// Binds, listens and accepts from now on. With `reuse_port`, several shards may listen on one address.
     fn listen(&mut self, address: &Address, backlog: u32, reuse_port: bool, tag: Tag) -> io::Result<Socket>;

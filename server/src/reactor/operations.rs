@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::driver::{Address, Driver, Event, File, FileOperation, FileOutcome, Socket, Tag};
+use super::driver::{Address, Driver, Event, File, FileFailure, FileOperation, FileOutcome, FileResult, Socket, Tag};
 
 /// Set in every tag of an awaited operation.
 pub const TAG_BIT: Tag = 1 << 63;
@@ -26,7 +26,7 @@ pub const TAG_BIT: Tag = 1 << 63;
 /// What an operation came to.
 #[derive(Debug)]
 enum Completion {
-    File(io::Result<FileOutcome>),
+    File(FileResult),
     Connected(io::Result<Socket>),
 }
 
@@ -144,7 +144,8 @@ impl Operations {
     }
 
     async fn file_done(&self, operation: FileOperation) -> io::Result<()> {
-        file_result(self.file(operation).await).map(drop)
+        file_result(self.file(operation).await)?;
+        Ok(())
     }
 
     /// Connects.
@@ -223,26 +224,27 @@ impl FileHandle {
         self.file.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Reads up to the buffer's capacity at an offset; empty at the end of the file.
-    pub async fn read_at(&self, offset: u64, buffer: Vec<u8>) -> io::Result<Vec<u8>> {
+    /// Reads up to the buffer's capacity at an offset; empty at the end of the file. The buffer comes back on failure too.
+    pub async fn read_at(&self, offset: u64, buffer: Vec<u8>) -> Result<Vec<u8>, FileFailure> {
         let operation = FileOperation::Read { file: self.id()?, offset, buffer };
         match file_result(self.operations.file(operation).await)? {
             FileOutcome::Transferred(_, buffer) => Ok(buffer),
-            _ => Err(wrong_kind()),
+            _ => Err(wrong_kind().into()),
         }
     }
 
-    /// Writes all of the buffer at an offset, going on after short writes; the buffer comes back empty, for reuse.
-    pub async fn write_all_at(&self, mut offset: u64, mut buffer: Vec<u8>) -> io::Result<Vec<u8>> {
+    /// Writes all of the buffer at an offset, going on after short writes; the buffer comes back empty, for reuse. On
+    /// failure it comes back with what is not written, so that its owner knows where the file ends and loses nothing.
+    pub async fn write_all_at(&self, mut offset: u64, mut buffer: Vec<u8>) -> Result<Vec<u8>, FileFailure> {
         while !buffer.is_empty() {
             let operation = FileOperation::Write { file: self.id()?, offset, buffer };
             let FileOutcome::Transferred(count, returned) = file_result(self.operations.file(operation).await)? else {
-                return Err(wrong_kind());
+                return Err(wrong_kind().into());
             };
-            if count == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
             buffer = returned;
+            if count == 0 {
+                return Err(FileFailure::with_buffer(io::ErrorKind::WriteZero.into(), buffer));
+            }
             buffer.drain(..count);
             offset += count as u64;
         }
@@ -323,10 +325,10 @@ impl Drop for Pending {
     }
 }
 
-fn file_result(completion: Completion) -> io::Result<FileOutcome> {
+fn file_result(completion: Completion) -> FileResult {
     match completion {
         Completion::File(result) => result,
-        Completion::Connected(_) => Err(wrong_kind()),
+        Completion::Connected(_) => Err(wrong_kind().into()),
     }
 }
 

@@ -19,7 +19,7 @@
 //!
 //! Times count only by which expiry instants they are past, so a handful of instants stands for all milliseconds.
 
-use super::command::{Command, Entry, Expected, Footprint, Model, Reply, Value};
+use super::command::{Command, Entry, Expected, Footprint, Model, ROUND, Reply, Value};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -57,8 +57,11 @@ pub enum Verdict {
 /// Searched places before it is given up.
 const PLACES_MAX: usize = 20_000;
 
-/// What no client writes is at most so long.
-const SMALL_NUMBER_DIGITS_MAX: usize = 4;
+/// Whether only one command of a run can make this value: numbers that clients write are round, so that what INCR makes of
+/// them, perhaps of two copies of one number, is not.
+fn is_written_once(value: &[u8]) -> bool {
+    !value.iter().all(u8::is_ascii_digit) || value.ends_with(ROUND.as_bytes())
+}
 
 /// How many of the commands in front of a violation are shown.
 const SHOWN_BEFORE: usize = 12;
@@ -155,11 +158,7 @@ impl<'a> Search<'a> {
         }
         let mut instants: Vec<i64> = operations
             .iter()
-            .filter_map(|operation| match operation.command {
-                Command::Set { expires_at, .. } => expires_at,
-                Command::ExpireAt(_, at) => Some(at),
-                _ => None,
-            })
+            .filter_map(|operation| operation.command.expires_at())
             .flat_map(|at| [at, at + 1])
             .collect();
         instants.sort_unstable();
@@ -336,8 +335,7 @@ impl<'a> Search<'a> {
     /// Whether a value has gone for good that a reply has yet to show.
     fn loses_unseen_value(&self, before: &Model, after: &Model) -> bool {
         let is_missed = |value: &Value| {
-            // Small numbers come out of INCR, again and again.
-            value.len() > SMALL_NUMBER_DIGITS_MAX
+            is_written_once(value)
                 && self.to_be_seen.get(value).is_some_and(|left| *left > 0)
                 && !after.entries.values().any(|entry| !entry.is_over && entry.value == *value)
         };
@@ -513,6 +511,24 @@ mod tests {
         bad(&[&both[..], &[get(2, 102, 110, 0, "a")]].concat());
         bad(&[&both[..], &[get(2, 50, 60, 0, "")]].concat());
         good(&[&both[..], &[get(2, 90, 110, 0, ""), get(3, 90, 110, 1, "b")]].concat());
+    }
+
+    #[test]
+    fn what_incr_makes_of_two_copies_is_not_held_to_be_one_value() {
+        let mut clock = 0;
+        let mut next = |command: Command, reply: Reply| {
+            clock += 2;
+            at(1, clock - 1, clock, command, reply)
+        };
+        let copy = Command::Copy { from: 0, to: 1, database: 0, replace: false };
+        good(&[
+            next(Command::set(0, value("7000000")), Reply::ok()),
+            next(copy, Reply::Integer(1)),
+            next(Command::Incr(1), Reply::Integer(7_000_001)),
+            next(Command::set(1, value("8000000")), Reply::ok()),
+            next(Command::Incr(0), Reply::Integer(7_000_001)),
+            next(Command::Get(0), Reply::Bulk(value("7000001"))),
+        ]);
     }
 
     #[test]

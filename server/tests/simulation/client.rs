@@ -4,10 +4,8 @@
 //! failure. A connection that was reset leaves its commands without replies; the client connects again and goes on.
 
 use super::checker::Operation;
-use super::command::{Command, Reply, Value};
-use std::cell::{Cell, RefCell};
+use super::command::{Command, ROUND, Reply, Value};
 use std::collections::VecDeque;
-use std::rc::Rc;
 use torc_server::reactor::driver::Address;
 use torc_server::reactor::simulated::{ClientEnd, World};
 
@@ -17,19 +15,20 @@ pub struct Dice {
     pub random: fastrand::Rng,
     /// Wall time.
     pub now_ms: i64,
-    next_value: Rc<Cell<u32>>,
+    next_value: u32,
 }
 
 impl Dice {
-    /// A value that nobody else writes; mostly a short number.
+    /// A value that nobody else writes; mostly a short, round number (see [`ROUND`]).
     pub fn value(&mut self) -> Value {
-        let number = self.next_value.get();
-        self.next_value.set(number + 1);
+        let number = self.next_value;
+        self.next_value += 1;
         match self.random.u8(..100) {
-            0..90 => format!("{number}000000").into_bytes(),
-            90..98 => format!("v{number}-{}", "x".repeat(self.random.usize(..200))).into_bytes(),
-            _ => format!("v{number}-{}", "X".repeat(self.random.usize(1000..20_000))).into_bytes(),
+            0..90 => format!("{number}{ROUND}"),
+            90..98 => format!("v{number}-{}", "x".repeat(self.random.usize(..200))),
+            _ => format!("v{number}-{}", "X".repeat(self.random.usize(1000..20_000))),
         }
+        .into_bytes()
         .into()
     }
 
@@ -48,6 +47,15 @@ impl Dice {
 
 /// What a client sends next, as one pipeline; it is told the replies of the pipeline before. Nothing ends the client.
 pub type Script = Box<dyn FnMut(&mut Dice, &[Reply]) -> Result<Vec<Command>, String>>;
+
+/// How a client goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// Its process ends.
+    Close,
+    /// Its machine does.
+    Reset,
+}
 
 /// How a client behaves.
 pub struct ClientPlan {
@@ -91,7 +99,7 @@ pub struct Observations {
     /// Connections so far.
     pub sessions: u32,
     /// What was seen to be wrong.
-    pub failures: Rc<RefCell<Vec<String>>>,
+    pub failures: Vec<String>,
     /// Whether the server has been told to stop: then it may end a connection.
     pub is_stopping: bool,
     /// What client scripts decide with.
@@ -101,19 +109,14 @@ pub struct Observations {
 impl Observations {
     /// Nothing yet.
     pub fn new(seed: u64) -> Self {
-        let next_value = Rc::new(Cell::new(1));
         Self {
             history: Vec::new(),
             clock: 0,
             sessions: 0,
-            failures: Rc::default(),
+            failures: Vec::new(),
             is_stopping: false,
-            dice: Dice { random: fastrand::Rng::with_seed(seed), now_ms: 0, next_value },
+            dice: Dice { random: fastrand::Rng::with_seed(seed), now_ms: 0, next_value: 1 },
         }
-    }
-
-    fn fail(&self, text: String) {
-        self.failures.borrow_mut().push(text);
     }
 }
 
@@ -181,7 +184,7 @@ impl Client {
         let may_die = self.plan.deaths_max > 0 && self.end.is_some() && !self.awaited.is_empty();
         if may_die && seen.dice.percent(self.plan.dies_percent) {
             self.plan.deaths_max -= 1;
-            self.die(seen);
+            self.die(if seen.dice.percent(50) { Death::Reset } else { Death::Close });
             return true;
         }
         if self.end.is_some() && !self.has_finished && self.awaited.len() <= self.plan.depth {
@@ -206,12 +209,12 @@ impl Client {
         self.end = (!end.is_refused()).then_some(end);
     }
 
-    fn die(&mut self, seen: &mut Observations) {
+    /// Dies with whatever is under way, if it is connected. It comes back as another connection.
+    pub fn die(&mut self, death: Death) {
         let Some(end) = self.end.take() else { return };
-        if seen.dice.percent(50) {
-            end.reset()
-        } else {
-            end.close()
+        match death {
+            Death::Close => end.close(),
+            Death::Reset => end.reset(),
         }
         self.awaited.clear();
     }
@@ -229,10 +232,10 @@ impl Client {
         let may_end = is_reset || seen.is_stopping || (self.has_finished_sending && self.awaited.is_empty());
         if !may_end {
             let (session, awaited) = (self.session, self.awaited.len());
-            seen.fail(format!("the server ended connection {session} with {awaited} replies missing"));
+            seen.failures.push(format!("the server ended connection {session} with {awaited} replies missing"));
         }
         if !self.received.is_empty() && !is_reset && !seen.is_stopping {
-            seen.fail(format!("connection {} ended within a reply", self.session));
+            seen.failures.push(format!("connection {} ended within a reply", self.session));
         }
         self.end = None;
         self.awaited.clear();
@@ -245,7 +248,7 @@ impl Client {
             match Reply::decode(&self.received[position..]) {
                 Ok(None) => break,
                 Err(error) => {
-                    seen.fail(format!("connection {}: {error}", self.session));
+                    seen.failures.push(format!("connection {}: {error}", self.session));
                     position = self.received.len();
                 }
                 Ok(Some((reply, used))) => {
@@ -259,7 +262,8 @@ impl Client {
 
     fn take_reply(&mut self, reply: Reply, seen: &mut Observations) {
         let Some(index) = self.awaited.pop_front() else {
-            return seen.fail(format!("connection {}: a reply that nobody awaits: {reply:?}", self.session));
+            let text = format!("connection {}: a reply that nobody awaits: {reply:?}", self.session);
+            return seen.failures.push(text);
         };
         seen.clock += 1;
         let operation = &mut seen.history[index];
@@ -268,7 +272,7 @@ impl Client {
         operation.reply = Some(reply.clone());
         if !operation.command.is_ordered() && !operation.command.accepts_unordered(&reply) {
             let command = operation.command.clone();
-            seen.fail(format!("connection {}: {command:?} got {reply:?}", self.session));
+            seen.failures.push(format!("connection {}: {command:?} got {reply:?}", self.session));
         }
         self.replies.push(reply);
     }
@@ -278,7 +282,7 @@ impl Client {
         let commands = match (self.plan.script)(&mut seen.dice, &replies) {
             Ok(commands) => commands,
             Err(text) => {
-                seen.fail(text);
+                seen.failures.push(text);
                 Vec::new()
             }
         };

@@ -7,6 +7,8 @@ use std::rc::Rc;
 pub type Key = u16;
 /// A value; those that clients write are unique in a run.
 pub type Value = Rc<[u8]>;
+/// How numbers end that clients write; INCR does not get that far.
+pub const ROUND: &str = "000000";
 
 /// A decoded reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +92,8 @@ pub enum Command {
     MGet(Vec<Key>),
     MSet(Vec<(Key, Value)>),
     MSetNx(Vec<(Key, Value)>),
+    /// MSETEX, with the one instant at which all of them end.
+    MSetEx(Vec<(Key, Value)>, i64),
     Rename(Key, Key),
     RenameNx(Key, Key),
     Copy {
@@ -163,7 +167,9 @@ impl Command {
             Self::Exists(keys) | Self::Touch(keys) | Self::Del(keys) | Self::Unlink(keys) | Self::MGet(keys) => {
                 keys.clone()
             }
-            Self::MSet(pairs) | Self::MSetNx(pairs) => pairs.iter().map(|(key, _)| *key).collect(),
+            Self::MSet(pairs) | Self::MSetNx(pairs) | Self::MSetEx(pairs, _) => {
+                pairs.iter().map(|(key, _)| *key).collect()
+            }
             Self::Rename(from, to) | Self::RenameNx(from, to) | Self::Copy { from, to, .. } => vec![*from, *to],
             Self::DbSize | Self::Keys | Self::FlushAll | Self::FlushDb | Self::SwapDb(..) => {
                 return Footprint::Everything;
@@ -189,9 +195,13 @@ impl Command {
         )
     }
 
-    /// Whether it matters when it runs, even where no key has a time.
-    pub fn has_time(&self) -> bool {
-        matches!(self, Self::Set { expires_at: Some(_), .. } | Self::ExpireAt(..))
+    /// The instant at which it lets its keys end.
+    pub fn expires_at(&self) -> Option<i64> {
+        match self {
+            Self::Set { expires_at, .. } => *expires_at,
+            Self::ExpireAt(_, at) | Self::MSetEx(_, at) => Some(*at),
+            _ => None,
+        }
     }
 
     /// Whether, having answered this, it has changed nothing.
@@ -266,6 +276,12 @@ impl Command {
             Self::MGet(keys) => many("MGET", keys),
             Self::MSet(list) => pairs("MSET", list),
             Self::MSetNx(list) => pairs("MSETNX", list),
+            Self::MSetEx(list, at) => {
+                let mut words: Vec<Vec<u8>> = pairs("MSETEX", list);
+                words.insert(1, text(list.len() as i64));
+                words.extend(["PXAT".into(), text(*at)]);
+                words
+            }
             Self::Rename(from, to) => two("RENAME", from, to),
             Self::RenameNx(from, to) => two("RENAMENX", from, to),
             Self::Copy { from, to, database, replace } => {
@@ -359,6 +375,14 @@ impl Model {
         self.entries.insert((database, key), Entry { value: value.clone(), expires_at, is_over: false });
     }
 
+    /// A time that is over already leaves nothing, not even for the rest of its millisecond.
+    fn put_until(&mut self, database: usize, key: Key, value: &Value, expires_at: Option<i64>, now: i64) {
+        self.entries.remove(&(database, key));
+        if expires_at.is_none_or(|at| at > now) {
+            self.put(database, key, value, expires_at);
+        }
+    }
+
     fn count(&self, database: usize, keys: &[Key], now: i64) -> i64 {
         keys.iter().filter(|key| self.alive(database, **key, now).is_some()).count() as i64
     }
@@ -440,11 +464,7 @@ impl Model {
                 if *if_absent && old.is_some() {
                     return Reply::Nil;
                 }
-                // A time that is over already leaves nothing, not even for the rest of its millisecond.
-                self.entries.remove(&(database, *key));
-                if expires_at.is_none_or(|at| at > now) {
-                    self.put(database, *key, value, *expires_at);
-                }
+                self.put_until(database, *key, value, *expires_at, now);
                 if *get { old.map_or(Reply::Nil, Reply::Bulk) } else { Reply::ok() }
             }
             Command::GetDel(key) => {
@@ -469,9 +489,7 @@ impl Model {
             },
             Command::ExpireAt(key, at) => match self.remove(database, *key, now) {
                 Some(entry) => {
-                    if *at > now {
-                        self.put(database, *key, &entry.value, Some(*at));
-                    }
+                    self.put_until(database, *key, &entry.value, Some(*at), now);
                     Reply::Integer(1)
                 }
                 None => Reply::Integer(0),
@@ -490,6 +508,12 @@ impl Model {
                     pairs.iter().for_each(|(key, value)| self.put(database, *key, value, None));
                 }
                 Reply::Integer(i64::from(is_free))
+            }
+            Command::MSetEx(pairs, at) => {
+                for (key, value) in pairs {
+                    self.put_until(database, *key, value, Some(*at), now);
+                }
+                Reply::Integer(1)
             }
             _ => self.relocate(database, command, now),
         }

@@ -5,8 +5,9 @@
 //!             <──────────── Pause::Step, Pause::Asleep ──────────────── pause() <────┘
 //! ```
 //!
-//! The engine's hook is a plain function, so which coroutine runs is kept in a thread-local: set before each resume,
-//! cleared behind it. This is the one file of the simulation with `unsafe` in it.
+//! The engine's hook is a plain function, so which coroutine runs is kept in a thread-local: set while it runs, and cleared
+//! behind it, also by a panic. A coroutine that is dropped half-way unwinds its stack without pausing: nothing runs then.
+//! This is the one file of the simulation with `unsafe` in it.
 
 #![allow(unsafe_code)]
 
@@ -44,6 +45,22 @@ pub fn pause(pause: Pause) {
     unsafe { (*running).suspend(pause) };
 }
 
+/// While it lives, `pause` knows which coroutine runs.
+struct Turn;
+
+impl Turn {
+    fn of(switch: *const Switch) -> Self {
+        RUNNING.set(switch);
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        RUNNING.set(ptr::null());
+    }
+}
+
 /// One shard's stack.
 pub struct ShardCoroutine<R> {
     coroutine: Coroutine<(), Pause, R>,
@@ -56,8 +73,8 @@ impl<R: 'static> ShardCoroutine<R> {
         install(Some(|step| pause(Pause::Step(step))));
         let switch = Rc::new(Cell::new(ptr::null()));
         let shared = switch.clone();
-        // A large body does not fit on the new stack's first page.
-        let body = Box::new(body);
+        // What a coroutine begins with is moved onto its stack, where there is room for 1 KiB: a shard stays on the heap.
+        let body: Box<dyn FnOnce() -> R> = Box::new(body);
         let coroutine = Coroutine::new(move |yielder: &Switch, ()| {
             shared.set(ptr::from_ref(yielder));
             RUNNING.set(shared.get());
@@ -68,10 +85,8 @@ impl<R: 'static> ShardCoroutine<R> {
 
     /// Runs it to its next pause, or to its end.
     pub fn resume(&mut self) -> Result<Pause, R> {
-        RUNNING.set(self.switch.get());
-        let result = self.coroutine.resume(());
-        RUNNING.set(ptr::null());
-        match result {
+        let _turn = Turn::of(self.switch.get());
+        match self.coroutine.resume(()) {
             CoroutineResult::Yield(pause) => Ok(pause),
             CoroutineResult::Return(value) => Err(value),
         }

@@ -21,6 +21,10 @@ impl Driver for SleepingDriver {
         self.inner.clock()
     }
 
+    fn busy_ns(&self) -> u64 {
+        self.inner.busy_ns()
+    }
+
     fn listen(&mut self, address: &Address, backlog: u32, reuse_port: bool, tag: Tag) -> io::Result<Socket> {
         self.inner.listen(address, backlog, reuse_port, tag)
     }
@@ -84,12 +88,17 @@ impl Driver for SleepingDriver {
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
+        let wait = match wait {
+            // It ends with the first event, which is one of the ways that the real one may end.
+            Wait::Gather { at_most_ns, .. } => Wait::Until(self.inner.clock().monotonic_ns + at_most_ns),
+            other => other,
+        };
         loop {
             self.inner.turn(wait, events)?;
             let is_over = match wait {
                 Wait::Not => true,
                 Wait::Until(time_ns) => self.inner.clock().monotonic_ns >= time_ns,
-                Wait::Forever => false,
+                Wait::Forever | Wait::Gather { .. } => false,
             };
             if is_over || !events.is_empty() {
                 return Ok(());

@@ -8,8 +8,14 @@
 //! ```
 //! A shard that sleeps runs again only when its driver has something for it: a lost wake-up leaves its work lying there,
 //! and the run ends with everybody asleep and a client that waits.
+//!
+//! What a run looks at itself:
+//! 1. Somebody gets something within [`STUCK_STEPS`]; nobody sleeps with work in its inbox or waits for a sleeper.
+//! 2. When every client is gone and all sleep: no lock is held, no transaction open, no connection left over.
+//! 3. Told to stop, every shard ends.
 
-use super::client::{Client, ClientPlan, Observations};
+use super::checker::Operation;
+use super::client::{Client, ClientPlan, Death, Observations};
 use super::coroutine::{Pause, ShardCoroutine};
 use super::driver::SleepingDriver;
 use std::cell::Cell;
@@ -54,17 +60,23 @@ pub struct Plan {
     pub loses_wakes: bool,
     /// The server is told to stop after so many steps, whatever goes on; else when all clients are through.
     pub stops_after: Option<u64>,
+    /// The first client dies after so many steps.
+    pub death: Option<(u64, Death)>,
 }
 
 /// What a run came to.
 pub struct Outcome {
-    /// What was seen.
-    pub seen: Observations,
-    /// Failures, those of clients included.
+    /// Every command with its reply, in the order of sending.
+    pub history: Vec<Operation>,
+    /// What was seen to be wrong.
     pub failures: Vec<String>,
+    /// Whether the history was checked to its end.
+    pub is_decided: bool,
+    /// Whether the planned death met a connected client.
+    pub has_died: bool,
     /// Steps taken.
     pub steps: u64,
-    /// Times that connections moved, and units that waited for a lock.
+    /// Times that connections moved.
     pub moved: u64,
     /// Units that waited for a lock.
     pub lock_waits: u64,
@@ -93,6 +105,9 @@ struct ShardRun {
 /// Steps without anything for a client after which the shards are held to be stuck.
 const STUCK_STEPS: u64 = 150_000;
 const RUN_STEPS_MAX: u64 = 5_000_000;
+const STOP_STEPS_MAX: u64 = 300_000;
+/// The world's wall clock at its time 0.
+const WALL_START_MS: i64 = 1_700_000_000_000;
 
 struct Run {
     world: World,
@@ -104,6 +119,9 @@ struct Run {
     seen: Observations,
     random: fastrand::Rng,
     steps: u64,
+    stops_after: Option<u64>,
+    death: Option<(u64, Death)>,
+    has_died: bool,
     last_progress: u64,
     weather_until: u64,
     step_ns_max: u64,
@@ -111,39 +129,39 @@ struct Run {
     client_share: u32,
     stalls_per_thousand: u32,
     fingerprint: u64,
-    wall_start_ms: i64,
 }
 
 const COMMANDS: &[&str] = &[
-    "get",
-    "getdel",
-    "strlen",
-    "incr",
-    "pexpiretime",
-    "persist",
-    "set",
     "append",
-    "pexpireat",
-    "exists",
-    "touch",
-    "del",
-    "unlink",
-    "mget",
-    "mset",
-    "msetnx",
-    "rename",
-    "renamenx",
     "copy",
-    "move",
     "dbsize",
-    "keys",
+    "del",
+    "exists",
     "flushall",
     "flushdb",
-    "swapdb",
-    "randomkey",
-    "select",
+    "get",
+    "getdel",
+    "incr",
+    "keys",
+    "mget",
+    "move",
+    "mset",
+    "msetex",
+    "msetnx",
+    "persist",
+    "pexpireat",
+    "pexpiretime",
     "ping",
+    "randomkey",
+    "rename",
+    "renamenx",
     "scan",
+    "select",
+    "set",
+    "strlen",
+    "swapdb",
+    "touch",
+    "unlink",
 ];
 
 /// Only the commands in use: a table lives as long as the process.
@@ -151,32 +169,31 @@ fn command_rows() -> impl Iterator<Item = (&'static Spec, Target)> {
     torc_server::commands::rows().filter(|(spec, _)| COMMANDS.contains(&spec.name))
 }
 
-/// Whether the server has a command.
-pub fn has_command(name: &str) -> bool {
-    torc_server::commands::rows().any(|(spec, _)| spec.name == name)
-}
-
 /// Runs a plan to its end.
 pub fn run(plan: Plan) -> Outcome {
     let mut run = Run::new(plan);
-    let stops_after = run.1;
-    let run = &mut run.0;
-    let mut failures = run.run_clients(stops_after).err().map_or_else(Vec::new, |failure| vec![failure]);
+    let mut failures: Vec<String> = run.run_clients().err().into_iter().collect();
     if failures.is_empty() && !run.seen.is_stopping {
         failures.extend(run.left_behind());
     }
     if failures.is_empty() {
         failures.extend(run.stop().err());
     }
-    failures.extend(run.seen.failures.borrow_mut().drain(..));
-    let moved = run.shards.iter().map(|shard| shard.status.moved.get()).sum();
-    let lock_waits = run.shards.iter().map(|shard| shard.status.lock_waits.get()).sum();
-    let seen = std::mem::replace(&mut run.seen, Observations::new(0));
-    Outcome { seen, failures, steps: run.steps, moved, lock_waits, fingerprint: run.fingerprint }
+    failures.append(&mut run.seen.failures);
+    Outcome {
+        failures,
+        is_decided: true,
+        has_died: run.has_died,
+        steps: run.steps,
+        moved: run.shards.iter().map(|shard| shard.status.moved.get()).sum(),
+        lock_waits: run.shards.iter().map(|shard| shard.status.lock_waits.get()).sum(),
+        fingerprint: run.fingerprint,
+        history: std::mem::take(&mut run.seen.history),
+    }
 }
 
 impl Run {
-    fn new(plan: Plan) -> (Self, Option<u64>) {
+    fn new(plan: Plan) -> Self {
         let world = World::new(plan.seed, plan.shards, plan.faults);
         let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 6379)));
         let mut config = Config::default();
@@ -185,17 +202,16 @@ impl Run {
         let table = CommandTable::new(command_rows());
         let shared = Arc::new(Shared::new(plan.shards, config, table, plan.seed, plan.rules, log));
         let settings = Arc::new(plan.settings);
-        let wall_start_ms = 1_700_000_000_000;
         let shards = (0..plan.shards).map(|index| {
             let driver = SleepingDriver { inner: world.driver(index), loses_wakes: plan.loses_wakes };
             let clock_world = world.clone();
-            let read_clock = Box::new(move || wall_start_ms + (clock_world.now_ns() / 1_000_000) as i64);
+            let read_clock = Box::new(move || wall_ms(&clock_world));
             assert_eq!(driver.clock().wall_ms, read_clock(), "the world's wall clock begins elsewhere");
             let core = Core::new(index, shared.clone(), settings.clone(), plan.seed + index as u64, read_clock);
             ShardRun::new(CoreLoop::new(driver, core), (index == 0).then(|| address.clone()))
         });
         let shards = shards.collect();
-        let run = Self {
+        Self {
             world,
             address,
             shared,
@@ -205,6 +221,9 @@ impl Run {
             seen: Observations::new(plan.seed ^ 0x5eed),
             random: fastrand::Rng::with_seed(plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             steps: 0,
+            stops_after: plan.stops_after,
+            death: plan.death,
+            has_died: false,
             last_progress: 0,
             weather_until: 0,
             step_ns_max: plan.step_ns_max,
@@ -212,43 +231,50 @@ impl Run {
             client_share: 10,
             stalls_per_thousand: 0,
             fingerprint: 0,
-            wall_start_ms,
-        };
-        (run, plan.stops_after)
+        }
     }
 
-    /// Until every client is done.
-    fn run_clients(&mut self, stops_after: Option<u64>) -> Result<(), String> {
+    /// Until every client is done and the shards have come to rest: closed connections are noticed, replies for the dead
+    /// discarded.
+    fn run_clients(&mut self) -> Result<(), String> {
+        let patience_steps = 3 * (self.shards.len() + self.clients.len());
         let mut idle_steps = 0;
-        while !self.clients.iter().all(Client::is_done) || !self.is_at_rest(idle_steps) {
-            if stops_after.is_some_and(|steps| self.steps >= steps) {
+        let mut is_at_rest = false;
+        while !(is_at_rest && self.clients.iter().all(Client::is_done)) {
+            if self.stops_after.is_some_and(|steps| self.steps >= steps) {
                 self.begin_stop();
                 return Ok(());
             }
-            self.change_weather();
-            let active = if self.random.u32(..100) < self.client_share {
-                let client = self.random.usize(..self.clients.len());
-                self.look(client, false)
-            } else {
-                let shard = self.choose_shard();
-                self.step(shard)?
-            };
-            self.pass_time();
-            idle_steps = if active { 0 } else { idle_steps + 1 };
-            if idle_steps > 3 * (self.shards.len() + self.clients.len()) && !self.sweep()? {
-                idle_steps = self.jump()?;
-            }
+            idle_steps = if self.step_somebody()? { 0 } else { idle_steps + 1 };
+            is_at_rest = idle_steps > patience_steps && !self.sweep()? && self.jump()?;
             self.check_progress()?;
-            if !self.seen.failures.borrow().is_empty() {
+            if !self.seen.failures.is_empty() {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// With all clients done, the shards come to rest: closed connections are noticed, replies for the dead discarded.
-    fn is_at_rest(&self, idle_steps: usize) -> bool {
-        idle_steps == usize::MAX
+    /// A client looks or a shard runs to its next pause; whether anything came of it.
+    fn step_somebody(&mut self) -> Result<bool, String> {
+        self.change_weather();
+        self.end_a_life();
+        let is_active = if self.random.u32(..100) < self.client_share {
+            let client = self.random.usize(..self.clients.len());
+            self.look(client, false)
+        } else {
+            let shard = self.choose_shard();
+            self.step(shard)?
+        };
+        self.pass_time();
+        Ok(is_active)
+    }
+
+    fn end_a_life(&mut self) {
+        if let Some((_, death)) = self.death.take_if(|(step, _)| *step == self.steps) {
+            self.has_died = self.clients[0].is_connected();
+            self.clients[0].die(death);
+        }
     }
 
     fn check_progress(&mut self) -> Result<(), String> {
@@ -299,7 +325,7 @@ impl Run {
 
     /// One look of a client; whether anything came of it.
     fn look(&mut self, client: usize, urgent: bool) -> bool {
-        self.seen.dice.now_ms = self.wall_start_ms + (self.world.now_ns() / 1_000_000) as i64;
+        self.seen.dice.now_ms = wall_ms(&self.world);
         let clock = self.seen.clock;
         let active = self.clients[client].look(&self.world, &self.address, &self.names, &mut self.seen, urgent);
         if active || clock != self.seen.clock {
@@ -312,9 +338,6 @@ impl Run {
     /// A shard runs to its next pause; whether it did anything.
     fn step(&mut self, index: usize) -> Result<bool, String> {
         let shard = &mut self.shards[index];
-        if let Some(Pause::Asleep(Wait::Not)) = shard.pause {
-            unreachable!("a shard that does not wait does not sleep");
-        }
         let was_asleep = matches!(shard.pause, Some(Pause::Asleep(_)));
         match shard.coroutine.resume() {
             Ok(pause) => {
@@ -365,10 +388,10 @@ impl Run {
     }
 
     /// Everybody sleeps. Moves the clock to what happens next; if that is only the shards' own housekeeping, nobody may be
-    /// waiting for anything. Returns how idle the run is then.
-    fn jump(&mut self) -> Result<usize, String> {
+    /// waiting for anything. Whether nothing will happen any more.
+    fn jump(&mut self) -> Result<bool, String> {
         if self.world.step() {
-            return Ok(0);
+            return Ok(false);
         }
         let unread: Vec<usize> =
             (0..self.shards.len()).filter(|shard| !self.shared.mailboxes.is_empty(*shard)).collect();
@@ -376,7 +399,7 @@ impl Run {
             return Err(format!("a wake-up was lost: all shards sleep, and the inboxes of {unread:?} are not empty"));
         }
         if self.clients.iter().all(Client::is_done) {
-            return Ok(usize::MAX);
+            return Ok(true);
         }
         let awaited = self.seen.history.iter().filter(|operation| operation.reply.is_none()).count();
         Err(format!("all sleep, and a client still waits; {awaited} commands have no reply"))
@@ -406,7 +429,6 @@ impl Run {
 
     /// Tells the server to stop, and waits until every shard has ended.
     fn stop(&mut self) -> Result<(), String> {
-        const STOP_STEPS_MAX: u64 = 300_000;
         self.begin_stop();
         let mut running: Vec<usize> = (0..self.shards.len()).collect();
         for step in 0..STOP_STEPS_MAX {
@@ -434,6 +456,11 @@ impl Run {
     }
 }
 
+fn wall_ms(world: &World) -> i64 {
+    WALL_START_MS + (world.now_ns() / 1_000_000) as i64
+}
+
+/// What a pause adds to the fingerprint.
 fn step_number(pause: Pause) -> u64 {
     match pause {
         Pause::Step(Step::Push) => 1 << 8,

@@ -2,7 +2,7 @@
 
 use super::client::{ClientPlan, Dice, Script};
 use super::command::{Command, Key, Reply};
-use super::run::{Plan, has_command};
+use super::run::Plan;
 use std::collections::HashSet;
 use torc_engine::keyspace::{SLOTS, slot_of};
 use torc_engine::transaction::rules::Rules;
@@ -40,7 +40,7 @@ impl Mix {
             whole: if scans { 0 } else { weight(&[0, 0, 3, 10]) },
             expiry: weight(&[0, 0, 10, 30]),
             unordered: weight(&[0, 5]),
-            databases: if has_command("select") { weight(&[1, 1, databases as u32]) as usize } else { 1 },
+            databases: weight(&[1, 1, databases as u32]) as usize,
         }
     }
 
@@ -137,7 +137,8 @@ fn expiry(dice: &mut Dice, keys: Key) -> Command {
     let at = (dice.now_ms / GRID_MS + dice.random.i64(0..4)) * GRID_MS;
     match dice.random.u8(..10) {
         0 => Command::Persist(key),
-        1..4 => Command::ExpireAt(key, at),
+        1..3 => Command::ExpireAt(key, at),
+        3 => Command::MSetEx(some_keys(dice, keys).into_iter().map(|key| (key, dice.value())).collect(), at),
         _ => Command::Set { key, value: dice.value(), expires_at: Some(at), if_absent: false, get: dice.percent(85) },
     }
 }
@@ -209,15 +210,6 @@ fn filler(mut budget: usize) -> Script {
     })
 }
 
-/// Reads everything once: what was lost on the way shows here at the latest.
-pub fn reader_of_all(keys: Key) -> Script {
-    let mut has_read = false;
-    Box::new(move |_, _| {
-        let commands = vec![Command::MGet((0..keys).collect())];
-        Ok(if std::mem::replace(&mut has_read, true) { Vec::new() } else { commands })
-    })
-}
-
 fn random_faults(random: &mut fastrand::Rng) -> Faults {
     let small = Faults {
         segment_bytes_max: 400,
@@ -228,9 +220,10 @@ fn random_faults(random: &mut fastrand::Rng) -> Faults {
         ..Faults::calm()
     };
     match random.u8(..10) {
-        0..4 => Faults::calm(),
-        4 => Faults::rough(),
-        5 => Faults { reset_per_million: 3_000, ..small },
+        0..3 => Faults::calm(),
+        3 => Faults::rough(),
+        4 => Faults { reset_per_million: 3_000, ..small },
+        5 => Faults { short_transfer_per_million: 300_000, window_bytes: 40, ..small },
         _ => small,
     }
 }
@@ -238,11 +231,29 @@ fn random_faults(random: &mut fastrand::Rng) -> Faults {
 fn random_settings(random: &mut fastrand::Rng) -> Settings {
     let mut pick = |choices: &[usize]| choices[random.usize(..choices.len())];
     Settings {
-        hz: 1,
+        hz: pick(&[1, 1, 100, 500]) as u32,
         outstanding_max: pick(&[1, 2, 5, 1024, 1024]),
         unsent_pause_bytes: pick(&[16, 500, 1 << 20, 1 << 20]),
         in_flight_bytes_max: pick(&[16, 200, 16 << 20, 16 << 20]),
+        affinity_window_commands: pick(&[1, 5, 20, 512]) as u16,
         ..Settings::default()
+    }
+}
+
+/// One client, with so many commands to send.
+fn random_client(random: &mut fastrand::Rng, mix: Mix, keys: Key, commands: usize, is_reset: bool) -> ClientPlan {
+    // What a dead client had sent may have happened at any time or never: few such commands, or nobody can tell.
+    let dies = random.u8(..6) == 0;
+    let pipelines: &[usize] = if dies || is_reset { &[1, 1, 2, 4] } else { &[1, 1, 3, 10, 40] };
+    let pipeline_max = pipelines[random.usize(..pipelines.len())];
+    ClientPlan {
+        script: random_script(mix, keys, commands, pipeline_max),
+        depth: [0, 0, pipeline_max / 2, 2 * pipeline_max][random.usize(..4)],
+        reads_percent: [100, 100, 50, 5][random.usize(..4)],
+        dies_percent: [2, 20][random.usize(..2)],
+        deaths_max: if dies { random.u32(1..3) } else { 0 },
+        half_closes: random.u8(..4) == 0,
+        lingers: random.u8(..4) == 0,
     }
 }
 
@@ -253,35 +264,16 @@ pub fn random_plan(seed: u64) -> Plan {
     let databases = 3;
     let keys: Key = random.u16(2..10);
     let scans = random.u8(..4) == 0;
-    let names = (0..keys).map(|key| name_on(key as usize % shards, shards, (b'a' + key as u8) as char)).collect();
     let count = random.usize(2..=7);
-    let commands = std::env::var("TORC_COMMANDS").map_or([15, 40, 100, 300][random.usize(..4)], |t| t.parse().unwrap());
+    let commands = [15, 40, 100, 300][random.usize(..4)];
     let faults = random_faults(random);
     let mix = Mix::random(random, databases, scans);
-    let mut clients: Vec<ClientPlan> = (0..count)
-        .map(|_| {
-            // What a dead client had sent may have happened at any time or never: few such commands, or nobody can tell.
-            let dies = random.u8(..6) == 0;
-            let pipelines: &[usize] =
-                if dies || faults.reset_per_million > 0 { &[1, 1, 2, 4] } else { &[1, 1, 3, 10, 40] };
-            let pipeline_max = pipelines[random.usize(..pipelines.len())];
-            ClientPlan {
-                script: random_script(mix, keys, commands / count, pipeline_max),
-                depth: [0, 0, pipeline_max / 2, 2 * pipeline_max][random.usize(..4)],
-                reads_percent: [100, 100, 50, 5][random.usize(..4)],
-                dies_percent: [2, 20][random.usize(..2)],
-                deaths_max: if dies { random.u32(1..3) } else { 0 },
-                half_closes: random.u8(..4) == 0,
-                lingers: random.u8(..4) == 0,
-            }
-        })
-        .collect();
+    let is_reset = faults.reset_per_million > 0;
+    let mut clients: Vec<ClientPlan> =
+        (0..count).map(|_| random_client(random, mix, keys, commands / count, is_reset)).collect();
     if scans {
         clients.push(ClientPlan::patient(scanner(random.usize(1..60), 3)));
         clients.push(ClientPlan::patient(filler(200)));
-    }
-    if std::env::var_os("TORC_MIX").is_some() {
-        println!("seed {seed} {mix:?} clients {count} keys {keys}");
     }
     Plan {
         seed,
@@ -291,9 +283,10 @@ pub fn random_plan(seed: u64) -> Plan {
         faults,
         settings: random_settings(random),
         clients,
-        names,
+        names: (0..keys).map(|key| name_on(key as usize % shards, shards, (b'a' + key as u8) as char)).collect(),
         step_ns_max: [2_000, 50_000, 200_000][random.usize(..3)],
         loses_wakes: false,
         stops_after: (random.u8(..8) == 0).then(|| random.u64(500..20_000)),
+        death: None,
     }
 }

@@ -148,11 +148,7 @@ impl Display for Reply {
         };
         match self {
             Self::Status(text) => write!(f, "+{}", text.escape_ascii()),
-            Self::Error(text) => write!(
-                f,
-                "-{}",
-                String::from_utf8_lossy(text).escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
-            ),
+            Self::Error(text) => write!(f, "-{}", quoted(text).replace("\\\"", "\"")),
             Self::Integer(number) => write!(f, ":{number}"),
             Self::Bulk(text) => write!(f, "\"{}\"", quoted(text)),
             Self::Verbatim(text) => write!(f, "={{{}}}", quoted(text)),

@@ -33,6 +33,7 @@ fn add(rows: &mut BTreeMap<String, Row>, row: &Reply) {
         ("last key", text(4)),
         ("step", text(5)),
         ("categories", text(6)),
+        ("tips", text(7)),
         ("key specs", columns[8].elements().iter().map(without_notes).collect()),
     ];
     rows.insert(columns[0].text(), Row { arity: columns[1].integer(), facts });
@@ -41,10 +42,107 @@ fn add(rows: &mut BTreeMap<String, Row>, row: &Reply) {
     }
 }
 
-/// A key spec without its notes, which are prose.
+/// A key spec; of its notes, which are prose, only that they are there.
 fn without_notes(spec: &Reply) -> String {
-    let fields = spec.elements().chunks(2).filter(|field| field[0].bytes() != b"notes");
-    fields.map(|field| format!("{} {}", field[0], field[1])).collect::<Vec<_>>().join(", ")
+    let fields = spec.elements().chunks(2).map(|field| match field[0].bytes() {
+        b"notes" => "notes".to_string(),
+        _ => format!("{} {}", field[0], field[1]),
+    });
+    fields.collect::<Vec<_>>().join(", ")
+}
+
+/// What the real server says otherwise on purpose: the command, the fact, and why.
+const DIFFERENT: &[(&str, &str, &str)] = &[
+    ("psetex", "doc_flags", "deprecated in the documentation of later versions"),
+    ("setex", "doc_flags", "deprecated in the documentation of later versions"),
+    ("setnx", "doc_flags", "deprecated in the documentation of later versions"),
+];
+
+/// Whether a version is newer than the real server that we compare with.
+fn is_newer(version: &str) -> bool {
+    let numbers: Vec<u32> = version.split('.').map(|number| number.parse().expect("a number")).collect();
+    numbers.as_slice() > [7, 0, 15].as_slice()
+}
+
+/// A tree of arguments, without those that are newer than the real server.
+fn arguments_text(arguments: &Reply) -> String {
+    let mut lines = Vec::new();
+    for argument in arguments.elements() {
+        if argument.get("since").is_some_and(|version| is_newer(&version.text())) {
+            continue;
+        }
+        let facts = argument.elements().chunks(2).map(|pair| match pair[0].bytes() {
+            b"arguments" => format!("({})", arguments_text(&pair[1])),
+            b"flags" => pair[1].clone().sorted().to_string(),
+            _ => pair[1].to_string(),
+        });
+        lines.push(facts.collect::<Vec<_>>().join(":"));
+    }
+    lines.join(" ")
+}
+
+/// What COMMAND DOCS tells of each command and subcommand that is not prose.
+fn docs(client: &mut Client) -> BTreeMap<String, BTreeMap<String, String>> {
+    fn add(commands: &Reply, into: &mut BTreeMap<String, BTreeMap<String, String>>) {
+        for pair in commands.elements().chunks(2) {
+            let mut facts = BTreeMap::new();
+            for fact in pair[1].elements().chunks(2) {
+                let text = match fact[0].bytes() {
+                    b"summary" | b"complexity" => "there".to_string(),
+                    b"history" => {
+                        let versions = fact[1].elements().iter().map(|change| change.elements()[0].text());
+                        versions.filter(|version| !is_newer(version)).collect::<Vec<_>>().join(" ")
+                    }
+                    b"arguments" => arguments_text(&fact[1]),
+                    b"subcommands" => {
+                        add(&fact[1], into);
+                        continue;
+                    }
+                    _ => fact[1].clone().sorted().to_string(),
+                };
+                if !text.is_empty() {
+                    facts.insert(fact[0].text(), text);
+                }
+            }
+            into.insert(pair[0].text(), facts);
+        }
+    }
+    let mut all = BTreeMap::new();
+    add(&client.call("COMMAND DOCS"), &mut all);
+    all
+}
+
+#[test]
+fn docs_are_those_of_the_real_server() {
+    let server = Server::torc(3, &[]);
+    let ours = docs(&mut server.client());
+    for (name, facts) in &ours {
+        let is_told = ["summary", "since", "group"].iter().all(|fact| facts.contains_key(*fact));
+        assert!(is_told, "{name}: {facts:?}");
+    }
+    let Some(real) = Server::real(&[]) else { return };
+    let real = docs(&mut real.client());
+    let mut complaints = Vec::new();
+    let mut compared = 0;
+    for (name, facts) in &ours {
+        let Some(expected) = real.get(name) else { continue };
+        compared += 1;
+        let names: std::collections::BTreeSet<_> = facts.keys().chain(expected.keys()).collect();
+        for fact in names {
+            let is_known = DIFFERENT.iter().any(|(command, known, _)| command == name && known == fact);
+            let (ours, real) = (facts.get(fact), expected.get(fact));
+            let goes_with_it = matches!(fact.as_str(), "deprecated_since" | "replaced_by")
+                && DIFFERENT.iter().any(|(command, known, _)| command == name && *known == "doc_flags");
+            if is_known {
+                assert_ne!(ours, real, "{name}: {fact} is no difference any more");
+            } else if ours != real && !goes_with_it {
+                complaints.push(format!("{name}: {fact}\n  real {real:?}\n  ours {ours:?}\n"));
+            }
+        }
+    }
+    println!("{compared} commands' documentation compared with the real server");
+    assert!(compared > 100, "too few commands in common: {compared}");
+    assert!(complaints.is_empty(), "\n{}", complaints.concat());
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl ExpireOptions {
             } else if is(word, "LT") {
                 options.earlier = true;
             } else {
-                return Err(format!("ERR Unsupported option {}", String::from_utf8_lossy(word)).into());
+                return Err(CommandError::echo("ERR Unsupported option ", word, ""));
             }
         }
         if options.absent && (options.present || options.later || options.earlier) {

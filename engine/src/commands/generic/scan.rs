@@ -24,7 +24,7 @@ pub struct ScanRequest {
 impl ScanRequest {
     /// From `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`.
     pub fn parse(arguments: &[&[u8]]) -> Result<Self, CommandError> {
-        let cursor = parse_cursor(arguments[1]).ok_or(CommandError("ERR invalid cursor".into()))?;
+        let cursor = parse_cursor(arguments[1]).ok_or(CommandError::from("ERR invalid cursor"))?;
         let mut request =
             Self { cursor: ScanCursor::from_u64(cursor), count: COUNT_DEFAULT, pattern: None, type_name: None };
         let mut rest = &arguments[2..];

@@ -2,6 +2,7 @@
 
 use super::super::errors::{NOT_FINITE, NOT_FLOAT, OVERFLOW, integer};
 use super::super::long_double::{LongDouble, NotFinite};
+use super::timed::report_write;
 use super::{hash_of, write_fields};
 use crate::command::{CommandError, CommandResult, Execution};
 use crate::journal::EventClass;
@@ -26,7 +27,7 @@ pub(super) fn hincrby(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Com
     let old = current(execution, arguments, |value| {
         value.as_integer().ok_or_else(|| "ERR hash value is not an integer".into())
     })?;
-    let new = old.unwrap_or(0).checked_add(delta).ok_or(CommandError(OVERFLOW.into()))?;
+    let new = old.unwrap_or(0).checked_add(delta).ok_or(CommandError::from(OVERFLOW))?;
     let mut scratch = itoa::Buffer::new();
     let text = scratch.format(new).as_bytes();
     write_fields(execution, arguments[1], &[[arguments[2], text]], FieldExpiry::Keep)?;
@@ -52,9 +53,12 @@ pub(super) fn hincrbyfloat(execution: &mut Execution<'_>, arguments: &[&[u8]]) -
         }),
     })?;
     let sum = old.unwrap_or(Some(LongDouble::ZERO)).and_then(|old| old.plus(delta));
-    let text = sum.ok_or(CommandError(NOT_FINITE.into()))?.format();
-    write_fields(execution, arguments[1], &[[arguments[2], text.as_bytes()]], FieldExpiry::Keep)?;
-    execution.effect(&[b"HSET", arguments[1], arguments[2], text.as_bytes()]);
+    let text = sum.ok_or(CommandError::from(NOT_FINITE))?.format();
+    let pairs = [[arguments[2], text.as_bytes()]];
+    write_fields(execution, arguments[1], &pairs, FieldExpiry::Keep)?;
+    if execution.keyspace.journal.wants_effects() {
+        report_write(execution, arguments[1], &pairs, FieldExpiry::Keep)?;
+    }
     execution.event(EventClass::Hash, "hincrbyfloat", arguments[1]);
     execution.reply.bulk(text.as_bytes());
     Ok(())

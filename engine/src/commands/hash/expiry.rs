@@ -54,7 +54,7 @@ pub(super) fn parse_fields<'a, 'b>(
     if !is(word, "FIELDS") {
         return Err(missing_fields());
     }
-    let count = parse_integer(count).filter(|count| *count > 0).ok_or(CommandError(not_positive.into()))?;
+    let count = parse_integer(count).filter(|count| *count > 0).ok_or(CommandError::from(not_positive))?;
     if count != fields.len() as i64 {
         return Err("ERR The `numfields` parameter must match the number of arguments".into());
     }

@@ -17,7 +17,7 @@ fn parse_time(
 ) -> Result<Option<i64>, CommandError> {
     let units = [("EX", true, false), ("PX", false, false), ("EXAT", true, true), ("PXAT", false, true)];
     let Some((_, seconds, absolute)) = units.into_iter().find(|(name, ..)| is(word, name)) else { return Ok(None) };
-    let text = text.ok_or(CommandError(NOT_INTEGER.into()))?;
+    let text = text.ok_or(CommandError::from(NOT_INTEGER))?;
     TimeUnit { seconds, absolute }.parse(text, now, command).map(Some)
 }
 
@@ -143,7 +143,7 @@ impl<'a, 'b> SetOptions<'a, 'b> {
             }
             let is_time = ["EX", "PX", "EXAT", "PXAT"].iter().any(|name| is(word, name));
             if !is_time && !is(word, "KEEPTTL") {
-                return Err(format!("ERR unknown argument: {}", String::from_utf8_lossy(word)).into());
+                return Err(CommandError::echo("ERR unknown argument: ", word, ""));
             }
             if std::mem::replace(&mut has_expiry, true) {
                 return Err("ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified".into());
@@ -161,7 +161,7 @@ impl<'a, 'b> SetOptions<'a, 'b> {
 
     /// `numfields field value [field value ...]`
     fn parse_pairs(words: &'b [&'a [u8]]) -> Result<&'b [[&'a [u8]; 2]], CommandError> {
-        let invalid = || CommandError("ERR invalid number of fields".into());
+        let invalid = || CommandError::from("ERR invalid number of fields");
         let [count, pairs @ ..] = words else { return Err(wrong_arity("hsetex", None)) };
         let count = parse_integer(count).filter(|count| *count > 0).ok_or_else(invalid)?;
         match pairs.as_chunks() {
@@ -204,7 +204,7 @@ pub(super) fn hsetex(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
 }
 
 /// Reports fields that were written. HSET takes their expiry away, so what they have now is reported after it.
-fn report_write(
+pub(super) fn report_write(
     execution: &mut Execution<'_>,
     key_name: &[u8],
     pairs: &[[&[u8]; 2]],

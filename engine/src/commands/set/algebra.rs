@@ -191,7 +191,7 @@ pub(super) fn sdiffstore(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> 
 fn counted_keys<'a, 'b>(arguments: &'b [&'a [u8]]) -> Result<(&'b [&'a [u8]], &'b [&'a [u8]]), CommandError> {
     let count = parse_integer(arguments[1])
         .filter(|count| *count > 0)
-        .ok_or(CommandError("ERR numkeys should be greater than 0".into()))?;
+        .ok_or(CommandError::from("ERR numkeys should be greater than 0"))?;
     let rest = &arguments[2..];
     usize::try_from(count)
         .ok()
@@ -212,7 +212,7 @@ fn parse_limit(words: &[&[u8]], knows_approximation: bool) -> Result<usize, Comm
         rest = more;
         limit = parse_integer(number)
             .and_then(|limit| usize::try_from(limit).ok())
-            .ok_or(CommandError("ERR LIMIT can't be negative".into()))?;
+            .ok_or(CommandError::from("ERR LIMIT can't be negative"))?;
     }
     Ok(limit)
 }

@@ -134,7 +134,7 @@ fn smembers(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult
 
 /// `SMOVE source destination member`
 fn smove(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    let [_, from, to, member] = *arguments else { return Err(CommandError("ERR syntax error".into())) };
+    let [_, from, to, member] = *arguments else { return Err(CommandError::from("ERR syntax error")) };
     let Execution { keyspace, database, now, options, .. } = execution;
     let (source, destination) = (keyspace.key(from), keyspace.key(to));
     if keyspace.peek(*database, &source, *now).is_none() {

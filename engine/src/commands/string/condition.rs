@@ -81,13 +81,13 @@ pub(super) fn delex(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
         [_, _] => true,
         [_, key, word, operand] => {
             let test = ValueTest::of(word, operand)
-                .ok_or(CommandError("ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE".into()))?;
+                .ok_or(CommandError::from("ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE"))?;
             match find_quietly(execution, key) {
                 None => false,
                 Some(entry) => {
                     let value = entry
                         .string()
-                        .ok_or(CommandError("ERR Key should be of string type if conditions are specified".into()))?;
+                        .ok_or(CommandError::from("ERR Key should be of string type if conditions are specified"))?;
                     test.passes(value)?
                 }
             }

@@ -28,7 +28,7 @@ pub(super) fn incrby(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
 
 /// `DECRBY key decrement`
 pub(super) fn decrby(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    let decrement = integer(arguments[2])?.checked_neg().ok_or(CommandError("ERR decrement would overflow".into()))?;
+    let decrement = integer(arguments[2])?.checked_neg().ok_or(CommandError::from("ERR decrement would overflow"))?;
     increment(execution, arguments[1], decrement)
 }
 
@@ -39,7 +39,7 @@ fn increment(execution: &mut Execution<'_>, key: &[u8], delta: i64) -> CommandRe
         None => 0,
         Some(entry) => integer_of(super::string_of(entry)?)?,
     };
-    let new = old.checked_add(delta).ok_or(CommandError(OVERFLOW.into()))?;
+    let new = old.checked_add(delta).ok_or(CommandError::from(OVERFLOW))?;
     keyspace.set_integer(*database, &key, new, Expiry::Keep, *now);
     reply.integer(new);
     Ok(())
@@ -298,7 +298,7 @@ fn increment_within<N: Number>(
         (None, true) => {
             let below = sum.map_or(delta.is_below_zero(), |sum| sum.order(lower) == Ordering::Less);
             let new = if below { lower } else { upper };
-            (new, new.minus(old).ok_or(CommandError(OVERFLOW.into()))?)
+            (new, new.minus(old).ok_or(CommandError::from(OVERFLOW))?)
         }
     };
     let has_expiry = find_quietly(execution, key).is_some_and(|entry| entry.expires_at().is_some());

@@ -50,7 +50,7 @@ impl LcsOptions {
 pub(super) fn lcs(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let mut text = |key: &[u8]| -> Result<Vec<u8>, CommandError> {
         let value = read(execution, key)
-            .map_err(|_| CommandError("ERR The specified keys must contain string values".into()))?;
+            .map_err(|_| CommandError::from("ERR The specified keys must contain string values"))?;
         Ok(value.map(|value| value.to_bytes().into_owned()).unwrap_or_default())
     };
     // Both are looked up before the error, so that both count as read.

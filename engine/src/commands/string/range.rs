@@ -32,7 +32,7 @@ pub(super) fn getrange(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Co
 /// `SETRANGE key offset value`
 pub(super) fn setrange(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let (key, bytes) = (arguments[1], arguments[3]);
-    let offset = usize::try_from(integer(arguments[2])?).map_err(|_| CommandError(OFFSET_RANGE.into()))?;
+    let offset = usize::try_from(integer(arguments[2])?).map_err(|_| CommandError::from(OFFSET_RANGE))?;
     let length = peek(execution, key)?.map_or(0, |value| value.len());
     if bytes.is_empty() {
         execution.reply.integer(length as i64);

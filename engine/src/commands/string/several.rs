@@ -89,7 +89,7 @@ impl<'a> MsetexOptions<'a> {
 pub(super) fn msetex(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let count = parse_integer(arguments[1])
         .filter(|count| (1..=i64::from(i32::MAX)).contains(count))
-        .ok_or(CommandError("ERR invalid numkeys value".into()))? as usize;
+        .ok_or(CommandError::from("ERR invalid numkeys value"))? as usize;
     if arguments.len() < 2 + count * 2 {
         return Err("ERR wrong number of key-value pairs".into());
     }

@@ -24,7 +24,7 @@ impl ClientKind {
             b"master" | b"primary" => Ok(Self::Primary),
             b"slave" | b"replica" => Ok(Self::Replica),
             b"pubsub" => Ok(Self::PubSub),
-            _ => Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(name)).into()),
+            _ => Err(CommandError::echo("ERR Unknown client type '", name, "'")),
         }
     }
 }
@@ -85,7 +85,7 @@ impl ClientFilter {
                 b"name" => filter.name = Some((*value).into()),
                 b"type" => filter.kind = Some(ClientKind::parse(value)?),
                 b"user" if *value == b"default" => {}
-                b"user" => return Err(format!("ERR No such user '{}'", String::from_utf8_lossy(value)).into()),
+                b"user" => return Err(CommandError::echo("ERR No such user '", value, "'")),
                 b"skipme" if value.eq_ignore_ascii_case(b"yes") => skip_me = true,
                 b"skipme" if value.eq_ignore_ascii_case(b"no") => skip_me = false,
                 b"maxage" => filter.age_min_s = Some(parse_age(value)?),

@@ -11,7 +11,8 @@ use super::{SessionCommand, help, run_subcommand, specs};
 use crate::control::{ControlReply, ControlRequest};
 use crate::core::connection::ReplyMode;
 use crate::core::session::{Session, SessionResult};
-use torc_engine::command::{Arity, Categories, CommandError, Flags, Spec, parse_integer};
+use torc_engine::command::argument::{block, integer, one_of, string, word};
+use torc_engine::command::{Argument, Arity, Categories, CommandError, Flags, Spec, parse_integer};
 
 const ROW: Spec = Spec {
     group: "connection",
@@ -20,6 +21,20 @@ const ROW: Spec = Spec {
     ..Spec::BASE
 };
 const ADMIN: Flags = ROW.flags.or(Flags::ADMIN);
+const ON_OR_OFF: Argument = one_of("enabled", &[word("ON"), word("OFF")]);
+#[rustfmt::skip]
+const KILL_FILTERS: &[Argument] = &[
+    integer("client-id").token("ID").optional().since("2.8.12"),
+    one_of("normal_master_slave_pubsub", &[
+        word("NORMAL"), word("MASTER").since("3.2.0"), word("SLAVE"), word("REPLICA").since("5.0.0"), word("PUBSUB"),
+    ]).token("TYPE").optional().since("2.8.12"),
+    string("username").token("USER").optional(),
+    string("ip:port").token("ADDR").optional(),
+    string("ip:port").token("LADDR").optional().since("6.2.0"),
+    string("name").token("NAME").optional().since("8.1.0"),
+    string("yes/no").token("SKIPME").optional(),
+    integer("maxage").token("MAXAGE").optional().since("7.4.0"),
+];
 
 /// The rows.
 pub(super) static COMMANDS: &[SessionCommand] = &[SessionCommand {
@@ -46,6 +61,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             arity: Arity::Exact(3),
             since: "6.0.0",
             summary: "Says whether the keys of the next command are tracked, where tracking asks for it",
+            arguments: &[one_of("mode", &[word("YES"), word("NO")])],
             ..ROW
         },
         syntax: "YES|NO",
@@ -57,6 +73,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             arity: Arity::AtLeast(3),
             since: "8.0.0",
             summary: "Says what the client is able to do; unknown abilities are ignored",
+            arguments: &[string("capability").multiple()],
             ..ROW
         },
         syntax: "capability [capability ...]",
@@ -105,6 +122,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             arity: Arity::Exact(3),
             since: "8.1.0",
             summary: "Marks the connection as one that imports data from another server",
+            arguments: &[ON_OR_OFF],
             ..ROW
         },
         syntax: "ON|OFF",
@@ -130,6 +148,19 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             since: "2.4.0",
             complexity: "O(N) in the number of connections",
             summary: "Closes connections: the one from an address, or all that fit every filter",
+            arguments: &[one_of(
+                "filter",
+                &[string("ip:port").deprecated("2.8.12"), one_of("new-format", KILL_FILTERS).multiple()],
+            )],
+            history: &[
+                ("2.8.12", "The form with filters."),
+                ("2.8.12", "New filter: `ID`."),
+                ("3.2.0", "`TYPE` knows `master`."),
+                ("5.0.0", "`TYPE` knows `replica` beside `slave`."),
+                ("6.2.0", "New filter: `LADDR`."),
+                ("7.4.0", "New filter: `MAXAGE`."),
+                ("8.1.0", "New filter: `NAME`; `ID` takes several."),
+            ],
             ..ROW
         },
         syntax: "ip:port | [ID id ...] [ADDR a] [LADDR a] [TYPE t] [USER u] [NAME n] [SKIPME yes|no] [MAXAGE s]",
@@ -143,6 +174,32 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             since: "2.4.0",
             complexity: "O(N) in the number of connections",
             summary: "One line a connection, of all or of those that fit every filter",
+            arguments: &[
+                one_of(
+                    "normal_master_replica_pubsub",
+                    &[word("NORMAL"), word("MASTER"), word("REPLICA"), word("PUBSUB")],
+                )
+                .token("TYPE")
+                .optional()
+                .since("5.0.0"),
+                block("id", &[integer("client-id").multiple()]).token("ID").optional().since("6.2.0"),
+                string("username").token("USER").optional().since("8.1.0"),
+                string("ip:port").token("ADDR").optional().since("8.1.0"),
+                string("ip:port").token("LADDR").optional().since("8.1.0"),
+                string("name").token("NAME").optional().since("8.1.0"),
+                string("yes/no").token("SKIPME").optional().since("8.1.0"),
+                integer("maxage").token("MAXAGE").optional().since("8.1.0"),
+            ],
+            history: &[
+                ("2.8.12", "New field: `id`."),
+                ("5.0.0", "New filter: `TYPE`."),
+                ("6.0.0", "New field: `user`."),
+                ("6.2.0", "New fields: `argv-mem`, `tot-mem`, `laddr` and `redir`; new filter: `ID`."),
+                ("7.0.0", "New fields: `resp`, `multi-mem`, `rbs` and `rbp`."),
+                ("7.0.3", "New field: `ssub`."),
+                ("7.2.0", "New fields: `lib-name` and `lib-ver`."),
+                ("8.1.0", "The filters of `CLIENT KILL`."),
+            ],
             tips: &["nondeterministic_output"],
             ..ROW
         },
@@ -156,6 +213,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             flags: ADMIN,
             since: "7.0.0",
             summary: "Exempts the connection from being closed for memory",
+            arguments: &[ON_OR_OFF],
             ..ROW
         },
         syntax: "ON|OFF",
@@ -167,6 +225,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             arity: Arity::Exact(3),
             since: "7.2.0",
             summary: "Says whether the connection's reads count as uses of their keys",
+            arguments: &[ON_OR_OFF],
             ..ROW
         },
         syntax: "ON|OFF",
@@ -179,6 +238,8 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             flags: ADMIN,
             since: "2.9.50",
             summary: "Lets the commands of all clients wait, or only those that write",
+            arguments: &[integer("timeout"), one_of("mode", &[word("WRITE"), word("ALL")]).optional().since("6.2.0")],
+            history: &[("6.2.0", "New option: the mode.")],
             ..ROW
         },
         syntax: "milliseconds [WRITE|ALL]",
@@ -190,6 +251,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             arity: Arity::Exact(3),
             since: "3.2.0",
             summary: "Says whether replies are sent",
+            arguments: &[one_of("on_off_skip", &[word("ON"), word("OFF"), word("SKIP")])],
             ..ROW
         },
         syntax: "ON|OFF|SKIP",
@@ -201,13 +263,21 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             arity: Arity::Exact(4),
             since: "7.2.0",
             summary: "Names the client library and its version",
+            arguments: &[one_of("attr", &[string("libname").token("LIB-NAME"), string("libver").token("LIB-VER")])],
             ..ROW
         },
         syntax: "LIB-NAME name | LIB-VER version",
         run: set_info,
     },
     SessionCommand {
-        spec: Spec { name: "setname", arity: Arity::Exact(3), since: "2.6.9", summary: "Names the connection", ..ROW },
+        spec: Spec {
+            name: "setname",
+            arity: Arity::Exact(3),
+            since: "2.6.9",
+            summary: "Names the connection",
+            arguments: &[string("connection-name")],
+            ..ROW
+        },
         syntax: "name",
         run: set_name,
     },
@@ -217,6 +287,15 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             arity: Arity::AtLeast(3),
             since: "6.0.0",
             summary: "Switches invalidation messages on or off",
+            arguments: &[
+                one_of("status", &[word("ON"), word("OFF")]),
+                integer("client-id").token("REDIRECT").optional(),
+                string("prefix").token("PREFIX").optional().multiple_with_token(),
+                word("BCAST").optional(),
+                word("OPTIN").optional(),
+                word("OPTOUT").optional(),
+                word("NOLOOP").optional(),
+            ],
             ..ROW
         },
         syntax: "ON|OFF [option ...]",
@@ -241,6 +320,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             since: "5.0.0",
             complexity: "O(log N) in the number of connections",
             summary: "Ends the wait of a client in a blocking command",
+            arguments: &[integer("client-id"), one_of("timeout_error", &[word("TIMEOUT"), word("ERROR")]).optional()],
             ..ROW
         },
         syntax: "id [TIMEOUT|ERROR]",
@@ -351,11 +431,11 @@ fn set_info(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let field = match attribute {
         _ if attribute.eq_ignore_ascii_case(b"lib-name") => &mut state.library_name,
         _ if attribute.eq_ignore_ascii_case(b"lib-ver") => &mut state.library_version,
-        _ => return Err(format!("ERR Unrecognized option '{}'", String::from_utf8_lossy(attribute)).into()),
+        _ => return Err(CommandError::echo("ERR Unrecognized option '", attribute, "'")),
     };
     if !value.iter().all(u8::is_ascii_graphic) {
-        let attribute = String::from_utf8_lossy(attribute);
-        return Err(format!("ERR {attribute} cannot contain spaces, newlines or special characters.").into());
+        let after = " cannot contain spaces, newlines or special characters.";
+        return Err(CommandError::echo("ERR ", attribute, after));
     }
     *field = value.into();
     session.reply().ok();

@@ -10,6 +10,7 @@ use super::SessionCommand;
 use crate::control::{ControlReply, ControlRequest, ShardFigures};
 use crate::core::session::{Session, SessionResult};
 use sections::{Report, Sections};
+use torc_engine::command::argument::string;
 use torc_engine::command::{Categories, Flags, Spec};
 
 /// The rows.
@@ -20,6 +21,8 @@ pub(super) static COMMANDS: &[SessionCommand] = &[SessionCommand {
         own_categories: Categories::DANGEROUS,
         group: "server",
         summary: "Gives figures of the server, by section",
+        arguments: &[string("section").optional().multiple()],
+        history: &[("7.0.0", "Takes several sections.")],
         tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
         ..Spec::BASE
     },

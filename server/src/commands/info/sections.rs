@@ -119,7 +119,7 @@ impl<'a> Report<'a> {
         text.field("arch_bits", usize::BITS);
         text.field("multiplexing_api", "io_uring");
         text.field("process_id", std::process::id());
-        text.field("process_supervised", config.process.supervised.name());
+        text.field("process_supervised", config.process.supervised_by.name());
         text.field("run_id", &self.shared.run_id);
         text.field("tcp_port", config.network.port);
         text.field("server_time_usec", self.now_ms * 1000);

@@ -10,7 +10,9 @@ use crate::core::session::{Session, SessionHandler, SessionResult};
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::RangeInclusive;
 use std::time::Duration;
-use torc_engine::command::{Arity, CommandResult, Execution, Flags, KeyFlags, KeySpec, Spec, Spread, parse_integer};
+use torc_engine::command::{
+    Arity, CommandError, CommandResult, Execution, Flags, KeyFlags, KeySpec, Spec, Spread, parse_integer,
+};
 use torc_engine::keyspace::{Entry, Expiry, Key, slot_of};
 use torc_engine::reply::Protocol;
 
@@ -22,6 +24,7 @@ pub(super) const DEBUG: SessionCommand = SessionCommand {
         flags: ADMIN,
         complexity: "Depends on the subcommand",
         summary: "Looks at internals and changes them",
+        is_internal: true,
         ..ROW
     },
     syntax: "",
@@ -92,14 +95,14 @@ fn debug(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let found = SUBCOMMANDS
         .iter()
         .find(|subcommand| is(&subcommand.name) && subcommand.arguments.contains(&(arguments.len() - 2)));
-    let name = String::from_utf8_lossy(name);
     match found {
         Some(subcommand) => (subcommand.run)(session, arguments),
         None if ABSENT.iter().any(is) => {
-            Err(format!("ERR DEBUG {} is not supported in this version", name.to_ascii_uppercase()).into())
+            Err(CommandError::echo("ERR DEBUG ", &name.to_ascii_uppercase(), " is not supported in this version"))
         }
         None => {
-            Err(format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP.").into())
+            let before = "ERR unknown subcommand or wrong number of arguments for '";
+            Err(CommandError::echo(before, name, "'. Try DEBUG HELP."))
         }
     }
 }
@@ -122,7 +125,7 @@ fn nothing_to_switch(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
 }
 
 fn error(_: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
-    Err(String::from_utf8_lossy(arguments[2]).into_owned().into())
+    Err(arguments[2].to_vec().into())
 }
 
 fn log(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {

@@ -3,6 +3,7 @@
 use super::ROW;
 use crate::commands::SessionCommand;
 use crate::core::session::{Session, SessionResult};
+use torc_engine::command::argument::integer;
 use torc_engine::command::{Flags, Spec, parse_integer};
 
 /// The row.
@@ -11,8 +12,9 @@ pub(super) const LOLWUT: SessionCommand = SessionCommand {
         name: "lolwut",
         flags: Flags::READONLY.or(Flags::FAST),
         since: "5.0.0",
-        complexity: "O(N) in the number of characters drawn",
+        complexity: "",
         summary: "Draws a picture and gives the server's version",
+        arguments: &[integer("version").token("VERSION").optional()],
         ..ROW
     },
     syntax: "[VERSION version] [twists]",

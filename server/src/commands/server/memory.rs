@@ -6,6 +6,7 @@ use crate::commands::info::ProcessFigures;
 use crate::commands::{SessionCommand, help, run_subcommand, specs};
 use crate::control::{ControlReply, ControlRequest, DatabaseFigures, ShardFigures};
 use crate::core::session::{Session, SessionResult};
+use torc_engine::command::argument::{integer, key};
 use torc_engine::command::{
     Arity, CommandError, CommandResult, Execution, Flags, KeyFlags, KeySpec, Spec, parse_integer,
 };
@@ -27,12 +28,16 @@ pub(super) const MEMORY: SessionCommand = SessionCommand {
     run: |session, arguments| run_subcommand(&SUBCOMMANDS, session, arguments),
 };
 
+const OF_ALL_SHARDS: &[&str] = &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"];
+
 static SPECS: [&Spec; SUBCOMMANDS.len()] = specs(&SUBCOMMANDS);
 static SUBCOMMANDS: [SessionCommand; 6] = [
-    absent("doctor", Arity::Exact(2), Flags::NONE, "4.0.0", "Explains what is wrong with memory"),
+    absent("doctor", Arity::Exact(2), Flags::NONE, "4.0.0", "Explains what is wrong with memory").tipped(OF_ALL_SHARDS),
     help_row("4.0.0", |session, _| help("MEMORY", &SUBCOMMANDS, session)),
-    absent("malloc-stats", Arity::Exact(2), Flags::NONE, "4.0.0", "Gives the allocator's own report"),
-    absent("purge", Arity::Exact(2), Flags::NONE, "4.0.0", "Asks the allocator to give memory back"),
+    absent("malloc-stats", Arity::Exact(2), Flags::NONE, "4.0.0", "Gives the allocator's own report")
+        .tipped(OF_ALL_SHARDS),
+    absent("purge", Arity::Exact(2), Flags::NONE, "4.0.0", "Asks the allocator to give memory back")
+        .tipped(&["request_policy:all_shards", "response_policy:all_succeeded"]),
     SessionCommand {
         spec: Spec {
             name: "stats",
@@ -40,7 +45,7 @@ static SUBCOMMANDS: [SessionCommand; 6] = [
             flags: Flags::NONE,
             since: "4.0.0",
             summary: "Gives figures of memory",
-            tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
+            tips: OF_ALL_SHARDS,
             ..ROW
         },
         syntax: "",
@@ -56,6 +61,7 @@ const USAGE: Spec = Spec {
     since: "4.0.0",
     complexity: "O(N) in the number of samples",
     summary: "Gives the bytes that a key and its value take",
+    arguments: &[key("key"), integer("count").token("SAMPLES").optional()],
     keys: &[KeySpec::range(KeyFlags::RO, 2, 2, 1)],
     ..ROW
 };
@@ -160,7 +166,7 @@ mod tests {
     fn samples_are_checked() {
         let check = |text: &str| {
             let options: Vec<&[u8]> = text.split_whitespace().map(str::as_bytes).collect();
-            check_samples(&options).map_err(|CommandError(text)| text.into_owned())
+            check_samples(&options).map_err(|error| error.to_text().into_owned())
         };
         assert_eq!(check(""), Ok(()));
         assert_eq!(check("SAMPLES 0"), Ok(()));

@@ -10,6 +10,7 @@ use super::{SessionCommand, help, not_supported, run_subcommand, specs};
 use crate::core::connection::Phase;
 use crate::core::session::{Session, SessionResult};
 use std::sync::atomic::Ordering;
+use torc_engine::command::argument::{block, integer, one_of, string, word};
 use torc_engine::command::{Arity, Categories, CommandError, Flags, Spec, parse_integer};
 
 const ROW: Spec = Spec { group: "server", flags: Flags::LOADING.or(Flags::STALE).or(Flags::FAST), ..Spec::BASE };
@@ -67,6 +68,10 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
             flags: Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::NO_ASYNC_LOADING),
             since: "5.0.0",
             summary: "Follows another server, or none",
+            arguments: &[one_of(
+                "args",
+                &[block("host-port", &[string("host"), integer("port")]), block("no-one", &[word("NO"), word("ONE")])],
+            )],
             ..ROW
         },
         syntax: "host port | NO ONE",
@@ -90,6 +95,14 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
             name: "shutdown",
             flags: ADMIN.or(Flags::NO_MULTI).or(Flags::ALLOW_BUSY),
             summary: "Stops the server in order",
+            arguments: &[
+                one_of("nosave_save", &[word("NOSAVE"), word("SAVE")]).optional(),
+                word("NOW").optional().since("7.0.0"),
+                word("FORCE").optional().since("7.0.0"),
+                word("ABORT").optional().since("7.0.0"),
+                word("SAFE").optional().since("9.0.0"),
+            ],
+            history: &[("7.0.0", "New options: `NOW`, `FORCE` and `ABORT`."), ("9.0.0", "New option: `SAFE`.")],
             ..ROW
         },
         syntax: "[NOSAVE|SAVE] [NOW] [FORCE] [SAFE] [ABORT]",
@@ -124,7 +137,7 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
 ];
 
 /// A subcommand that there is no machinery for yet.
-const fn absent(
+pub(super) const fn absent(
     name: &'static str,
     arity: Arity,
     flags: Flags,
@@ -141,24 +154,42 @@ const fn help_row(since: &'static str, run: crate::core::session::SessionHandler
     SessionCommand { spec, syntax: "", run }
 }
 
+const OF_ALL_NODES: &[&str] = &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"];
+const DONE_BY_ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
+
 static LATENCY_SPECS: [&Spec; LATENCY.len()] = specs(&LATENCY);
 static LATENCY: [SessionCommand; 7] = [
-    absent("doctor", Arity::Exact(2), ADMIN, "2.8.13", "Explains what made the server slow"),
-    absent("graph", Arity::Exact(3), ADMIN, "2.8.13", "Draws an event's latency"),
+    absent("doctor", Arity::Exact(2), ADMIN, "2.8.13", "Explains what made the server slow").tipped(OF_ALL_NODES),
+    absent("graph", Arity::Exact(3), ADMIN, "2.8.13", "Draws an event's latency")
+        .taking(&[string("event")])
+        .tipped(OF_ALL_NODES),
     help_row("2.8.13", |session, _| help("LATENCY", &LATENCY, session)),
-    absent("histogram", Arity::AtLeast(2), ADMIN, "7.0.0", "Gives the distribution of commands' latencies"),
-    absent("history", Arity::Exact(3), ADMIN, "2.8.13", "Gives an event's latencies over time"),
-    absent("latest", Arity::Exact(2), ADMIN, "2.8.13", "Gives the latest latency of all events"),
-    absent("reset", Arity::AtLeast(2), ADMIN, "2.8.13", "Forgets events"),
+    absent("histogram", Arity::AtLeast(2), ADMIN, "7.0.0", "Gives the distribution of commands' latencies")
+        .taking(&[string("command").optional().multiple()])
+        .tipped(OF_ALL_NODES),
+    absent("history", Arity::Exact(3), ADMIN, "2.8.13", "Gives an event's latencies over time")
+        .taking(&[string("event")])
+        .tipped(OF_ALL_NODES),
+    absent("latest", Arity::Exact(2), ADMIN, "2.8.13", "Gives the latest latency of all events").tipped(OF_ALL_NODES),
+    absent("reset", Arity::AtLeast(2), ADMIN, "2.8.13", "Forgets events")
+        .taking(&[string("event").optional().multiple()])
+        .tipped(DONE_BY_ALL_NODES),
 ];
 
 const SLOWLOG_FLAGS: Flags = Flags::ADMIN.or(Flags::LOADING).or(Flags::STALE);
 static SLOWLOG_SPECS: [&Spec; SLOWLOG.len()] = specs(&SLOWLOG);
 static SLOWLOG: [SessionCommand; 4] = [
-    absent("get", Arity::AtLeast(2), SLOWLOG_FLAGS, "2.2.12", "Gives the latest slow commands"),
+    absent("get", Arity::AtLeast(2), SLOWLOG_FLAGS, "2.2.12", "Gives the latest slow commands")
+        .taking(&[integer("count").optional()])
+        .tipped(&["request_policy:all_nodes", "nondeterministic_output"])
+        .changed(&[("4.0.0", "New in the reply: the client's address and name.")]),
     help_row("6.2.0", |session, _| help("SLOWLOG", &SLOWLOG, session)),
-    absent("len", Arity::Exact(2), SLOWLOG_FLAGS, "2.2.12", "Counts the slow commands kept"),
-    absent("reset", Arity::Exact(2), SLOWLOG_FLAGS, "2.2.12", "Forgets the slow commands"),
+    absent("len", Arity::Exact(2), SLOWLOG_FLAGS, "2.2.12", "Counts the slow commands kept").tipped(&[
+        "request_policy:all_nodes",
+        "response_policy:agg_sum",
+        "nondeterministic_output",
+    ]),
+    absent("reset", Arity::Exact(2), SLOWLOG_FLAGS, "2.2.12", "Forgets the slow commands").tipped(DONE_BY_ALL_NODES),
 ];
 
 static MODULE_SPECS: [&Spec; MODULE.len()] = specs(&MODULE);

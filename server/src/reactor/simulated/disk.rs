@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::driver::{Event, File, FileOperation, FileOutcome, Tag};
+use super::super::driver::{Event, File, FileFailure, FileOperation, FileOutcome, FileResult, Tag};
 use super::State;
 
 /// A torn write ends at a multiple of this.
@@ -189,14 +189,7 @@ impl Disk {
         Ok(File(number))
     }
 
-    fn read(
-        &mut self,
-        owner: Owner,
-        file: File,
-        offset: u64,
-        mut buffer: Vec<u8>,
-        max: usize,
-    ) -> io::Result<FileOutcome> {
+    fn read(&mut self, owner: Owner, file: File, offset: u64, buffer: &mut Vec<u8>, max: usize) -> io::Result<usize> {
         let (open, inode) = self.opened(owner, file)?;
         if !open.can_read {
             return Err(error(libc::EBADF));
@@ -205,10 +198,10 @@ impl Disk {
         let end = inode.data.len().min(start.saturating_add(max));
         buffer.clear();
         buffer.extend_from_slice(&inode.data[start..end]);
-        Ok(FileOutcome::Transferred(end - start, buffer))
+        Ok(end - start)
     }
 
-    fn write(&mut self, owner: Owner, file: File, offset: u64, buffer: Vec<u8>, max: usize) -> io::Result<FileOutcome> {
+    fn write(&mut self, owner: Owner, file: File, offset: u64, buffer: &[u8], max: usize) -> io::Result<usize> {
         let (open, inode) = self.opened(owner, file)?;
         if !open.can_write {
             return Err(error(libc::EBADF));
@@ -216,10 +209,10 @@ impl Disk {
         let count = buffer.len().min(max);
         let offset = if open.appends { inode.data.len() } else { offset as usize };
         inode.change(Change::Write { offset, bytes: buffer[..count].to_vec() });
-        Ok(FileOutcome::Transferred(count, buffer))
+        Ok(count)
     }
 
-    fn sync(&mut self, owner: Owner, file: File, fails: bool) -> io::Result<FileOutcome> {
+    fn sync(&mut self, owner: Owner, file: File, fails: bool) -> io::Result<()> {
         let (_, inode) = self.opened(owner, file)?;
         let changes = std::mem::take(&mut inode.unsynced);
         if fails {
@@ -228,7 +221,7 @@ impl Disk {
         for change in changes {
             change.apply(&mut inode.durable);
         }
-        Ok(FileOutcome::Done)
+        Ok(())
     }
 
     fn sync_directory(&mut self, directory: &Path) {
@@ -287,6 +280,13 @@ fn survivor(change: Change, random: &mut fastrand::Rng) -> Option<Change> {
     }
 }
 
+fn transferred(result: io::Result<usize>, buffer: Vec<u8>) -> FileResult {
+    match result {
+        Ok(count) => Ok(FileOutcome::Transferred(count, buffer)),
+        Err(error) => Err(FileFailure::with_buffer(error, buffer)),
+    }
+}
+
 impl State {
     pub(super) fn finish_file(&mut self, shard: usize, life: u64, operation: FileOperation, tag: Tag) {
         let is_dead = self.shards[shard].life != life;
@@ -300,30 +300,38 @@ impl State {
         }
     }
 
-    fn perform(&mut self, owner: Owner, operation: FileOperation) -> io::Result<FileOutcome> {
+    fn perform(&mut self, owner: Owner, operation: FileOperation) -> FileResult {
         let fails = self.happens(self.faults.io_error_per_million);
-        if let FileOperation::Sync { file, .. } = operation {
-            return self.disk.sync(owner, file, fails);
-        }
-        if fails && !matches!(operation, FileOperation::Close { .. }) {
-            return Err(error(libc::EIO));
+        match operation {
+            FileOperation::Sync { file, .. } => {
+                self.disk.sync(owner, file, fails)?;
+                return Ok(FileOutcome::Done);
+            }
+            FileOperation::Close { .. } => {}
+            FileOperation::Read { buffer, .. } | FileOperation::Write { buffer, .. } if fails => {
+                return Err(FileFailure::with_buffer(error(libc::EIO), buffer));
+            }
+            _ if fails => return Err(error(libc::EIO).into()),
+            _ => {}
         }
         match operation {
             FileOperation::Open { path, read, write, create, truncate, append, mode: _ } => {
                 let open = OpenFile { inode: 0, can_read: read, can_write: write || append, appends: append };
-                self.disk.open(owner, path, create, truncate, open).map(FileOutcome::Opened)
+                Ok(FileOutcome::Opened(self.disk.open(owner, path, create, truncate, open)?))
             }
-            FileOperation::Read { file, offset, buffer } => {
+            FileOperation::Read { file, offset, mut buffer } => {
                 let max = self.transfer_max(buffer.capacity());
-                self.disk.read(owner, file, offset, buffer, max)
+                let result = self.disk.read(owner, file, offset, &mut buffer, max);
+                transferred(result, buffer)
             }
             FileOperation::Write { file, offset, buffer } => {
                 let is_full = self.disk.used_bytes() + buffer.len() as u64 > self.faults.disk_bytes_max;
                 if is_full || self.happens(self.faults.no_space_per_million) {
-                    return Err(error(libc::ENOSPC));
+                    return Err(FileFailure::with_buffer(error(libc::ENOSPC), buffer));
                 }
                 let max = self.transfer_max(buffer.len());
-                self.disk.write(owner, file, offset, buffer, max)
+                let result = self.disk.write(owner, file, offset, &buffer, max);
+                transferred(result, buffer)
             }
             FileOperation::Truncate { file, length } => {
                 let (_, inode) = self.disk.opened(owner, file)?;
@@ -345,7 +353,8 @@ impl State {
                 Ok(FileOutcome::Done)
             }
             FileOperation::Close { file } => {
-                self.disk.open.remove(&(owner, file.0)).map(|_| FileOutcome::Done).ok_or_else(|| error(libc::EBADF))
+                let closed = self.disk.open.remove(&(owner, file.0));
+                closed.map(|_| FileOutcome::Done).ok_or_else(|| error(libc::EBADF).into())
             }
             FileOperation::Sync { .. } => unreachable!("handled above"),
         }

@@ -480,8 +480,8 @@ fn a_full_disk_says_so() {
         file.write_all_at(0, vec![1; 90]).await.unwrap();
         file.write_all_at(90, vec![1; 20]).await.unwrap_err()
     };
-    let error = block_on(&world, 0, |operations| Box::pin(write(operations)));
-    assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
+    let failure = block_on(&world, 0, |operations| Box::pin(write(operations)));
+    assert_eq!((failure.error.raw_os_error(), failure.buffer), (Some(libc::ENOSPC), Some(vec![1; 20])));
 }
 
 #[test]
@@ -585,8 +585,11 @@ fn reads_of_a_closed_file_fail() {
         FileOperation::Open { path, read: true, write: false, create: false, truncate: false, append: false, mode: 0 };
     let Ok(FileOutcome::Opened(file)) = done(open) else { panic!() };
     let write = FileOperation::Write { file, offset: 0, buffer: vec![1] };
-    assert_eq!(done(write).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    let failure = done(write).unwrap_err();
+    assert_eq!((failure.error.raw_os_error(), failure.buffer), (Some(libc::EBADF), Some(vec![1])));
     assert!(done(FileOperation::Close { file }).is_ok());
     let read = FileOperation::Read { file, offset: 0, buffer: Vec::with_capacity(10) };
-    assert_eq!(done(read).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    let failure = done(read).unwrap_err();
+    assert_eq!(failure.error.raw_os_error(), Some(libc::EBADF));
+    assert_eq!(failure.buffer.expect("it comes back").capacity(), 10);
 }

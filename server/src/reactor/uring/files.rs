@@ -15,7 +15,7 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::super::driver::{File, FileOperation, FileOutcome, Tag};
+use super::super::driver::{File, FileFailure, FileOperation, FileOutcome, FileResult, Tag};
 
 /// The kernel moves at most this much in one call.
 const TRANSFER_BYTES_MAX: usize = 1 << 30;
@@ -47,7 +47,7 @@ pub(super) enum Next {
     /// Submit this for the task.
     Submit(squeue::Entry),
     /// The operation is over.
-    Done(Tag, io::Result<FileOutcome>),
+    Done(Tag, FileResult),
 }
 
 /// Open files and operations under way.
@@ -75,22 +75,26 @@ impl Files {
                 let index = self.insert(Task { tag, step });
                 (index, self.submit(index))
             }
-            Err(error) => (0, Next::Done(tag, Err(error))),
+            Err(failure) => (0, Next::Done(tag, Err(failure))),
         }
     }
 
-    fn first_step(&mut self, operation: FileOperation) -> io::Result<Step> {
+    fn first_step(&mut self, operation: FileOperation) -> Result<Step, FileFailure> {
         Ok(match operation {
             FileOperation::Open { path, read, write, create, truncate, append, mode } => {
                 Step::Open { path: terminated(&path)?, flags: open_flags(read, write, create, truncate, append)?, mode }
             }
             FileOperation::Read { file, offset, mut buffer } => {
                 buffer.clear();
-                Step::Read { descriptor: self.descriptor(file)?, offset, buffer }
+                match self.descriptor(file) {
+                    Ok(descriptor) => Step::Read { descriptor, offset, buffer },
+                    Err(error) => return Err(FileFailure::with_buffer(error, buffer)),
+                }
             }
-            FileOperation::Write { file, offset, buffer } => {
-                Step::Write { descriptor: self.descriptor(file)?, offset, buffer }
-            }
+            FileOperation::Write { file, offset, buffer } => match self.descriptor(file) {
+                Ok(descriptor) => Step::Write { descriptor, offset, buffer },
+                Err(error) => return Err(FileFailure::with_buffer(error, buffer)),
+            },
             FileOperation::Sync { file, data_only } => Step::Sync { descriptor: self.descriptor(file)?, data_only },
             FileOperation::Truncate { file, length } => Step::Truncate { descriptor: self.descriptor(file)?, length },
             FileOperation::Rename { from, to } => Step::Rename { from: terminated(&from)?, to: terminated(&to)? },
@@ -135,7 +139,7 @@ impl Files {
                 let result = truncate(*descriptor, *length);
                 let tag = task.tag;
                 self.remove(index);
-                return Next::Done(tag, result.map(|()| FileOutcome::Done));
+                return Next::Done(tag, result.map(|()| FileOutcome::Done).map_err(FileFailure::from));
             }
             Step::Rename { from, to } => opcode::RenameAt::new(here, from.as_ptr(), here, to.as_ptr()).build(),
             Step::Unlink { path } => opcode::UnlinkAt::new(here, path.as_ptr()).build(),
@@ -157,24 +161,34 @@ impl Files {
         if matches!(-result, libc::EINTR | libc::EAGAIN) && !matches!(step, Step::Close { .. }) {
             return self.go_on(tag, step);
         }
-        let outcome = match step {
+        let transferred = |buffer: Vec<u8>| match outcome(result) {
+            Ok(count) => Ok(FileOutcome::Transferred(count, buffer)),
+            Err(error) => Err(FileFailure::with_buffer(error, buffer)),
+        };
+        let done = |result: io::Result<usize>| result.map(|_| FileOutcome::Done).map_err(FileFailure::from);
+        let result = match step {
             Step::OpenDirectory { .. } if result >= 0 => {
                 return self.go_on(tag, Step::SyncDirectory { descriptor: result });
             }
             Step::SyncDirectory { descriptor } => {
                 return self.go_on(tag, Step::CloseDirectory { descriptor, synced: result });
             }
-            Step::CloseDirectory { synced, .. } => outcome(synced).map(|_| FileOutcome::Done),
-            Step::Open { .. } => outcome(result).map(|_| FileOutcome::Opened(self.insert_open(result))),
-            Step::Read { mut buffer, .. } => outcome(result).map(|count| {
-                // SAFETY: the kernel wrote `count` bytes from the start, and was given no more than the capacity.
-                unsafe { buffer.set_len(count) };
-                FileOutcome::Transferred(count, buffer)
-            }),
-            Step::Write { buffer, .. } => outcome(result).map(|count| FileOutcome::Transferred(count, buffer)),
-            _ => outcome(result).map(|_| FileOutcome::Done),
+            Step::CloseDirectory { synced, .. } => done(outcome(synced)),
+            Step::Open { .. } => match outcome(result) {
+                Ok(_) => Ok(FileOutcome::Opened(self.insert_open(result))),
+                Err(error) => Err(error.into()),
+            },
+            Step::Read { mut buffer, .. } => {
+                if let Ok(count) = usize::try_from(result) {
+                    // SAFETY: the kernel wrote `count` bytes from the start, and was given no more than the capacity.
+                    unsafe { buffer.set_len(count) };
+                }
+                transferred(buffer)
+            }
+            Step::Write { buffer, .. } => transferred(buffer),
+            _ => done(outcome(result)),
         };
-        Next::Done(tag, outcome)
+        Next::Done(tag, result)
     }
 
     fn go_on(&mut self, tag: Tag, step: Step) -> Next {

@@ -65,11 +65,6 @@ const SENDINGS_KEPT: usize = 256;
 const DROP_ROUNDS: u32 = 50;
 const DROP_ROUND: Duration = Duration::from_millis(100);
 
-/// Turns over which received buffers are averaged.
-const RECENT_TURNS: f32 = 16.0;
-/// The most completions that a wait gathers.
-const COMPANY_MAX: u32 = 16;
-
 /// Sizes of a driver.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -113,8 +108,6 @@ pub struct UringDriver {
     event_counter: ManuallyDrop<Box<UnsafeCell<u64>>>,
     /// Submissions whose last completion is to come.
     in_flight_count: usize,
-    /// Received buffers a turn, lately.
-    recent_receives: f32,
     /// Events that came up outside of `turn`.
     ready: Vec<Event>,
     /// Sockets whose receive stream found no buffer.
@@ -149,7 +142,6 @@ impl UringDriver {
             files: ManuallyDrop::new(Files::new(can_truncate)),
             event_counter: ManuallyDrop::new(Box::new(UnsafeCell::new(0))),
             in_flight_count: 0,
-            recent_receives: 0.0,
             ready: Vec::new(),
             starved: Vec::new(),
             paused: Vec::new(),
@@ -507,7 +499,7 @@ impl UringDriver {
             if !self.ring.has_overflow() {
                 break;
             }
-            self.ring.enter(Patience::None, 0)?;
+            self.ring.enter(Patience::None, 1)?;
         }
         if woken {
             events.push(Event::Woken);
@@ -521,6 +513,7 @@ impl UringDriver {
             (Wait::Not, _) => return Patience::None,
             (Wait::Forever, None) => return Patience::Unlimited,
             (Wait::Forever, Some(retry_ns)) => retry_ns,
+            (Wait::Gather { at_most_ns, .. }, _) => return Patience::AtMost(Duration::from_nanos(at_most_ns)),
             (Wait::Until(deadline_ns), retry_ns) => deadline_ns.min(retry_ns.unwrap_or(u64::MAX)),
         };
         let left_ns = deadline_ns.saturating_sub(clock_ns(libc::CLOCK_MONOTONIC));
@@ -532,6 +525,10 @@ impl Driver for UringDriver {
     fn clock(&self) -> Clock {
         let wall_ns = clock_ns(libc::CLOCK_REALTIME);
         Clock { monotonic_ns: clock_ns(libc::CLOCK_MONOTONIC), wall_ms: (wall_ns / 1_000_000) as i64 }
+    }
+
+    fn busy_ns(&self) -> u64 {
+        clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
     }
 
     fn listen(&mut self, address: &Address, backlog: u32, reuse_port: bool, tag: Tag) -> io::Result<Socket> {
@@ -684,24 +681,11 @@ impl Driver for UringDriver {
         events.append(&mut self.ready);
         // A turn that does not wait, with nothing to submit and no work announced, needs no system call.
         if patience != Patience::None || self.ring.has_work() {
-            self.ring.enter(patience, company(self.recent_receives))?;
+            let want = if let Wait::Gather { events, .. } = wait { events } else { 1 };
+            self.ring.enter(patience, want)?;
         }
-        let before = events.len();
-        self.reap(events)?;
-        if patience != Patience::None {
-            let receives = events[before..].iter().filter(|event| matches!(event, Event::Received { .. })).count();
-            self.recent_receives += (receives as f32 - self.recent_receives) / RECENT_TURNS;
-        }
-        Ok(())
+        self.reap(events)
     }
-}
-
-/// How many completions more than one a wait should gather: most of what recent turns brought. One client alone is never
-/// kept waiting; with many, a wake-up serves several of them. Measured against half of it with half the wait, at 50 clients
-/// that each wait for their replies: 0.86 instead of 0.97 of redis-server's CPU per command without pipelining, 0.55
-/// instead of 0.69 at 64, with more commands per second.
-fn company(recent_receives: f32) -> u32 {
-    ((recent_receives * 0.8) as u32).min(COMPANY_MAX)
 }
 
 impl Drop for UringDriver {
@@ -715,7 +699,7 @@ impl Drop for UringDriver {
                 break;
             }
             let patience = if self.in_flight_count > 0 { Patience::AtMost(DROP_ROUND) } else { Patience::None };
-            if self.ring.enter(patience, 0).is_err() {
+            if self.ring.enter(patience, 1).is_err() {
                 break;
             }
             self.ring.reap(&mut self.completions);
@@ -764,7 +748,7 @@ fn is_accept_error_of_one_connection(error: i32) -> bool {
 
 fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes one `timespec`; both clocks that we ask for always exist.
+    // SAFETY: writes one `timespec`; the clocks that we ask for always exist.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

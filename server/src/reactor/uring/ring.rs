@@ -67,7 +67,7 @@ pub(super) struct Ring {
     backlog: VecDeque<squeue::Entry>,
     /// Sends queued since the last `enter`: they complete while they are submitted, which is no reason to wake up.
     prompt_count: u32,
-    /// How long a wait may want more than one completion, in microseconds; 0 where the kernel cannot (before 6.12).
+    /// How long a wait may go on for completions of sends, in microseconds; 0 where the kernel cannot (before 6.12).
     min_wait_us: u32,
 }
 
@@ -162,7 +162,7 @@ impl Ring {
 
     fn submit_only(&mut self) -> io::Result<()> {
         let flags = self.enter_flags - EnterFlags::GETEVENTS;
-        self.enter_with(flags, 0, None)
+        self.enter_with(flags, 0, None, 0)
     }
 
     /// Moves the backlog into the queue as far as there is room.
@@ -187,19 +187,22 @@ impl Ring {
         self.ring.submission().cq_overflow()
     }
 
-    /// The one system call: submits everything, runs deferred work, and waits for a completion as told; for a short
-    /// while (`MIN_WAIT_US`) it waits for `company` more, so that one wake-up serves several. Returns early on a signal.
-    pub(super) fn enter(&mut self, patience: Patience, company: u32) -> io::Result<()> {
+    /// The one system call: submits everything, runs deferred work, and waits as told for `want` completions that are not
+    /// those of sends. Returns early on a signal.
+    pub(super) fn enter(&mut self, patience: Patience, wanted: u32) -> io::Result<()> {
         self.drain_backlog();
         // With a backlog there is more to submit right after: do not sleep on it.
         let patience = if self.backlog.is_empty() { patience } else { Patience::None };
-        // What completes at once is not what the shard waits for: it wants one completion more than that.
-        let prompt_count = std::mem::take(&mut self.prompt_count);
-        let want = if self.min_wait_us > 0 { 1 + prompt_count.min(PROMPT_COUNT_MAX) + company } else { 1 };
+        // What completes at once is not what the shard waits for: it wants completions more than that.
+        let prompt_count = std::mem::take(&mut self.prompt_count).min(PROMPT_COUNT_MAX);
+        let want = if self.min_wait_us > 0 || wanted > 1 { wanted + prompt_count } else { wanted };
         let result = match patience {
-            Patience::None => self.enter_with(self.enter_flags, 0, None),
-            Patience::Unlimited => self.enter_with(self.enter_flags, want, None),
-            Patience::AtMost(limit) => self.enter_with(self.enter_flags, want, Some(types::Timespec::from(limit))),
+            Patience::None => self.enter_with(self.enter_flags, 0, None, 0),
+            Patience::Unlimited => self.enter_with(self.enter_flags, want, None, self.min_wait_us),
+            Patience::AtMost(limit) => {
+                let min_wait_us = if wanted > 1 { 0 } else { self.min_wait_us };
+                self.enter_with(self.enter_flags, want, Some(types::Timespec::from(limit)), min_wait_us)
+            }
         };
         match result {
             Err(error) if is_passing(&error) => Ok(()),
@@ -207,11 +210,17 @@ impl Ring {
         }
     }
 
-    fn enter_with(&mut self, flags: EnterFlags, want: u32, limit: Option<types::Timespec>) -> io::Result<()> {
+    fn enter_with(
+        &mut self,
+        flags: EnterFlags,
+        want: u32,
+        limit: Option<types::Timespec>,
+        min_wait_us: u32,
+    ) -> io::Result<()> {
         let to_submit = self.ring.submission().len() as u32;
         self.submit_count += 1;
         let arguments = (limit.is_some() || want > 1).then(|| {
-            let arguments = types::SubmitArgs::new().min_wait_usec(if want > 1 { self.min_wait_us } else { 0 });
+            let arguments = types::SubmitArgs::new().min_wait_usec(if want > 1 { min_wait_us } else { 0 });
             limit.as_ref().map_or(arguments, |limit| arguments.timespec(limit))
         });
         let (flags, address, bytes) = match &arguments {

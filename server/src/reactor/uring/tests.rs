@@ -1,6 +1,6 @@
 //! The driver against the kernel: loopback sockets, temporary files, threads that only wake.
 
-use super::super::driver::{FileOutcome, Waker};
+use super::super::driver::{File, FileOutcome, FileResult, Waker};
 use super::*;
 use bytes::Bytes;
 use std::io::{Read, Write};
@@ -516,7 +516,7 @@ fn shards_share_a_port() {
     driver.listen(&Address::Tcp(address), 16, true, 2).unwrap();
 }
 
-fn file_done(driver: &mut UringDriver, operation: FileOperation) -> io::Result<FileOutcome> {
+fn file_done(driver: &mut UringDriver, operation: FileOperation) -> FileResult {
     driver.file(operation, 4);
     until(driver, |_, event| match event {
         Event::FileDone { tag: 4, result } => Some(result),
@@ -557,13 +557,57 @@ fn files_are_written_synced_renamed_and_removed() {
     assert!(!path.exists());
 
     let closed = FileOperation::Sync { file, data_only: false };
-    assert_eq!(file_done(&mut driver, closed).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    assert_eq!(file_done(&mut driver, closed).unwrap_err().error.raw_os_error(), Some(libc::EBADF));
     let missing = open_operation(directory.join("missing"), false);
-    assert_eq!(file_done(&mut driver, missing).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(file_done(&mut driver, missing).unwrap_err().error.kind(), io::ErrorKind::NotFound);
     let missing = FileOperation::SyncDirectory { path: directory.join("missing") };
-    assert_eq!(file_done(&mut driver, missing).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(file_done(&mut driver, missing).unwrap_err().error.kind(), io::ErrorKind::NotFound);
     let bad = FileOperation::Unlink { path: PathBuf::from("a\0b") };
-    assert_eq!(file_done(&mut driver, bad).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(file_done(&mut driver, bad).unwrap_err().error.kind(), io::ErrorKind::InvalidInput);
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn buffers_come_back_from_operations_that_fail() {
+    let directory = scratch("failures");
+    let path = directory.join("file");
+    std::fs::write(&path, b"abc").unwrap();
+    let mut driver = driver();
+    let open = |read, write| FileOperation::Open {
+        path: path.clone(),
+        read,
+        write,
+        create: false,
+        truncate: false,
+        append: false,
+        mode: 0,
+    };
+    let mut check = |operation, bytes: &[u8]| {
+        let failure = file_done(&mut driver, operation).unwrap_err();
+        let buffer = failure.buffer.expect("it comes back");
+        assert_eq!((failure.error.raw_os_error(), &*buffer, buffer.capacity()), (Some(libc::EBADF), bytes, 64));
+    };
+    let buffer = || {
+        let mut buffer = Vec::with_capacity(64);
+        buffer.extend_from_slice(b"precious");
+        buffer
+    };
+    // Refused before the kernel sees them ...
+    let file = File(7);
+    check(FileOperation::Write { file, offset: 0, buffer: buffer() }, b"precious");
+    check(FileOperation::Read { file, offset: 0, buffer: buffer() }, b"");
+    // ... and by the kernel.
+    let Ok(FileOutcome::Opened(file)) = file_done(&mut driver, open(true, false)) else { panic!() };
+    let write = FileOperation::Write { file, offset: 0, buffer: buffer() };
+    let failure = file_done(&mut driver, write).unwrap_err();
+    assert_eq!((failure.error.raw_os_error(), failure.buffer), (Some(libc::EBADF), Some(b"precious".to_vec())));
+    let Ok(FileOutcome::Opened(file)) = file_done(&mut driver, open(false, true)) else { panic!() };
+    let read = FileOperation::Read { file, offset: 0, buffer: buffer() };
+    let failure = file_done(&mut driver, read).unwrap_err();
+    assert_eq!(
+        (failure.error.raw_os_error(), failure.buffer.map(|buffer| buffer.capacity())),
+        (Some(libc::EBADF), Some(64))
+    );
     std::fs::remove_dir_all(directory).unwrap();
 }
 
