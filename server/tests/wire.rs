@@ -19,6 +19,16 @@ fn counters() {
 }
 
 #[test]
+fn sets() {
+    check("set");
+}
+
+#[test]
+fn hashes() {
+    check("hash");
+}
+
+#[test]
 fn keys() {
     check("generic");
 }
