@@ -199,7 +199,7 @@ impl HashTree {
     }
 
     /// The place of a field, or the way to the leaf where it belongs.
-    fn locate(
+    pub(super) fn locate(
         &self,
         hash: Hash,
         field: &[u8],
@@ -212,7 +212,18 @@ impl HashTree {
         }
     }
 
-    fn insert_at(&mut self, vacancy: Option<Path>, hash: Hash, draft: &Draft<'_>) {
+    /// The element at a place.
+    pub(super) fn element_at(&self, place: Place) -> Element<'_> {
+        self.tree.leaf_at(&place.path).element(place.index)
+    }
+
+    /// The way to the leaf where a new element belongs; none in an empty tree.
+    pub(super) fn vacancy(&self, hash: Hash) -> Option<Path> {
+        self.tree.locate(child_of(hash.position)).map(|(path, _)| path)
+    }
+
+    /// Adds an element that is not there yet.
+    pub(super) fn insert_at(&mut self, vacancy: Option<Path>, hash: Hash, draft: &Draft<'_>) {
         let Some(path) = vacancy else {
             let mut leaf = HashLeaf::with_room(draft.packed_len());
             leaf.insert(hash.tag, draft, &mut 0);
@@ -233,7 +244,8 @@ impl HashTree {
         });
     }
 
-    fn set_value_at(&mut self, place: Place, draft: &Draft<'_>) {
+    /// Gives an element the value and expiry of a draft, whose field does not matter.
+    pub(super) fn set_value_at(&mut self, place: Place, draft: &Draft<'_>) {
         let hasher = &self.hasher;
         self.tree.edit(&place.path, |leaf, bytes| {
             leaf.set_value(place.index, draft, bytes);
@@ -242,7 +254,8 @@ impl HashTree {
         });
     }
 
-    fn remove_place(&mut self, place: Place) {
+    /// Removes the element at a place.
+    pub(super) fn remove_place(&mut self, place: Place) {
         self.tree.edit(&place.path, |leaf, bytes| (leaf.remove(place.index, bytes), None));
     }
 }

@@ -19,6 +19,7 @@
 //! | form | order | leaf |
 //! |---|---|---|
 //! | [`HashTree`]: hash, set, index of a sorted set | 32 bits of the seeded hash | tags, distances, texts |
+//! | [`SortedTree`]: sorted set | score, then member | scores, distances, members |
 //!
 //! **Invariants**
 //! * All leaves are equally deep; no leaf and no branch is empty; an empty tree has no root.
@@ -45,9 +46,13 @@ mod hasher;
 #[cfg(test)]
 mod model;
 mod reference;
+mod sorted_leaf;
+mod sorted_tree;
 mod tree;
 
 pub use garbage::collect;
 pub use hash_leaf::{Element, Field, Old};
 pub use hash_tree::{HashIter, HashTree, Taken};
 pub use hasher::MemberHasher;
+pub use sorted_leaf::Scored;
+pub use sorted_tree::{SortedIter, SortedIterBack, SortedTree};

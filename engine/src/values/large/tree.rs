@@ -248,6 +248,13 @@ impl<L: Leaf> Tree<L> {
         }
     }
 
+    /// The leaf at the end of a path, which must be of this tree as it is.
+    pub(super) fn leaf_at(&self, path: &Path) -> &L {
+        let mut steps = path.steps.iter();
+        let leaf = self.leaf(|_| steps.next().map_or(0, |step| *step as usize));
+        leaf.expect("a path leads through a tree that is not empty")
+    }
+
     /// A walk that begins at the leaf that `find` leads to.
     pub(super) fn walk(&self, mut find: impl FnMut(&Branch<L>) -> usize) -> Walk<'_, L> {
         let mut walk = Walk { branches: SmallVec::new(), leaf: None };

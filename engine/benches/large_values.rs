@@ -1,0 +1,155 @@
+//! Large values alone: bytes and nanoseconds an element.
+//!
+//! ```sh
+//! cargo bench -p torc-engine --bench large_values -- set 1000000      # or hash, sorted, ties, list, rope
+//! cargo bench -p torc-engine --bench large_values -- set 5000000
+//! ```
+//!
+//! One form a process: the resident set is the process's own. What the columns mean is said in `bench/values.md`.
+
+use std::hint::black_box;
+use std::time::Instant;
+use torc_engine::values::large::{HashTree, MemberHasher, collect};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Operations that a time is the mean of.
+const OPERATIONS: u64 = 1_000_000;
+
+/// A name of 16 bytes.
+fn name(number: u64) -> [u8; 16] {
+    let mut name = *b"key:000000000000";
+    let mut rest = number;
+    for digit in name[4..].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    name
+}
+
+/// A fixed shuffle of `0..count`.
+fn shuffle(count: u64) -> impl Iterator<Item = u64> {
+    let step = (count * 618 / 1000..count).find(|step| gcd(*step, count) == 1).unwrap_or(1);
+    (0..count).scan(0, move |at, _| {
+        *at = (*at + step) % count;
+        Some(*at)
+    })
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux has /proc");
+    let pages: u64 = text.split(' ').nth(1).and_then(|field| field.parse().ok()).expect("statm has a second field");
+    pages * 4096
+}
+
+/// Nanoseconds that this thread has had the processor: what others do on the machine does not count.
+fn processor_ns() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux has /proc");
+    text.split(' ').next().and_then(|field| field.parse().ok()).expect("schedstat begins with it")
+}
+
+/// Prints the mean nanoseconds of `count` calls of `operation`; the shortest of the rounds, for other work on the machine
+/// only ever adds.
+fn time(what: &str, count: u64, rounds: u32, mut operation: impl FnMut(u64)) {
+    let mut best = f64::MAX;
+    for _ in 0..rounds {
+        let start = processor_ns();
+        (0..count).for_each(&mut operation);
+        best = best.min((processor_ns() - start) as f64 / count as f64);
+    }
+    println!("{what:44} {best:9.1} ns");
+}
+
+/// Fills a value and prints what an element takes.
+fn fill(count: u64, bytes: impl Fn() -> usize, before: u64, start: u64) {
+    let each = (processor_ns() - start) as f64 / count as f64;
+    println!("{:44} {each:9.1} ns", "fill, in random order, an element");
+    println!("{:44} {:9.1} bytes", "resident, an element", (resident_bytes() - before) as f64 / count as f64);
+    println!("{:44} {:9.1} bytes", "by its own count, an element", bytes() as f64 / count as f64);
+}
+
+fn free_in_slices(mut free: impl FnMut() -> bool) {
+    let start = Instant::now();
+    let (mut longest, mut slices) = (0, 0);
+    loop {
+        let slice = Instant::now();
+        let more = free();
+        longest = longest.max(slice.elapsed().as_micros());
+        slices += 1;
+        if !more {
+            break;
+        }
+    }
+    println!("freed in {:.1} ms, {slices} slices, longest {longest} us", start.elapsed().as_secs_f64() * 1e3);
+}
+
+fn hash(count: u64, value: Option<&[u8]>) {
+    let mut tree = HashTree::new(MemberHasher::with_seed(7));
+    let put = |tree: &mut HashTree, number: u64| match value {
+        Some(value) => tree.set(&name(number), value, None),
+        None => tree.add(&name(number)),
+    };
+    let (before, start) = (resident_bytes(), processor_ns());
+    shuffle(count).for_each(|number| {
+        put(&mut tree, number);
+    });
+    fill(count, || tree.bytes(), before, start);
+
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut any = move || random.u64(..count);
+    time("name only", OPERATIONS, 3, |_| {
+        black_box(name(any()));
+    });
+    time("look-up, found", OPERATIONS, 3, |_| assert!(tree.contains(&name(any()))));
+    time("look-up, missing", OPERATIONS, 3, |_| assert!(!tree.contains(&name(count + any()))));
+    time("put again", OPERATIONS, 3, |_| assert!(!put(&mut tree, any())));
+    time("remove and put", OPERATIONS, 3, |_| {
+        let name = name(any());
+        assert!(tree.remove(&name));
+        match value {
+            Some(value) => tree.set(&name, value, None),
+            None => tree.add(&name),
+        };
+    });
+    time("random element", OPERATIONS, 3, |_| {
+        black_box(tree.at(any()));
+    });
+    let mut iter = tree.iter();
+    time("iterate, an element", count, 1, |_| {
+        black_box(iter.next());
+    });
+    drop(iter);
+    let mut views = Vec::new();
+    time("first write after a freeze (leaf not cached)", 2000, 1, |_| {
+        views.push(tree.clone());
+        let name = name(any());
+        tree.remove(&name);
+        match value {
+            Some(value) => tree.set(&name, value, None),
+            None => tree.add(&name),
+        };
+        if views.len() > 1 {
+            views.clear();
+        }
+    });
+    drop(views);
+    while collect(1000) {}
+    free_in_slices(|| tree.drop_slice(1000));
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let form = arguments.next().unwrap_or_else(|| String::from("set"));
+    let count = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(100_000);
+    println!("{form} of {count}");
+    match form.as_str() {
+        "set" => hash(count, None),
+        "hash" => hash(count, Some(b"value:0000000000")),
+        _ => println!("no such form"),
+    }
+}
