@@ -21,6 +21,8 @@ pub mod introspection;
 pub mod long_double;
 pub mod string;
 
+pub(crate) use errors::wrong_type;
+
 use crate::command::Command;
 
 /// Every command of the engine.

@@ -19,6 +19,7 @@ use super::garbage::Garbage;
 use super::slot::SLOTS;
 use super::{ExpireProgress, Keyspace};
 use crate::command::Milliseconds;
+use crate::journal::Journal;
 use crate::values::NEVER_S;
 
 /// Where the walk is.
@@ -38,6 +39,9 @@ struct Step<'a> {
     left: usize,
     expired: usize,
     garbage: &'a mut Garbage,
+    journal: &'a mut Journal,
+    /// The number of the database it is in.
+    database: usize,
 }
 
 impl Keyspace {
@@ -45,10 +49,12 @@ impl Keyspace {
     /// stopped. Not due is not visited: a call without work costs a comparison for each database.
     pub fn expire_step(&mut self, now: Milliseconds, budget: usize) -> ExpireProgress {
         let second = (now.div_euclid(1000)).clamp(0, (NEVER_S - 1) as i64) as u32;
-        let mut step = Step { now, second, left: budget.max(1), expired: 0, garbage: &mut self.garbage };
+        let (garbage, journal) = (&mut self.garbage, &mut self.journal);
+        let mut step = Step { now, second, left: budget.max(1), expired: 0, garbage, journal, database: 0 };
         let mut more = false;
         // Once more than there are databases: the first one's beginning may be behind the walk.
         for _ in 0..=self.databases.len() {
+            step.database = self.walk.database;
             more = !self.databases[self.walk.database].expire(&mut self.walk, &mut step);
             if more {
                 break;
@@ -160,6 +166,9 @@ impl Database {
             if let Some(at) = table.page(index).entry(entry).expires_at()
                 && step.now > at
             {
+                if step.journal.is_listening() {
+                    step.journal.expired(step.database, table.page(index).entry(entry).key());
+                }
                 step.garbage.discard(table.remove_at(index, entry, ledger));
                 removed += 1;
                 expiry_sum += at as i128;

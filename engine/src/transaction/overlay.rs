@@ -11,7 +11,7 @@
 //! (`dirty` stands still) nothing is written.
 
 use crate::command::{Handler, KeyFlags, Milliseconds, Spec, parse_integer};
-use crate::keyspace::{KeyHasher, OwnedEntry, Value};
+use crate::keyspace::{KeyHasher, OwnedEntry, TravellingEntry, Value};
 use crate::reply::ReplyBuffer;
 use crate::shard::{ClientContext, Shard};
 use crate::values::string::OwnedString;
@@ -37,12 +37,12 @@ pub struct KeyWrite {
     /// The key.
     pub key: Vec<u8>,
     /// The new value; none removes the key.
-    pub entry: Option<OwnedEntry>,
+    pub entry: Option<TravellingEntry>,
 }
 
 /// The values of a part's keys, in the order of its [`KeyRead`]s; none where a key is absent.
 #[derive(Debug, Default)]
-pub struct Gathered(pub Vec<Option<OwnedEntry>>);
+pub struct Gathered(pub Vec<Option<TravellingEntry>>);
 
 /// The keys of a command with the databases they are in, in argument order, each once.
 ///
@@ -85,11 +85,12 @@ pub fn gather(shard: &Shard, keys: &[KeyRead], now: Milliseconds) -> Gathered {
             return None;
         }
         let entry = keyspace.peek(read.database, &keyspace.key(&read.key), now)?;
-        Some(if read.stub {
+        let entry = if read.stub {
             OwnedEntry::new(Value::String(OwnedString::Integer(0)), entry.expires_at())
         } else {
             entry.to_owned()
-        })
+        };
+        Some(entry.into())
     };
     Gathered(keys.iter().map(read).collect())
 }
@@ -99,7 +100,7 @@ pub fn apply(shard: &mut Shard, writes: Vec<KeyWrite>, now: Milliseconds) {
     for KeyWrite { database, key, entry } in writes {
         let key = shard.keyspace.key(&key);
         match entry {
-            Some(entry) => shard.keyspace.put(database, &key, entry, now),
+            Some(entry) => shard.keyspace.put(database, &key, entry.into(), now),
             None => drop(shard.keyspace.remove(database, &key, now)),
         }
     }
@@ -112,7 +113,7 @@ pub fn run(
     arguments: &[&[u8]],
     client: ClientContext,
     keys: &[KeyRead],
-    values: Vec<Option<OwnedEntry>>,
+    values: Vec<Option<TravellingEntry>>,
     template: &Shard,
     now: Milliseconds,
     out: &mut ReplyBuffer,
@@ -123,7 +124,7 @@ pub fn run(
     for (read, value) in keys.iter().zip(values) {
         if let Some(value) = value {
             let key = temporary.keyspace.key(&read.key);
-            temporary.keyspace.put(read.database, &key, value, now);
+            temporary.keyspace.put(read.database, &key, value.into(), now);
         }
     }
     temporary.keyspace.dirty = 0;
@@ -135,7 +136,7 @@ pub fn run(
     written
         .map(|(index, read)| {
             let key = temporary.keyspace.key(&read.key);
-            let entry = temporary.keyspace.take(read.database, &key, now);
+            let entry = temporary.keyspace.take(read.database, &key, now).map(TravellingEntry::from);
             (index, KeyWrite { database: read.database, key: read.key.clone(), entry })
         })
         .collect()

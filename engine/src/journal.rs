@@ -1,0 +1,150 @@
+//! What commands report of the changes they make: effects, which make the same change wherever they are replayed, and
+//! events, which tell subscribers of it.
+//!
+//! ```text
+//!   handler ──> execution.effect(&[b"SREM", key, member])              replayed by a log, a replica: canonical form
+//!          └──> execution.event(EventClass::SET, "srem", key)          keyspace notifications
+//!   expiry  ──> DEL and `expired`, by the keyspace itself
+//! ```
+//!
+//! An effect is a command in the syntax of Redis 7.0 (field expiry excepted), with what was random or relative to the
+//! clock resolved: SPOP reports SREM, EXPIRE reports PEXPIREAT. Replaying the effects in order into an empty keyspace gives
+//! the same data. Where nobody listens a report costs a look at one flag; so arguments that must be built are built under
+//! [`Journal::wants_effects`].
+
+/// A command that makes the change again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// The database it is for.
+    pub database: usize,
+    /// The command with its arguments.
+    pub arguments: Vec<Vec<u8>>,
+}
+
+/// A keyspace notification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The database of the key.
+    pub database: usize,
+    /// Which subscribers hear of it.
+    pub class: EventClass,
+    /// What happened.
+    pub name: &'static str,
+    /// The key.
+    pub key: Vec<u8>,
+}
+
+/// Classes of events, named by the letters of `notify-keyspace-events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum EventClass {
+    /// `g`: commands on keys of any type.
+    Generic = 1,
+    /// `$`
+    String = 1 << 1,
+    /// `l`
+    List = 1 << 2,
+    /// `s`
+    Set = 1 << 3,
+    /// `h`
+    Hash = 1 << 4,
+    /// `z`
+    SortedSet = 1 << 5,
+    /// `x`: a key expired.
+    Expired = 1 << 6,
+    /// `e`: a key was evicted.
+    Evicted = 1 << 7,
+    /// `t`
+    Stream = 1 << 8,
+    /// `m`: a key was looked for in vain.
+    Miss = 1 << 9,
+    /// `n`: a key is new.
+    New = 1 << 10,
+}
+
+/// Collects the reports of one shard until its owner takes them.
+#[derive(Debug, Default)]
+pub struct Journal {
+    wants_effects: bool,
+    /// Bits of the classes that somebody listens to.
+    wanted_events: u16,
+    effects: Vec<Effect>,
+    events: Vec<Event>,
+}
+
+impl Journal {
+    /// Says who listens: whether to effects, and to which classes of events.
+    pub fn listen(&mut self, effects: bool, events: &[EventClass]) {
+        self.wants_effects = effects;
+        self.wanted_events = events.iter().fold(0, |bits, class| bits | *class as u16);
+    }
+
+    /// Whether effects are collected.
+    #[inline]
+    pub fn wants_effects(&self) -> bool {
+        self.wants_effects
+    }
+
+    /// Whether anything is collected.
+    #[inline]
+    pub fn is_listening(&self) -> bool {
+        self.wants_effects || self.wanted_events != 0
+    }
+
+    /// Reports an effect.
+    #[inline]
+    pub fn effect(&mut self, database: usize, arguments: &[&[u8]]) {
+        if self.wants_effects {
+            self.push_effect(database, arguments);
+        }
+    }
+
+    #[cold]
+    fn push_effect(&mut self, database: usize, arguments: &[&[u8]]) {
+        let arguments = arguments.iter().map(|argument| argument.to_vec()).collect();
+        self.effects.push(Effect { database, arguments });
+    }
+
+    /// Reports an event.
+    #[inline]
+    pub fn event(&mut self, database: usize, class: EventClass, name: &'static str, key: &[u8]) {
+        if self.wanted_events & class as u16 != 0 {
+            self.push_event(database, class, name, key);
+        }
+    }
+
+    #[cold]
+    fn push_event(&mut self, database: usize, class: EventClass, name: &'static str, key: &[u8]) {
+        self.events.push(Event { database, class, name, key: key.to_vec() });
+    }
+
+    /// Reports that a key went because its time was over.
+    pub(crate) fn expired(&mut self, database: usize, key: &[u8]) {
+        self.effect(database, &[b"DEL", key]);
+        self.event(database, EventClass::Expired, "expired", key);
+    }
+
+    /// Takes what has been collected.
+    pub fn take(&mut self) -> (Vec<Effect>, Vec<Event>) {
+        (std::mem::take(&mut self.effects), std::mem::take(&mut self.events))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_wanted_is_kept() {
+        let mut journal = Journal::default();
+        journal.effect(0, &[b"DEL", b"key"]);
+        journal.event(0, EventClass::Set, "sadd", b"key");
+        assert_eq!(journal.take(), (vec![], vec![]));
+        journal.listen(true, &[EventClass::Expired]);
+        journal.event(0, EventClass::Set, "sadd", b"key");
+        journal.expired(3, b"key");
+        let (effects, events) = journal.take();
+        assert_eq!(effects, [Effect { database: 3, arguments: vec![b"DEL".to_vec(), b"key".to_vec()] }]);
+        assert_eq!((events.len(), events[0].name), (1, "expired"));
+    }
+}
