@@ -5,10 +5,11 @@
 //!   index   by hash:  "ann" 1.0    "bob" 1.0    #8f31c02a 2.5
 //! ```
 //!
-//! * The index does not repeat a member whose score no other has: it knows its 32-bit position instead, and the tree
-//!   tells in one look-up whether it is the member asked for. Members with equal scores are named in the index, so that
-//!   a walk in the order of hashes (ZSCAN) finds each of them, however many there are, without a search among its
+//! * The index does not repeat a longer member whose score no other has: it knows its 32-bit position instead, and the
+//!   tree tells in one look-up whether it is the member asked for. Members with equal scores are named in the index, so
+//!   that a walk in the order of hashes (ZSCAN) finds each of them, however many there are, without a search among its
 //!   equals. So: *an element of the index that has no name is the only one with its score.*
+//! * Short members are named always: a name takes little more than a position, and a look-up has not to ask the tree.
 //! * A member too large for a leaf is one blob, which tree and index refer to.
 
 use super::hash_leaf::{Draft, Element, Field, Old};
@@ -19,6 +20,15 @@ use super::tree::{Branch, Path, Tree, Walk};
 use crate::values::StringRef;
 use std::cell::Cell;
 use std::cmp::Ordering;
+
+/// Members up to this length are named in the index whatever their scores, in bytes. With 16 the index of members of 16
+/// bytes takes 13 bytes more a member, half of Redis's memory in all instead of 40 %, and a look-up costs a third.
+const NAMED_BYTES_MAX: usize = 16;
+
+/// Whether the index names a member.
+fn wants_name(member: &[u8], is_tied: bool) -> bool {
+    is_tied || member.len() <= NAMED_BYTES_MAX
+}
 
 /// A sorted set; cloning it gives a frozen view and copies nothing.
 #[derive(Clone)]
@@ -157,7 +167,7 @@ impl SortedTree {
         } else {
             known.place
         };
-        if known.is_named == is_tied {
+        if known.is_named == wants_name(member, is_tied) {
             self.set_score_at(place, score);
         } else {
             self.remove_from_index(place);
@@ -217,6 +227,9 @@ impl SortedTree {
 
     /// Sees to it that the index names a member that is no longer the only one with its score; whether it did not.
     fn name(&mut self, score: f64, member: &Old) -> bool {
+        if wants_name(member.as_bytes(), false) {
+            return false;
+        }
         let hash = self.index.hasher().hash(member.as_bytes());
         let found = self.index.locate(hash, member.as_bytes(), |value| score_of(value) == score);
         let (place, element) = found.ok().expect("the index knows all members");
@@ -231,7 +244,11 @@ impl SortedTree {
     }
 
     fn insert_into_index(&mut self, hash: Hash, member: StringRef<'_>, score: f64, is_tied: bool) {
-        let field = if is_tied { Field::Text(member) } else { Field::Position(hash.position) };
+        let field = if wants_name(member_bytes(&member), is_tied) {
+            Field::Text(member)
+        } else {
+            Field::Position(hash.position)
+        };
         if let Field::Text(StringRef::Shared(blob)) = field {
             self.shared_bytes += blob.heap_bytes();
         }

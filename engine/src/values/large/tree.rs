@@ -11,8 +11,8 @@ use super::garbage::{self, Remains};
 use crate::values::prefetch;
 use smallvec::SmallVec;
 
-/// The most children of a branch.
-pub(super) const FAN_OUT: usize = 46;
+/// The most children of a branch. Few in tests, whose trees are to be deep.
+pub(super) const FAN_OUT: usize = if cfg!(test) { 8 } else { 46 };
 
 /// A branch with fewer children is joined with a neighbour.
 const CHILDREN_MIN: usize = FAN_OUT / 4;
@@ -166,6 +166,15 @@ impl<L: Leaf> Branch<L> {
             *rank -= count;
         }
         last
+    }
+
+    /// Asks for the pointer to a child.
+    #[inline]
+    pub(super) fn prefetch_child(&self, index: usize) {
+        match &self.children {
+            Children::Branches(branches) => prefetch::line(&branches[index]),
+            Children::Leaves(leaves) => prefetch::line(&leaves[index]),
+        }
     }
 
     /// The first leaf below a child.

@@ -58,7 +58,7 @@ fn owned(scored: Scored<'_>) -> (Vec<u8>, u64) {
 impl SortedPair {
     fn member(&mut self) -> Vec<u8> {
         let number = self.random.u64(..self.members);
-        let lengths: &[usize] = [&[16][..], &[1, 20, 250, 251, 400], &[8]][(self.profile % 3) as usize];
+        let lengths: &[usize] = [&[17][..], &[1, 20, 250, 251, 400], &[8, 16, 17]][(self.profile % 3) as usize];
         text(number, lengths[number as usize % lengths.len()])
     }
 
