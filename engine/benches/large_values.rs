@@ -73,17 +73,17 @@ fn fill(count: u64, bytes: impl Fn() -> usize, before: u64, start: u64) {
     println!("{:44} {:9.1} bytes", "by its own count, an element", bytes() as f64 / count as f64);
 }
 
+/// Prints how long slices of the freeing take on the clock; the longest ones tell of other work on the machine, too.
 fn free_in_slices(mut free: impl FnMut() -> bool) {
-    let start = processor_ns();
-    let (mut longest_ns, mut slices, mut is_left) = (0, 0, true);
+    let (mut slices_us, mut is_left) = (Vec::new(), true);
     while is_left {
-        let slice = processor_ns();
+        let slice = Instant::now();
         is_left = free();
-        longest_ns = longest_ns.max(processor_ns() - slice);
-        slices += 1;
+        slices_us.push(slice.elapsed().as_nanos() as f64 / 1e3);
     }
-    let total_ms = (processor_ns() - start) as f64 / 1e6;
-    println!("freed in {total_ms:.1} ms, {slices} slices of 1000 blocks, the longest {} us", longest_ns / 1000);
+    slices_us.sort_unstable_by(f64::total_cmp);
+    let (middle, last) = (slices_us[slices_us.len() / 2], slices_us[slices_us.len() - 1]);
+    println!("freed in {} slices of 1000 blocks, the median {middle:.0} us, the longest {last:.0} us", slices_us.len());
 }
 
 /// What a plain hash table of separate names takes on the same machine at the same time: three cache misses a look-up.
@@ -132,7 +132,7 @@ fn hash(count: u64, value: Option<&[u8]>) {
     });
     drop(iter);
     let mut views = Vec::new();
-    time("first write after a freeze (leaf not cached)", 2000, 1, |_| {
+    time("first write after a freeze", 20_000, 1, |_| {
         views.push(tree.clone());
         let name = name(any());
         tree.remove(&name);
@@ -177,7 +177,7 @@ fn sorted(count: u64, scores: u64) {
         set.insert(&name, score);
     });
     let mut views = Vec::new();
-    time("another score, first after a freeze", 2000, 1, |_| {
+    time("another score, first after a freeze", 20_000, 1, |_| {
         views.push(set.clone());
         set.insert(&name(any()), score(any()));
         if views.len() > 1 {
@@ -227,7 +227,7 @@ fn rope(count: u64) {
     time("write 16 bytes", OPERATIONS, 3, |number| rope.write_at(any(), &name(number)));
     time("append 16 bytes", OPERATIONS, 3, |number| rope.append(&name(number)));
     let mut views = Vec::new();
-    time("write, first after a freeze", 2000, 1, |number| {
+    time("write, first after a freeze", 20_000, 1, |number| {
         views.push(rope.clone());
         rope.write_at(any(), &name(number));
         if views.len() > 1 {

@@ -578,7 +578,7 @@ fn count_references(chunk: &mut Chunk<Entries>) {
 /// The block for so many bytes in use.
 fn block_bytes(used: usize) -> usize {
     let block = size_class(chunk::HEADER_BYTES + used);
-    assert!(block <= usize::from(u16::MAX), "more elements of one position than a sound hash can give");
+    assert!(u16::try_from(block).is_ok(), "more elements of one position than a sound hash can give");
     block
 }
 

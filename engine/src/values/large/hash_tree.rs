@@ -281,6 +281,15 @@ impl HashTree {
     }
 }
 
+impl<'a> IntoIterator for &'a HashTree {
+    type Item = Element<'a>;
+    type IntoIter = HashIter<'a>;
+
+    fn into_iter(self) -> HashIter<'a> {
+        self.iter()
+    }
+}
+
 /// An element that was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {

@@ -89,7 +89,7 @@ impl ListTree {
             let middle = leaf.middle();
             let mut split = leaf.split_at(middle, bytes);
             let inserted = match &mut split {
-                Some((_, right)) if at > middle => right.try_insert(at - middle, text, bytes),
+                Some(((), right)) if at > middle => right.try_insert(at - middle, text, bytes),
                 _ => leaf.try_insert(at, text, bytes),
             };
             debug_assert!(inserted, "half of a leaf has room for any element that is packed");
@@ -198,6 +198,15 @@ impl ListTree {
     /// the list.
     pub fn drop_slice(&mut self, budget: usize) -> bool {
         self.0.drop_slice(budget)
+    }
+}
+
+impl<'a> IntoIterator for &'a ListTree {
+    type Item = ListElement<'a>;
+    type IntoIter = ListIter<'a>;
+
+    fn into_iter(self) -> ListIter<'a> {
+        self.iter()
     }
 }
 

@@ -55,6 +55,7 @@ pub(super) trait Leaf: Clone + Send + Sync + 'static {
     }
 }
 
+#[allow(clippy::large_enum_variant)] // both are arrays of as many pointers
 enum Children<L: Leaf> {
     Branches(SmallVec<[Shared<Branch<L>>; FAN_OUT]>),
     Leaves(SmallVec<[L; FAN_OUT]>),
