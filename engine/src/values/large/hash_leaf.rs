@@ -110,6 +110,15 @@ impl Old {
         }
     }
 
+    /// A text as it would leave a tree.
+    pub(super) fn of(text: &[u8]) -> Self {
+        if text.len() > INLINE_BYTES_MAX {
+            Self::Large(Blob::new(text))
+        } else {
+            Self::Bytes(SmallVec::from_slice(text))
+        }
+    }
+
     /// The text as a reader sees it.
     pub fn as_ref(&self) -> StringRef<'_> {
         match self {
@@ -256,7 +265,7 @@ impl Draft<'_> {
                 let length = text.len();
                 if length > INLINE_BYTES_MAX {
                     field[0] = REFERENCE | valued;
-                    heap_bytes = write_reference(text, &mut field[1..]);
+                    heap_bytes = reference::write_text(text, &mut field[1..]);
                 } else {
                     let start = if length <= SHORT_MAX { 1 } else { 2 };
                     field[0] = if start == 1 { length as u8 } else { LONGER } | valued;
@@ -280,23 +289,12 @@ impl Draft<'_> {
         }
         if value.len() > INLINE_BYTES_MAX {
             into[0] = VALUE_REFERENCE;
-            return (1, write_reference(value, &mut into[1..]));
+            return (1, reference::write_text(value, &mut into[1..]));
         }
         into[0] = value.len() as u8;
         value.with_bytes(|value| into[1..].copy_from_slice(value));
         (0, 0)
     }
-}
-
-/// Puts a text into a block of its own, unless it has one, and a reference into bytes; the bytes of the block.
-fn write_reference(text: StringRef<'_>, into: &mut [u8]) -> usize {
-    let blob = match text {
-        StringRef::Shared(blob) => blob.clone(),
-        text => text.with_bytes(Blob::new),
-    };
-    let heap_bytes = blob.heap_bytes();
-    reference::write(blob, into);
-    heap_bytes
 }
 
 /// The format of the chunks: which of the bytes are references.
@@ -580,7 +578,7 @@ fn count_references(chunk: &mut Chunk<Entries>) {
 /// The block for so many bytes in use.
 fn block_bytes(used: usize) -> usize {
     let block = size_class(chunk::HEADER_BYTES + used);
-    assert!(block <= usize::from(u16::MAX), "more elements of one position than a sound hash can give");
+    assert!(u16::try_from(block).is_ok(), "more elements of one position than a sound hash can give");
     block
 }
 
@@ -624,6 +622,13 @@ fn shift(data: &mut [u8], index: usize, offset: usize, delta: isize) {
 
 impl Leaf for HashLeaf {
     type Key = u32;
+
+    const HEAD_LINES: usize = 4;
+
+    #[inline]
+    fn address(&self) -> *const u8 {
+        self.0.address()
+    }
 
     #[inline]
     fn weight(&self) -> u64 {

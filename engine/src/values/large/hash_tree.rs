@@ -23,9 +23,30 @@ pub(super) struct Place {
     index: usize,
 }
 
+/// Chooses the child that holds a position. Hashes are spread evenly, so where a position lies between the ends of a branch
+/// tells where it lies among the children, but for a few: a search from there touches one cache line of the keys.
 #[inline]
-fn child_of(position: u32) -> impl Fn(&Branch<HashLeaf>) -> usize {
-    move |branch| branch.later_keys().partition_point(|key| *key <= position)
+fn child_of(position: u32) -> impl FnMut(&Branch<HashLeaf>) -> usize {
+    let (mut low, mut high) = (0, 1u64 << 32);
+    move |branch| {
+        let keys = branch.later_keys();
+        let guess = ((u64::from(position) - low) * branch.len() as u64 / (high - low)) as usize;
+        let mut child = guess.min(keys.len());
+        branch.prefetch_child(child);
+        while child > 0 && keys[child - 1] > position {
+            child -= 1;
+        }
+        while child < keys.len() && keys[child] <= position {
+            child += 1;
+        }
+        if child > 0 {
+            low = u64::from(keys[child - 1]);
+        }
+        if let Some(key) = keys.get(child) {
+            high = u64::from(*key);
+        }
+        child
+    }
 }
 
 impl HashTree {
@@ -199,7 +220,7 @@ impl HashTree {
     }
 
     /// The place of a field, or the way to the leaf where it belongs.
-    fn locate(
+    pub(super) fn locate(
         &self,
         hash: Hash,
         field: &[u8],
@@ -212,7 +233,18 @@ impl HashTree {
         }
     }
 
-    fn insert_at(&mut self, vacancy: Option<Path>, hash: Hash, draft: &Draft<'_>) {
+    /// The element at a place.
+    pub(super) fn element_at(&self, place: Place) -> Element<'_> {
+        self.tree.leaf_at(&place.path).element(place.index)
+    }
+
+    /// The way to the leaf where a new element belongs; none in an empty tree.
+    pub(super) fn vacancy(&self, hash: Hash) -> Option<Path> {
+        self.tree.locate(child_of(hash.position)).map(|(path, _)| path)
+    }
+
+    /// Adds an element that is not there yet.
+    pub(super) fn insert_at(&mut self, vacancy: Option<Path>, hash: Hash, draft: &Draft<'_>) {
         let Some(path) = vacancy else {
             let mut leaf = HashLeaf::with_room(draft.packed_len());
             leaf.insert(hash.tag, draft, &mut 0);
@@ -233,7 +265,8 @@ impl HashTree {
         });
     }
 
-    fn set_value_at(&mut self, place: Place, draft: &Draft<'_>) {
+    /// Gives an element the value and expiry of a draft, whose field does not matter.
+    pub(super) fn set_value_at(&mut self, place: Place, draft: &Draft<'_>) {
         let hasher = &self.hasher;
         self.tree.edit(&place.path, |leaf, bytes| {
             leaf.set_value(place.index, draft, bytes);
@@ -242,8 +275,18 @@ impl HashTree {
         });
     }
 
-    fn remove_place(&mut self, place: Place) {
+    /// Removes the element at a place.
+    pub(super) fn remove_place(&mut self, place: Place) {
         self.tree.edit(&place.path, |leaf, bytes| (leaf.remove(place.index, bytes), None));
+    }
+}
+
+impl<'a> IntoIterator for &'a HashTree {
+    type Item = Element<'a>;
+    type IntoIter = HashIter<'a>;
+
+    fn into_iter(self) -> HashIter<'a> {
+        self.iter()
     }
 }
 

@@ -4,7 +4,7 @@
 //! them; each copy of the bytes must count ([`retain`]), and each end of bytes give up ([`release`]), every reference in
 //! them once.
 
-use crate::values::Blob;
+use crate::values::{Blob, StringRef};
 
 /// Bytes that a reference takes.
 pub(super) const REFERENCE_BYTES: usize = size_of::<Blob>();
@@ -14,6 +14,17 @@ pub(super) fn write(blob: Blob, into: &mut [u8]) {
     assert!(into.len() >= REFERENCE_BYTES);
     // SAFETY: there is room, and a blob needs no alignment.
     unsafe { into.as_mut_ptr().cast::<Blob>().write(blob) };
+}
+
+/// Puts a text into a block of its own, unless it has one, and a reference into bytes; the heap bytes of the block.
+pub(super) fn write_text(text: StringRef<'_>, into: &mut [u8]) -> usize {
+    let blob = match text {
+        StringRef::Shared(blob) => blob.clone(),
+        text => text.with_bytes(Blob::new),
+    };
+    let heap_bytes = blob.heap_bytes();
+    write(blob, into);
+    heap_bytes
 }
 
 /// The blob that bytes refer to.
