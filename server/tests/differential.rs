@@ -57,6 +57,23 @@ const VALUES: &[&str] = &[
     "007",
     " 1",
 ];
+/// Members and fields: few, so that collections meet; numbers of every width; texts that a packed collection does not take.
+const MEMBERS: &[&str] = &[
+    "0",
+    "1",
+    "2",
+    "-7",
+    "300",
+    "70000",
+    "9223372036854775807",
+    "9223372036854775808",
+    "01",
+    "",
+    "a",
+    "b",
+    "text",
+    "a somewhat longer member that fits no small room of any kind, nor a packed set",
+];
 const NUMBERS: &[&str] =
     &["0", "1", "-1", "2", "5", "-3", "100", "9223372036854775807", "-9223372036854775808", "x", "1.5", ""];
 /// Seconds that are far away, so that no clock is met; and one that is long past.
@@ -70,7 +87,8 @@ fn key() -> impl Strategy<Value = String> {
     word(KEYS)
 }
 
-/// A command from a pattern: `K` a key, `K+` some keys, `P+` some pairs, `V` a value, `N` a number, `T` a moment, `D` a
+/// A command from a pattern: `K` a key, `K+` some keys, `P+` some pairs, `V` a value, `M` a member, `M+` some members, `F+`
+/// some members with values, `N` a number, `T` a moment, `D` a
 /// database, `[...]` one of these or nothing; anything else stands for itself.
 fn command(pattern: &'static str) -> BoxedStrategy<Vec<String>> {
     let pieces = pattern.split(' ').map(|piece| -> BoxedStrategy<Vec<String>> {
@@ -78,6 +96,11 @@ fn command(pattern: &'static str) -> BoxedStrategy<Vec<String>> {
         match piece {
             "K" => one(key().boxed()),
             "V" => one(word(VALUES).boxed()),
+            "M" => one(word(MEMBERS).boxed()),
+            "M+" => proptest::collection::vec(word(MEMBERS), 1..6).boxed(),
+            "F+" => proptest::collection::vec((word(MEMBERS), word(VALUES)), 1..5)
+                .prop_map(|pairs| pairs.into_iter().flat_map(|(field, value)| [field, value]).collect())
+                .boxed(),
             "N" => one(word(NUMBERS).boxed()),
             "T" => one(word(MOMENTS).boxed()),
             "D" => one(word(&["0", "1", "2", "15", "16", "x"]).boxed()),
@@ -149,6 +172,27 @@ const PATTERNS: &[(u32, &str)] = &[
     (2, "PEXPIRETIME K"),
     (1, "TYPE K"),
     (2, "OBJECT ENCODING K"),
+    (16, "SADD K M+"),
+    (4, "SREM K M+"),
+    (2, "SCARD K"),
+    (2, "SISMEMBER K M"),
+    (2, "SMISMEMBER K M+"),
+    (4, "SMEMBERS K"),
+    (5, "SMOVE K K M"),
+    (1, "SPOP K [100|0|-1|x|9223372036854775808|100_1]"),
+    (1, "SPOP nothing"),
+    (1, "SRANDMEMBER K [|100|0|x|-9223372036854775808|1_1]"),
+    (3, "SINTER K+"),
+    (3, "SUNION K+"),
+    (2, "SUNION K K K K+"),
+    (3, "SDIFF K+"),
+    (3, "SINTERSTORE K K+"),
+    (3, "SUNIONSTORE K K+"),
+    (3, "SDIFFSTORE K K+"),
+    (2, "SINTERCARD 2 K K [|LIMIT_1|LIMIT_0|LIMIT_-1|LIMIT_x|LIMIT|FOO_1|LIMIT_1_LIMIT_2]"),
+    (1, "SINTERCARD [0|1|-1|x|3|9223372036854775807] K K"),
+    (2, "SSCAN K [0|x|+0] [|COUNT_1000|MATCH_*0*_COUNT_1000|COUNT_0|COUNT_x|TYPE_set|MATCH|NOVALUES]"),
+    (2, "EXPIREAT K T"),
     (1, "HELLO 2"),
     (1, "ECHO V"),
     (1, "PING"),
@@ -176,7 +220,14 @@ fn comparable(command: &Command, reply: Reply) -> String {
         (b"PEXPIRETIME", Reply::Integer(moment)) if (1..30_000_000_000_000).contains(moment) => {
             "a near moment".to_string()
         }
-        (b"KEYS", _) => reply.sorted().to_string(),
+        (b"KEYS" | b"SMEMBERS" | b"SINTER" | b"SUNION" | b"SDIFF" | b"SPOP", _) => reply.sorted().to_string(),
+        (b"SRANDMEMBER", Reply::Bulk(_)) => "a member".to_string(),
+        (b"SRANDMEMBER", _) => reply.sorted().to_string(),
+        (b"SSCAN", Reply::Array(parts)) => {
+            parts.iter().map(|part| part.clone().sorted().to_string()).collect::<Vec<_>>().join(" ")
+        }
+        // Sets have a packed form there since 7.2 only.
+        (b"OBJECT", Reply::Bulk(name)) if name == b"listpack" || name == b"hashtable" => "not integers".to_string(),
         (b"HELLO", Reply::Array(_) | Reply::Map(_)) => reply.to_string()[..1].to_string(),
         _ => reply.to_string(),
     }

@@ -19,6 +19,11 @@ fn counters() {
 }
 
 #[test]
+fn sets() {
+    check("set");
+}
+
+#[test]
 fn keys() {
     check("generic");
 }

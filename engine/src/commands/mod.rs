@@ -3,7 +3,9 @@
 //!
 //! ```text
 //!   string/     GET SET INCR MGET LCS ...        generic/    DEL EXPIRE RENAME COPY SCAN OBJECT ...
+//!   set/        SADD SINTER SPOP ...             hash/       HSET HGETALL HEXPIRE ...
 //!   database    DBSIZE FLUSHALL SWAPDB           introspection   COMMAND, for any table
+//!   element_scan   what SSCAN, HSCAN and ZSCAN have in common
 //!   glob        patterns                         long_double     the arithmetic of INCRBYFLOAT
 //!   expire_time, errors   what several families parse and say alike
 //! ```
@@ -11,23 +13,28 @@
 //! A new command is one row, one function and one test.
 
 pub mod database;
+mod element_scan;
 mod errors;
 mod expire_time;
 pub mod generic;
 pub mod glob;
 #[cfg(test)]
 mod harness;
+pub mod hash;
 pub mod introspection;
 pub mod long_double;
+mod random_choice;
+pub mod set;
 pub mod string;
 
 pub(crate) use errors::wrong_type;
+pub(crate) use hash::remove_due;
 
 use crate::command::Command;
 
 /// Every command of the engine.
 pub fn all() -> impl Iterator<Item = &'static Command> {
-    [string::COMMANDS, generic::COMMANDS, database::COMMANDS].into_iter().flatten()
+    [string::COMMANDS, set::COMMANDS, hash::COMMANDS, generic::COMMANDS, database::COMMANDS].into_iter().flatten()
 }
 
 #[cfg(test)]

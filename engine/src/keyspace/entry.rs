@@ -150,6 +150,11 @@ impl<'a> Entry<'a> {
         self.packed.object()
     }
 
+    /// When the first part of it is due: a field of a hash.
+    pub fn part_due(&self) -> Option<Milliseconds> {
+        self.packed.part_due()
+    }
+
     /// When it expires.
     #[inline]
     pub fn expires_at(&self) -> Option<Milliseconds> {

@@ -38,6 +38,7 @@ pub use typed::{EntryMut, WrongType};
 use crate::command::Milliseconds;
 use crate::journal::Journal;
 use crate::values::large::MemberHasher;
+use crate::values::page::due_second;
 use crate::values::string::stored_integer;
 use crate::values::{Blob, Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, Place};
 use database::Database;
@@ -316,11 +317,13 @@ impl Keyspace {
         expiry: Expiry,
         now: Milliseconds,
     ) {
+        let part_due = content.part_due();
         let target = &mut self.databases[database];
         let Some(place) = target.find(key) else {
             let expires_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
             let draft = Draft { key: key.bytes, clock: self.access_policy.fresh(now), expires_at, content };
-            return target.insert(key, draft, &self.hasher);
+            target.insert(key, draft, &self.hasher);
+            return self.note_part_due(database, key, part_due);
         };
         let (page, index, ledger) = target.at(key.slot, place);
         let old = page.entry(index);
@@ -337,6 +340,20 @@ impl Keyspace {
         if was_expired {
             self.count_removal(Removal::ExpiredLazily);
             self.journal.expired(database, key.bytes);
+        }
+        self.note_part_due(database, key, part_due);
+    }
+
+    /// Notes for the expiry cycle when the first part of a value is due.
+    #[inline]
+    fn note_part_due(&mut self, database: usize, key: &Key<'_>, at: Option<Milliseconds>) {
+        let target = &mut self.databases[database];
+        if let Some(at) = at
+            && let Some(place) = target.find(key)
+        {
+            let (page, _, _) = target.at(key.slot, place);
+            page.note_due(at);
+            target.note_due(key.slot, due_second(at));
         }
     }
 

@@ -33,6 +33,7 @@
 
 use super::{Entry, Expiry, Key, Keyspace, Removal};
 use crate::command::{CommandError, Milliseconds};
+use crate::journal::{EventClass, Journal};
 use crate::values::page::due_second;
 use crate::values::{Collection, Content, Form, NewCollection, Object, Packed, PackedEntry, Place, Type};
 use std::ops::Range;
@@ -132,6 +133,12 @@ pub struct EntryMut<'a> {
     place: Place,
 }
 
+impl<'a> EntryMut<'a> {
+    pub(super) fn new(keyspace: &'a mut Keyspace, database: usize, slot: u16, place: Place) -> Self {
+        Self { keyspace, database, slot, place }
+    }
+}
+
 impl EntryMut<'_> {
     #[inline]
     fn packed_entry(&self) -> PackedEntry<'_> {
@@ -156,6 +163,23 @@ impl EntryMut<'_> {
         let (page, _, _) = database.at(self.slot, self.place);
         page.note_due(at);
         database.note_due(self.slot, due_second(at));
+    }
+
+    /// Where changes are reported.
+    pub fn journal(&mut self) -> &mut Journal {
+        &mut self.keyspace.journal
+    }
+
+    /// Reports a change in canonical form.
+    #[inline]
+    pub fn effect(&mut self, arguments: &[&[u8]]) {
+        self.keyspace.journal.effect(self.database, arguments);
+    }
+
+    /// Reports an event.
+    #[inline]
+    pub fn event(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
+        self.keyspace.journal.event(self.database, class, name, key);
     }
 
     /// Counts changes.

@@ -12,6 +12,7 @@ pub mod collection;
 mod directory;
 pub mod encodings;
 pub mod field_times;
+pub mod hash;
 pub mod intset;
 pub mod large;
 pub mod listpack;

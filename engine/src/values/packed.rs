@@ -15,7 +15,9 @@
 //!
 //! Nothing is aligned, so a 16-byte key with a 32-byte text takes 54 bytes.
 
+use super::Listpack;
 use super::blob::Blob;
+use super::hash::HashRef;
 use super::object::Object;
 use super::string::{OwnedString, StringRef};
 use std::marker::PhantomData;
@@ -311,6 +313,15 @@ impl<'a> PackedEntry<'a> {
         (self.kind() == OBJECT).then(|| unsafe { &*self.object_pointer() })
     }
 
+    /// When the first part of the value is due: a field of a hash.
+    #[inline]
+    pub fn part_due(self) -> Option<i64> {
+        if self.value_type() != Type::Hash {
+            return None;
+        }
+        HashRef::new(self.form(), self.packed_bytes(), self.object()).earliest()
+    }
+
     /// SAFETY: of an entry of kind [`OBJECT`] only.
     #[inline]
     unsafe fn object_pointer(self) -> *mut Object {
@@ -547,6 +558,20 @@ impl<'a> Content<'a> {
             OwnedString::Large(blob) if blob.len() <= INLINE_BYTES_MAX => Self::text(blob.as_slice(), true),
             OwnedString::Large(blob) => Self::Blob { blob: blob.clone(), form: Form::STRING },
         }
+    }
+
+    /// When the first part of the value is due.
+    #[inline]
+    pub fn part_due(&self) -> Option<i64> {
+        match self {
+            Self::Object(object) => object.earliest_due(),
+            Self::Text { bytes, form: Form::HASH_WITH_TIMES } => Listpack::new(bytes).iter().nth(2)?.as_integer(),
+            Self::Blob { blob, form: Form::HASH_WITH_TIMES } => {
+                Listpack::new(blob.as_slice()).iter().nth(2)?.as_integer()
+            }
+            _ => None,
+        }
+        .filter(|at| *at != 0)
     }
 
     #[inline]

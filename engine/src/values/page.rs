@@ -499,7 +499,8 @@ impl Page {
 
     /// Finds out the earliest expiry anew after entries were removed.
     pub fn refresh_earliest(&mut self) {
-        let earliest_s = self.entries().filter_map(PackedEntry::expires_at).map(due_second).min();
+        let times = self.entries().flat_map(|entry| [entry.expires_at(), entry.part_due()]);
+        let earliest_s = times.flatten().map(due_second).min();
         self.header_mut().earliest_s = earliest_s.unwrap_or(NEVER_S);
     }
 
@@ -580,8 +581,9 @@ impl Page {
     /// Moves a whole entry of another page here, bit by bit; the other page must forget it.
     fn adopt(&mut self, other: &Self, index: usize, ledger: &mut Ledger) {
         let (entry, tag) = (other.entry(index), other.tag(index));
-        let (length, expires_at) = (entry.packed_len(), entry.expires_at());
+        let (length, expires_at, part_due) = (entry.packed_len(), entry.expires_at(), entry.part_due());
         self.note_expiry(expires_at);
+        self.note_expiry(part_due);
         let to = self.push(tag, length, ledger);
         // SAFETY: `push` left `length` bytes; the pages are different blocks.
         unsafe { std::ptr::copy_nonoverlapping(other.entry_start(index).as_ptr(), to.as_ptr(), length) };

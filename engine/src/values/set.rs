@@ -6,7 +6,7 @@
 
 use super::collection::Collection;
 use super::large::{HashIter, HashTree, MemberHasher};
-use super::listpack::{self, Encoded, Packed};
+use super::listpack::{self, Encoded};
 use super::string::stored_integer;
 use super::{Element, Encodings, Form, IntegerSet, Listpack, Object, StringRef, intset};
 
