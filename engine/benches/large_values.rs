@@ -9,7 +9,7 @@
 
 use std::hint::black_box;
 use std::time::Instant;
-use torc_engine::values::large::{HashTree, MemberHasher, collect};
+use torc_engine::values::large::{HashTree, ListTree, MemberHasher, Rope, SortedTree, collect};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -142,6 +142,107 @@ fn hash(count: u64, value: Option<&[u8]>) {
     free_in_slices(|| tree.drop_slice(1000));
 }
 
+fn sorted(count: u64, scores: u64) {
+    let mut set = SortedTree::new(MemberHasher::with_seed(7));
+    let score = |number: u64| (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % scores) as f64;
+    let (before, start) = (resident_bytes(), processor_ns());
+    shuffle(count).for_each(|number| {
+        set.insert(&name(number), score(number));
+    });
+    fill(count, || set.bytes(), before, start);
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut any = move || random.u64(..count);
+    time("score of a member", OPERATIONS, 3, |_| assert!(set.score(&name(any())).is_some()));
+    time("rank of a member", OPERATIONS, 3, |_| assert!(set.rank(&name(any())).is_some()));
+    time("member of a rank", OPERATIONS, 3, |_| assert!(set.at(any()).is_some()));
+    time("rank of a score", OPERATIONS, 3, |_| {
+        black_box(set.rank_of_score(score(any()), false));
+    });
+    time("100 members from a rank on, each", OPERATIONS / 100, 3, |_| {
+        black_box(set.iter_from(any()).take(100).map(|scored| scored.score).sum::<f64>());
+    });
+    time("another score", OPERATIONS, 3, |_| {
+        black_box(set.insert(&name(any()), score(any())));
+    });
+    time("remove and put", OPERATIONS, 3, |_| {
+        let name = name(any());
+        let score = set.remove(&name).expect("all are there");
+        set.insert(&name, score);
+    });
+    let mut views = Vec::new();
+    time("another score, first after a freeze", 2000, 1, |_| {
+        views.push(set.clone());
+        set.insert(&name(any()), score(any()));
+        if views.len() > 1 {
+            views.clear();
+        }
+    });
+    drop(views);
+    while collect(1000) {}
+    free_in_slices(|| set.drop_slice(1000));
+}
+
+fn list(count: u64) {
+    let mut list = ListTree::new();
+    let (before, start) = (resident_bytes(), processor_ns());
+    (0..count).for_each(|number| list.push_back(&name(number)));
+    fill(count, || list.bytes(), before, start);
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut any = move || random.u64(..count);
+    time("element of an index", OPERATIONS, 3, |_| assert!(list.get(any()).is_some()));
+    time("100 elements from an index on, each", OPERATIONS / 100, 3, |_| {
+        black_box(list.iter_from(any()).take(100).map(|element| element.as_string().len()).sum::<usize>());
+    });
+    time("push in front and pop behind", OPERATIONS, 3, |number| {
+        list.push_front(&name(number));
+        list.pop_back();
+    });
+    time("push and pop in front", OPERATIONS, 3, |number| {
+        list.push_front(&name(number));
+        list.pop_front();
+    });
+    time("set an index", OPERATIONS, 3, |number| assert!(list.set(any(), &name(number))));
+    time("insert and remove at an index", OPERATIONS, 3, |number| {
+        let index = any();
+        list.insert(index, &name(number));
+        list.remove(index, 1);
+    });
+    free_in_slices(|| list.drop_slice(1000));
+}
+
+fn rope(count: u64) {
+    let (before, start) = (resident_bytes(), processor_ns());
+    let mut rope = Rope::from_bytes(&vec![b'x'; count as usize]);
+    fill(count, || rope.bytes(), before, start);
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut any = move || random.u64(..count - 16);
+    time("byte of an offset", OPERATIONS, 3, |_| assert!(rope.byte(any()).is_some()));
+    time("write 16 bytes", OPERATIONS, 3, |number| rope.write_at(any(), &name(number)));
+    time("append 16 bytes", OPERATIONS, 3, |number| rope.append(&name(number)));
+    let mut views = Vec::new();
+    time("write, first after a freeze", 2000, 1, |number| {
+        views.push(rope.clone());
+        rope.write_at(any(), &name(number));
+        if views.len() > 1 {
+            views.clear();
+        }
+    });
+    time("read all, a byte", 1, 3, |_| {
+        black_box(
+            rope.pieces(0, rope.len())
+                .map(|piece| piece.iter().map(|byte| byte.count_ones()).sum::<u32>())
+                .sum::<u32>(),
+        );
+    });
+    let start = Instant::now();
+    let mut sparse = Rope::new();
+    sparse.write_at((512 << 20) - 1, b"x");
+    println!("a byte at the end of 512 MB in {} us", start.elapsed().as_micros());
+    drop((views, sparse));
+    while collect(1000) {}
+    free_in_slices(|| rope.drop_slice(1000));
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
     let form = arguments.next().unwrap_or_else(|| String::from("set"));
@@ -150,6 +251,10 @@ fn main() {
     match form.as_str() {
         "set" => hash(count, None),
         "hash" => hash(count, Some(b"value:0000000000")),
+        "sorted" => sorted(count, u64::MAX),
+        "ties" => sorted(count, 100),
+        "list" => list(count),
+        "rope" => rope(count),
         _ => println!("no such form"),
     }
 }

@@ -89,7 +89,7 @@ impl<T> Shared<T> {
         Self(block)
     }
 
-    fn references(&self) -> &AtomicU32 {
+    pub(super) fn references(&self) -> &AtomicU32 {
         let block = self.0;
         // SAFETY: the block lives as long as a reference to it; the count is only used atomically.
         unsafe { &(*block.as_ptr()).references }
@@ -223,6 +223,13 @@ impl<F: Format> Chunk<F> {
     pub(super) fn bytes(&self) -> &[u8] {
         // SAFETY: so many bytes behind the header are initialised, and writers need `&mut self` and be the sole holder.
         unsafe { std::slice::from_raw_parts(self.data().as_ptr(), self.heap_bytes() - HEADER_BYTES) }
+    }
+
+    /// Where the block begins, for prefetching.
+    #[inline]
+    pub(super) fn address(&self) -> *const u8 {
+        let block = self.0;
+        block.as_ptr().cast()
     }
 
     /// Whether nobody else holds the block.

@@ -623,6 +623,13 @@ fn shift(data: &mut [u8], index: usize, offset: usize, delta: isize) {
 impl Leaf for HashLeaf {
     type Key = u32;
 
+    const HEAD_LINES: usize = 4;
+
+    #[inline]
+    fn address(&self) -> *const u8 {
+        self.0.address()
+    }
+
     #[inline]
     fn weight(&self) -> u64 {
         self.len() as u64

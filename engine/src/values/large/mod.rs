@@ -20,6 +20,8 @@
 //! |---|---|---|
 //! | [`HashTree`]: hash, set, index of a sorted set | 32 bits of the seeded hash | tags, distances, texts |
 //! | [`SortedTree`]: sorted set | score, then member | scores, distances, members |
+//! | [`ListTree`]: list | by index | a listpack, or one large element |
+//! | [`Rope`]: string over 64 KiB | by offset | bytes |
 //!
 //! **Invariants**
 //! * All leaves are equally deep; no leaf and no branch is empty; an empty tree has no root.
@@ -43,9 +45,12 @@ mod garbage;
 mod hash_leaf;
 mod hash_tree;
 mod hasher;
+mod list_leaf;
+mod list_tree;
 #[cfg(test)]
 mod model;
 mod reference;
+mod rope;
 mod sorted_leaf;
 mod sorted_tree;
 mod tree;
@@ -54,5 +59,8 @@ pub use garbage::collect;
 pub use hash_leaf::{Element, Field, Old};
 pub use hash_tree::{HashIter, HashTree, Taken};
 pub use hasher::MemberHasher;
+pub use list_leaf::ListElement;
+pub use list_tree::{ListChunk, ListIter, ListIterBack, ListTree};
+pub use rope::{CHUNK_BYTES, Rope};
 pub use sorted_leaf::Scored;
 pub use sorted_tree::{SortedIter, SortedIterBack, SortedTree};

@@ -4,6 +4,8 @@
 //! `TORC_LARGE_OPERATIONS` sets the number of operations of the long runs, `TORC_LARGE_SEED` their seed.
 
 mod hash;
+mod list;
+mod rope;
 mod sorted;
 
 /// A value, its model and their views.

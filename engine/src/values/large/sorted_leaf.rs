@@ -405,6 +405,13 @@ fn block_bytes(used: usize) -> usize {
 impl Leaf for SortedLeaf {
     type Key = SortKey;
 
+    const HEAD_LINES: usize = 5;
+
+    #[inline]
+    fn address(&self) -> *const u8 {
+        self.0.address()
+    }
+
     #[inline]
     fn weight(&self) -> u64 {
         self.len() as u64

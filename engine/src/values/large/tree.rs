@@ -8,6 +8,7 @@
 
 use super::chunk::Shared;
 use super::garbage::{self, Remains};
+use crate::values::prefetch;
 use smallvec::SmallVec;
 
 /// The most children of a branch.
@@ -18,6 +19,9 @@ const CHILDREN_MIN: usize = FAN_OUT / 4;
 
 /// Two neighbours are joined if that leaves some room.
 const JOINED_CHILDREN_MAX: usize = FAN_OUT * 3 / 4;
+
+/// The children of a branch that is built as a whole: nearly full, with room for some more.
+const FILLED_CHILDREN: usize = FAN_OUT * 7 / 8;
 
 /// Deeper than any tree: a dozen children a branch at least, and fewer than 2^64 leaves.
 const HEIGHT_MAX: usize = 16;
@@ -39,16 +43,48 @@ pub(super) trait Leaf: Clone + Send + Sync + 'static {
     /// Takes the elements of its right neighbour in, unless that makes too large a leaf. Keeps `bytes`.
     fn absorb(&mut self, right: &Self, bytes: &mut usize) -> bool;
 
+    /// Cache lines at its beginning that a look-up reads.
+    const HEAD_LINES: usize;
+
+    /// Where it begins, with its reference count.
+    fn address(&self) -> *const u8;
+
     /// What freeing it costs, in blocks.
     fn blocks(&self) -> usize {
         1
     }
 }
 
-#[derive(Clone)]
 enum Children<L: Leaf> {
     Branches(SmallVec<[Shared<Branch<L>>; FAN_OUT]>),
     Leaves(SmallVec<[L; FAN_OUT]>),
+}
+
+impl<L: Leaf> Clone for Children<L> {
+    fn clone(&self) -> Self {
+        self.prefetch();
+        match self {
+            Self::Branches(branches) => Self::Branches(branches.clone()),
+            Self::Leaves(leaves) => Self::Leaves(leaves.clone()),
+        }
+    }
+}
+
+impl<L: Leaf> Children<L> {
+    /// Asks for the counts of all children at once: a count is changed in one atomic step, and the next one would wait for
+    /// the first one's cache line.
+    fn prefetch(&self) {
+        match self {
+            Self::Branches(branches) => branches.iter().for_each(|branch| prefetch::line(branch.references())),
+            Self::Leaves(leaves) => leaves.iter().for_each(|leaf| prefetch::address(leaf.address())),
+        }
+    }
+}
+
+impl<L: Leaf> Drop for Children<L> {
+    fn drop(&mut self) {
+        self.prefetch();
+    }
 }
 
 /// An inner node.
@@ -152,18 +188,21 @@ impl<L: Leaf> Branch<L> {
         }
     }
 
-    fn above(left: Node<L>, left_count: u64, key: L::Key, right: Node<L>, right_count: u64) -> Self {
-        let children = match (left, right) {
-            (Node::Branch(left), Node::Branch(right)) => Children::Branches([left, right].into_iter().collect()),
-            (Node::Leaf(left), Node::Leaf(right)) => Children::Leaves([left, right].into_iter().collect()),
-            _ => unreachable!("siblings are of one kind"),
-        };
-        Self {
-            // The first key says nothing.
-            keys: [key, key].into_iter().collect(),
-            counts: [left_count, right_count].into_iter().collect(),
-            children,
+    /// A branch above siblings: where each begins, itself, and its elements.
+    fn of(nodes: impl IntoIterator<Item = (L::Key, Node<L>, u64)>) -> Self {
+        let (mut keys, mut counts) = (SmallVec::new(), SmallVec::new());
+        let (mut branches, mut leaves) = (SmallVec::new(), SmallVec::new());
+        for (key, node, count) in nodes {
+            keys.push(key);
+            counts.push(count);
+            match node {
+                Node::Branch(branch) => branches.push(branch),
+                Node::Leaf(leaf) => leaves.push(leaf),
+            }
         }
+        debug_assert!(branches.is_empty() || leaves.is_empty(), "siblings are of one kind");
+        let children = if leaves.is_empty() { Children::Branches(branches) } else { Children::Leaves(leaves) };
+        Self { keys, counts, children }
     }
 
     /// Moves the children from `index` on to a new branch.
@@ -225,7 +264,10 @@ impl<L: Leaf> Tree<L> {
         let mut node = self.root.as_ref()?.as_ref();
         loop {
             match node {
-                NodeRef::Leaf(leaf) => return Some(leaf),
+                NodeRef::Leaf(leaf) => {
+                    prefetch_head(leaf);
+                    return Some(leaf);
+                }
                 NodeRef::Branch(branch) => node = branch.child(find(branch)),
             }
         }
@@ -238,7 +280,10 @@ impl<L: Leaf> Tree<L> {
         let mut node = self.root.as_ref()?.as_ref();
         loop {
             match node {
-                NodeRef::Leaf(leaf) => return Some((path, leaf)),
+                NodeRef::Leaf(leaf) => {
+                    prefetch_head(leaf);
+                    return Some((path, leaf));
+                }
                 NodeRef::Branch(branch) => {
                     let index = find(branch);
                     path.push(index);
@@ -270,6 +315,32 @@ impl<L: Leaf> Tree<L> {
         walk
     }
 
+    /// A tree of these leaves in this order, each with the key where it begins.
+    pub(super) fn from_leaves(leaves: impl IntoIterator<Item = (L::Key, L)>) -> Self {
+        let mut bytes = 0;
+        let mut level: Vec<(L::Key, Node<L>, u64)> = leaves
+            .into_iter()
+            .map(|(key, leaf)| {
+                bytes += leaf.heap_bytes();
+                let count = leaf.weight();
+                (key, Node::Leaf(leaf), count)
+            })
+            .collect();
+        let len = level.iter().map(|node| node.2).sum();
+        while level.len() > 1 {
+            let mut above = Vec::with_capacity(level.len() / FILLED_CHILDREN + 1);
+            let mut nodes = level.into_iter().peekable();
+            while nodes.peek().is_some() {
+                let branch = Branch::of(nodes.by_ref().take(FILLED_CHILDREN));
+                bytes += Shared::<Branch<L>>::HEAP_BYTES;
+                let (key, count) = (branch.keys[0], branch.count());
+                above.push((key, Node::Branch(Shared::new(branch)), count));
+            }
+            level = above;
+        }
+        Self { root: level.pop().map(|node| node.1), len, bytes }
+    }
+
     /// Makes the first leaf of an empty tree.
     pub(super) fn plant(&mut self, leaf: L) {
         debug_assert!(self.root.is_none());
@@ -298,7 +369,8 @@ impl<L: Leaf> Tree<L> {
         match split {
             Some((key, right, right_count)) => {
                 let left = self.root.take().expect("there is a root");
-                let branch = Branch::above(left, self.len - right_count, key, right, right_count);
+                // The first key says nothing.
+                let branch = Branch::of([(key, left, self.len - right_count), (key, right, right_count)]);
                 self.bytes += Shared::<Branch<L>>::HEAP_BYTES;
                 self.root = Some(Node::Branch(Shared::new(branch)));
             }
@@ -369,6 +441,12 @@ fn audit<L: Leaf>(
         below = Some(height);
     }
     (branch.count(), below.map_or(1, |below| below + 1))
+}
+
+/// Asks for all that a look-up reads of a leaf, except for the elements themselves.
+#[inline]
+fn prefetch_head<L: Leaf>(leaf: &L) {
+    (0..L::HEAD_LINES).for_each(|line| prefetch::address(leaf.address().wrapping_add(64 * line)));
 }
 
 /// Changes a leaf.
