@@ -24,6 +24,11 @@ fn sets() {
 }
 
 #[test]
+fn sorted_sets() {
+    check("zset");
+}
+
+#[test]
 fn keys() {
     check("generic");
 }
