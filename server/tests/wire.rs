@@ -29,6 +29,11 @@ fn hashes() {
 }
 
 #[test]
+fn sorted_sets() {
+    check("zset");
+}
+
+#[test]
 fn keys() {
     check("generic");
 }

@@ -4,6 +4,7 @@
 //! ```text
 //!   string/     GET SET INCR MGET LCS ...        generic/    DEL EXPIRE RENAME COPY SCAN OBJECT ...
 //!   set/        SADD SINTER SPOP ...             hash/       HSET HGETALL HEXPIRE ...
+//!   zset/       ZADD ZRANGE ZUNION ...             double      scores and coordinates
 //!   database    DBSIZE FLUSHALL SWAPDB           introspection   COMMAND, for any table
 //!   element_scan   what SSCAN, HSCAN and ZSCAN have in common
 //!   glob        patterns                         long_double     the arithmetic of INCRBYFLOAT
@@ -13,6 +14,7 @@
 //! A new command is one row, one function and one test.
 
 pub mod database;
+mod double;
 mod element_scan;
 mod errors;
 mod expire_time;
@@ -28,6 +30,7 @@ mod random_choice;
 mod replay;
 pub mod set;
 pub mod string;
+pub mod zset;
 
 pub(crate) use errors::wrong_type;
 pub(crate) use hash::remove_due;
@@ -36,7 +39,9 @@ use crate::command::Command;
 
 /// Every command of the engine.
 pub fn all() -> impl Iterator<Item = &'static Command> {
-    [string::COMMANDS, set::COMMANDS, hash::COMMANDS, generic::COMMANDS, database::COMMANDS].into_iter().flatten()
+    [string::COMMANDS, set::COMMANDS, hash::COMMANDS, zset::COMMANDS, generic::COMMANDS, database::COMMANDS]
+        .into_iter()
+        .flatten()
 }
 
 #[cfg(test)]

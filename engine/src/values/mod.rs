@@ -21,6 +21,7 @@ pub mod packed;
 pub mod page;
 pub mod prefetch;
 pub mod set;
+pub mod sorted_set;
 pub mod string;
 pub mod table;
 

@@ -7,7 +7,7 @@
 
 use super::StringRef;
 use super::field_times::FieldTimes;
-use super::large::{HashTree, MemberHasher};
+use super::large::{HashTree, MemberHasher, Scored, SortedTree};
 use super::packed::Type;
 
 /// A large collection. A further one is a variant here and an arm in each method below.
@@ -17,6 +17,8 @@ pub enum Object {
     Set(HashTree),
     /// A hash.
     Hash(LargeHash),
+    /// A sorted set.
+    SortedSet(SortedTree),
 }
 
 /// A hash: fields and values, and when fields expire.
@@ -41,6 +43,7 @@ impl Object {
         match self {
             Self::Set(_) => Type::Set,
             Self::Hash(_) => Type::Hash,
+            Self::SortedSet(_) => Type::SortedSet,
         }
     }
 
@@ -48,6 +51,7 @@ impl Object {
     pub fn encoding_name(&self) -> &'static str {
         match self {
             Self::Set(_) | Self::Hash(_) => "hashtable",
+            Self::SortedSet(_) => "skiplist",
         }
     }
 
@@ -56,6 +60,7 @@ impl Object {
         let inside = match self {
             Self::Set(tree) => tree.bytes(),
             Self::Hash(hash) => hash.tree.bytes() + hash.times.heap_bytes(),
+            Self::SortedSet(tree) => tree.bytes(),
         };
         size_of::<Self>() + inside
     }
@@ -63,7 +68,7 @@ impl Object {
     /// The time of what in it is due first, if anything is.
     pub fn earliest_due(&self) -> Option<i64> {
         match self {
-            Self::Set(_) => None,
+            Self::Set(_) | Self::SortedSet(_) => None,
             Self::Hash(hash) => hash.times.earliest(),
         }
     }
@@ -85,6 +90,14 @@ impl Object {
                 }
                 Travelling::Hash(hash.tree.hasher().clone(), texts, times)
             }
+            Self::SortedSet(tree) => {
+                let (mut members, mut scores) = (Texts::default(), Vec::new());
+                for Scored { score, member } in tree.iter() {
+                    members.push(member);
+                    scores.push(score);
+                }
+                Travelling::SortedSet(tree.hasher().clone(), members, scores)
+            }
         }
     }
 }
@@ -102,6 +115,8 @@ pub enum Travelling {
     Set(MemberHasher, Texts),
     /// Fields and values in turn, and the times of some fields by their number.
     Hash(MemberHasher, Texts, Vec<(usize, i64)>),
+    /// Members and their scores, in order.
+    SortedSet(MemberHasher, Texts, Vec<f64>),
 }
 
 impl Travelling {
@@ -126,6 +141,13 @@ impl Travelling {
                     index += 1;
                 }
                 Object::Hash(hash)
+            }
+            Self::SortedSet(hasher, members, scores) => {
+                let mut tree = SortedTree::new(hasher);
+                members.iter().zip(scores).for_each(|(member, score)| {
+                    tree.insert(member, score);
+                });
+                Object::SortedSet(tree)
             }
         }
     }

@@ -95,6 +95,11 @@ impl SortedTree {
         Self { tree: Tree::default(), index: HashTree::new(hasher), shared_bytes: 0 }
     }
 
+    /// The hasher of the index.
+    pub fn hasher(&self) -> &MemberHasher {
+        self.index.hasher()
+    }
+
     /// Number of members.
     #[inline]
     pub fn len(&self) -> u64 {
