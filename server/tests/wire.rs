@@ -19,6 +19,11 @@ fn counters() {
 }
 
 #[test]
+fn bitmaps() {
+    check("bitmap");
+}
+
+#[test]
 fn sets() {
     check("set");
 }

@@ -4,6 +4,7 @@
 //! ```text
 //!   string/     GET SET INCR MGET LCS ...        generic/    DEL EXPIRE RENAME COPY SCAN OBJECT ...
 //!   set/        SADD SINTER SPOP ...             hash/       HSET HGETALL HEXPIRE ...
+//!   bitmap/     SETBIT BITCOUNT BITOP ...
 //!   database    DBSIZE FLUSHALL SWAPDB           introspection   COMMAND, for any table
 //!   element_scan   what SSCAN, HSCAN and ZSCAN have in common
 //!   glob        patterns                         long_double     the arithmetic of INCRBYFLOAT
@@ -12,6 +13,7 @@
 //!
 //! A new command is one row, one function and one test.
 
+pub mod bitmap;
 pub mod database;
 mod element_scan;
 mod errors;
@@ -34,7 +36,9 @@ use crate::command::Command;
 
 /// Every command of the engine.
 pub fn all() -> impl Iterator<Item = &'static Command> {
-    [string::COMMANDS, set::COMMANDS, hash::COMMANDS, generic::COMMANDS, database::COMMANDS].into_iter().flatten()
+    let families =
+        [string::COMMANDS, bitmap::COMMANDS, set::COMMANDS, hash::COMMANDS, generic::COMMANDS, database::COMMANDS];
+    families.into_iter().flatten()
 }
 
 #[cfg(test)]
