@@ -24,6 +24,11 @@ fn bitmaps() {
 }
 
 #[test]
+fn hyperloglogs() {
+    check("hyperloglog");
+}
+
+#[test]
 fn sets() {
     check("set");
 }
