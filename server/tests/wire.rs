@@ -19,6 +19,16 @@ fn counters() {
 }
 
 #[test]
+fn bitmaps() {
+    check("bitmap");
+}
+
+#[test]
+fn hyperloglogs() {
+    check("hyperloglog");
+}
+
+#[test]
 fn sets() {
     check("set");
 }

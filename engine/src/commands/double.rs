@@ -24,7 +24,7 @@ pub(crate) fn parse(text: &[u8]) -> Option<f64> {
 
 /// A number as an argument, or the error.
 pub(crate) fn argument(text: &[u8]) -> Result<f64, CommandError> {
-    parse(text).ok_or(CommandError(NOT_FLOAT.into()))
+    parse(text).ok_or(CommandError::from(NOT_FLOAT))
 }
 
 /// A number as a bound of a range, which is read more leniently: up to a zero byte, blanks in front allowed, nothing is

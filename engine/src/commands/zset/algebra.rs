@@ -146,7 +146,7 @@ impl Options {
                 && is(word, "WEIGHTS")
                 && let Some((weights, more)) = rest.split_at_checked(key_count)
             {
-                let no_weight = || CommandError("ERR weight value is not a float".into());
+                let no_weight = || CommandError::from("ERR weight value is not a float");
                 let weights = weights.iter().map(|weight| double::parse(weight).ok_or_else(no_weight));
                 options.weights = weights.collect::<Result<_, _>>()?;
                 rest = more;
@@ -163,7 +163,7 @@ impl Options {
                 && let [limit, more @ ..] = rest
             {
                 let limit = parse_integer(limit).and_then(|limit| u64::try_from(limit).ok());
-                options.limit = limit.ok_or(CommandError("ERR LIMIT can't be negative".into()))?;
+                options.limit = limit.ok_or(CommandError::from("ERR LIMIT can't be negative"))?;
                 rest = more;
             } else {
                 return Err(syntax());

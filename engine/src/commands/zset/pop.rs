@@ -84,7 +84,7 @@ pub(super) fn zpopmax(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Com
 /// A count that is more than zero.
 fn above_zero(text: &[u8], error: &'static str) -> Result<u64, CommandError> {
     let count = parse_integer(text).and_then(|count| u64::try_from(count).ok());
-    count.filter(|count| *count > 0).ok_or(CommandError(error.into()))
+    count.filter(|count| *count > 0).ok_or(CommandError::from(error))
 }
 
 /// `ZMPOP numkeys key [key ...] MIN | MAX [COUNT count]`
