@@ -11,6 +11,16 @@
 //! clock resolved: SPOP reports SREM, EXPIRE reports PEXPIREAT. Replaying the effects in order into an empty keyspace gives
 //! the same data. Where nobody listens a report costs a look at one flag; so arguments that must be built are built under
 //! [`Journal::wants_effects`].
+//!
+//! A unit that ran on several shards is told once, in the journal of the shard that owns the first key it may write; the
+//! others that gave it values hear that it was there. So journals can be joined to one order:
+//!
+//! ```text
+//!   shard 0:  e1  ────  unit 7 of 2: -                 ────  e4          joined: e1 e2 e3 e4, or e2 e1 e3 e4:
+//!   shard 1:        e2  unit 7 of 2: SUNIONSTORE ... (e3)                e4 waits for both of unit 7
+//! ```
+//!
+//! All shards meet such units in the same order (`transaction/multicast.rs`), so nothing waits in a circle.
 
 /// A command that makes the change again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +29,26 @@ pub struct Effect {
     pub database: usize,
     /// The command with its arguments.
     pub arguments: Vec<Vec<u8>>,
+}
+
+/// What a unit on several shards did, as one of these shards hears of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Which unit: the shard that coordinated it, and that shard's number for it.
+    pub unit: (usize, u64),
+    /// How many shards hear of it.
+    pub shares: usize,
+    /// Its effects, in one of the shares; the others have none.
+    pub effects: Vec<Effect>,
+}
+
+/// One step of a shard's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A change on this shard alone.
+    Effect(Effect),
+    /// A change on several.
+    Share(Share),
 }
 
 /// A keyspace notification.
@@ -68,11 +98,16 @@ pub struct Journal {
     wants_effects: bool,
     /// Bits of the classes that somebody listens to.
     wanted_events: u16,
-    effects: Vec<Effect>,
+    records: Vec<Record>,
     events: Vec<Event>,
 }
 
 impl Journal {
+    /// An empty journal with the listeners of this one.
+    pub(crate) fn empty_like(&self) -> Self {
+        Self { wants_effects: self.wants_effects, wanted_events: self.wanted_events, ..Self::default() }
+    }
+
     /// Says who listens: whether to effects, and to which classes of events.
     pub fn listen(&mut self, effects: bool, events: &[EventClass]) {
         self.wants_effects = effects;
@@ -102,7 +137,7 @@ impl Journal {
     #[cold]
     fn push_effect(&mut self, database: usize, arguments: &[&[u8]]) {
         let arguments = arguments.iter().map(|argument| argument.to_vec()).collect();
-        self.effects.push(Effect { database, arguments });
+        self.records.push(Record::Effect(Effect { database, arguments }));
     }
 
     /// Reports an event.
@@ -124,9 +159,25 @@ impl Journal {
         self.event(database, EventClass::Expired, "expired", key);
     }
 
-    /// Takes what has been collected.
+    /// Adds what a unit on several shards has done, at the place where its writes take effect.
+    pub(crate) fn add(&mut self, share: Option<Share>, events: Vec<Event>) {
+        self.records.extend(share.map(Record::Share));
+        self.events.extend(events);
+    }
+
+    /// Takes the history since the last time.
+    pub fn take_records(&mut self) -> (Vec<Record>, Vec<Event>) {
+        (std::mem::take(&mut self.records), std::mem::take(&mut self.events))
+    }
+
+    /// As [`Journal::take_records`], where this shard is the only one: effects in order.
     pub fn take(&mut self) -> (Vec<Effect>, Vec<Event>) {
-        (std::mem::take(&mut self.effects), std::mem::take(&mut self.events))
+        let (records, events) = self.take_records();
+        let effects = records.into_iter().flat_map(|record| match record {
+            Record::Effect(effect) => vec![effect],
+            Record::Share(share) => share.effects,
+        });
+        (effects.collect(), events)
     }
 }
 

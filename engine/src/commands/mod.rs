@@ -57,7 +57,7 @@ mod tests {
         for Command { spec, .. } in all() {
             for spec in std::iter::once(spec).chain(spec.subcommands.iter().copied()) {
                 let name = spec.name;
-                assert!(name.bytes().all(|byte| byte.is_ascii_lowercase()), "{name}");
+                assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
                 assert!(!spec.summary.is_empty() && !spec.summary.ends_with('.'), "{name}");
                 assert!(!(spec.flags.has(Flags::WRITE) && spec.flags.has(Flags::READONLY)), "{name}");
                 let writes = spec.keys.iter().any(|keys| keys.flags.writes());

@@ -1,25 +1,28 @@
-//! Effects make the same data again: random commands on one shard, its effects replayed into another.
+//! Effects make the same data again: random commands on one shard, or on several, and the effects replayed into another.
 
 use super::harness::Shard;
 use crate::reply::Protocol;
 use std::fmt::Write as _;
 
-/// Everything a shard holds, as text.
-fn digest(shard: &mut Shard) -> String {
+mod joined;
+
+/// Everything a server holds, as text.
+fn digest(mut run: impl FnMut(&str) -> String) -> String {
     let mut text = String::new();
     for number in 0..KEYS {
         let key = format!("key:{number}");
-        let kind = shard.run(&format!("TYPE {key}"));
+        let kind = run(&format!("TYPE {key}"));
         let lines = match kind.as_str() {
-            "+set\r\n" => shard.run(&format!("SMEMBERS {key}")),
-            "+hash\r\n" => shard.run(&format!("HGETALL {key}")),
-            _ => shard.run(&format!("GET {key}")),
+            "+set\r\n" => run(&format!("SMEMBERS {key}")),
+            "+hash\r\n" => run(&format!("HGETALL {key}")),
+            "+zset\r\n" => run(&format!("ZRANGE {key} 0 -1 WITHSCORES")),
+            _ => run(&format!("GET {key}")),
         };
         let mut words: Vec<&str> = lines.split("\r\n").collect();
         words.sort_unstable();
         let times = if kind == "+hash\r\n" {
             let fields = (0..FIELDS).map(|field| format!("f{field}")).collect::<Vec<_>>().join(" ");
-            shard.run(&format!("HPEXPIRETIME {key} FIELDS {FIELDS} {fields}"))
+            run(&format!("HPEXPIRETIME {key} FIELDS {FIELDS} {fields}"))
         } else {
             String::new()
         };
@@ -31,34 +34,36 @@ fn digest(shard: &mut Shard) -> String {
 const KEYS: usize = 6;
 const FIELDS: usize = 12;
 
-fn random_line(random: &mut fastrand::Rng, now: i64) -> String {
-    let patterns = [
-        "SADD K F F F",
-        "SADD K F F F",
-        "SADD K 1 2 3 N",
-        "SREM K F F",
-        "SPOP K",
-        "SPOP K 3",
-        "SMOVE K K F",
-        "SINTERSTORE K K K",
-        "SUNIONSTORE K K K",
-        "SDIFFSTORE K K K",
-        "HSET K F N F text",
-        "HSET K F N F text",
-        "HSETNX K F N",
-        "HDEL K F F F",
-        "HINCRBY K F N",
-        "HINCRBYFLOAT K F 1.5",
-        "HPEXPIRE K N FIELDS 2 F F",
-        "HPEXPIREAT K T FIELDS 2 F F",
-        "HPERSIST K FIELDS 2 F F",
-        "HGETDEL K FIELDS 2 F F",
-        "HGETEX K PX N FIELDS 2 F F",
-        "HGETEX K PERSIST FIELDS 1 F",
-        "HSETEX K PXAT T FIELDS 2 F 1 F 2",
-        "HSETEX K KEEPTTL FIELDS 2 F 1 F 2",
-        "HSETEX K FNX FIELDS 1 F 3",
-    ];
+/// Commands of sets and hashes.
+const PATTERNS: &[&str] = &[
+    "SADD K F F F",
+    "SADD K F F F",
+    "SADD K 1 2 3 N",
+    "SREM K F F",
+    "SPOP K",
+    "SPOP K 3",
+    "SMOVE K K F",
+    "SINTERSTORE K K K",
+    "SUNIONSTORE K K K",
+    "SDIFFSTORE K K K",
+    "HSET K F N F text",
+    "HSET K F N F text",
+    "HSETNX K F N",
+    "HDEL K F F F",
+    "HINCRBY K F N",
+    "HINCRBYFLOAT K F 1.5",
+    "HPEXPIRE K N FIELDS 2 F F",
+    "HPEXPIREAT K T FIELDS 2 F F",
+    "HPERSIST K FIELDS 2 F F",
+    "HGETDEL K FIELDS 2 F F",
+    "HGETEX K PX N FIELDS 2 F F",
+    "HGETEX K PERSIST FIELDS 1 F",
+    "HSETEX K PXAT T FIELDS 2 F 1 F 2",
+    "HSETEX K KEEPTTL FIELDS 2 F 1 F 2",
+    "HSETEX K FNX FIELDS 1 F 3",
+];
+
+fn random_line(random: &mut fastrand::Rng, patterns: &[&str], now: i64) -> String {
     let pattern = patterns[random.usize(..patterns.len())];
     let words = pattern.split(' ').map(|word| match word {
         "K" => format!("key:{}", random.usize(..KEYS)),
@@ -78,7 +83,7 @@ fn effects_make_the_same_data_again() {
     shard.options.encodings.set_listpack_entries_max = 6;
     shard.keyspace.journal.listen(true, &[]);
     for step in 0..20_000 {
-        let line = random_line(&mut random, shard.now);
+        let line = random_line(&mut random, PATTERNS, shard.now);
         shard.run(&line);
         if random.u32(..4) == 0 {
             shard.now += random.i64(0..40);
@@ -100,7 +105,7 @@ fn effects_make_the_same_data_again() {
                 let arguments: Vec<&[u8]> = effect.arguments.iter().map(Vec::as_slice).collect();
                 copy.execute(Protocol::Resp2, &arguments);
             }
-            assert_eq!(digest(&mut shard), digest(&mut copy), "after {line}");
+            assert_eq!(digest(|line| shard.run(line)), digest(|line| copy.run(line)), "after {line}");
         }
     }
     assert!(shard.keyspace.dirty > 5000);

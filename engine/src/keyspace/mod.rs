@@ -251,12 +251,32 @@ impl Keyspace {
     fn place_for_read(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> Option<Place> {
         let place = self.databases[database].find(key)?;
         if self.databases[database].entry(key.slot, place)?.is_expired(now) {
-            if !self.leaves_expired {
+            if self.leaves_expired {
+                self.settle_expired(database, key, now, false);
+            } else {
                 self.remove_place(database, key.slot, place, Removal::ExpiredLazily);
             }
             return None;
         }
         Some(place)
+    }
+
+    /// For a command that will find the key absent once it is expired: removes it then, or, where it may not be removed
+    /// now, reports that a log is to take it as gone.
+    pub(crate) fn settle_expired(&mut self, database: usize, key: &Key<'_>, now: Milliseconds, may_remove: bool) {
+        if may_remove {
+            self.live_place(database, key, now);
+        } else if self.journal.wants_effects() {
+            self.report_expired(database, key, now);
+        }
+    }
+
+    #[cold]
+    fn report_expired(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) {
+        let Some(place) = self.databases[database].find(key) else { return };
+        if self.databases[database].entry(key.slot, place).is_some_and(|entry| entry.is_expired(now)) {
+            self.journal.effect(database, &[b"DEL", key.bytes]);
+        }
     }
 
     /// Where a key is, for one that may change it; an expired one is removed.

@@ -162,12 +162,14 @@ fn remove(execution: &mut Execution<'_>, destination: &[u8]) {
 
 /// Puts the result under its key; the effect is the command, or the result itself where that is none.
 fn store(execution: &mut Execution<'_>, destination: &[u8], result: Blob, command: Option<&[&[u8]]>) {
+    let key = execution.keyspace.key(destination);
+    let (database, now) = (execution.database, execution.now);
+    // What replaces an expired value reports its end first.
+    execution.keyspace.settle_expired(database, &key, now, true);
     match command {
         Some(arguments) => execution.effect(arguments),
         None => execution.effect(&[b"SET", destination, result.as_slice()]),
     }
-    let key = execution.keyspace.key(destination);
-    let (database, now) = (execution.database, execution.now);
     if result.len() > INLINE_BYTES_MAX {
         let content = Content::Blob { blob: result, form: Form::STRING };
         execution.keyspace.replace(database, &key, content, now);
