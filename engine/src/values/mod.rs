@@ -15,6 +15,7 @@ pub mod field_times;
 pub mod hash;
 pub mod intset;
 pub mod large;
+pub mod list;
 pub mod listpack;
 pub mod object;
 pub mod packed;

@@ -7,7 +7,7 @@
 
 use super::StringRef;
 use super::field_times::FieldTimes;
-use super::large::{HashTree, MemberHasher, Scored, SortedTree};
+use super::large::{HashTree, ListTree, MemberHasher, Scored, SortedTree};
 use super::packed::Type;
 
 /// A large collection. A further one is a variant here and an arm in each method below.
@@ -19,6 +19,8 @@ pub enum Object {
     Hash(LargeHash),
     /// A sorted set.
     SortedSet(SortedTree),
+    /// A list.
+    List(ListTree),
 }
 
 /// A hash: fields and values, and when fields expire.
@@ -44,6 +46,7 @@ impl Object {
             Self::Set(_) => Type::Set,
             Self::Hash(_) => Type::Hash,
             Self::SortedSet(_) => Type::SortedSet,
+            Self::List(_) => Type::List,
         }
     }
 
@@ -52,6 +55,7 @@ impl Object {
         match self {
             Self::Set(_) | Self::Hash(_) => "hashtable",
             Self::SortedSet(_) => "skiplist",
+            Self::List(_) => "quicklist",
         }
     }
 
@@ -61,6 +65,7 @@ impl Object {
             Self::Set(tree) => tree.bytes(),
             Self::Hash(hash) => hash.tree.bytes() + hash.times.heap_bytes(),
             Self::SortedSet(tree) => tree.bytes(),
+            Self::List(tree) => tree.bytes(),
         };
         size_of::<Self>() + inside
     }
@@ -68,7 +73,7 @@ impl Object {
     /// The time of what in it is due first, if anything is.
     pub fn earliest_due(&self) -> Option<i64> {
         match self {
-            Self::Set(_) | Self::SortedSet(_) => None,
+            Self::Set(_) | Self::SortedSet(_) | Self::List(_) => None,
             Self::Hash(hash) => hash.times.earliest(),
         }
     }
@@ -98,6 +103,11 @@ impl Object {
                 }
                 Travelling::SortedSet(tree.hasher().clone(), members, scores)
             }
+            Self::List(tree) => {
+                let mut elements = Texts::default();
+                tree.iter().for_each(|element| elements.push(element.as_string()));
+                Travelling::List(elements)
+            }
         }
     }
 }
@@ -117,6 +127,8 @@ pub enum Travelling {
     Hash(MemberHasher, Texts, Vec<(usize, i64)>),
     /// Members and their scores, in order.
     SortedSet(MemberHasher, Texts, Vec<f64>),
+    /// Elements, in order.
+    List(Texts),
 }
 
 impl Travelling {
@@ -148,6 +160,11 @@ impl Travelling {
                     tree.insert(member, score);
                 });
                 Object::SortedSet(tree)
+            }
+            Self::List(elements) => {
+                let mut tree = ListTree::new();
+                elements.iter().for_each(|element| tree.push_back(element));
+                Object::List(tree)
             }
         }
     }

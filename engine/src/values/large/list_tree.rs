@@ -338,7 +338,7 @@ impl ExactSizeIterator for ListIterBack<'_> {}
 #[cfg(test)]
 impl ListTree {
     /// Counts everything anew.
-    pub(super) fn audit(&self) {
+    pub(in crate::values) fn audit(&self) {
         self.0.audit(|_, leaf| leaf.audit());
     }
 }
