@@ -191,6 +191,26 @@ const PATTERNS: &[(u32, &str)] = &[
     (3, "PFMERGE K K+"),
     (1, "PFMERGE K"),
     (1, "PFDEBUG [ENCODING|DECODE|TODENSE|FOO] K"),
+    (12, "RPUSH K M+"),
+    (8, "LPUSH K M+"),
+    (2, "LPUSHX K M+"),
+    (2, "RPUSHX K M+"),
+    (3, "LPOP K [|0|1|2|100|-1|x|9223372036854775808|1_1]"),
+    (3, "RPOP K [|0|1|2|100|-1|x]"),
+    (2, "LLEN K"),
+    (3, "LINDEX K N"),
+    (4, "LRANGE K 0 -1"),
+    (3, "LRANGE K N N"),
+    (3, "LSET K N M"),
+    (3, "LINSERT K [BEFORE|AFTER|BEFORE|AFTER|FOO] M M"),
+    (3, "LREM K [0|1|-1|2|-3|9223372036854775807|-9223372036854775808|x] M"),
+    (2, "LTRIM K [0|1|-5|-2|x] [-1|-2|3|5|-9]"),
+    (4, "LPOS K M [|RANK_1|RANK_-1|RANK_2|RANK_-2|RANK_0|RANK_x] [|COUNT_0|COUNT_2|COUNT_-1|MAXLEN_3|MAXLEN_0_COUNT_1|MAXLEN_-1|COUNT|FOO_1]"),
+    (5, "LMOVE K K [LEFT|RIGHT] [LEFT|RIGHT]"),
+    (1, "LMOVE K K [LEFT|FOO] [FOO|RIGHT]"),
+    (3, "RPOPLPUSH K K"),
+    (3, "LMPOP 3 K K K [LEFT|RIGHT] [|COUNT_1|COUNT_3|COUNT_100|COUNT_0|COUNT_x|COUNT|COUNT_1_COUNT_2|FOO_1]"),
+    (1, "LMPOP [0|1|-1|x|3|9223372036854775807] K K [LEFT|RIGHT|FOO]"),
     (16, "SADD K M+"),
     (4, "SREM K M+"),
     (2, "SCARD K"),
@@ -267,8 +287,10 @@ fn comparable(command: &Command, reply: Reply) -> String {
         (b"SSCAN" | b"HSCAN", Reply::Array(parts)) => {
             parts.iter().map(|part| part.clone().sorted().to_string()).collect::<Vec<_>>().join(" ")
         }
-        // Sets have a packed form there since 7.2 only.
-        (b"OBJECT", Reply::Bulk(name)) if name == b"listpack" || name == b"hashtable" => "not integers".to_string(),
+        // Sets and lists have a packed form there since 7.2 only.
+        (b"OBJECT", Reply::Bulk(name)) if [&b"listpack"[..], b"hashtable", b"quicklist"].contains(&&name[..]) => {
+            "not integers".to_string()
+        }
         (b"HELLO", Reply::Array(_) | Reply::Map(_)) => reply.to_string()[..1].to_string(),
         _ => reply.to_string(),
     }
@@ -310,7 +332,7 @@ fn random_commands_get_the_replies_of_the_real_server() {
 #[test]
 fn large_collections_answer_like_the_real_servers() {
     let real = ["--hash-max-listpack-entries", "3", "--set-max-intset-entries", "3"];
-    let ours = [&real[..], &["--set-max-listpack-entries", "3"]].concat();
+    let ours = [&real[..], &["--set-max-listpack-entries", "3", "--list-max-listpack-size", "3"]].concat();
     compare(&real, &ours);
 }
 

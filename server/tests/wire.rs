@@ -29,6 +29,11 @@ fn hyperloglogs() {
 }
 
 #[test]
+fn lists() {
+    check("list");
+}
+
+#[test]
 fn sets() {
     check("set");
 }

@@ -4,9 +4,10 @@
 //! ```text
 //!   string/     GET SET INCR MGET LCS ...        generic/    DEL EXPIRE RENAME COPY SCAN OBJECT ...
 //!   set/        SADD SINTER SPOP ...             hash/       HSET HGETALL HEXPIRE ...
-//!   zset/       ZADD ZRANGE ZUNION ...             double      scores and coordinates
+//!   zset/       ZADD ZRANGE ZUNION ...           list/       LPUSH LRANGE LMOVE ...
 //!   bitmap/     SETBIT BITCOUNT BITOP ...        hyperloglog/   PFADD PFCOUNT PFMERGE ...
 //!   database    DBSIZE FLUSHALL SWAPDB           introspection   COMMAND, for any table
+//!   double      scores and coordinates
 //!   element_scan   what SSCAN, HSCAN and ZSCAN have in common
 //!   glob        patterns                         long_double     the arithmetic of INCRBYFLOAT
 //!   expire_time, errors   what several families parse and say alike
@@ -27,6 +28,7 @@ mod harness;
 pub mod hash;
 pub mod hyperloglog;
 pub mod introspection;
+pub mod list;
 pub mod long_double;
 mod random_choice;
 #[cfg(test)]
@@ -43,7 +45,7 @@ use crate::command::Command;
 /// Every command of the engine.
 pub fn all() -> impl Iterator<Item = &'static Command> {
     let strings = [string::COMMANDS, bitmap::COMMANDS, hyperloglog::COMMANDS];
-    let collections = [set::COMMANDS, hash::COMMANDS, zset::COMMANDS];
+    let collections = [list::COMMANDS, set::COMMANDS, hash::COMMANDS, zset::COMMANDS];
     strings.into_iter().chain(collections).chain([generic::COMMANDS, database::COMMANDS]).flatten()
 }
 
