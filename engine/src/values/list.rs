@@ -548,7 +548,10 @@ mod tests {
             backward.reverse();
             assert_eq!(found, backward);
             let middle = view.indexes(1, -2);
-            assert_eq!(texts(view.range(middle.clone(), End::Left)), expected[middle.start as usize..middle.end as usize]);
+            assert_eq!(
+                texts(view.range(middle.clone(), End::Left)),
+                expected[middle.start as usize..middle.end as usize]
+            );
         }
         if let Some(Object::List(tree)) = list.object() {
             tree.audit();

@@ -255,3 +255,67 @@ fn ltrim(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     execution.reply.ok();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::Shard;
+    use super::*;
+
+    /// Events and counted changes of a line, as text.
+    fn told(shard: &mut Shard, line: &str) -> String {
+        let before = shard.keyspace.dirty;
+        shard.run(line);
+        let (_, events) = shard.keyspace.journal.take();
+        let names = events.iter().map(|event| format!("{} {}", event.name, event.key.escape_ascii()));
+        format!("{} {}", shard.keyspace.dirty - before, names.collect::<Vec<_>>().join(", "))
+    }
+
+    #[test]
+    fn events_and_changes_are_those_of_the_real_server() {
+        let shard = &mut Shard::default();
+        shard.keyspace.journal.listen(false, &[EventClass::List, EventClass::Generic]);
+        for (line, expected) in [
+            ("RPUSH l a b c d e f", "6 rpush l"),
+            ("LPUSHX l 1 2", "2 lpush l"),
+            ("LPUSHX none 1 2", "0 "),
+            ("LPOP l", "1 lpop l"),
+            ("RPOP l 2", "2 rpop l"),
+            ("LPOP l 0", "0 "),
+            ("LSET l 0 x", "1 lset l"),
+            ("LINSERT l BEFORE x y", "1 linsert l"),
+            ("LINSERT l BEFORE none y", "0 "),
+            ("LREM l 0 y", "1 lrem l"),
+            ("LREM l 0 none", "0 "),
+            ("LTRIM l 0 -1", "0 ltrim l"),
+            ("LTRIM l 1 -2", "2 ltrim l"),
+            ("LMOVE l l LEFT RIGHT", "1 rpush l, lpop l"),
+            ("LMOVE l m LEFT LEFT", "1 lpush m, lpop l"),
+            ("RPOPLPUSH m n", "1 lpush n, rpop m, del m"),
+            ("LMPOP 2 m l LEFT COUNT 2", "2 lpop l, del l"),
+            ("LMPOP 2 m n RIGHT", "1 rpop n, del n"),
+            ("LTRIM l 5 1", "0 "),
+            ("RPUSH l a b", "2 rpush l"),
+            ("LTRIM l 5 1", "2 ltrim l, del l"),
+            ("RPUSH l a a", "2 rpush l"),
+            ("LREM l 0 a", "2 lrem l, del l"),
+        ] {
+            assert_eq!(told(shard, line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn forms_follow_the_directive() {
+        let shard = &mut Shard::default();
+        shard.options.encodings.list_listpack_size_max = 4;
+        shard.check("RPUSH l 1 2 3 4", ":4\r\n");
+        shard.check("OBJECT ENCODING l", "$8\r\nlistpack\r\n");
+        shard.check("RPUSH l 5", ":5\r\n");
+        shard.check("OBJECT ENCODING l", "$9\r\nquicklist\r\n");
+        shard.check("TYPE l", "+list\r\n");
+        shard.check("COPY l m", ":1\r\n");
+        shard.check("LTRIM l 0 1", "+OK\r\n");
+        shard.check("OBJECT ENCODING l", "$8\r\nlistpack\r\n");
+        shard.check("LRANGE m 0 -1", "*5\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n$1\r\n4\r\n$1\r\n5\r\n");
+        shard.check("DEL m", ":1\r\n");
+    }
+}

@@ -31,10 +31,15 @@ const POP: Spec = Spec {
     ..LIST
 };
 /// A row about elements that are read.
-const READ: Spec = Spec { keys: &[KeySpec::range(KeyFlags::RO.or(KeyFlags::ACCESS), 1, 1, 1)], flags: Flags::READONLY, ..LIST };
+const READ: Spec =
+    Spec { keys: &[KeySpec::range(KeyFlags::RO.or(KeyFlags::ACCESS), 1, 1, 1)], flags: Flags::READONLY, ..LIST };
 /// A row about elements that are removed.
-const REMOVE: Spec =
-    Spec { arity: Exact(4), keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::DELETE), 1, 1, 1)], flags: Flags::WRITE, ..LIST };
+const REMOVE: Spec = Spec {
+    arity: Exact(4),
+    keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::DELETE), 1, 1, 1)],
+    flags: Flags::WRITE,
+    ..LIST
+};
 /// A row about elements that go from one list to another.
 const MOVE: Spec = Spec {
     keys: &[KeySpec::range(ACCESS_AND_DELETE, 1, 1, 1), KeySpec::range(INSERT, 2, 2, 1)],

@@ -27,6 +27,7 @@ impl Cluster {
         options.encodings.hash_listpack_entries_max = 6;
         options.encodings.set_listpack_entries_max = 6;
         options.encodings.sorted_set_listpack_entries_max = 6;
+        options.encodings.list_listpack_size_max = 4;
         let shard = |seed| {
             let mut shard = Shard::new(16, KeyHasher::with_seed(1), options.clone(), seed);
             shard.keyspace.journal.listen(true, &[EventClass::Set, EventClass::Generic]);
@@ -155,6 +156,11 @@ const SEVERAL: &[&str] = &[
     "BITOP XOR K K K",
     "BITOP ONE K K K",
     "MSETNX K N K N",
+    "LMOVE K K LEFT RIGHT",
+    "RPOPLPUSH K K",
+    "LMPOP 3 K K K LEFT COUNT 2",
+    "LMOVEM K K LEFT LEFT COUNT 2 OBO",
+    "LMOVEM K K RIGHT LEFT EXACTLY 2 BULK",
 ];
 
 /// Commands on one key, all of which report effects. Few strings, as a type that is wrong stops most others.
@@ -173,6 +179,9 @@ const SINGLE: &[&str] = &[
     "HPEXPIREAT K T FIELDS 2 F F",
     "PFADD K F F",
     "SETBIT K 77 1",
+    "RPUSH K F F F",
+    "LPUSH K F F N",
+    "LPOP K 2",
 ];
 
 #[test]
