@@ -76,6 +76,7 @@ const MEMBERS: &[&str] = &[
 ];
 const NUMBERS: &[&str] =
     &["0", "1", "-1", "2", "5", "-3", "100", "9223372036854775807", "-9223372036854775808", "x", "1.5", ""];
+const SCORES: &[&str] = &["0", "1", "2", "2", "-1", "1.5", "1e3", "inf", "-inf", "x", "nan", "9007199254740993"];
 /// Seconds that are far away, so that no clock is met; and one that is long past.
 const MOMENTS: &[&str] = &["33177117420", "33177117421", "33177117999"];
 
@@ -88,7 +89,7 @@ fn key() -> impl Strategy<Value = String> {
 }
 
 /// A command from a pattern: `K` a key, `K+` some keys, `P+` some pairs, `V` a value, `M` a member, `M+` some members, `F+`
-/// some members with values, `N` a number, `T` a moment, `D` a
+/// some members with values, `S` a score, `S+` some members behind their scores, `N` a number, `T` a moment, `D` a
 /// database, `[...]` one of these or nothing; anything else stands for itself.
 fn command(pattern: &'static str) -> BoxedStrategy<Vec<String>> {
     let pieces = pattern.split(' ').map(|piece| -> BoxedStrategy<Vec<String>> {
@@ -100,6 +101,10 @@ fn command(pattern: &'static str) -> BoxedStrategy<Vec<String>> {
             "M+" => proptest::collection::vec(word(MEMBERS), 1..6).boxed(),
             "F+" => proptest::collection::vec((word(MEMBERS), word(VALUES)), 1..5)
                 .prop_map(|pairs| pairs.into_iter().flat_map(|(field, value)| [field, value]).collect())
+                .boxed(),
+            "S" => one(word(SCORES).boxed()),
+            "S+" => proptest::collection::vec((word(&SCORES[..9]), word(MEMBERS)), 1..6)
+                .prop_map(|pairs| pairs.into_iter().flat_map(|(score, member)| [score, member]).collect())
                 .boxed(),
             "N" => one(word(NUMBERS).boxed()),
             "T" => one(word(MOMENTS).boxed()),
@@ -254,6 +259,47 @@ const PATTERNS: &[(u32, &str)] = &[
         "HRANDFIELD K [|100|0|x|-9223372036854775808|1_1|100_WITHVALUES|0_WITHVALUES|1_FOO|4611686018427387904_WITHVALUES]",
     ),
     (2, "HSCAN K [0|x|+0] [|COUNT_1000|MATCH_*0*_COUNT_1000|COUNT_0|COUNT_x|TYPE_hash|MATCH]"),
+    (16, "ZADD K S+"),
+    (4, "ZADD K [NX|XX|GT|LT|CH|GT_CH|NX_GT|GT_LT|XX_INCR|NX_CH|INCR] S+"),
+    (3, "ZADD K INCR S M"),
+    (1, "ZADD K S M S"),
+    (3, "ZINCRBY K S M"),
+    (4, "ZREM K M+"),
+    (2, "ZCARD K"),
+    (2, "ZSCORE K M"),
+    (2, "ZMSCORE K M+"),
+    (2, "ZRANK K M"),
+    (2, "ZREVRANK K M"),
+    (2, "ZCOUNT K S S"),
+    // By name only where all scores are the same: what else it gives is nowhere said.
+    (4, "ZADD equals 0 M"),
+    (1, "ZLEXCOUNT equals [-|(a|[b|+|x] [+|[text|(b|-]"),
+    (4, "ZRANGE K N N [|WITHSCORES|REV|REV_WITHSCORES|LIMIT_0_1|FOO|REV_REV]"),
+    (3, "ZRANGE K S S BYSCORE [|REV|WITHSCORES|LIMIT_1_2|REV_LIMIT_0_-1|LIMIT_-1_2_WITHSCORES|BYLEX]"),
+    (2, "ZRANGE equals [-|(a|[b|+] [+|[text|(b|-] BYLEX [|REV|LIMIT_1_2|WITHSCORES]"),
+    (2, "ZRANGEBYSCORE K [(1|-inf|2|x] [+inf|(2|1e3|(x] [|WITHSCORES|LIMIT_1_1]"),
+    (1, "ZREVRANGEBYSCORE K [+inf|(2|1e3] [(1|-inf|2] [|WITHSCORES|LIMIT_1_1]"),
+    (1, "ZREVRANGE K N N"),
+    (1, "ZRANGEBYLEX equals [-|(a] [+|[text]"),
+    (1, "ZREVRANGEBYLEX equals [+|[text] [-|(a]"),
+    (2, "ZRANGESTORE K K N N [|REV]"),
+    (2, "ZRANGESTORE K K S S BYSCORE [|REV|LIMIT_1_2]"),
+    (1, "ZREMRANGEBYRANK K N N"),
+    (1, "ZREMRANGEBYSCORE K S S"),
+    (1, "ZREMRANGEBYLEX equals [-|(a|[b] [+|[text|(b]"),
+    (2, "ZPOPMIN K [|1|2|0|-1|x]"),
+    (2, "ZPOPMAX K [|1|2|0|-1|x]"),
+    (2, "ZMPOP 2 K K [MIN|MAX|MIN_COUNT_2|MAX_COUNT_0|FOO|MIN_COUNT_1_COUNT_1]"),
+    (2, "ZUNION 2 K K [|WITHSCORES|WEIGHTS_2_-1|AGGREGATE_MIN_WITHSCORES|WEIGHTS_1|AGGREGATE_FOO]"),
+    (2, "ZINTER 2 K K [|WITHSCORES|WEIGHTS_2_-1|AGGREGATE_MAX_WITHSCORES]"),
+    (2, "ZDIFF 2 K K [|WITHSCORES|WEIGHTS_1_1]"),
+    (3, "ZUNIONSTORE K 2 K K [|WEIGHTS_2_-1|AGGREGATE_MIN|WEIGHTS_x_1|WITHSCORES]"),
+    (3, "ZINTERSTORE K 2 K K [|WEIGHTS_2_-1|AGGREGATE_MAX|WEIGHTS_inf_1]"),
+    (3, "ZDIFFSTORE K 2 K K"),
+    (1, "ZUNIONSTORE K [0|1|-1|x|3|9223372036854775807] K K"),
+    (2, "ZINTERCARD 2 K K [|LIMIT_1|LIMIT_0|LIMIT_-1|LIMIT_x|LIMIT]"),
+    (1, "ZRANDMEMBER K [|100|0|x|-9223372036854775808|1_1|100_WITHSCORES|0_WITHSCORES|1_FOO]"),
+    (2, "ZSCAN K [0|x] [|COUNT_1000|MATCH_*0*_COUNT_1000|COUNT_0|COUNT_x|MATCH]"),
     (2, "EXPIREAT K T"),
     (1, "HELLO 2"),
     (1, "ECHO V"),
@@ -285,9 +331,9 @@ fn comparable(command: &Command, reply: Reply) -> String {
         (b"KEYS" | b"SMEMBERS" | b"SINTER" | b"SUNION" | b"SDIFF" | b"SPOP", _) => reply.sorted().to_string(),
         (b"HGETALL", Reply::Array(words)) => Reply::Map(words.clone()).sorted().to_string(),
         (b"HGETALL" | b"HKEYS" | b"HVALS", _) => reply.sorted().to_string(),
-        (b"SRANDMEMBER" | b"HRANDFIELD", Reply::Bulk(_)) => "an element".to_string(),
-        (b"SRANDMEMBER" | b"HRANDFIELD", _) => reply.sorted().to_string(),
-        (b"SSCAN" | b"HSCAN", Reply::Array(parts)) => {
+        (b"SRANDMEMBER" | b"HRANDFIELD" | b"ZRANDMEMBER", Reply::Bulk(_)) => "an element".to_string(),
+        (b"SRANDMEMBER" | b"HRANDFIELD" | b"ZRANDMEMBER", _) => reply.sorted().to_string(),
+        (b"SSCAN" | b"HSCAN" | b"ZSCAN", Reply::Array(parts)) => {
             parts.iter().map(|part| part.clone().sorted().to_string()).collect::<Vec<_>>().join(" ")
         }
         // Sets and lists have a packed form there since 7.2 only.
@@ -334,7 +380,8 @@ fn random_commands_get_the_replies_of_the_real_server() {
 /// The same with thresholds so low that collections are large in no time.
 #[test]
 fn large_collections_answer_like_the_real_servers() {
-    let real = ["--hash-max-listpack-entries", "3", "--set-max-intset-entries", "3"];
+    let real =
+        ["--hash-max-listpack-entries", "3", "--set-max-intset-entries", "3", "--zset-max-listpack-entries", "3"];
     let ours = [&real[..], &["--set-max-listpack-entries", "3", "--list-max-listpack-size", "3"]].concat();
     compare(&real, &ours);
 }

@@ -2,6 +2,7 @@
 
 use super::{counter, expiry, random, timed};
 use crate::command::Arity::{AtLeast, Exact};
+use crate::command::argument::{block, double, integer, key, pattern, string, word};
 use crate::command::{Categories, Command, Deprecated, Flags, KeyFlags, KeySpec, Spec};
 
 const HASH: Spec = Spec {
@@ -48,6 +49,8 @@ pub static COMMANDS: &[Command] = &[
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::DELETE), 1, 1, 1)],
             complexity: "O(log N) for each field",
             summary: "Removes fields from a hash, and the hash with its last one",
+            arguments: &[key("key"), string("field").multiple()],
+            history: &[("2.4.0", "Takes several fields")],
             ..WRITER
         },
         run: super::hdel,
@@ -58,6 +61,7 @@ pub static COMMANDS: &[Command] = &[
             arity: Exact(3),
             keys: &[KeySpec::range(KeyFlags::RO, 1, 1, 1)],
             summary: "Tells whether a hash has a field",
+            arguments: &[key("key"), string("field")],
             ..READER
         },
         run: super::hexists,
@@ -79,11 +83,22 @@ pub static COMMANDS: &[Command] = &[
         run: expiry::hexpiretime,
     },
     Command {
-        spec: Spec { name: "hget", arity: Exact(3), summary: "Gives the value of a field", ..READER },
+        spec: Spec {
+            name: "hget",
+            arity: Exact(3),
+            summary: "Gives the value of a field",
+            arguments: &[key("key"), string("field")],
+            ..READER
+        },
         run: super::hget,
     },
     Command {
-        spec: Spec { name: "hgetall", summary: "Gives all fields and values of a hash", ..WHOLE },
+        spec: Spec {
+            name: "hgetall",
+            summary: "Gives all fields and values of a hash",
+            arguments: &[key("key")],
+            ..WHOLE
+        },
         run: super::hgetall,
     },
     Command {
@@ -116,6 +131,7 @@ pub static COMMANDS: &[Command] = &[
             arity: Exact(4),
             keys: ACCESS_AND_UPDATE,
             summary: "Adds to the number in a field",
+            arguments: &[key("key"), string("field"), integer("increment")],
             ..GROWER
         },
         run: counter::hincrby,
@@ -127,11 +143,15 @@ pub static COMMANDS: &[Command] = &[
             keys: ACCESS_AND_UPDATE,
             since: "2.6.0",
             summary: "Adds to the floating point number in a field",
+            arguments: &[key("key"), string("field"), double("increment")],
             ..GROWER
         },
         run: counter::hincrbyfloat,
     },
-    Command { spec: Spec { name: "hkeys", summary: "Gives all fields of a hash", ..WHOLE }, run: super::hkeys },
+    Command {
+        spec: Spec { name: "hkeys", summary: "Gives all fields of a hash", arguments: &[key("key")], ..WHOLE },
+        run: super::hkeys,
+    },
     Command {
         spec: Spec {
             name: "hlen",
@@ -139,6 +159,7 @@ pub static COMMANDS: &[Command] = &[
             keys: &[KeySpec::range(KeyFlags::RO, 1, 1, 1)],
             complexity: "O(1)",
             summary: "Counts the fields of a hash",
+            arguments: &[key("key")],
             ..READER
         },
         run: super::hlen,
@@ -149,6 +170,7 @@ pub static COMMANDS: &[Command] = &[
             arity: AtLeast(3),
             complexity: "O(log N) for each field",
             summary: "Gives the values of several fields",
+            arguments: &[key("key"), string("field").multiple()],
             ..READER
         },
         run: super::hmget,
@@ -161,6 +183,7 @@ pub static COMMANDS: &[Command] = &[
             complexity: "O(log N) for each field",
             deprecated: Some(Deprecated { since: "4.0.0", replaced_by: "`HSET` with multiple field-value pairs" }),
             summary: "Sets fields of a hash",
+            arguments: &[key("key"), block("field_value", &[string("field"), string("value")]).multiple()],
             ..GROWER
         },
         run: super::hmset,
@@ -213,6 +236,7 @@ pub static COMMANDS: &[Command] = &[
             complexity: "O(log N) for each field",
             tips: &["nondeterministic_output"],
             summary: "Gives random fields of a hash",
+            arguments: &[key("key"), block("options", &[integer("count"), word("WITHVALUES").optional()]).optional()],
             ..READER
         },
         run: random::hrandfield,
@@ -226,6 +250,12 @@ pub static COMMANDS: &[Command] = &[
             complexity: "O(1) a call, O(N) for a whole walk over N fields",
             tips: &["nondeterministic_output"],
             summary: "Walks over the fields of a hash in steps",
+            arguments: &[
+                key("key"),
+                integer("cursor"),
+                pattern("pattern").token("MATCH").optional(),
+                integer("count").token("COUNT").optional(),
+            ],
             ..READER
         },
         run: super::hscan,
@@ -237,6 +267,8 @@ pub static COMMANDS: &[Command] = &[
             keys: UPDATE,
             complexity: "O(log N) for each field",
             summary: "Sets fields of a hash, creating it if need be",
+            arguments: &[key("key"), block("field_value", &[string("field"), string("value")]).multiple()],
+            history: &[("4.0.0", "Takes several fields with their values")],
             ..GROWER
         },
         run: super::hset,
@@ -259,6 +291,7 @@ pub static COMMANDS: &[Command] = &[
             arity: Exact(4),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::INSERT), 1, 1, 1)],
             summary: "Sets a field, but only if it is not there",
+            arguments: &[key("key"), string("field"), string("value")],
             ..GROWER
         },
         run: super::hsetnx,
@@ -270,6 +303,7 @@ pub static COMMANDS: &[Command] = &[
             keys: &[KeySpec::range(KeyFlags::RO, 1, 1, 1)],
             since: "3.2.0",
             summary: "Gives the length of the value of a field",
+            arguments: &[key("key"), string("field")],
             ..READER
         },
         run: super::hstrlen,
@@ -283,5 +317,8 @@ pub static COMMANDS: &[Command] = &[
         },
         run: expiry::httl,
     },
-    Command { spec: Spec { name: "hvals", summary: "Gives all values of a hash", ..WHOLE }, run: super::hvals },
+    Command {
+        spec: Spec { name: "hvals", summary: "Gives all values of a hash", arguments: &[key("key")], ..WHOLE },
+        run: super::hvals,
+    },
 ];

@@ -2,6 +2,7 @@
 
 use super::{algebra, random};
 use crate::command::Arity::{AtLeast, Exact};
+use crate::command::argument::{integer, key, key_of, pattern, string};
 use crate::command::{Categories, Command, Flags, KeyFlags, KeySpec, Spec, Spread};
 
 const SET: Spec = Spec { group: "set", own_categories: Categories::SET, ..Spec::BASE };
@@ -47,6 +48,8 @@ pub static COMMANDS: &[Command] = &[
             flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::FAST),
             complexity: "O(log N) for each member",
             summary: "Adds members to a set, creating it if need be",
+            arguments: &[key("key"), string("member").multiple()],
+            history: &[("2.4.0", "Takes several members")],
             ..SET
         },
         run: super::sadd,
@@ -58,12 +61,18 @@ pub static COMMANDS: &[Command] = &[
             keys: &[KeySpec::range(KeyFlags::RO, 1, 1, 1)],
             flags: FAST_READ,
             summary: "Counts the members of a set",
+            arguments: &[key("key")],
             ..SET
         },
         run: super::scard,
     },
     Command {
-        spec: Spec { name: "sdiff", summary: "Gives the members of the first set that no other set has", ..ALGEBRA },
+        spec: Spec {
+            name: "sdiff",
+            summary: "Gives the members of the first set that no other set has",
+            arguments: &[key("key").multiple()],
+            ..ALGEBRA
+        },
         run: algebra::sdiff,
     },
     Command {
@@ -78,6 +87,7 @@ pub static COMMANDS: &[Command] = &[
         spec: Spec {
             name: "sdiffstore",
             summary: "Stores the members of the first set that no other set has",
+            arguments: &[key("destination"), key_of(1, "key").multiple()],
             ..STORE
         },
         run: algebra::sdiffstore,
@@ -87,6 +97,7 @@ pub static COMMANDS: &[Command] = &[
             name: "sinter",
             complexity: INTERSECTION,
             summary: "Gives the members that all sets have",
+            arguments: &[key("key").multiple()],
             ..ALGEBRA
         },
         run: algebra::sinter,
@@ -97,6 +108,7 @@ pub static COMMANDS: &[Command] = &[
             since: "7.0.0",
             complexity: INTERSECTION,
             summary: "Counts the members that all sets have, up to a limit",
+            arguments: &[integer("numkeys"), key("key").multiple(), integer("limit").token("LIMIT").optional()],
             ..CARDINALITY
         },
         run: algebra::sintercard,
@@ -107,6 +119,7 @@ pub static COMMANDS: &[Command] = &[
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::UPDATE), 1, 1, 1), KeySpec::range(READ, 2, -1, 1)],
             complexity: INTERSECTION,
             summary: "Stores the members that all sets have",
+            arguments: &[key("destination"), key_of(1, "key").multiple()],
             ..STORE
         },
         run: algebra::sinterstore,
@@ -119,6 +132,7 @@ pub static COMMANDS: &[Command] = &[
             flags: FAST_READ,
             complexity: "O(log N)",
             summary: "Tells whether a set has a member",
+            arguments: &[key("key"), string("member")],
             ..SET
         },
         run: super::sismember,
@@ -132,6 +146,7 @@ pub static COMMANDS: &[Command] = &[
             complexity: "O(N) in the number of members",
             summary: "Gives all members of a set",
             tips: &["nondeterministic_output_order"],
+            arguments: &[key("key")],
             ..SET
         },
         run: super::smembers,
@@ -145,6 +160,7 @@ pub static COMMANDS: &[Command] = &[
             since: "6.2.0",
             complexity: "O(log N) for each member",
             summary: "Tells for each of several members whether a set has it",
+            arguments: &[key("key"), string("member").multiple()],
             ..SET
         },
         run: super::smismember,
@@ -161,6 +177,7 @@ pub static COMMANDS: &[Command] = &[
             spread: Spread::Overlay,
             complexity: "O(log N)",
             summary: "Moves a member from one set to another",
+            arguments: &[key("source"), key_of(1, "destination"), string("member")],
             ..SET
         },
         run: super::smove,
@@ -174,6 +191,8 @@ pub static COMMANDS: &[Command] = &[
             complexity: "O(log N) for each member",
             summary: "Removes random members from a set and gives them",
             tips: &["nondeterministic_output"],
+            arguments: &[key("key"), integer("count").since("3.2.0").optional()],
+            history: &[("3.2.0", "Takes a count")],
             ..SET
         },
         run: random::spop,
@@ -187,6 +206,8 @@ pub static COMMANDS: &[Command] = &[
             complexity: "O(log N) for each member",
             summary: "Gives random members of a set",
             tips: &["nondeterministic_output"],
+            arguments: &[key("key"), integer("count").since("2.6.0").optional()],
+            history: &[("2.6.0", "Takes a count")],
             ..SET
         },
         run: random::srandmember,
@@ -199,6 +220,8 @@ pub static COMMANDS: &[Command] = &[
             flags: Flags::WRITE.or(Flags::FAST),
             complexity: "O(log N) for each member",
             summary: "Removes members from a set, and the set with its last one",
+            arguments: &[key("key"), string("member").multiple()],
+            history: &[("2.4.0", "Takes several members")],
             ..SET
         },
         run: super::srem,
@@ -213,12 +236,23 @@ pub static COMMANDS: &[Command] = &[
             complexity: "O(1) a call, O(N) for a whole walk over N members",
             summary: "Walks over the members of a set in steps",
             tips: &["nondeterministic_output"],
+            arguments: &[
+                key("key"),
+                integer("cursor"),
+                pattern("pattern").token("MATCH").optional(),
+                integer("count").token("COUNT").optional(),
+            ],
             ..SET
         },
         run: super::sscan,
     },
     Command {
-        spec: Spec { name: "sunion", summary: "Gives the members that any of the sets has", ..ALGEBRA },
+        spec: Spec {
+            name: "sunion",
+            summary: "Gives the members that any of the sets has",
+            arguments: &[key("key").multiple()],
+            ..ALGEBRA
+        },
         run: algebra::sunion,
     },
     Command {
@@ -230,7 +264,12 @@ pub static COMMANDS: &[Command] = &[
         run: algebra::sunioncard,
     },
     Command {
-        spec: Spec { name: "sunionstore", summary: "Stores the members that any of the sets has", ..STORE },
+        spec: Spec {
+            name: "sunionstore",
+            summary: "Stores the members that any of the sets has",
+            arguments: &[key("destination"), key_of(1, "key").multiple()],
+            ..STORE
+        },
         run: algebra::sunionstore,
     },
 ];

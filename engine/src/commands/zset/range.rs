@@ -57,11 +57,11 @@ impl<'a> RangeRequest<'a> {
             } else if let ([first, count, more @ ..], true) = (rest, is(word, "LIMIT")) {
                 (offset, limit) = (integer(first)?, integer(count)?);
                 rest = more;
-            } else if dialect.downward.is_none() && is(word, "REV") {
+            } else if downward.is_none() && is(word, "REV") {
                 downward = Some(true);
-            } else if dialect.by.is_none() && is(word, "BYLEX") {
+            } else if by.is_none() && is(word, "BYLEX") {
                 by = Some(By::Name);
-            } else if dialect.by.is_none() && is(word, "BYSCORE") {
+            } else if by.is_none() && is(word, "BYSCORE") {
                 by = Some(By::Score);
             } else {
                 return Err(syntax());

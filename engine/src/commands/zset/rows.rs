@@ -2,6 +2,7 @@
 
 use super::{algebra, pop, range, write};
 use crate::command::Arity::{AtLeast, Exact};
+use crate::command::argument::{Argument, block, double, integer, key, key_of, one_of, pattern, string, word};
 use crate::command::{Categories, Command, Deprecated, Flags, KeyFlags, KeySpec, Spec, Spread};
 
 const SORTED_SET: Spec = Spec { group: "sorted-set", own_categories: Categories::SORTEDSET, ..Spec::BASE };
@@ -34,6 +35,10 @@ const STORE: Spec = Spec {
     ..ALGEBRA
 };
 
+const AGGREGATE: Argument = one_of("aggregate", &[word("SUM"), word("MIN"), word("MAX")]).token("AGGREGATE").optional();
+const WEIGHTS: Argument = integer("weight").token("WEIGHTS").optional().multiple();
+const LIMIT: Argument = block("offset_count", &[integer("offset"), integer("count")]).token("LIMIT").optional();
+
 /// Every command on sorted sets.
 pub static COMMANDS: &[Command] = &[
     Command {
@@ -45,6 +50,19 @@ pub static COMMANDS: &[Command] = &[
             since: "1.2.0",
             complexity: "O(log N) for each member",
             summary: "Adds members to a sorted set or changes their scores",
+            arguments: &[
+                key("key"),
+                one_of("condition", &[word("NX"), word("XX")]).since("3.0.2").optional(),
+                one_of("comparison", &[word("GT"), word("LT")]).since("6.2.0").optional(),
+                Argument { name: "change", ..word("CH") }.since("3.0.2").optional(),
+                Argument { name: "increment", ..word("INCR") }.since("3.0.2").optional(),
+                block("score_member", &[double("score"), string("member")]).multiple(),
+            ],
+            history: &[
+                ("2.4.0", "Takes several members"),
+                ("3.0.2", "Takes `XX`, `NX`, `CH` and `INCR`"),
+                ("6.2.0", "Takes `GT` and `LT`"),
+            ],
             ..SORTED_SET
         },
         run: write::zadd,
@@ -56,6 +74,7 @@ pub static COMMANDS: &[Command] = &[
             keys: &[KeySpec::range(KeyFlags::RO, 1, 1, 1)],
             since: "1.2.0",
             summary: "Counts the members of a sorted set",
+            arguments: &[key("key")],
             ..READ_FAST
         },
         run: super::zcard,
@@ -68,12 +87,18 @@ pub static COMMANDS: &[Command] = &[
             since: "2.0.0",
             complexity: "O(log N)",
             summary: "Counts the members with scores in a range",
+            arguments: &[key("key"), double("min"), double("max")],
             ..READ_FAST
         },
         run: range::zcount,
     },
     Command {
-        spec: Spec { name: "zdiff", summary: "Gives the members of the first sorted set that no other has", ..ALGEBRA },
+        spec: Spec {
+            name: "zdiff",
+            summary: "Gives the members of the first sorted set that no other has",
+            arguments: &[integer("numkeys"), key("key").multiple(), word("WITHSCORES").optional()],
+            ..ALGEBRA
+        },
         run: algebra::zdiff,
     },
     Command {
@@ -81,6 +106,7 @@ pub static COMMANDS: &[Command] = &[
             name: "zdiffstore",
             since: "6.2.0",
             summary: "Stores the members of the first sorted set that no other has",
+            arguments: &[key("destination"), integer("numkeys"), key_of(1, "key").multiple()],
             ..STORE
         },
         run: algebra::zdiffstore,
@@ -94,6 +120,7 @@ pub static COMMANDS: &[Command] = &[
             since: "1.2.0",
             complexity: "O(log N)",
             summary: "Adds to the score of a member",
+            arguments: &[key("key"), integer("increment"), string("member")],
             ..SORTED_SET
         },
         run: write::zincrby,
@@ -103,6 +130,7 @@ pub static COMMANDS: &[Command] = &[
             name: "zinter",
             complexity: "O(N*K) + O(M*log(M)) at worst: the smallest input, the number of inputs, the result",
             summary: "Gives the members that all sorted sets have",
+            arguments: &[integer("numkeys"), key("key").multiple(), WEIGHTS, AGGREGATE, word("WITHSCORES").optional()],
             ..ALGEBRA
         },
         run: algebra::zinter,
@@ -113,6 +141,7 @@ pub static COMMANDS: &[Command] = &[
             since: "7.0.0",
             complexity: "O(N*K) at worst: the smallest input times the number of inputs",
             summary: "Counts the members that all sorted sets have, up to a limit",
+            arguments: &[integer("numkeys"), key("key").multiple(), integer("limit").token("LIMIT").optional()],
             ..ALGEBRA
         },
         run: algebra::zintercard,
@@ -122,6 +151,7 @@ pub static COMMANDS: &[Command] = &[
             name: "zinterstore",
             complexity: "O(N*K) + O(M*log(M)) at worst: the smallest input, the number of inputs, the result",
             summary: "Stores the members that all sorted sets have",
+            arguments: &[key("destination"), integer("numkeys"), key_of(1, "key").multiple(), WEIGHTS, AGGREGATE],
             ..STORE
         },
         run: algebra::zinterstore,
@@ -134,6 +164,7 @@ pub static COMMANDS: &[Command] = &[
             since: "2.8.9",
             complexity: "O(log N)",
             summary: "Counts the members with names in a range",
+            arguments: &[key("key"), string("min"), string("max")],
             ..READ_FAST
         },
         run: range::zlexcount,
@@ -148,6 +179,12 @@ pub static COMMANDS: &[Command] = &[
             since: "7.0.0",
             complexity: "O(K) + O(M*log(N)): the keys, and the members that are removed",
             summary: "Removes members from an end of the first sorted set that is not empty and gives them",
+            arguments: &[
+                integer("numkeys"),
+                key("key").multiple(),
+                one_of("where", &[word("MIN"), word("MAX")]),
+                integer("count").token("COUNT").optional(),
+            ],
             ..SORTED_SET
         },
         run: pop::zmpop,
@@ -160,6 +197,7 @@ pub static COMMANDS: &[Command] = &[
             since: "6.2.0",
             complexity: "O(log N) for each member",
             summary: "Gives the scores of several members",
+            arguments: &[key("key"), string("member").multiple()],
             ..READ_FAST
         },
         run: super::zmscore,
@@ -173,6 +211,7 @@ pub static COMMANDS: &[Command] = &[
             since: "5.0.0",
             complexity: "O(log N) for each member",
             summary: "Removes the members with the highest scores and gives them",
+            arguments: &[key("key"), integer("count").optional()],
             ..SORTED_SET
         },
         run: pop::zpopmax,
@@ -186,6 +225,7 @@ pub static COMMANDS: &[Command] = &[
             since: "5.0.0",
             complexity: "O(log N) for each member",
             summary: "Removes the members with the lowest scores and gives them",
+            arguments: &[key("key"), integer("count").optional()],
             ..SORTED_SET
         },
         run: pop::zpopmin,
@@ -198,6 +238,7 @@ pub static COMMANDS: &[Command] = &[
             complexity: "O(log N) for each member",
             summary: "Gives random members of a sorted set",
             tips: &["nondeterministic_output"],
+            arguments: &[key("key"), block("options", &[integer("count"), word("WITHSCORES").optional()]).optional()],
             ..READ_SLOW
         },
         run: pop::zrandmember,
@@ -207,6 +248,16 @@ pub static COMMANDS: &[Command] = &[
             name: "zrange",
             since: "1.2.0",
             summary: "Gives the members of a range by rank, score or name",
+            arguments: &[
+                key("key"),
+                string("start"),
+                string("stop"),
+                one_of("sortby", &[word("BYSCORE"), word("BYLEX")]).since("6.2.0").optional(),
+                word("REV").since("6.2.0").optional(),
+                block("offset_count", &[integer("offset"), integer("count")]).token("LIMIT").since("6.2.0").optional(),
+                word("WITHSCORES").optional(),
+            ],
+            history: &[("6.2.0", "Takes `REV`, `BYSCORE`, `BYLEX` and `LIMIT`")],
             ..RANGE
         },
         run: range::zrange,
@@ -217,6 +268,7 @@ pub static COMMANDS: &[Command] = &[
             since: "2.8.9",
             summary: "Gives the members with names in a range",
             deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`ZRANGE` with the `BYLEX` argument" }),
+            arguments: &[key("key"), string("min"), string("max"), LIMIT],
             ..RANGE
         },
         run: range::zrangebylex,
@@ -227,6 +279,8 @@ pub static COMMANDS: &[Command] = &[
             since: "1.0.5",
             summary: "Gives the members with scores in a range",
             deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`ZRANGE` with the `BYSCORE` argument" }),
+            arguments: &[key("key"), double("min"), double("max"), word("WITHSCORES").since("2.0.0").optional(), LIMIT],
+            history: &[("2.0.0", "Takes `WITHSCORES`")],
             ..RANGE
         },
         run: range::zrangebyscore,
@@ -241,6 +295,15 @@ pub static COMMANDS: &[Command] = &[
             since: "6.2.0",
             complexity: "O(log N + M) for M members of the range",
             summary: "Stores the members of a range by rank, score or name",
+            arguments: &[
+                key("dst"),
+                key_of(1, "src"),
+                string("min"),
+                string("max"),
+                one_of("sortby", &[word("BYSCORE"), word("BYLEX")]).optional(),
+                word("REV").optional(),
+                LIMIT,
+            ],
             ..SORTED_SET
         },
         run: range::zrangestore,
@@ -253,6 +316,7 @@ pub static COMMANDS: &[Command] = &[
             since: "2.0.0",
             complexity: "O(log N)",
             summary: "Gives the rank of a member, counted from the lowest score",
+            arguments: &[key("key"), string("member")],
             ..READ_FAST
         },
         run: super::zrank,
@@ -265,6 +329,7 @@ pub static COMMANDS: &[Command] = &[
             since: "2.0.0",
             complexity: "O(log N)",
             summary: "Gives the rank of a member, counted from the highest score",
+            arguments: &[key("key"), string("member")],
             ..READ_FAST
         },
         run: super::zrevrank,
@@ -278,6 +343,8 @@ pub static COMMANDS: &[Command] = &[
             since: "1.2.0",
             complexity: "O(log N) for each member",
             summary: "Removes members from a sorted set, and the sorted set with its last one",
+            arguments: &[key("key"), string("member").multiple()],
+            history: &[("2.4.0", "Takes several members")],
             ..SORTED_SET
         },
         run: write::zrem,
@@ -291,6 +358,7 @@ pub static COMMANDS: &[Command] = &[
             since: "2.8.9",
             complexity: "O(log N) for each member of the range",
             summary: "Removes the members with names in a range",
+            arguments: &[key("key"), string("min"), string("max")],
             ..SORTED_SET
         },
         run: range::zremrangebylex,
@@ -304,6 +372,7 @@ pub static COMMANDS: &[Command] = &[
             since: "2.0.0",
             complexity: "O(log N) for each member of the range",
             summary: "Removes the members with ranks in a range",
+            arguments: &[key("key"), integer("start"), integer("stop")],
             ..SORTED_SET
         },
         run: range::zremrangebyrank,
@@ -317,6 +386,7 @@ pub static COMMANDS: &[Command] = &[
             since: "1.2.0",
             complexity: "O(log N) for each member of the range",
             summary: "Removes the members with scores in a range",
+            arguments: &[key("key"), double("min"), double("max")],
             ..SORTED_SET
         },
         run: range::zremrangebyscore,
@@ -327,6 +397,7 @@ pub static COMMANDS: &[Command] = &[
             since: "1.2.0",
             summary: "Gives the members of a range of ranks, from the highest score down",
             deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`ZRANGE` with the `REV` argument" }),
+            arguments: &[key("key"), integer("start"), integer("stop"), word("WITHSCORES").optional()],
             ..RANGE
         },
         run: range::zrevrange,
@@ -340,6 +411,7 @@ pub static COMMANDS: &[Command] = &[
                 since: "6.2.0",
                 replaced_by: "`ZRANGE` with the `REV` and `BYLEX` arguments",
             }),
+            arguments: &[key("key"), string("max"), string("min"), LIMIT],
             ..RANGE
         },
         run: range::zrevrangebylex,
@@ -353,6 +425,8 @@ pub static COMMANDS: &[Command] = &[
                 since: "6.2.0",
                 replaced_by: "`ZRANGE` with the `REV` and `BYSCORE` arguments",
             }),
+            arguments: &[key("key"), double("max"), double("min"), word("WITHSCORES").optional(), LIMIT],
+            history: &[("2.1.6", "Bounds may be exclusive")],
             ..RANGE
         },
         run: range::zrevrangebyscore,
@@ -365,6 +439,12 @@ pub static COMMANDS: &[Command] = &[
             complexity: "O(1) a call, O(N) for a whole walk over N members",
             summary: "Walks over the members of a sorted set and their scores in steps",
             tips: &["nondeterministic_output"],
+            arguments: &[
+                key("key"),
+                integer("cursor"),
+                pattern("pattern").token("MATCH").optional(),
+                integer("count").token("COUNT").optional(),
+            ],
             ..READ_SLOW
         },
         run: super::zscan,
@@ -377,16 +457,27 @@ pub static COMMANDS: &[Command] = &[
             since: "1.2.0",
             complexity: "O(log N)",
             summary: "Gives the score of a member",
+            arguments: &[key("key"), string("member")],
             ..READ_FAST
         },
         run: super::zscore,
     },
     Command {
-        spec: Spec { name: "zunion", summary: "Gives the members that any of the sorted sets has", ..ALGEBRA },
+        spec: Spec {
+            name: "zunion",
+            summary: "Gives the members that any of the sorted sets has",
+            arguments: &[integer("numkeys"), key("key").multiple(), WEIGHTS, AGGREGATE, word("WITHSCORES").optional()],
+            ..ALGEBRA
+        },
         run: algebra::zunion,
     },
     Command {
-        spec: Spec { name: "zunionstore", summary: "Stores the members that any of the sorted sets has", ..STORE },
+        spec: Spec {
+            name: "zunionstore",
+            summary: "Stores the members that any of the sorted sets has",
+            arguments: &[key("destination"), integer("numkeys"), key_of(1, "key").multiple(), WEIGHTS, AGGREGATE],
+            ..STORE
+        },
         run: algebra::zunionstore,
     },
 ];
