@@ -97,7 +97,7 @@ impl Object {
             }
             Self::SortedSet(tree) => {
                 let (mut members, mut scores) = (Texts::default(), Vec::new());
-                for Scored { score, member } in tree.iter() {
+                for Scored { score, member } in tree {
                     members.push(member);
                     scores.push(score);
                 }

@@ -187,8 +187,11 @@ pub(super) fn sdiffstore(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> 
     store(execution, arguments, Operation::Difference, "sdiffstore")
 }
 
+/// Arguments in two parts.
+type Parts<'a, 'b> = (&'b [&'a [u8]], &'b [&'a [u8]]);
+
 /// The number of keys, and the rest behind it.
-fn counted_keys<'a, 'b>(arguments: &'b [&'a [u8]]) -> Result<(&'b [&'a [u8]], &'b [&'a [u8]]), CommandError> {
+fn counted_keys<'a, 'b>(arguments: &'b [&'a [u8]]) -> Result<Parts<'a, 'b>, CommandError> {
     let count = parse_integer(arguments[1])
         .filter(|count| *count > 0)
         .ok_or(CommandError::from("ERR numkeys should be greater than 0"))?;

@@ -173,11 +173,11 @@ impl Options {
     }
 }
 
+/// Arguments in two parts.
+type Parts<'a, 'b> = (&'b [&'a [u8]], &'b [&'a [u8]]);
+
 /// The number of keys, and the arguments behind it divided into keys and options.
-fn counted_keys<'a, 'b>(
-    arguments: &'b [&'a [u8]],
-    name: &str,
-) -> Result<(&'b [&'a [u8]], &'b [&'a [u8]]), CommandError> {
+fn counted_keys<'a, 'b>(arguments: &'b [&'a [u8]], name: &str) -> Result<Parts<'a, 'b>, CommandError> {
     let count = super::super::errors::integer(arguments[0])?;
     if count < 1 {
         return Err(format!("ERR at least 1 input key is needed for '{name}' command").into());

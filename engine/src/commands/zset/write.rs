@@ -54,7 +54,7 @@ impl AddOptions {
         if only_new && only_known {
             return Err("ERR XX and NX options at the same time are not compatible".into());
         }
-        if only_greater && only_new || only_less && only_new || only_greater && only_less {
+        if [only_new, only_greater, only_less].into_iter().filter(|is_given| *is_given).count() > 1 {
             return Err("ERR GT, LT, and/or NX options at the same time are not compatible".into());
         }
         if increments && pairs > 1 {

@@ -509,7 +509,7 @@ impl SortedTree {
         let all: Vec<_> = self.iter().map(|scored| (scored.score, member_bytes(&scored.member).to_vec())).collect();
         assert!(all.is_sorted_by(|a, b| a.0 < b.0 || a.0 == b.0 && a.1 < b.1));
         let mut shared_bytes = 0;
-        for element in self.index.iter() {
+        for element in &self.index {
             let score = element.value.map_or(0.0, score_of);
             match element.field {
                 Field::Text(StringRef::Shared(blob)) => shared_bytes += blob.heap_bytes(),
