@@ -9,8 +9,10 @@ mod table;
 pub use argument::Argument;
 pub use table::{Table, unknown_command, unknown_subcommand, wrong_arity};
 
+use crate::journal::EventClass;
 use crate::keyspace::{Access, Keyspace};
 use crate::reply::Reply;
+use crate::values::Encodings;
 use std::borrow::Cow;
 
 /// Milliseconds since the Unix epoch; signed because clients may hand us times before it.
@@ -470,6 +472,18 @@ impl Spec {
 }
 
 impl Execution<'_> {
+    /// Reports a change in canonical form (see [`journal`](crate::journal)).
+    #[inline]
+    pub fn effect(&mut self, arguments: &[&[u8]]) {
+        self.keyspace.journal.effect(self.database, arguments);
+    }
+
+    /// Reports an event.
+    #[inline]
+    pub fn event(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
+        self.keyspace.journal.event(self.database, class, name, key);
+    }
+
     /// How this client's reads count for LRU and LFU.
     pub fn access(&self) -> Access {
         if self.no_touch { Access::NoTouch } else { Access::Touch }
@@ -505,11 +519,18 @@ pub struct EngineOptions {
     pub lazy_free: bool,
     /// Whether the eviction policy is LFU: what OBJECT FREQ and IDLETIME may be asked.
     pub frequency_counters: bool,
+    /// When collections leave their packed forms.
+    pub encodings: Encodings,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { string_length_max: 512 << 20, lazy_free: true, frequency_counters: false }
+        Self {
+            string_length_max: 512 << 20,
+            lazy_free: true,
+            frequency_counters: false,
+            encodings: Encodings::default(),
+        }
     }
 }
 

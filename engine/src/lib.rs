@@ -3,7 +3,8 @@
 //! ```text
 //!   arguments ──> commands::<family>::<command> ──> keyspace ──> values
 //!                        │                             │
-//!                        └──> reply (encoded once)     └──> expiry, scan order, lazy free
+//!                        ├──> reply (encoded once)     └──> expiry, scan order, lazy free
+//!                        └──> journal (effects and events)
 //!   transaction/   inbox, multicast, locks, overlay: what lets many shards act as one
 //! ```
 //!
@@ -16,6 +17,7 @@ pub mod values;
 pub mod command;
 pub mod commands;
 pub mod error_counts;
+pub mod journal;
 pub mod keyspace;
 pub mod reply;
 pub mod shard;

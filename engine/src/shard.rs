@@ -62,6 +62,13 @@ impl Shard {
         self.errors = ErrorCounts::default();
     }
 
+    /// Counts what a command did for this shard's clients on a temporary one.
+    pub(crate) fn count_for(&mut self, temporary: &Self) {
+        self.errors.add(&temporary.errors);
+        self.keyspace.statistics.hits += temporary.keyspace.statistics.hits;
+        self.keyspace.statistics.misses += temporary.keyspace.statistics.misses;
+    }
+
     /// The shard's random numbers.
     pub fn random(&mut self) -> &mut fastrand::Rng {
         &mut self.random

@@ -18,7 +18,7 @@ use torc_engine::reply::ReplyBuffer;
 use torc_engine::shard::ClientContext;
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::multicast::Multicast;
-use torc_engine::transaction::overlay::{Gathered, KeyRead, KeyWrite};
+use torc_engine::transaction::overlay::{Finish, Gathered, KeyRead};
 use torc_engine::transaction::schedule::{Claim, Ticket};
 
 /// A message in its node.
@@ -189,8 +189,8 @@ pub enum Work {
     Command { entry: &'static CommandEntry, client: ClientContext, arguments: PackedArguments },
     /// First hop: read these keys and hold the locks.
     Read { keys: Vec<KeyRead> },
-    /// Last hop: write, at the time at which the values were read, and release what the ticket holds.
-    Write { ticket: Ticket, now: Milliseconds, writes: Vec<KeyWrite> },
+    /// Last hop: write, and release what the ticket holds.
+    Write { ticket: Ticket, finish: Finish },
     /// The server's own: no keys.
     Control(Arc<ControlRequest>),
 }

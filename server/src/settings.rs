@@ -95,6 +95,7 @@ impl From<&Config> for Settings {
                 string_length_max: config.clients.bulk_bytes_max,
                 lazy_free: config.keyspace.lazy_user_delete,
                 frequency_counters: config.memory.policy.is_lfu(),
+                encodings: config.encodings,
             },
             ..Self::default()
         }

@@ -19,6 +19,36 @@ fn counters() {
 }
 
 #[test]
+fn bitmaps() {
+    check("bitmap");
+}
+
+#[test]
+fn hyperloglogs() {
+    check("hyperloglog");
+}
+
+#[test]
+fn lists() {
+    check("list");
+}
+
+#[test]
+fn sets() {
+    check("set");
+}
+
+#[test]
+fn hashes() {
+    check("hash");
+}
+
+#[test]
+fn sorted_sets() {
+    check("zset");
+}
+
+#[test]
 fn keys() {
     check("generic");
 }

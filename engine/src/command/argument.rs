@@ -53,7 +53,7 @@ impl ArgumentKind {
 /// One argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Argument {
-    /// What it stands for. A word has none: it is its own name, in small letters.
+    /// What it stands for. A word needs none: it is its own name, in small letters.
     pub name: &'static str,
     /// What it is.
     pub kind: ArgumentKind,

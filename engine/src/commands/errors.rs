@@ -22,6 +22,15 @@ pub(crate) fn wrong_type() -> CommandError {
     WRONG_TYPE.into()
 }
 
+pub(crate) const OUT_OF_RANGE: &str = "ERR value is out of range";
+
+/// A count that may not be negative.
+pub(crate) fn positive(text: &[u8]) -> Result<usize, CommandError> {
+    let outside = || CommandError::from("ERR value is out of range, must be positive");
+    let count = crate::command::parse_integer(text).ok_or_else(outside)?;
+    usize::try_from(count).map_err(|_| outside())
+}
+
 /// A decimal i64 argument.
 pub(crate) fn integer(text: &[u8]) -> Result<i64, CommandError> {
     crate::command::parse_integer(text).ok_or(CommandError::from(NOT_INTEGER))

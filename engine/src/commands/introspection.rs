@@ -382,7 +382,8 @@ fn reply_arguments(reply: &mut Reply<'_>, arguments: &[Argument]) {
         let lists = usize::from(!flags.is_empty()) + usize::from(!argument.inside().is_empty());
         reply.map(2 + usize::from(is_key) + texts_there + lists);
         // A word is its own name.
-        let name = argument.token.filter(|_| argument.kind == ArgumentKind::Word).map(str::to_ascii_lowercase);
+        let is_named_by_token = argument.kind == ArgumentKind::Word && argument.name.is_empty();
+        let name = argument.token.filter(|_| is_named_by_token).map(str::to_ascii_lowercase);
         reply_pair(reply, "name", name.as_deref().unwrap_or(argument.name));
         reply_pair(reply, "type", argument.kind.name());
         if let ArgumentKind::Key(spec) = argument.kind {

@@ -104,6 +104,12 @@ impl Database {
         Some(self.table(slot)?.entry(place))
     }
 
+    /// The entry at a place of a slot that has keys.
+    #[inline]
+    pub(super) fn entry_at(&self, slot: u16, place: Place) -> PackedEntry<'_> {
+        self.table(slot).expect("a place is in a table").entry(place)
+    }
+
     /// The page and index of a place, and the ledger.
     #[inline]
     pub(super) fn at(&mut self, slot: u16, place: Place) -> (&mut Page, usize, &mut Ledger) {

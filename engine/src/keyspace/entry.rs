@@ -2,14 +2,19 @@
 
 use super::clock::{AccessPolicy, idle_seconds};
 use crate::command::Milliseconds;
+use crate::values::object::Travelling;
 use crate::values::string::EMBEDDED_BYTES_MAX;
-use crate::values::{OwnedString, PackedEntry, StringRef};
+use crate::values::{Blob, Content, Form, Leftover, Object, OwnedString, PackedEntry, StringRef, Type};
 
-/// A value outside of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A value outside of a table, on its thread: a large one is shared.
+#[derive(Clone, Debug)]
 pub enum Value {
     /// A string.
     String(OwnedString),
+    /// A small collection, packed.
+    Packed(Blob, Form),
+    /// A large collection.
+    Object(Box<Object>),
 }
 
 impl Value {
@@ -17,10 +22,38 @@ impl Value {
     pub fn string(text: &[u8]) -> Self {
         Self::String(OwnedString::new(text))
     }
+
+    pub(super) fn content(&self) -> Content<'_> {
+        match self {
+            Self::String(string) => Content::from_owned(string),
+            Self::Packed(blob, form) => Content::from_blob(blob, *form),
+            Self::Object(object) => Content::Object(object.clone()),
+        }
+    }
+
+    /// The value of an entry; blobs and objects are shared.
+    fn of(packed: PackedEntry<'_>) -> Self {
+        if let Some(object) = packed.object() {
+            return Self::Object(Box::new(object.clone()));
+        }
+        let form = packed.form();
+        match packed.string() {
+            StringRef::Shared(blob) => Self::of_blob(blob.clone(), form),
+            StringRef::Integer(value) => Self::String(OwnedString::Integer(value)),
+            StringRef::Bytes(bytes) if form.kind() == Type::String => {
+                Self::String(OwnedString::Small { bytes: bytes.into(), raw: form.is_variant() })
+            }
+            StringRef::Bytes(bytes) => Self::Packed(Blob::new(bytes), form),
+        }
+    }
+
+    fn of_blob(blob: Blob, form: Form) -> Self {
+        if form.kind() == Type::String { Self::String(OwnedString::Large(blob)) } else { Self::Packed(blob, form) }
+    }
 }
 
-/// A value with what belongs to it, outside of a table. `Send`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A value with what belongs to it, outside of a table.
+#[derive(Clone, Debug)]
 pub struct OwnedEntry {
     /// The value.
     pub value: Value,
@@ -37,6 +70,43 @@ impl OwnedEntry {
     }
 }
 
+/// An [`OwnedEntry`] on its way to another thread: packed values stay packed and are shared, large ones go whole. `Send`.
+#[derive(Clone, Debug)]
+pub struct TravellingEntry {
+    value: TravellingValue,
+    expires_at: Option<Milliseconds>,
+    clock: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+enum TravellingValue {
+    String(OwnedString),
+    Packed(Blob, Form),
+    Object(Travelling),
+}
+
+impl From<OwnedEntry> for TravellingEntry {
+    fn from(entry: OwnedEntry) -> Self {
+        let value = match entry.value {
+            Value::String(string) => TravellingValue::String(string),
+            Value::Packed(blob, form) => TravellingValue::Packed(blob, form),
+            Value::Object(object) => TravellingValue::Object(object.to_travelling()),
+        };
+        Self { value, expires_at: entry.expires_at, clock: entry.clock }
+    }
+}
+
+impl From<TravellingEntry> for OwnedEntry {
+    fn from(entry: TravellingEntry) -> Self {
+        let value = match entry.value {
+            TravellingValue::String(string) => Value::String(string),
+            TravellingValue::Packed(blob, form) => Value::Packed(blob, form),
+            TravellingValue::Object(object) => Value::Object(Box::new(object.arrive())),
+        };
+        Self { value, expires_at: entry.expires_at, clock: entry.clock }
+    }
+}
+
 /// A key's value in its table.
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
@@ -50,10 +120,39 @@ impl<'a> Entry<'a> {
         Self { packed, policy }
     }
 
+    /// The type of the value.
+    #[inline]
+    pub fn kind(&self) -> Type {
+        self.packed.value_type()
+    }
+
     /// The string, if it is one.
     #[inline]
     pub fn string(&self) -> Option<StringRef<'a>> {
-        Some(self.packed.string())
+        (self.kind() == Type::String).then(|| self.packed.string())
+    }
+
+    /// The type with the packed format, of a value that has packed bytes.
+    #[inline]
+    pub fn form(&self) -> Form {
+        self.packed.form()
+    }
+
+    /// The packed bytes of a small collection, or the text of a string that is kept as text.
+    #[inline]
+    pub fn packed_bytes(&self) -> Option<&'a [u8]> {
+        self.packed.packed_bytes()
+    }
+
+    /// The large collection, if it is one.
+    #[inline]
+    pub fn object(&self) -> Option<&'a Object> {
+        self.packed.object()
+    }
+
+    /// When the first part of it is due: a field of a hash.
+    pub fn part_due(&self) -> Option<Milliseconds> {
+        self.packed.part_due()
     }
 
     /// When it expires.
@@ -64,15 +163,21 @@ impl<'a> Entry<'a> {
 
     /// The answer of TYPE.
     pub fn type_name(&self) -> &'static str {
-        "string"
+        self.kind().name()
     }
 
     /// The answer of OBJECT ENCODING.
     pub fn encoding_name(&self) -> &'static str {
-        match self.packed.string() {
-            StringRef::Integer(_) => "int",
-            StringRef::Bytes(bytes) if bytes.len() <= EMBEDDED_BYTES_MAX && !self.packed.is_raw() => "embstr",
-            StringRef::Bytes(_) | StringRef::Shared(_) => "raw",
+        if let Some(object) = self.packed.object() {
+            return object.encoding_name();
+        }
+        match (self.packed.form(), self.packed.string()) {
+            (Form::STRING | Form::RAW_STRING, StringRef::Integer(_)) => "int",
+            (Form::STRING, StringRef::Bytes(bytes)) if bytes.len() <= EMBEDDED_BYTES_MAX => "embstr",
+            (Form::STRING | Form::RAW_STRING, _) => "raw",
+            (Form::INTEGER_SET, _) => "intset",
+            (Form::HASH_WITH_TIMES, _) => "listpackex",
+            _ => "listpack",
         }
     }
 
@@ -89,9 +194,24 @@ impl<'a> Entry<'a> {
     /// The value for another place; a large one is shared, not copied.
     pub fn to_owned(&self) -> OwnedEntry {
         OwnedEntry {
-            value: Value::String(self.packed.to_owned_string()),
+            value: Value::of(self.packed),
             expires_at: self.packed.expires_at(),
             clock: Some(self.packed.clock()),
+        }
+    }
+
+    /// The same of an entry that is about to go: what it owns outside of its page comes as `leftover` when it does.
+    pub(super) fn to_owned_without_leftover(self) -> impl FnOnce(Option<Leftover>) -> OwnedEntry + use<> {
+        let (form, expires_at, clock) = (self.form(), self.expires_at(), Some(self.packed.clock()));
+        let is_outside = self.object().is_some() || matches!(self.packed.string(), StringRef::Shared(_));
+        let inside = (!is_outside).then(|| Value::of(self.packed));
+        move |leftover| {
+            let value = match (inside, leftover) {
+                (_, Some(Leftover::Object(object))) => Value::Object(object),
+                (_, Some(Leftover::Blob(blob))) => Value::of_blob(blob, form),
+                (value, None) => value.unwrap_or_else(|| Value::string(b"")),
+            };
+            OwnedEntry { value, expires_at, clock }
         }
     }
 

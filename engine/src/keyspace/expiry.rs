@@ -17,8 +17,10 @@
 use super::database::{Database, GROUP_SLOTS, split_slot};
 use super::garbage::Garbage;
 use super::slot::SLOTS;
-use super::{ExpireProgress, Keyspace};
+use super::{EntryMut, ExpireProgress, Key, Keyspace};
 use crate::command::Milliseconds;
+use crate::commands::remove_due;
+use crate::journal::Journal;
 use crate::values::NEVER_S;
 
 /// Where the walk is.
@@ -38,6 +40,11 @@ struct Step<'a> {
     left: usize,
     expired: usize,
     garbage: &'a mut Garbage,
+    journal: &'a mut Journal,
+    /// The number of the database it is in.
+    database: usize,
+    /// Hashes with fields that are due.
+    hashes: Vec<(usize, Vec<u8>)>,
 }
 
 impl Keyspace {
@@ -45,10 +52,13 @@ impl Keyspace {
     /// stopped. Not due is not visited: a call without work costs a comparison for each database.
     pub fn expire_step(&mut self, now: Milliseconds, budget: usize) -> ExpireProgress {
         let second = (now.div_euclid(1000)).clamp(0, (NEVER_S - 1) as i64) as u32;
-        let mut step = Step { now, second, left: budget.max(1), expired: 0, garbage: &mut self.garbage };
+        let (garbage, journal) = (&mut self.garbage, &mut self.journal);
+        let mut step =
+            Step { now, second, left: budget.max(1), expired: 0, garbage, journal, database: 0, hashes: Vec::new() };
         let mut more = false;
         // Once more than there are databases: the first one's beginning may be behind the walk.
         for _ in 0..=self.databases.len() {
+            step.database = self.walk.database;
             more = !self.databases[self.walk.database].expire(&mut self.walk, &mut step);
             if more {
                 break;
@@ -57,8 +67,28 @@ impl Keyspace {
             let database = if next == self.databases.len() { 0 } else { next };
             self.walk = ExpiryWalk { database, ..Default::default() };
         }
-        self.statistics.expired += step.expired as u64;
-        ExpireProgress { expired: step.expired, more }
+        let (expired, left, hashes) = (step.expired, step.left, step.hashes);
+        self.statistics.expired += expired as u64;
+        let fields_left = self.expire_fields(hashes, now, left.max(1));
+        ExpireProgress { expired, more: more || fields_left }
+    }
+
+    /// Removes fields whose time is over from some hashes, about `budget` of them; whether some are left.
+    fn expire_fields(&mut self, hashes: Vec<(usize, Vec<u8>)>, now: Milliseconds, budget: usize) -> bool {
+        let mut left = budget;
+        for (database, name) in hashes {
+            let key = Key::new(&name, &self.hasher);
+            let Some(place) = self.live_place(database, &key, now) else { continue };
+            let (entry, removed) = remove_due(EntryMut::new(self, database, key.slot, place), &name, now, left);
+            left = left.saturating_sub(removed);
+            // Put under the bounds anew, so that what is left has its turn.
+            if let Some(mut entry) = entry
+                && let Some(at) = entry.view().part_due()
+            {
+                entry.note_due(at);
+            }
+        }
+        left == 0
     }
 
     /// The slot of a database in whose middle the walk is.
@@ -157,9 +187,16 @@ impl Database {
         let entries = table.page(index).len();
         step.left = step.left.saturating_sub(entries);
         for entry in (0..entries).rev() {
+            let packed = table.page(index).entry(entry);
+            if packed.part_due().is_some_and(|at| step.now > at) && !packed.is_expired(step.now) {
+                step.hashes.push((step.database, packed.key().to_vec()));
+            }
             if let Some(at) = table.page(index).entry(entry).expires_at()
                 && step.now > at
             {
+                if step.journal.is_listening() {
+                    step.journal.expired(step.database, table.page(index).entry(entry).key());
+                }
                 step.garbage.discard(table.remove_at(index, entry, ledger));
                 removed += 1;
                 expiry_sum += at as i128;

@@ -1,10 +1,10 @@
 //! What has left the databases but whose memory has not come back yet.
 //!
-//! Flushing a database only moves its groups here; a very long string that is removed comes here too. The owner of the
-//! shard calls [`Keyspace::collect_garbage`](super::Keyspace::collect_garbage) in its idle moments until nothing is left.
+//! Flushing a database only moves its groups here; a very long string that is removed comes here too. Large collections
+//! have a pile of their own, the thread's ([`large::collect`]). The owner of the shard calls [`Keyspace::collect_garbage`](super::Keyspace::collect_garbage) in its idle moments until nothing is left.
 
 use super::database::{Database, Group};
-use crate::values::Blob;
+use crate::values::{Blob, Leftover, large};
 
 /// A blob at least this long is not freed by the command that lets it go, in bytes: giving so many pages back to the
 /// system takes longer than the rest of the command.
@@ -22,11 +22,11 @@ pub(super) struct Garbage {
 impl Garbage {
     /// Takes what a removed entry left behind.
     #[inline]
-    pub(super) fn discard(&mut self, blob: Option<Blob>) {
-        if let Some(blob) = blob
-            && blob.capacity() >= DEFERRED_BYTES_MIN
-        {
-            self.blobs.push(blob);
+    pub(super) fn discard(&mut self, leftover: Option<Leftover>) {
+        match leftover {
+            Some(Leftover::Blob(blob)) if blob.capacity() >= DEFERRED_BYTES_MIN => self.blobs.push(blob),
+            // A large one goes to the thread's pile as it is dropped.
+            Some(Leftover::Blob(_) | Leftover::Object(_)) | None => {}
         }
     }
 
@@ -45,14 +45,22 @@ impl Garbage {
                 left = left.saturating_sub(1 + blob.capacity() / BLOB_BYTES_PER_UNIT);
                 continue;
             }
-            let Some(groups) = self.databases.last_mut() else { return false };
+            let Some(groups) = self.databases.last_mut() else { break };
             match groups.last_mut() {
                 None => {
                     self.databases.pop();
                 }
                 Some(Some(group)) if group.occupied != 0 => {
                     let lane = group.occupied.trailing_zeros() as usize;
-                    match group.tables[lane].free_last_page() {
+                    let blobs = &mut self.blobs;
+                    let keep = |leftover| {
+                        if let Leftover::Blob(blob) = leftover
+                            && blob.capacity() >= DEFERRED_BYTES_MIN
+                        {
+                            blobs.push(blob);
+                        }
+                    };
+                    match group.tables[lane].free_last_page(keep) {
                         Some(keys) => left = left.saturating_sub(1 + keys),
                         None => group.occupied &= !(1 << lane),
                     }
@@ -63,6 +71,7 @@ impl Garbage {
                 }
             }
         }
-        !(self.blobs.is_empty() && self.databases.is_empty())
+        let more = large::collect(left);
+        more || !(self.blobs.is_empty() && self.databases.is_empty())
     }
 }

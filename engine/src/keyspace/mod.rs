@@ -3,6 +3,7 @@
 //! ```text
 //!   Keyspace ──> Database ──> Group of 64 slots ──> Table ──> pages of a dozen packed entries (crate::values)
 //!      │
+//!      ├ typed     finding, making and changing collections
 //!      ├ expiry    bounds at each level, a resumable walk
 //!      ├ walk      SCAN in the global order of (slot, position), RANDOMKEY
 //!      └ garbage   what was flushed, freed in slices
@@ -24,17 +25,22 @@ mod key;
 #[cfg(test)]
 mod model;
 mod slot;
+mod typed;
 mod walk;
 
 pub use clock::AccessPolicy;
 pub use cursor::ScanCursor;
-pub use entry::{Entry, OwnedEntry, Value};
+pub use entry::{Entry, OwnedEntry, TravellingEntry, Value};
 pub use key::{Key, KeyHasher};
 pub use slot::{SLOTS, slot_of};
+pub use typed::{EntryMut, WrongType};
 
 use crate::command::Milliseconds;
+use crate::journal::Journal;
+use crate::values::large::MemberHasher;
+use crate::values::page::due_second;
 use crate::values::string::stored_integer;
-use crate::values::{Blob, Content, Draft, INLINE_BYTES_MAX, PackedEntry, Place};
+use crate::values::{Blob, Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, Place};
 use database::Database;
 use expiry::ExpiryWalk;
 use garbage::Garbage;
@@ -88,9 +94,14 @@ pub struct ExpireProgress {
 enum Removal {
     /// A command deleted it or moved it away.
     Command,
+    /// The same, and the command counts its changes itself.
+    Uncounted,
     /// Its time was over, and an access noticed.
     ExpiredLazily,
 }
+
+/// Makes the seed for members another than the one for keys.
+const MEMBER_SEED: u64 = 0x6d65_6d62_6572_7321;
 
 /// All keys of one shard.
 pub struct Keyspace {
@@ -98,6 +109,8 @@ pub struct Keyspace {
     pub statistics: Statistics,
     /// Changes so far; each mutation adds one.
     pub dirty: u64,
+    /// Where changes are reported.
+    pub journal: Journal,
     /// What the access clocks of entries count; follows `maxmemory-policy`.
     pub access_policy: AccessPolicy,
     /// Reads leave expired keys where they are. Set while work waits on this shard that may run at an earlier time than the
@@ -105,6 +118,7 @@ pub struct Keyspace {
     pub leaves_expired: bool,
     databases: Vec<Database>,
     hasher: KeyHasher,
+    member_hasher: MemberHasher,
     /// The key that dispatch has hashed, while its command runs: where it lies, its length, slot and hash.
     known: Option<(usize, usize, u16, u64)>,
     walk: ExpiryWalk,
@@ -119,12 +133,14 @@ impl Keyspace {
         Self {
             statistics: Statistics::default(),
             dirty: 0,
+            journal: Journal::default(),
             access_policy: AccessPolicy::default(),
             leaves_expired: false,
             databases: (0..database_count.max(1)).map(|_| Database::default()).collect(),
             walk: ExpiryWalk::default(),
             garbage: Garbage::default(),
             random: fastrand::Rng::with_seed(hasher.seed()),
+            member_hasher: MemberHasher::with_seed(hasher.seed() ^ MEMBER_SEED),
             hasher,
             known: None,
         }
@@ -133,6 +149,11 @@ impl Keyspace {
     /// The hasher of keys.
     pub fn hasher(&self) -> &KeyHasher {
         &self.hasher
+    }
+
+    /// The hasher of fields and members in large collections.
+    pub fn member_hasher(&self) -> &MemberHasher {
+        &self.member_hasher
     }
 
     /// The key with its slot and hash.
@@ -230,12 +251,32 @@ impl Keyspace {
     fn place_for_read(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> Option<Place> {
         let place = self.databases[database].find(key)?;
         if self.databases[database].entry(key.slot, place)?.is_expired(now) {
-            if !self.leaves_expired {
+            if self.leaves_expired {
+                self.settle_expired(database, key, now, false);
+            } else {
                 self.remove_place(database, key.slot, place, Removal::ExpiredLazily);
             }
             return None;
         }
         Some(place)
+    }
+
+    /// For a command that will find the key absent once it is expired: removes it then, or, where it may not be removed
+    /// now, reports that a log is to take it as gone.
+    pub(crate) fn settle_expired(&mut self, database: usize, key: &Key<'_>, now: Milliseconds, may_remove: bool) {
+        if may_remove {
+            self.live_place(database, key, now);
+        } else if self.journal.wants_effects() {
+            self.report_expired(database, key, now);
+        }
+    }
+
+    #[cold]
+    fn report_expired(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) {
+        let Some(place) = self.databases[database].find(key) else { return };
+        if self.databases[database].entry(key.slot, place).is_some_and(|entry| entry.is_expired(now)) {
+            self.journal.effect(database, &[b"DEL", key.bytes]);
+        }
     }
 
     /// Where a key is, for one that may change it; an expired one is removed.
@@ -253,6 +294,7 @@ impl Keyspace {
     fn count_removal(&mut self, reason: Removal) {
         match reason {
             Removal::Command => self.dirty += 1,
+            Removal::Uncounted => {}
             Removal::ExpiredLazily => {
                 self.statistics.expired += 1;
                 self.statistics.expired_lazily += 1;
@@ -261,24 +303,47 @@ impl Keyspace {
     }
 
     fn remove_place(&mut self, database: usize, slot: u16, place: Place, reason: Removal) {
+        let leftover = self.detach_place(database, slot, place, reason);
+        self.garbage.discard(leftover);
+    }
+
+    /// Removes a key and hands over what its value owned.
+    fn detach_place(&mut self, database: usize, slot: u16, place: Place, reason: Removal) -> Option<Leftover> {
         let target = &mut self.databases[database];
         let (table, ledger) = target.table_mut(slot);
         let expires_at = table.entry(place).expires_at();
-        let blob = table.remove(place, ledger);
+        if reason == Removal::ExpiredLazily && self.journal.is_listening() {
+            self.journal.expired(database, table.entry(place).key());
+        }
+        let leftover = table.remove(place, ledger);
         target.shrink(slot);
         target.note_removal(slot, expires_at);
-        self.garbage.discard(blob);
         self.count_removal(reason);
+        leftover
     }
 
     /// Writes a key, new or not.
+    #[inline]
     fn store(&mut self, database: usize, key: &Key<'_>, content: Content<'_>, expiry: Expiry, now: Milliseconds) {
         self.dirty += 1;
+        self.store_uncounted(database, key, content, expiry, now);
+    }
+
+    fn store_uncounted(
+        &mut self,
+        database: usize,
+        key: &Key<'_>,
+        content: Content<'_>,
+        expiry: Expiry,
+        now: Milliseconds,
+    ) {
+        let part_due = content.part_due();
         let target = &mut self.databases[database];
         let Some(place) = target.find(key) else {
             let expires_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
             let draft = Draft { key: key.bytes, clock: self.access_policy.fresh(now), expires_at, content };
-            return target.insert(key, draft, &self.hasher);
+            target.insert(key, draft, &self.hasher);
+            return self.note_part_due(database, key, part_due);
         };
         let (page, index, ledger) = target.at(key.slot, place);
         let old = page.entry(index);
@@ -289,11 +354,26 @@ impl Keyspace {
             Expiry::At(at) => Some(at),
         };
         let clock = self.access_policy.touched(old.clock(), now, &mut self.random);
-        let blob = page.rewrite(index, Draft { key: key.bytes, clock, expires_at, content }, ledger);
+        let leftover = page.rewrite(index, Draft { key: key.bytes, clock, expires_at, content }, ledger);
         target.note_expiry(key.slot, before, expires_at);
-        self.garbage.discard(blob);
+        self.garbage.discard(leftover);
         if was_expired {
             self.count_removal(Removal::ExpiredLazily);
+            self.journal.expired(database, key.bytes);
+        }
+        self.note_part_due(database, key, part_due);
+    }
+
+    /// Notes for the expiry cycle when the first part of a value is due.
+    #[inline]
+    fn note_part_due(&mut self, database: usize, key: &Key<'_>, at: Option<Milliseconds>) {
+        let target = &mut self.databases[database];
+        if let Some(at) = at
+            && let Some(place) = target.find(key)
+        {
+            let (page, _, _) = target.at(key.slot, place);
+            page.note_due(at);
+            target.note_due(key.slot, due_second(at));
         }
     }
 
@@ -324,6 +404,8 @@ impl Keyspace {
             return false;
         }
         self.dirty += 1;
+        // Whatever was packed in the block, it is a text now.
+        page.set_form(index, Form::STRING);
         let old = page.entry(index);
         let (before, clock) = (old.expires_at(), self.access_policy.touched(old.clock(), now, &mut self.random));
         page.set_clock(index, clock);
@@ -401,12 +483,12 @@ impl Keyspace {
             let mut blob = Blob::zeroed(length);
             blob.write_at(0, old);
             blob.write_at(offset, bytes);
-            self.store(database, key, Content::Blob(blob), Expiry::Keep, now);
+            self.store(database, key, Content::Blob { blob, form: Form::STRING }, Expiry::Keep, now);
         } else {
             let mut text = [0; INLINE_BYTES_MAX];
             text[..old.len()].copy_from_slice(old);
             text[offset..end].copy_from_slice(bytes);
-            let content = Content::Text { bytes: &text[..length], raw: true };
+            let content = Content::Text { bytes: &text[..length], form: Form::RAW_STRING };
             self.store(database, key, content, Expiry::Keep, now);
         }
         length
@@ -414,9 +496,12 @@ impl Keyspace {
 
     /// Puts a value, with its own expiry, in the key's place.
     pub fn put(&mut self, database: usize, key: &Key<'_>, entry: OwnedEntry, now: Milliseconds) {
-        let OwnedEntry { value: Value::String(value), expires_at, clock } = entry;
+        let OwnedEntry { value, expires_at, clock } = entry;
         let expiry = expires_at.map_or(Expiry::Clear, Expiry::At);
-        self.store(database, key, Content::from_owned(&value), expiry, now);
+        match value {
+            Value::Object(object) => self.store(database, key, Content::Object(object), expiry, now),
+            value => self.store(database, key, value.content(), expiry, now),
+        }
         let target = &mut self.databases[database];
         if let (Some(clock), Some(place)) = (clock, target.find(key)) {
             let (page, index, _) = target.at(key.slot, place);
@@ -428,9 +513,8 @@ impl Keyspace {
     pub fn take(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> Option<OwnedEntry> {
         let place = self.live_place(database, key, now)?;
         let packed = self.databases[database].entry(key.slot, place)?;
-        let entry = Entry::new(packed, self.access_policy).to_owned();
-        self.remove_place(database, key.slot, place, Removal::Command);
-        Some(entry)
+        let owned = Entry::new(packed, self.access_policy).to_owned_without_leftover();
+        Some(owned(self.detach_place(database, key.slot, place, Removal::Command)))
     }
 
     /// Removes a key; false if it is absent or expired.

@@ -239,7 +239,7 @@ impl Pair {
         };
         assert_eq!(entry.is_some(), expected.is_some());
         if let (Some(entry), Some(value)) = (entry, expected) {
-            let Value::String(string) = &entry.value;
+            let Value::String(string) = &entry.value else { panic!("only strings are written") };
             assert_eq!((string.as_ref().to_bytes().as_ref(), entry.expires_at), (&value.text[..], value.expires_at));
             self.keyspace.put(to, &target, entry, self.now);
             self.models[to].insert(name.clone(), value);
@@ -381,18 +381,18 @@ fn a_string_travels_to_other_threads() {
     let mut keyspace = Keyspace::new(1, KeyHasher::with_seed(1));
     let key = keyspace.key(b"large");
     keyspace.set_string(0, &key, &[b'x'; 1000], Expiry::Clear, 0);
-    let owned = is_send(keyspace.take(0, &key, 0).unwrap());
+    let owned = keyspace.take(0, &key, 0).unwrap();
     let Value::String(OwnedString::Large(blob)) = &owned.value else { panic!("a long string is a blob") };
     let reply = blob.to_bytes();
-    let keyspace = std::thread::spawn(move || {
-        keyspace.put(0, &keyspace.key(b"elsewhere"), owned, 0);
+    let travelling = is_send(TravellingEntry::from(owned));
+    let there = move || {
+        let mut keyspace = Keyspace::new(1, KeyHasher::with_seed(1));
         let name = keyspace.key(b"elsewhere");
+        keyspace.put(0, &name, travelling.into(), 0);
         keyspace.append(0, &name, b"y", 0);
-        keyspace
-    })
-    .join()
-    .unwrap();
+        let entry = keyspace.peek(0, &name, 0).unwrap();
+        assert_eq!(entry.string().unwrap().len(), 1001);
+    };
+    std::thread::spawn(there).join().unwrap();
     assert_eq!(reply.len(), 1000);
-    let entry = keyspace.peek(0, &keyspace.key(b"elsewhere"), 0).unwrap();
-    assert_eq!(entry.string().unwrap().len(), 1001);
 }

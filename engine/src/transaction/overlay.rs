@@ -8,11 +8,19 @@
 //!
 //! So a command needs no code of its own to work over shards. A key that is only overwritten ([`KeyFlags::OW`] without
 //! access) travels as a stub: its handler may ask whether it exists, never what it holds. When the handler changed nothing
-//! (`dirty` stands still) no value is written. What is absent then is removed all the same: on its shard it may lie there
-//! expired, and a command that writes leaves no such key behind, on one shard as on many.
+//! (`dirty` stands still) nothing is written.
+//!
+//! What the handler reported to the temporary keyspace's journal goes, once, to the owner of the first key that the command
+//! may write, in the last hop: with the writes, and between what that shard did before and after ([`Finish`]). Its count of
+//! changes goes there too. What was counted for INFO (hits, errors) stays with the coordinator.
+//!
+//! A key whose time is over is absent for the command; a log, which knows no clock, is told so before. A key that may be
+//! written is locked for this command alone and goes at once. One that is only read stays, as a reader beside this one may
+//! run at an earlier time; its DEL is reported all the same.
 
 use crate::command::{Handler, KeyFlags, Milliseconds, Spec, parse_integer};
-use crate::keyspace::{KeyHasher, OwnedEntry, Value};
+use crate::journal::{Event, Record, Share};
+use crate::keyspace::{KeyHasher, OwnedEntry, TravellingEntry, Value};
 use crate::reply::ReplyBuffer;
 use crate::shard::{ClientContext, Shard};
 use crate::values::string::OwnedString;
@@ -38,12 +46,12 @@ pub struct KeyWrite {
     /// The key.
     pub key: Vec<u8>,
     /// The new value; none removes the key.
-    pub entry: Option<OwnedEntry>,
+    pub entry: Option<TravellingEntry>,
 }
 
 /// The values of a part's keys, in the order of its [`KeyRead`]s; none where a key is absent.
 #[derive(Debug, Default)]
-pub struct Gathered(pub Vec<Option<OwnedEntry>>);
+pub struct Gathered(pub Vec<Option<TravellingEntry>>);
 
 /// The keys of a command with the databases they are in, in argument order, each once.
 ///
@@ -78,67 +86,145 @@ fn copy_destination(arguments: &[&[u8]]) -> Option<usize> {
     usize::try_from(parse_integer(number?)?).ok()
 }
 
+/// What one shard is to do in the last hop.
+#[derive(Debug, Default)]
+pub struct Finish {
+    /// The time at which the values were read.
+    pub now: Milliseconds,
+    /// The new values of its keys.
+    pub writes: Vec<KeyWrite>,
+    /// What its journal is to hold of the command.
+    pub share: Option<Share>,
+    /// Events, on one of the shards.
+    pub events: Vec<Event>,
+    /// Changes, counted on the same.
+    pub dirty: u64,
+}
+
 /// First hop, on each shard: reads the keys. Absent and expired keys are none.
-pub fn gather(shard: &Shard, keys: &[KeyRead], now: Milliseconds) -> Gathered {
-    let keyspace = &shard.keyspace;
+pub fn gather(shard: &mut Shard, keys: &[KeyRead], now: Milliseconds) -> Gathered {
+    let keyspace = &mut shard.keyspace;
     let read = |read: &KeyRead| {
         if read.database >= keyspace.database_count() {
             return None;
         }
-        let entry = keyspace.peek(read.database, &keyspace.key(&read.key), now)?;
-        Some(if read.stub {
+        let key = keyspace.key(&read.key);
+        keyspace.settle_expired(read.database, &key, now, read.writes);
+        let entry = keyspace.peek(read.database, &key, now)?;
+        let entry = if read.stub {
             OwnedEntry::new(Value::String(OwnedString::Integer(0)), entry.expires_at())
         } else {
             entry.to_owned()
-        })
+        };
+        Some(entry.into())
     };
     Gathered(keys.iter().map(read).collect())
 }
 
 /// Last hop, on each shard.
-pub fn apply(shard: &mut Shard, writes: Vec<KeyWrite>, now: Milliseconds) {
+pub fn apply(shard: &mut Shard, finish: Finish) {
+    let Finish { now, writes, share, events, dirty } = finish;
+    let keyspace = &mut shard.keyspace;
+    let dirty_before = keyspace.dirty;
     for KeyWrite { database, key, entry } in writes {
-        let key = shard.keyspace.key(&key);
+        let key = keyspace.key(&key);
         match entry {
-            Some(entry) => shard.keyspace.put(database, &key, entry, now),
-            None => drop(shard.keyspace.remove(database, &key, now)),
+            Some(entry) => keyspace.put(database, &key, entry.into(), now),
+            None => drop(keyspace.remove(database, &key, now)),
         }
+    }
+    keyspace.dirty = dirty_before + dirty;
+    keyspace.journal.add(share, events);
+}
+
+/// A command between its hops: its keys, and which of them each part has read.
+#[derive(Debug)]
+pub struct Overlay<'a> {
+    /// The function.
+    pub handler: Handler,
+    /// Name and arguments.
+    pub arguments: &'a [&'a [u8]],
+    /// For whom.
+    pub client: ClientContext,
+    /// All keys ([`keys_of`]).
+    pub keys: &'a [KeyRead],
+    /// For each part, the places of its keys among them.
+    pub parts: &'a [Vec<usize>],
+    /// How journals name it (see [`Share::unit`]).
+    pub unit: (usize, u64),
+    /// Its one time.
+    pub now: Milliseconds,
+}
+
+impl Overlay<'_> {
+    /// On the coordinator: runs the command on the values that the parts have gathered, in their order. What is returned is
+    /// in the order of the parts too.
+    pub fn run(&self, gathered: Vec<Gathered>, shard: &mut Shard, out: &mut ReplyBuffer) -> Vec<Finish> {
+        let mut temporary = self.lay_out(gathered, shard);
+        temporary.execute(self.handler, self.arguments, self.client, self.now, out);
+        shard.count_for(&temporary);
+        let dirty = temporary.keyspace.dirty;
+        let (effects, events) = temporary.keyspace.journal.take_records();
+        let effects: Vec<_> = effects
+            .into_iter()
+            .filter_map(|record| match record {
+                Record::Effect(effect) => Some(effect),
+                Record::Share(_) => None,
+            })
+            .collect();
+        let mut finishes: Vec<Finish> =
+            self.parts.iter().map(|_| Finish { now: self.now, ..Finish::default() }).collect();
+        if !effects.is_empty() {
+            for finish in &mut finishes {
+                finish.share = Some(Share { unit: self.unit, shares: self.parts.len(), effects: Vec::new() });
+            }
+        }
+        if let Some(teller) = finishes.get_mut(self.teller()) {
+            (teller.events, teller.dirty) = (events, dirty);
+            if let Some(share) = &mut teller.share {
+                share.effects = effects;
+            }
+        }
+        if dirty > 0 {
+            for (finish, places) in finishes.iter_mut().zip(self.parts) {
+                let written = places.iter().map(|&place| &self.keys[place]).filter(|read| read.writes);
+                finish.writes = written.map(|read| taken(&mut temporary, read, self.now)).collect();
+            }
+        }
+        finishes
+    }
+
+    /// A temporary shard with the values.
+    fn lay_out(&self, gathered: Vec<Gathered>, shard: &Shard) -> Shard {
+        let hasher: KeyHasher = shard.keyspace.hasher().clone();
+        let databases = shard.keyspace.database_count();
+        let mut temporary = Shard::new(databases, hasher, shard.options.clone(), self.now as u64);
+        temporary.keyspace.journal = shard.keyspace.journal.empty_like();
+        for (Gathered(values), places) in gathered.into_iter().zip(self.parts) {
+            for (value, &place) in values.into_iter().zip(places) {
+                if let Some(value) = value {
+                    let KeyRead { database, key, .. } = &self.keys[place];
+                    let key = temporary.keyspace.key(key);
+                    temporary.keyspace.put(*database, &key, value.into(), self.now);
+                }
+            }
+        }
+        temporary.keyspace.dirty = 0;
+        temporary
+    }
+
+    /// The part that owns the first key which the command may write: where its journal entries go.
+    fn teller(&self) -> usize {
+        let place = self.keys.iter().position(|read| read.writes).unwrap_or(0);
+        self.parts.iter().position(|places| places.contains(&place)).unwrap_or(0)
     }
 }
 
-/// On the coordinator: runs the command on the gathered values. The writes are in the order of `keys`; where the command
-/// changed nothing, only removals of what is absent.
-pub fn run(
-    handler: Handler,
-    arguments: &[&[u8]],
-    client: ClientContext,
-    keys: &[KeyRead],
-    values: Vec<Option<OwnedEntry>>,
-    template: &Shard,
-    now: Milliseconds,
-    out: &mut ReplyBuffer,
-) -> Vec<(usize, KeyWrite)> {
-    let databases = template.keyspace.database_count();
-    let hasher: KeyHasher = template.keyspace.hasher().clone();
-    let mut temporary = Shard::new(databases, hasher, template.options.clone(), now as u64);
-    for (read, value) in keys.iter().zip(values) {
-        if let Some(value) = value {
-            let key = temporary.keyspace.key(&read.key);
-            temporary.keyspace.put(read.database, &key, value, now);
-        }
-    }
-    temporary.keyspace.dirty = 0;
-    temporary.execute(handler, arguments, client, now, out);
-    let has_changed = temporary.keyspace.dirty > 0;
-    let mut writes = Vec::new();
-    for (index, read) in keys.iter().enumerate().filter(|(_, read)| read.writes && read.database < databases) {
-        let key = temporary.keyspace.key(&read.key);
-        if has_changed || temporary.keyspace.peek(read.database, &key, now).is_none() {
-            let entry = temporary.keyspace.take(read.database, &key, now);
-            writes.push((index, KeyWrite { database: read.database, key: read.key.clone(), entry }));
-        }
-    }
-    writes
+/// What has become of a key.
+fn taken(temporary: &mut Shard, read: &KeyRead, now: Milliseconds) -> KeyWrite {
+    let key = temporary.keyspace.key(&read.key);
+    let entry = temporary.keyspace.take(read.database, &key, now).map(TravellingEntry::from);
+    KeyWrite { database: read.database, key: read.key.clone(), entry }
 }
 
 #[cfg(test)]
@@ -153,11 +239,15 @@ mod tests {
         let arguments: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         let command = commands::all().find(|command| command.spec.name.as_bytes() == arguments[0]).expect("a command");
         let keys = keys_of(&command.spec, &arguments, 0).expect("keys");
-        let Gathered(values) = gather(shard, &keys, now);
+        let gathered = vec![gather(shard, &keys, now)];
+        let parts = [(0..keys.len()).collect()];
         let mut out = ReplyBuffer::default();
         let client = ClientContext::default();
-        let writes = run(command.run, &arguments, client, &keys, values, shard, now, &mut out);
-        apply(shard, writes.into_iter().map(|(_, write)| write).collect(), now);
+        let overlay =
+            Overlay { handler: command.run, arguments: &arguments, client, keys: &keys, parts: &parts, unit: (0, 1), now };
+        for finish in overlay.run(gathered, shard, &mut out) {
+            apply(shard, finish);
+        }
         String::from_utf8_lossy(&out.flatten()).trim_end().to_owned()
     }
 

@@ -9,8 +9,10 @@
 //! count. Only a holder of the sole reference writes; everybody else copies first, so what a reply sends never changes.
 //! A `Blob` has alignment 1: it lives at any byte of a packed page.
 
+use super::page::size_class;
 use bytes::Bytes;
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error, realloc};
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
@@ -185,6 +187,66 @@ impl Blob {
         }
     }
 
+    /// A blob of these parts one after the other, in a block of just the allocator's size.
+    pub fn of_parts(parts: &[&[u8]]) -> Self {
+        let length = parts.iter().map(|part| part.len()).sum();
+        let blob = Self::allocate(length, Self::packed_capacity(length), false);
+        // SAFETY: the block has room for the sum of the parts, and nobody else knows it.
+        unsafe { blob.write_parts(0, parts) };
+        blob
+    }
+
+    /// The room that comes with a block for `length` bytes anyway.
+    fn packed_capacity(length: usize) -> usize {
+        size_class(length + HEADER_BYTES) - HEADER_BYTES
+    }
+
+    /// SAFETY: the caller holds the sole reference, and the parts fit the capacity from `offset` on.
+    unsafe fn write_parts(&self, mut offset: usize, parts: &[&[u8]]) {
+        for part in parts {
+            // SAFETY: by the caller's promise; a part lies elsewhere, since the block is only ours.
+            unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), self.data().add(offset), part.len()) };
+            offset += part.len();
+        }
+    }
+
+    /// Puts `parts` in the place of the bytes `range`. Grows to the allocator's next size only, for values that are many
+    /// and small; gives room back when more than half is unused.
+    pub fn splice(&mut self, range: Range<usize>, parts: &[&[u8]]) {
+        let (length, capacity) = (self.len(), self.capacity());
+        assert!(range.start <= range.end && range.end <= length, "a range of this blob");
+        let added: usize = parts.iter().map(|part| part.len()).sum();
+        let new_length = length - range.len() + added;
+        if new_length > capacity || new_length < capacity / 2 || !self.is_unique() {
+            let other = Self::allocate(new_length, Self::packed_capacity(new_length), false);
+            let (head, tail) = (&self.as_slice()[..range.start], &self.as_slice()[range.end..]);
+            // SAFETY: the new block is ours alone and holds the three together.
+            unsafe {
+                other.write_parts(0, &[head]);
+                other.write_parts(range.start, parts);
+                other.write_parts(range.start + added, &[tail]);
+            }
+            *self = other;
+            return;
+        }
+        // SAFETY: sole reference, and the capacity was checked just above; the tail moves before the parts are written.
+        unsafe {
+            let tail = self.data().add(range.end);
+            std::ptr::copy(tail, self.data().add(range.start + added), length - range.end);
+            self.write_parts(range.start, parts);
+            self.set_len(new_length);
+        }
+    }
+
+    /// The bytes for changes in place; copies them first if others hold them, too.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        if !self.is_unique() {
+            *self = Self::of_parts(&[self.as_slice()]);
+        }
+        // SAFETY: sole reference; `length` bytes behind the header are initialised.
+        unsafe { std::slice::from_raw_parts_mut(self.data(), self.len()) }
+    }
+
     /// SAFETY: the caller holds the sole reference, `length` fits the capacity, that many bytes are initialised, and what
     /// is left of the capacity fits a u32.
     unsafe fn set_len(&mut self, length: usize) {
@@ -319,6 +381,32 @@ mod tests {
         assert!(blob.as_slice()[47..10_000].iter().all(|byte| *byte == 0));
         blob.write_at(5, b"zz");
         assert_eq!((blob.len(), &blob.as_slice()[4..8]), (10_003, &b"yzzy"[..]));
+    }
+
+    #[test]
+    fn ranges_are_replaced_in_place_unless_others_look() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let (mut blob, mut model) = (Blob::new(b""), Vec::new());
+        for _ in 0..2000 {
+            let view = (random.u32(..4) == 0).then(|| (blob.clone(), model.clone()));
+            let start = random.usize(..=model.len());
+            let end = if random.bool() { start } else { random.usize(start..=model.len()) };
+            let parts = [vec![random.u8(..); random.usize(..40)], vec![random.u8(..); random.usize(..10)]];
+            blob.splice(start..end, &[&parts[0], &parts[1]]);
+            model.splice(start..end, parts.concat());
+            if let Some(byte) = blob.as_mut_slice().first_mut() {
+                *byte ^= 1;
+                model[0] ^= 1;
+            }
+            assert_eq!(blob.as_slice(), model);
+            assert!(blob.capacity() <= (model.len() * 2).max(64), "{} for {}", blob.capacity(), model.len());
+            assert!(view.is_none_or(|(blob, model)| blob.as_slice() == model));
+        }
+        let held = blob.clone();
+        blob.splice(0..0, &[b"x"]);
+        let block = blob.data();
+        blob.splice(0..1, &[b"y"]);
+        assert_eq!((blob.data(), held.is_unique()), (block, true));
     }
 
     #[test]

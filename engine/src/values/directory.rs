@@ -32,11 +32,6 @@ pub(super) struct Directory {
     pub(super) keys: u32,
 }
 
-// SAFETY: a directory is the sole owner of its pages, which are `Send`.
-unsafe impl Send for Directory {}
-// SAFETY: `&Directory` gives out only `&Page`.
-unsafe impl Sync for Directory {}
-
 /// Pointers that an array of `count` has room for.
 fn room(count: usize) -> usize {
     size_class(count * POINTER_BYTES) / POINTER_BYTES
@@ -228,13 +223,13 @@ mod tests {
         }
         for index in 0..count {
             let mut alone = Ledger::default();
-            Page::with_room(size(index), &mut alone).free(&mut Ledger { bytes: alone.bytes, moved: 0 });
+            Page::with_room(size(index), &mut alone).free(&mut Ledger { bytes: alone.bytes, moved: 0 }, drop);
             assert_eq!(directory.get(index).block_bytes(), alone.bytes, "{index}");
         }
         for index in (0..count).rev() {
             let page = directory.pop(&mut ledger).unwrap();
             assert!(page.block_bytes() >= size(index));
-            page.free(&mut ledger);
+            page.free(&mut ledger, drop);
         }
         assert_eq!((directory.len(), ledger.bytes), (0, 0));
         assert!(directory.pop(&mut ledger).is_none());

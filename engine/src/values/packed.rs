@@ -4,14 +4,21 @@
 //!   ┌ meta: 1 ┬ clock: 3 ┬ key length: 1 ┬ text length: 1 ┬ expiry: 8 ┬ key ┬ value ┐
 //!   │         │          │               │ short texts    │ if any    │     │ number, text, or pointer
 //!   └─────────┴──────────┴───────────────┴────────────────┴───────────┴─────┴───────┘
-//!   meta:  0 0 │ long key │ expiry │ raw │ kind: 3
+//!   meta:  type: 3 │ long key │ expiry │ variant │ kind: 2
 //! ```
 //!
-//! Integers take 8 bytes, texts up to [`INLINE_BYTES_MAX`] stand here, longer ones are a pointer to a [`Blob`]. A key of
-//! more than 255 bytes is a pointer to a blob, too. Nothing is aligned, so a 16-byte key with a 32-byte text takes 54
-//! bytes. Kinds 3 to 7 are free for the types to come: a pointer each.
+//! * Kinds: an integer takes 8 bytes; a run of bytes up to [`INLINE_BYTES_MAX`] stands here ("text"), a longer one is a
+//!   pointer to a [`Blob`]; a large collection is a pointer to an [`Object`].
+//! * A run of bytes is the text of a string or a small collection in the packed format of its type; [`Form`] is the type
+//!   with the one bit that tells its two packed formats apart.
+//! * A key of more than 255 bytes is a pointer to a blob, too.
+//!
+//! Nothing is aligned, so a 16-byte key with a 32-byte text takes 54 bytes.
 
+use super::Listpack;
 use super::blob::Blob;
+use super::hash::HashRef;
+use super::object::Object;
 use super::string::{OwnedString, StringRef};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -23,20 +30,123 @@ pub const INLINE_BYTES_MAX: usize = 128;
 /// The longest key that stands in a page, in bytes: its length is one byte.
 const INLINE_KEY_BYTES_MAX: usize = 255;
 
-const KIND: u8 = 0b111;
-const RAW: u8 = 1 << 3;
-const EXPIRY: u8 = 1 << 4;
-const LONG_KEY: u8 = 1 << 5;
+const KIND: u8 = 0b11;
+const VARIANT: u8 = 1 << 2;
+const EXPIRY: u8 = 1 << 3;
+const LONG_KEY: u8 = 1 << 4;
+const TYPE_SHIFT: u32 = 5;
 
 const INTEGER: u8 = 0;
 const TEXT: u8 = 1;
 const BLOB: u8 = 2;
+const OBJECT: u8 = 3;
+/// The bit that blobs and objects have in common: a value outside of the page.
+const OUTSIDE: u8 = BLOB & OBJECT;
 
 const CLOCK_AT: usize = 1;
 const KEY_LENGTH_AT: usize = 4;
 const TEXT_LENGTH_AT: usize = 5;
 const POINTER_BYTES: usize = size_of::<Blob>();
 const EXPIRY_BYTES: usize = size_of::<i64>();
+
+/// The type of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Type {
+    /// Texts and numbers.
+    String,
+    /// Fields with values.
+    Hash,
+    /// Elements in an order.
+    List,
+    /// Distinct members.
+    Set,
+    /// Members ordered by score.
+    SortedSet,
+    /// Entries by ID.
+    Stream,
+}
+
+impl Type {
+    /// The answer of TYPE.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Hash => "hash",
+            Self::List => "list",
+            Self::Set => "set",
+            Self::SortedSet => "zset",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// What a run of bytes is: a type, and which of its two packed formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form(u8);
+
+impl Form {
+    /// A text.
+    pub const STRING: Self = Self::of(Type::String);
+    /// A text that `OBJECT ENCODING` calls `raw` however short it is.
+    pub const RAW_STRING: Self = Self::of(Type::String).variant();
+    /// A listpack of fields and values in turn.
+    pub const HASH: Self = Self::of(Type::Hash);
+    /// A listpack of fields, values and times of expiry in turn, those that expire first in front.
+    pub const HASH_WITH_TIMES: Self = Self::of(Type::Hash).variant();
+    /// A listpack of elements.
+    pub const LIST: Self = Self::of(Type::List);
+    /// A listpack of members.
+    pub const SET: Self = Self::of(Type::Set);
+    /// An integer set.
+    pub const INTEGER_SET: Self = Self::of(Type::Set).variant();
+    /// A listpack of members and scores in turn, by score.
+    pub const SORTED_SET: Self = Self::of(Type::SortedSet);
+
+    /// The first format of a type.
+    pub const fn of(kind: Type) -> Self {
+        Self((kind as u8) << TYPE_SHIFT)
+    }
+
+    const fn variant(self) -> Self {
+        Self(self.0 | VARIANT)
+    }
+
+    /// The type.
+    #[inline]
+    pub const fn kind(self) -> Type {
+        type_of(self.0)
+    }
+
+    /// Whether it is the second of its type's formats.
+    #[inline]
+    pub const fn is_variant(self) -> bool {
+        self.0 & VARIANT != 0
+    }
+}
+
+/// The type in a meta byte.
+#[inline]
+const fn type_of(meta: u8) -> Type {
+    match meta >> TYPE_SHIFT {
+        1 => Type::Hash,
+        2 => Type::List,
+        3 => Type::Set,
+        4 => Type::SortedSet,
+        5 => Type::Stream,
+        _ => Type::String,
+    }
+}
+
+/// What a value was that owned memory outside of its page: handed over by whoever removes it, since freeing it may be
+/// worth putting off.
+#[derive(Debug)]
+pub enum Leftover {
+    /// A long run of bytes.
+    Blob(Blob),
+    /// A large collection.
+    Object(Box<Object>),
+}
 
 /// What stands in a page: a view of one entry.
 ///
@@ -160,37 +270,74 @@ impl<'a> PackedEntry<'a> {
         u32::from_le_bytes([self.byte(CLOCK_AT), self.byte(CLOCK_AT + 1), self.byte(CLOCK_AT + 2), 0])
     }
 
-    /// The string.
+    /// The type and packed format.
+    #[inline]
+    pub fn form(self) -> Form {
+        Form(self.byte(0) & (u8::MAX << TYPE_SHIFT | VARIANT))
+    }
+
+    /// The type of the value.
+    #[inline]
+    pub fn value_type(self) -> Type {
+        type_of(self.byte(0))
+    }
+
+    /// The string; of a small collection, its packed bytes as one. Of an [`Object`], an empty one.
     #[inline]
     pub fn string(self) -> StringRef<'a> {
         let offset = self.value_offset();
         match self.kind() {
             INTEGER => StringRef::Integer(self.number(offset)),
             TEXT => StringRef::Bytes(self.slice(offset, self.value_len())),
-            _ => StringRef::Shared(self.blob(offset)),
+            BLOB => StringRef::Shared(self.blob(offset)),
+            _ => StringRef::Bytes(&[]),
         }
     }
 
-    /// Whether a command made it that leaves `raw` strings behind, however short.
-    pub fn is_raw(self) -> bool {
-        self.has(RAW)
+    /// The packed bytes of a small collection; none of an [`Object`].
+    #[inline]
+    pub fn packed_bytes(self) -> Option<&'a [u8]> {
+        let offset = self.value_offset();
+        match self.kind() {
+            TEXT => Some(self.slice(offset, self.value_len())),
+            BLOB => Some(self.blob(offset).as_slice()),
+            _ => None,
+        }
     }
 
-    /// The value for another place; a blob is shared.
-    pub fn to_owned_string(self) -> OwnedString {
-        match self.string() {
-            StringRef::Integer(value) => OwnedString::Integer(value),
-            StringRef::Bytes(bytes) => OwnedString::Small { bytes: bytes.into(), raw: self.is_raw() },
-            StringRef::Shared(blob) => OwnedString::Large(blob.clone()),
+    /// The large value, if it is one.
+    #[inline]
+    pub fn object(self) -> Option<&'a Object> {
+        // SAFETY: the meta byte says that a pointer stands there, to an object that the entry owns; whoever changes it
+        // holds the entry exclusively.
+        (self.kind() == OBJECT).then(|| unsafe { &*self.object_pointer() })
+    }
+
+    /// When the first part of the value is due: a field of a hash.
+    #[inline]
+    pub fn part_due(self) -> Option<i64> {
+        if self.value_type() != Type::Hash {
+            return None;
         }
+        HashRef::new(self.form(), self.packed_bytes(), self.object()).earliest()
+    }
+
+    /// SAFETY: of an entry of kind [`OBJECT`] only.
+    #[inline]
+    unsafe fn object_pointer(self) -> *mut Object {
+        // SAFETY: the pointer's eight bytes stand there, at any alignment.
+        unsafe { self.start.add(self.value_offset()).cast::<*mut Object>().read_unaligned() }
     }
 
     /// Bytes of heap outside of the page that this entry owns.
     #[inline]
     pub fn heap_bytes(self) -> usize {
         let mut sum = 0;
-        if self.byte(0) & (KIND & !TEXT | LONG_KEY) != 0 {
-            sum += if self.kind() == BLOB { self.blob(self.value_offset()).heap_bytes() } else { 0 };
+        if self.byte(0) & (OUTSIDE | LONG_KEY) != 0 {
+            sum += match self.kind() {
+                BLOB => self.blob(self.value_offset()).heap_bytes(),
+                _ => self.object().map_or(0, Object::heap_bytes),
+            };
             sum += if self.has(LONG_KEY) { self.blob(self.key_offset()).heap_bytes() } else { 0 };
         }
         sum
@@ -227,6 +374,56 @@ impl PackedEntryMut {
         let offset = view.value_offset();
         // SAFETY: the meta byte says that a blob's pointer stands here; exclusive by the promise to `at`.
         Some(unsafe { self.0.add(offset).cast::<Blob>().as_mut() })
+    }
+
+    /// The object that holds the value, if one does.
+    pub(super) fn object_mut(&mut self) -> Option<&mut Object> {
+        let view = self.view();
+        // SAFETY: the pointer leads to an object that the entry owns; exclusive by the promise to `at`.
+        (view.kind() == OBJECT).then(|| unsafe { &mut *view.object_pointer() })
+    }
+
+    /// The bytes that stand in the page itself, if they do.
+    pub(super) fn text_mut(&mut self) -> Option<&mut [u8]> {
+        let view = self.view();
+        let (offset, length) = (view.value_offset(), view.value_len());
+        // SAFETY: the meta byte says that a text of that length stands here; exclusive by the promise to `at`.
+        (view.kind() == TEXT).then(|| unsafe { std::slice::from_raw_parts_mut(self.0.add(offset).as_ptr(), length) })
+    }
+
+    /// The packed bytes, wherever they stand; a blob is no longer shared afterwards.
+    ///
+    /// SAFETY: the promise to [`PackedEntryMut::at`] holds as long as the result is in use.
+    pub(super) unsafe fn into_bytes_mut<'a>(self) -> Option<&'a mut [u8]> {
+        let view = self.view();
+        let (offset, length) = (view.value_offset(), view.value_len());
+        match view.kind() {
+            // SAFETY: as in `text_mut`.
+            TEXT => Some(unsafe { std::slice::from_raw_parts_mut(self.0.add(offset).as_ptr(), length) }),
+            // SAFETY: as in `blob_mut`.
+            BLOB => Some(unsafe { self.0.add(offset).cast::<Blob>().as_mut() }.as_mut_slice()),
+            _ => None,
+        }
+    }
+
+    /// Sets the packed format.
+    pub(super) fn set_form(&mut self, form: Form) {
+        let meta = self.view().byte(0);
+        // SAFETY: the meta byte is the first of the fixed part.
+        unsafe { self.0.write(meta & (KIND | EXPIRY | LONG_KEY) | form.0) };
+    }
+
+    /// Where the value begins in the entry.
+    pub(super) fn value_place(&self) -> usize {
+        self.view().value_offset()
+    }
+
+    /// Writes the length of a text.
+    ///
+    /// SAFETY: the entry is a text, and its bytes have been moved, or are about to be, for that length.
+    pub(super) unsafe fn set_text_len(&mut self, length: usize) {
+        // SAFETY: the length's byte is in the fixed part of a text's entry.
+        unsafe { self.0.add(TEXT_LENGTH_AT).write(length as u8) };
     }
 
     /// Offset of the expiry, or where it would go, and whether there is one.
@@ -268,9 +465,9 @@ impl PackedEntryMut {
                 self.0.add(value_at).cast::<i64>().write_unaligned(value);
             },
             // SAFETY: a text of that length stands there.
-            Content::Text { bytes, raw } if view.kind() == TEXT && view.value_len() == bytes.len() => unsafe {
+            Content::Text { bytes, form } if view.kind() == TEXT && view.value_len() == bytes.len() => unsafe {
                 std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.0.add(value_at).as_ptr(), bytes.len());
-                self.0.write(view.byte(0) & !RAW | if raw { RAW } else { 0 });
+                self.0.write(view.byte(0) & (KIND | EXPIRY | LONG_KEY) | form.0);
             },
             _ => return false,
         }
@@ -282,18 +479,23 @@ impl PackedEntryMut {
         true
     }
 
-    /// Moves the owned blobs out: the value's and the key's.
+    /// Moves out what is owned outside of the page: the value's part and the key's.
     ///
     /// SAFETY: the entry's bytes are forgotten or written anew afterwards.
     #[inline]
-    pub(super) unsafe fn take_blobs(&mut self) -> (Option<Blob>, Option<Blob>) {
+    pub(super) unsafe fn take_owned(&mut self) -> (Option<Leftover>, Option<Blob>) {
         let view = self.view();
-        if view.byte(0) & (KIND & !TEXT | LONG_KEY) == 0 {
+        if view.byte(0) & (OUTSIDE | LONG_KEY) == 0 {
             return (None, None);
         }
         // SAFETY: the meta byte says where blobs stand; the caller forgets these copies of the pointers.
         let read = |offset: usize| unsafe { self.0.add(offset).cast::<Blob>().read() };
-        let value = (view.kind() == BLOB).then(|| read(view.value_offset()));
+        let value = match view.kind() {
+            BLOB => Some(Leftover::Blob(read(view.value_offset()))),
+            // SAFETY: an entry of this kind owns the box that its pointer came from, and forgets it.
+            OBJECT => Some(Leftover::Object(unsafe { Box::from_raw(view.object_pointer()) })),
+            _ => None,
+        };
         let key = view.has(LONG_KEY).then(|| read(view.key_offset()));
         (value, key)
     }
@@ -304,22 +506,48 @@ impl PackedEntryMut {
 pub enum Content<'a> {
     /// An integer.
     Integer(i64),
-    /// A text of at most [`INLINE_BYTES_MAX`].
+    /// A run of at most [`INLINE_BYTES_MAX`] bytes.
     Text {
-        /// The text.
+        /// The bytes.
         bytes: &'a [u8],
-        /// Whether `OBJECT ENCODING` says `raw` however short it is.
-        raw: bool,
+        /// What they are.
+        form: Form,
     },
-    /// A longer text.
-    Blob(Blob),
+    /// A longer one.
+    Blob {
+        /// The bytes.
+        blob: Blob,
+        /// What they are.
+        form: Form,
+    },
+    /// A large collection.
+    Object(Box<Object>),
 }
 
 impl<'a> Content<'a> {
+    /// A run of bytes where it belongs by its length.
+    #[inline]
+    pub fn packed(bytes: &'a [u8], form: Form) -> Self {
+        if bytes.len() <= INLINE_BYTES_MAX {
+            Self::Text { bytes, form }
+        } else {
+            Self::Blob { blob: Blob::new(bytes), form }
+        }
+    }
+
     /// A text where it belongs by its length.
     #[inline]
     pub fn text(bytes: &'a [u8], raw: bool) -> Self {
-        if bytes.len() <= INLINE_BYTES_MAX { Self::Text { bytes, raw } } else { Self::Blob(Blob::new(bytes)) }
+        Self::packed(bytes, if raw { Form::RAW_STRING } else { Form::STRING })
+    }
+
+    /// A long run of bytes where it belongs by its length.
+    pub fn from_blob(blob: &'a Blob, form: Form) -> Self {
+        if blob.len() <= INLINE_BYTES_MAX {
+            Self::Text { bytes: blob.as_slice(), form }
+        } else {
+            Self::Blob { blob: blob.clone(), form }
+        }
     }
 
     /// A string from outside of a table.
@@ -328,13 +556,38 @@ impl<'a> Content<'a> {
             OwnedString::Integer(value) => Self::Integer(*value),
             OwnedString::Small { bytes, raw } => Self::text(bytes, *raw),
             OwnedString::Large(blob) if blob.len() <= INLINE_BYTES_MAX => Self::text(blob.as_slice(), true),
-            OwnedString::Large(blob) => Self::Blob(blob.clone()),
+            OwnedString::Large(blob) => Self::Blob { blob: blob.clone(), form: Form::STRING },
         }
+    }
+
+    /// When the first part of the value is due.
+    #[inline]
+    pub fn part_due(&self) -> Option<i64> {
+        match self {
+            Self::Object(object) => object.earliest_due(),
+            Self::Text { bytes, form: Form::HASH_WITH_TIMES } => Listpack::new(bytes).iter().nth(2)?.as_integer(),
+            Self::Blob { blob, form: Form::HASH_WITH_TIMES } => {
+                Listpack::new(blob.as_slice()).iter().nth(2)?.as_integer()
+            }
+            _ => None,
+        }
+        .filter(|at| *at != 0)
     }
 
     #[inline]
     fn len(&self) -> usize {
         if let Self::Text { bytes, .. } = self { bytes.len() + 1 } else { POINTER_BYTES }
+    }
+
+    /// The meta byte without what the key and the expiry add.
+    #[inline]
+    fn meta(&self) -> u8 {
+        match self {
+            Self::Integer(_) => INTEGER,
+            Self::Text { form, .. } => TEXT | form.0,
+            Self::Blob { form, .. } => BLOB | form.0,
+            Self::Object(object) => OBJECT | Form::of(object.kind()).0,
+        }
     }
 }
 
@@ -376,12 +629,8 @@ impl Draft<'_> {
     pub(super) unsafe fn write(self, start: NonNull<u8>, key_blob: Option<Blob>) {
         let has_long_key = self.has_long_key();
         let key_bytes = self.key_bytes();
-        let (mut meta, mut offset) = match &self.content {
-            Content::Integer(_) => (INTEGER, TEXT_LENGTH_AT),
-            Content::Text { raw, .. } => (TEXT | if *raw { RAW } else { 0 }, TEXT_LENGTH_AT + 1),
-            Content::Blob(_) => (BLOB, TEXT_LENGTH_AT),
-        };
-        meta |= if has_long_key { LONG_KEY } else { 0 };
+        let mut meta = self.content.meta() | if has_long_key { LONG_KEY } else { 0 };
+        let mut offset = TEXT_LENGTH_AT + usize::from(matches!(self.content, Content::Text { .. }));
         // SAFETY: the parts written follow one another and add up to `packed_len` bytes, which the caller owns.
         unsafe {
             start.add(KEY_LENGTH_AT).write(key_bytes as u8);
@@ -403,7 +652,8 @@ impl Draft<'_> {
                     start.add(TEXT_LENGTH_AT).write(bytes.len() as u8);
                     std::ptr::copy_nonoverlapping(bytes.as_ptr(), value_at.as_ptr(), bytes.len());
                 }
-                Content::Blob(blob) => value_at.cast::<Blob>().write(blob),
+                Content::Blob { blob, .. } => value_at.cast::<Blob>().write(blob),
+                Content::Object(object) => value_at.cast::<*mut Object>().write_unaligned(Box::into_raw(object)),
             }
             start.write(meta);
             PackedEntryMut::at(start).set_clock(self.clock);

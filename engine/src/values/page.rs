@@ -15,9 +15,12 @@
 //! * Blocks have the sizes that the allocator would round up to anyway, so rounding is not lost but used.
 
 use super::blob::Blob;
-use super::packed::{Draft, PackedEntry, PackedEntryMut};
+use super::object::Object;
+use super::packed::{Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, PackedEntryMut};
 use super::prefetch;
+use smallvec::SmallVec;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// What tables count as they work, for statistics and for tests of bounds.
@@ -80,16 +83,12 @@ pub(super) const fn size_class(bytes: usize) -> usize {
     bytes.next_multiple_of(1 << (usize::BITS - 3 - (bytes - 1).leading_zeros()))
 }
 
-/// A page. Owns its block and the blobs that its entries point to.
+/// A page. Owns its block and what its entries point to. It stays on its thread, since large values are shared there
+/// without atomic counts.
 ///
 /// Invariant: the block has `capacity` bytes, laid out as drawn above; each distance is that of a whole entry.
 #[repr(C, packed)]
 pub struct Page(NonNull<Header>);
-
-// SAFETY: a page is the sole owner of its block, and the blobs it points to are `Send`.
-unsafe impl Send for Page {}
-// SAFETY: `&Page` gives out only shared reads.
-unsafe impl Sync for Page {}
 
 impl Page {
     /// An empty page with room for an entry of that length.
@@ -319,9 +318,8 @@ impl Page {
         self.entry_start(count)
     }
 
-    /// Writes an entry anew in the place of the one at `index`, which has the same key. Hands the blob of the old value
-    /// over, whose freeing may be worth putting off.
-    pub fn rewrite(&mut self, index: usize, draft: Draft<'_>, ledger: &mut Ledger) -> Option<Blob> {
+    /// Writes an entry anew in the place of the one at `index`, which has the same key. Hands over what the old value owned.
+    pub fn rewrite(&mut self, index: usize, draft: Draft<'_>, ledger: &mut Ledger) -> Option<Leftover> {
         self.note_expiry(draft.expires_at);
         if self.entry_mut(index).overwrite(&draft) {
             return None;
@@ -329,7 +327,7 @@ impl Page {
         let (old_len, new_len) = (self.entry(index).packed_len(), draft.packed_len());
         ledger.bytes -= self.entry(index).heap_bytes();
         // SAFETY: the entry's bytes are written anew below, before anything reads them.
-        let (value, key) = unsafe { self.entry_mut(index).take_blobs() };
+        let (value, key) = unsafe { self.entry_mut(index).take_owned() };
         if new_len != old_len {
             self.resize(index, 0, new_len as isize - old_len as isize, ledger);
         }
@@ -341,11 +339,11 @@ impl Page {
     }
 
     /// Removes an entry; hands over as `rewrite`.
-    pub fn remove(&mut self, index: usize, ledger: &mut Ledger) -> Option<Blob> {
+    pub fn remove(&mut self, index: usize, ledger: &mut Ledger) -> Option<Leftover> {
         let (length, last) = (self.entry(index).packed_len(), self.len() - 1);
         ledger.bytes -= self.entry(index).heap_bytes();
         // SAFETY: the entry's bytes are closed up below.
-        let (value, _key) = unsafe { self.entry_mut(index).take_blobs() };
+        let (value, _key) = unsafe { self.entry_mut(index).take_owned() };
         self.shift(index, 0, -(length as isize));
         // SAFETY: indexes up to `last` exist; the last tag and distance move into the gap, then the distances move down
         // by one tag.
@@ -399,6 +397,98 @@ impl Page {
         Some(result)
     }
 
+    /// Changes the object of a value in place; `None` if the value is none.
+    pub fn change_object<R>(
+        &mut self,
+        index: usize,
+        ledger: &mut Ledger,
+        change: impl FnOnce(&mut Object) -> R,
+    ) -> Option<R> {
+        let mut entry = self.entry_mut(index);
+        let object = entry.object_mut()?;
+        ledger.bytes -= object.heap_bytes();
+        let result = change(object);
+        ledger.bytes += object.heap_bytes();
+        Some(result)
+    }
+
+    /// The packed bytes of a value for changes in place; `None` if it has none. A blob that others hold is copied.
+    pub fn packed_bytes_mut(&mut self, index: usize, ledger: &mut Ledger) -> Option<&mut [u8]> {
+        self.change_blob(index, ledger, |blob| {
+            blob.as_mut_slice();
+        });
+        // SAFETY: `&mut self` is held as long as the result.
+        unsafe { self.entry_mut(index).into_bytes_mut() }
+    }
+
+    /// Puts `parts` in the place of the bytes `range` of a value's packed bytes. Past [`INLINE_BYTES_MAX`] they become a
+    /// blob, well below it they come back. The caller knows that the value has packed bytes.
+    pub fn splice(&mut self, index: usize, range: Range<usize>, parts: &[&[u8]], ledger: &mut Ledger) {
+        let in_blob = self.change_blob(index, ledger, |blob| {
+            blob.splice(range.clone(), parts);
+            blob.len()
+        });
+        if let Some(length) = in_blob {
+            if length <= INLINE_BYTES_MAX / 2 {
+                self.bring_back(index, ledger);
+            }
+            return;
+        }
+        let Some(old) = self.entry(index).packed_bytes() else { return };
+        assert!(range.start <= range.end && range.end <= old.len(), "a range of this value");
+        let added: usize = parts.iter().map(|part| part.len()).sum();
+        let new_length = old.len() - range.len() + added;
+        if new_length > INLINE_BYTES_MAX {
+            let all: SmallVec<[&[u8]; 16]> =
+                [&old[..range.start]].into_iter().chain(parts.iter().copied()).chain([&old[range.end..]]).collect();
+            let (blob, form) = (Blob::of_parts(&all), self.entry(index).form());
+            drop(all);
+            self.rewrite_value(index, Content::Blob { blob, form }, ledger);
+            return;
+        }
+        let delta = added as isize - range.len() as isize;
+        let place = self.entry_mut(index).value_place() + range.start;
+        if delta != 0 {
+            self.resize(index, place, delta, ledger);
+            // SAFETY: the value's bytes have just been moved for that length.
+            unsafe { self.entry_mut(index).set_text_len(new_length) };
+        }
+        let mut entry = self.entry_mut(index);
+        let mut rest = entry.text_mut().map_or(&mut [][..], |text| &mut text[range.start..]);
+        for part in parts {
+            let (here, behind) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = behind;
+        }
+    }
+
+    #[cold]
+    fn bring_back(&mut self, index: usize, ledger: &mut Ledger) {
+        let bytes: SmallVec<[u8; INLINE_BYTES_MAX]> = self.entry(index).packed_bytes().unwrap_or_default().into();
+        let form = self.entry(index).form();
+        self.rewrite_value(index, Content::Text { bytes: &bytes, form }, ledger);
+    }
+
+    /// Gives an entry another value and leaves the rest as it is; hands over as `rewrite`.
+    #[cold]
+    pub fn rewrite_value(&mut self, index: usize, content: Content<'_>, ledger: &mut Ledger) -> Option<Leftover> {
+        let entry = self.entry(index);
+        let key: SmallVec<[u8; 64]> = entry.key().into();
+        let draft = Draft { key: &key, clock: entry.clock(), expires_at: entry.expires_at(), content };
+        self.rewrite(index, draft, ledger)
+    }
+
+    /// Sets which of its type's packed formats a value has.
+    pub fn set_form(&mut self, index: usize, form: Form) {
+        self.entry_mut(index).set_form(form);
+    }
+
+    /// Notes that something in this page is due at a time, though no entry expires then: a field of a hash.
+    #[inline]
+    pub fn note_due(&mut self, at: i64) {
+        self.note_expiry(Some(at));
+    }
+
     #[inline]
     fn note_expiry(&mut self, at: Option<i64>) {
         if let Some(at) = at {
@@ -409,7 +499,8 @@ impl Page {
 
     /// Finds out the earliest expiry anew after entries were removed.
     pub fn refresh_earliest(&mut self) {
-        let earliest_s = self.entries().filter_map(PackedEntry::expires_at).map(due_second).min();
+        let times = self.entries().flat_map(|entry| [entry.expires_at(), entry.part_due()]);
+        let earliest_s = times.flatten().map(due_second).min();
         self.header_mut().earliest_s = earliest_s.unwrap_or(NEVER_S);
     }
 
@@ -490,8 +581,9 @@ impl Page {
     /// Moves a whole entry of another page here, bit by bit; the other page must forget it.
     fn adopt(&mut self, other: &Self, index: usize, ledger: &mut Ledger) {
         let (entry, tag) = (other.entry(index), other.tag(index));
-        let (length, expires_at) = (entry.packed_len(), entry.expires_at());
+        let (length, expires_at, part_due) = (entry.packed_len(), entry.expires_at(), entry.part_due());
         self.note_expiry(expires_at);
+        self.note_expiry(part_due);
         let to = self.push(tag, length, ledger);
         // SAFETY: `push` left `length` bytes; the pages are different blocks.
         unsafe { std::ptr::copy_nonoverlapping(other.entry_start(index).as_ptr(), to.as_ptr(), length) };
@@ -501,7 +593,7 @@ impl Page {
     /// Moves the entries for which `goes` is true into a page of their own; both pages get blocks of just their size.
     pub fn split(&mut self, goes: impl Fn(PackedEntry<'_>) -> bool, ledger: &mut Ledger) -> Self {
         let mut sizes = [HEADER_BYTES; 2];
-        let sides: smallvec::SmallVec<[bool; 64]> = self.entries().map(goes).collect();
+        let sides: SmallVec<[bool; 64]> = self.entries().map(goes).collect();
         for (entry, side) in self.entries().zip(&sides) {
             sizes[usize::from(*side)] += TAG_BYTES + DISTANCE_BYTES + entry.packed_len();
         }
@@ -530,9 +622,16 @@ impl Page {
         other.free_block(ledger);
     }
 
-    /// Drops the page and its entries.
-    pub fn free(self, ledger: &mut Ledger) {
+    /// Drops the page and hands over what its entries owned.
+    pub fn free(mut self, ledger: &mut Ledger, mut discard: impl FnMut(Leftover)) {
         ledger.bytes -= self.heap_bytes();
+        for index in 0..self.len() {
+            // SAFETY: the entries' bytes go away with the block, just below.
+            let (value, _key) = unsafe { self.entry_mut(index).take_owned() };
+            value.into_iter().for_each(&mut discard);
+        }
+        self.deallocate();
+        std::mem::forget(self);
     }
 }
 
@@ -540,7 +639,7 @@ impl Drop for Page {
     fn drop(&mut self) {
         for index in 0..self.len() {
             // SAFETY: the entries' bytes go away with the block, just below.
-            drop(unsafe { self.entry_mut(index).take_blobs() });
+            drop(unsafe { self.entry_mut(index).take_owned() });
         }
         self.deallocate();
     }
@@ -595,7 +694,7 @@ mod tests {
                 assert_eq!(page.find(7, &other), None, "byte {index} of {length}");
             }
             assert_eq!(page.find(7, &[&key[..], b"x"].concat()), None);
-            page.free(&mut ledger);
+            page.free(&mut ledger, drop);
         }
         assert_eq!(ledger.bytes, 0);
     }
@@ -611,7 +710,7 @@ mod tests {
                 assert_eq!(page.find((earlier + 1) % 3, &[earlier]), None);
             }
         }
-        page.free(&mut ledger);
+        page.free(&mut ledger, drop);
     }
 
     #[test]

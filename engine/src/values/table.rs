@@ -17,9 +17,9 @@
 //! `0..position` has seen each key there that was there all the time.
 
 use super::directory::Directory;
-use super::packed::{Draft, PackedEntry};
+use super::packed::{Draft, Leftover, PackedEntry};
 use super::page::{Ledger, Page};
-use super::{Blob, prefetch};
+use super::prefetch;
 
 /// The mean number of keys in a page that a table keeps to, in sixteenths.
 ///
@@ -158,19 +158,19 @@ impl Table {
         }
     }
 
-    /// Removes a key and hands its value's blob over. Pages are merged by [`Table::shrink`].
-    pub fn remove(&mut self, place: Place, ledger: &mut Ledger) -> Option<Blob> {
+    /// Removes a key and hands over what its value owned. Pages are merged by [`Table::shrink`].
+    pub fn remove(&mut self, place: Place, ledger: &mut Ledger) -> Option<Leftover> {
         let (page, entry) = self.at(place);
-        let blob = page.remove(entry, ledger);
+        let leftover = page.remove(entry, ledger);
         self.0.keys -= 1;
-        blob
+        leftover
     }
 
     /// Merges pages while there are too many, two at most: as many as one removal or one visited page needs.
     pub fn shrink(&mut self, density: Density, ledger: &mut Ledger) {
         if self.is_empty() {
             while let Some(page) = self.0.pop(ledger) {
-                page.free(ledger);
+                page.free(ledger, drop);
             }
             return;
         }
@@ -218,17 +218,19 @@ impl Table {
     }
 
     /// Removes an entry by numbers; the last entry of the page takes its number.
-    pub fn remove_at(&mut self, page: usize, entry: usize, ledger: &mut Ledger) -> Option<Blob> {
+    pub fn remove_at(&mut self, page: usize, entry: usize, ledger: &mut Ledger) -> Option<Leftover> {
         self.remove(Place { page: page as u32, entry: entry as u32 }, ledger)
     }
 
-    /// Frees the last page, of a table that has been detached from its ledger; returns how many keys went, or `None` when
-    /// nothing is left.
-    pub fn free_last_page(&mut self) -> Option<usize> {
+    /// Frees the last page, of a table that has been detached from its ledger, and hands over what its values owned;
+    /// returns how many keys went, or `None` when nothing is left.
+    pub fn free_last_page(&mut self, discard: impl FnMut(Leftover)) -> Option<usize> {
         let mut detached = Ledger { bytes: usize::MAX / 2, moved: 0 };
         let page = self.0.pop(&mut detached)?;
-        self.0.keys -= page.len() as u32;
-        Some(page.len())
+        let keys = page.len();
+        self.0.keys -= keys as u32;
+        page.free(&mut detached, discard);
+        Some(keys)
     }
 
     /// First stage of prefetching a look-up: this table's own line.

@@ -32,6 +32,7 @@ pub use load::{Host, LineOrigin, Loaded, Machine, Start, StartError};
 pub use special::{BindAddress, KeyspaceEvents, OutputLimit, OutputLimits, Percentiles, SavePoint, ShutdownOptions};
 pub use table::directive;
 pub use tokenizer::{quote, split_words};
+pub use torc_engine::values::Encodings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -196,26 +197,6 @@ pub struct KeyspaceOptions {
     pub lazy_user_delete: bool,
     /// `lazyfree-lazy-user-flush`.
     pub lazy_user_flush: bool,
-}
-
-/// When a value changes from a compact encoding to a general one, as OBJECT ENCODING shows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Encodings {
-    pub hash_listpack_entries_max: u64,
-    pub hash_listpack_value_bytes_max: u64,
-    /// Positive: entries a node. -1 to -5: 4, 8, 16, 32, 64 KiB a node.
-    pub list_listpack_size_max: i32,
-    /// Nodes left uncompressed at each end; 0 compresses none.
-    pub list_compress_depth: u32,
-    pub set_intset_entries_max: u64,
-    pub set_listpack_entries_max: u64,
-    pub set_listpack_value_bytes_max: u64,
-    pub sorted_set_listpack_entries_max: u64,
-    pub sorted_set_listpack_value_bytes_max: u64,
-    pub stream_node_bytes_max: u64,
-    pub stream_node_entries_max: u64,
-    pub hyperloglog_sparse_bytes_max: u64,
 }
 
 /// Slow log and latency.

@@ -24,7 +24,7 @@ use torc_engine::reply::{Reply, ReplyBuffer};
 use torc_engine::shard::ClientContext;
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::multicast::Multicast;
-use torc_engine::transaction::overlay::{self, KeyRead, KeyWrite};
+use torc_engine::transaction::overlay::{self, KeyRead, Overlay};
 use torc_engine::transaction::schedule::{Claim, Intent};
 
 /// What is to become of the parts' outcomes.
@@ -303,27 +303,24 @@ impl Core {
     /// Runs the command on the values and sends the last hop: the writes, and the release of every lock.
     fn run_overlay(&mut self, id: u64, transaction: Transaction, out: &mut ReplyBuffer) {
         let Kind::Overlay { entry, arguments, keys, places } = transaction.kind else { return };
-        let mut values: Vec<_> = keys.iter().map(|_| None).collect();
-        let mut tickets = Vec::new();
-        for (outcome, group) in transaction.outcomes.into_iter().zip(&places) {
-            let Outcome::Values { ticket, gathered } = outcome else { continue };
-            tickets.push(ticket);
-            for (value, &place) in gathered.0.into_iter().zip(group) {
-                values[place] = value;
-            }
-        }
         let Target::Engine(handler) = entry.target else { return };
-        let now = transaction.header.now();
-        let arguments = arguments.slices();
-        let writes = overlay::run(handler, &arguments, transaction.client, &keys, values, &self.shard, now, out);
-        let mut by_part: Vec<Vec<KeyWrite>> = places.iter().map(|_| Vec::new()).collect();
-        for (place, write) in writes {
-            if let Some(part) = places.iter().position(|group| group.contains(&place)) {
-                by_part[part].push(write);
-            }
-        }
-        let parts = transaction.involved.iter().zip(tickets).zip(by_part);
-        let parts = parts.map(|((&shard, ticket), writes)| (shard, Claim::Place, Work::Write { ticket, now, writes }));
+        let outcomes = transaction.outcomes.into_iter().filter_map(|outcome| match outcome {
+            Outcome::Values { ticket, gathered } => Some((ticket, gathered)),
+            _ => None,
+        });
+        let (tickets, gathered): (Vec<_>, Vec<_>) = outcomes.unzip();
+        let overlay = Overlay {
+            handler,
+            arguments: &arguments.slices(),
+            client: transaction.client,
+            keys: &keys,
+            parts: &places,
+            unit: (self.index, id),
+            now: transaction.header.now(),
+        };
+        let finishes = overlay.run(gathered, &mut self.shard, out);
+        let parts = transaction.involved.iter().zip(tickets).zip(finishes);
+        let parts = parts.map(|((&shard, ticket), finish)| (shard, Claim::Place, Work::Write { ticket, finish }));
         let parts: Vec<_> = parts.collect();
         self.multicast(&Multicast::new(), id, parts);
     }

@@ -209,10 +209,10 @@ impl Core {
     fn enter_part(&mut self, mut envelope: Envelope) {
         let rules = self.rules();
         let part = Self::part_mut(&mut envelope);
-        if let Work::Write { ticket, now, writes } = &mut part.work {
+        if let Work::Write { ticket, finish } = &mut part.work {
             // The last hop: its locks are held, nobody has seen these keys since the first.
-            let (ticket, now, writes) = (*ticket, *now, std::mem::take(writes));
-            overlay::apply(&mut self.shard, writes, now);
+            let (ticket, finish) = (*ticket, std::mem::take(finish));
+            overlay::apply(&mut self.shard, finish);
             self.schedule.release(ticket);
             return;
         }
@@ -258,7 +258,7 @@ impl Core {
                 self.release(ticket);
             }
             Work::Read { keys } => {
-                let gathered = overlay::gather(&self.shard, keys, now);
+                let gathered = overlay::gather(&mut self.shard, keys, now);
                 let ticket = ticket.expect("a unit that holds has a ticket");
                 part.outcome = Outcome::Values { ticket, gathered };
             }

@@ -56,6 +56,8 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
     ("psetex", "doc_flags", "deprecated in the documentation of later versions"),
     ("setex", "doc_flags", "deprecated in the documentation of later versions"),
     ("setnx", "doc_flags", "deprecated in the documentation of later versions"),
+    ("zrank", "arity", "takes WITHSCORE, of a later version"),
+    ("zrevrank", "arity", "takes WITHSCORE, of a later version"),
 ];
 
 /// Whether a version is newer than the real server that we compare with.
@@ -162,7 +164,7 @@ fn rows_are_those_of_the_real_server() {
         let Some(expected) = real.get(name) else { continue };
         compared += 1;
         let mut complain = |fact: &str, ours: &str, real: &str| {
-            if ours != real {
+            if ours != real && !DIFFERENT.iter().any(|(command, known, _)| command == name && *known == fact) {
                 complaints.push(format!("{name}: {fact}\n  real {real}\n  ours {ours}\n"));
             }
         };

@@ -2,7 +2,9 @@
 //! keyspace; of a destination that is only overwritten they look at nothing but whether it exists.
 
 use super::super::errors::{NO_SUCH_KEY, SAME_OBJECT, database, is, syntax};
-use crate::command::{CommandError, CommandResult, Execution};
+use crate::command::{CommandError, CommandResult, Execution, Milliseconds};
+use crate::journal::EventClass;
+use crate::keyspace::{Key, Keyspace};
 
 /// `RENAME key newkey`
 pub(super) fn rename(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
@@ -19,7 +21,7 @@ pub(super) fn renamenx(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Co
 }
 
 fn rename_key(execution: &mut Execution<'_>, arguments: &[&[u8]], replace: bool) -> Result<bool, CommandError> {
-    let Execution { keyspace, database, now, .. } = execution;
+    let Execution { keyspace, database, now, .. } = &mut *execution;
     let (source, destination) = (keyspace.key(arguments[1]), keyspace.key(arguments[2]));
     if !keyspace.exists(*database, &source, *now) {
         return Err(NO_SUCH_KEY.into());
@@ -27,32 +29,46 @@ fn rename_key(execution: &mut Execution<'_>, arguments: &[&[u8]], replace: bool)
     if source.bytes == destination.bytes || (!replace && keyspace.exists(*database, &destination, *now)) {
         return Ok(false);
     }
-    if let Some(entry) = keyspace.take(*database, &source, *now) {
-        keyspace.put(*database, &destination, entry, *now);
-    }
+    relocate(keyspace, (*database, &source), (*database, &destination), *now);
+    execution.effect(&[b"RENAME", source.bytes, destination.bytes]);
+    execution.event(EventClass::Generic, "rename_from", source.bytes);
+    execution.event(EventClass::Generic, "rename_to", destination.bytes);
     Ok(true)
+}
+
+/// Moves a key that is there: one change.
+fn relocate(keyspace: &mut Keyspace, from: (usize, &Key<'_>), to: (usize, &Key<'_>), now: Milliseconds) {
+    let dirty = keyspace.dirty;
+    if let Some(entry) = keyspace.take(from.0, from.1, now) {
+        keyspace.put(to.0, to.1, entry, now);
+    }
+    keyspace.dirty = dirty + 1;
 }
 
 /// `MOVE key db`
 pub(super) fn move_key(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    let Execution { keyspace, reply, database: from, now, .. } = execution;
+    let Execution { keyspace, database: from, now, .. } = &mut *execution;
+    let (from, now) = (*from, *now);
     let to = database(arguments[2], keyspace.database_count())?;
-    if to == *from {
+    if to == from {
         return Err(SAME_OBJECT.into());
     }
     let key = keyspace.key(arguments[1]);
-    let free = keyspace.exists(*from, &key, *now) && !keyspace.exists(to, &key, *now);
-    if free && let Some(entry) = keyspace.take(*from, &key, *now) {
-        keyspace.put(to, &key, entry, *now);
+    let free = keyspace.exists(from, &key, now) && !keyspace.exists(to, &key, now);
+    if free {
+        relocate(keyspace, (from, &key), (to, &key), now);
+        execution.effect(&[b"MOVE", key.bytes, arguments[2]]);
+        execution.event(EventClass::Generic, "move_from", key.bytes);
+        execution.keyspace.journal.event(to, EventClass::Generic, "move_to", key.bytes);
     }
-    reply.integer(i64::from(free));
+    execution.reply.integer(i64::from(free));
     Ok(())
 }
 
 /// `COPY source destination [DB db] [REPLACE]`
 pub(super) fn copy(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let access = execution.access();
-    let Execution { keyspace, reply, database: from, now, .. } = execution;
+    let Execution { keyspace, database: from, now, .. } = &mut *execution;
     let (mut to, mut replace) = (*from, false);
     let mut rest = &arguments[3..];
     while let [word, more @ ..] = rest {
@@ -80,8 +96,19 @@ pub(super) fn copy(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comman
         }
         _ => false,
     };
-    reply.integer(i64::from(copied));
+    if copied {
+        report_copy(execution, to, arguments);
+    }
+    execution.reply.integer(i64::from(copied));
     Ok(())
+}
+
+/// The copy happened, so it replaces whatever is there.
+fn report_copy(execution: &mut Execution<'_>, to: usize, arguments: &[&[u8]]) {
+    let (source, destination) = (arguments[1], arguments[2]);
+    let mut number = itoa::Buffer::new();
+    execution.effect(&[b"COPY", source, destination, b"DB", number.format(to).as_bytes(), b"REPLACE"]);
+    execution.keyspace.journal.event(to, EventClass::Generic, "copy_to", destination);
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::keyspace::{Entry, Keyspace, ScanCursor};
 use crate::reply::Reply;
 
 /// How many keys a call looks at where the client does not say.
-const COUNT_DEFAULT: usize = 10;
+pub(crate) const COUNT_DEFAULT: usize = 10;
 
 /// A SCAN call: where it goes on, and what it wants to see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl ScanRequest {
 }
 
 /// A cursor as C's `strtoul` reads it: a sign is allowed, and minus counts down from 2^64.
-fn parse_cursor(text: &[u8]) -> Option<u64> {
+pub(crate) fn parse_cursor(text: &[u8]) -> Option<u64> {
     let (negative, digits) = match text {
         [] => return Some(0),
         [b'-', digits @ ..] => (true, digits),

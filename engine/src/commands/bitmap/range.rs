@@ -1,0 +1,151 @@
+//! Parts of a bitmap: BITCOUNT, BITPOS.
+
+use super::super::errors::{integer, is, syntax};
+use super::{bits, read};
+use crate::command::{CommandError, CommandResult, Execution};
+
+/// What the two ends of a range count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Byte,
+    Bit,
+}
+
+impl Unit {
+    fn parse(word: &[u8]) -> Result<Self, CommandError> {
+        if is(word, "BIT") {
+            Ok(Self::Bit)
+        } else if is(word, "BYTE") {
+            Ok(Self::Byte)
+        } else {
+            Err(syntax())
+        }
+    }
+
+    /// The first and the last bit from `start` to `end`, both included, negative ones counted from the end, cut to the
+    /// string; none if nothing is left.
+    fn bits(self, start: i64, end: i64, byte_count: usize) -> Option<(u64, u64)> {
+        let length = byte_count as i64 * if self == Self::Bit { 8 } else { 1 };
+        let from_start = |index: i64| if index < 0 { (length + index).max(0) } else { index };
+        let (start, end) = (from_start(start), from_start(end).min(length - 1));
+        if start > end {
+            return None;
+        }
+        match self {
+            Self::Bit => Some((start as u64, end as u64)),
+            Self::Byte => Some((start as u64 * 8, end as u64 * 8 + 7)),
+        }
+    }
+}
+
+/// `BITCOUNT key [start end [BYTE | BIT]]`
+pub(super) fn bitcount(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    // As in the real server, the key comes first: an absent one has no ones whatever range was asked for.
+    let count = read(execution, arguments[1], |bytes| {
+        let (start, end, unit) = match &arguments[2..] {
+            [] => (0, -1, Unit::Byte),
+            [start, end, unit @ ..] if unit.len() <= 1 => {
+                let (start, end) = (integer(start)?, integer(end)?);
+                // Two ends before the string, in the wrong order, would both be cut to its first byte.
+                if start < 0 && end < 0 && start > end {
+                    return Ok(0);
+                }
+                (start, end, unit.first().map_or(Ok(Unit::Byte), |unit| Unit::parse(unit))?)
+            }
+            _ => return Err(syntax()),
+        };
+        Ok(unit.bits(start, end, bytes.len()).map_or(0, |(first, last)| bits::count(bytes, first, last)))
+    })?;
+    execution.reply.integer(count.unwrap_or(Ok(0))? as i64);
+    Ok(())
+}
+
+/// `BITPOS key bit [start [end [BYTE | BIT]]]`
+pub(super) fn bitpos(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    let wanted = match integer(arguments[2])? {
+        bit @ (0 | 1) => bit == 1,
+        _ => return Err("ERR The bit argument must be 1 or 0.".into()),
+    };
+    let position = read(execution, arguments[1], |bytes| {
+        let (start, end, unit) = match &arguments[3..] {
+            [] => (0, None, Unit::Byte),
+            [start] => (integer(start)?, None, Unit::Byte),
+            [start, end] => (integer(start)?, Some(integer(end)?), Unit::Byte),
+            [start, end, unit] => {
+                let (start, unit) = (integer(start)?, Unit::parse(unit)?);
+                (start, Some(integer(end)?), unit)
+            }
+            _ => return Err(syntax()),
+        };
+        let Some((first, last)) = unit.bits(start, end.unwrap_or(-1), bytes.len()) else { return Ok(None) };
+        let found = bits::find(bytes, first, last, wanted);
+        // Without an end the zeros behind the string count, too.
+        Ok(found.or((!wanted && end.is_none()).then_some(bytes.len() as u64 * 8)))
+    })?;
+    let absent = if wanted { None } else { Some(0) };
+    execution.reply.integer(position.unwrap_or(Ok(absent))?.map_or(-1, |position| position as i64));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::harness::Shard;
+
+    #[test]
+    fn ones_are_counted_in_a_range() {
+        let shard = &mut Shard::default();
+        shard.check("SET k foobar", "+OK\r\n");
+        for (range, count) in [
+            ("", 26),
+            ("0 0", 4),
+            ("1 1", 6),
+            ("0 -1", 26),
+            ("5 30 BIT", 17),
+            ("-100 100 bit", 26),
+            ("-1 -2", 0),
+            ("-1 -2 whatever", 0),
+            ("9 9", 0),
+            ("-100 -90", 4),
+            ("3 3 BIT", 0),
+        ] {
+            shard.check(&format!("BITCOUNT k {range}"), &format!(":{count}\r\n"));
+        }
+        shard.check("BITCOUNT k 0", "-ERR syntax error\r\n");
+        shard.check("BITCOUNT k 0 1 BITS", "-ERR syntax error\r\n");
+        shard.check("BITCOUNT k 0 1 BIT x", "-ERR syntax error\r\n");
+        shard.check("BITCOUNT k x 1", "-ERR value is not an integer or out of range\r\n");
+        shard.check("BITCOUNT none x", ":0\r\n");
+    }
+
+    #[test]
+    fn the_first_bit_is_found() {
+        let shard = &mut Shard::default();
+        shard.check("SETRANGE k 3 x", ":4\r\n");
+        shard.check("SETRANGE k 0 \u{7f}", ":4\r\n");
+        for (search, position) in [
+            ("1", 1),
+            ("0", 0),
+            ("1 1", 25),
+            ("0 4", -1),
+            ("1 1 2", -1),
+            ("1 2 30 BIT", 2),
+            ("0 1 7 BIT", -1),
+            ("0 -1", 24),
+            ("1 -100 -90", 1),
+            ("1 3 2", -1),
+        ] {
+            shard.check(&format!("BITPOS k {search}"), &format!(":{position}\r\n"));
+        }
+        shard.check("BITFIELD ones SET i16 0 -1", "*1\r\n:0\r\n");
+        shard.check("BITPOS ones 0", ":16\r\n");
+        shard.check("BITPOS ones 0 1", ":16\r\n");
+        shard.check("BITPOS ones 0 0 -1", ":-1\r\n");
+        shard.check("BITPOS none 0 x", ":0\r\n");
+        shard.check("BITPOS none 1", ":-1\r\n");
+        shard.check("SET empty ''", "+OK\r\n");
+        shard.check("BITPOS empty 0", ":-1\r\n");
+        shard.check("BITPOS k 2", "-ERR The bit argument must be 1 or 0.\r\n");
+        shard.check("BITPOS k 1 0 -1 x", "-ERR syntax error\r\n");
+        shard.check("BITPOS k 1 0 -1 BIT x", "-ERR syntax error\r\n");
+    }
+}

@@ -1,0 +1,118 @@
+//! Elements from an end: LPOP, RPOP, LMPOP.
+
+use super::super::errors::{is, positive, syntax};
+use super::super::string::reply_string;
+use super::report;
+use crate::command::{CommandError, CommandResult, Execution, parse_integer, wrong_arity};
+use crate::values::Type;
+use crate::values::list::{self, End, ListRef};
+
+/// How elements are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listing {
+    /// The one alone.
+    Bare,
+    /// In an array.
+    Array,
+    /// In an array, behind the name of the key.
+    WithKey,
+}
+
+/// Removes up to `count` elements from an end of a list and tells them; false, and no reply, if there is no such key.
+fn pop_some(
+    execution: &mut Execution<'_>,
+    name: &[u8],
+    end: End,
+    count: u64,
+    listing: Listing,
+) -> Result<bool, CommandError> {
+    let Execution { keyspace, reply, database, now, options, .. } = &mut *execution;
+    let key = keyspace.key(name);
+    let Some(mut entry) = keyspace.edit(*database, &key, Type::List, *now)? else { return Ok(false) };
+    let list = ListRef::of(&entry);
+    let (length, indexes) = (list.len(), list.end(end, count));
+    let elements = list.range(indexes.clone(), end);
+    if listing == Listing::WithKey {
+        reply.array(2);
+        reply.bulk(name);
+    }
+    if listing != Listing::Bare {
+        reply.array(elements.len());
+    }
+    elements.for_each(|element| reply_string(reply, element));
+    let count = indexes.end - indexes.start;
+    if count == 0 {
+        return Ok(true);
+    }
+    entry.changed(count);
+    if count == length {
+        entry.remove();
+    } else {
+        list::remove(&mut entry, indexes, &options.encodings);
+    }
+    report_pop(execution, name, end, count, count == length);
+    Ok(true)
+}
+
+/// Reports that elements went off an end.
+pub(super) fn report_pop(execution: &mut Execution<'_>, key: &[u8], end: End, count: u64, is_gone: bool) {
+    execution.effect(&[end.pop_name().as_bytes(), key, itoa::Buffer::new().format(count).as_bytes()]);
+    report(execution, end.pop_name(), key, is_gone);
+}
+
+fn pop(execution: &mut Execution<'_>, arguments: &[&[u8]], end: End) -> CommandResult {
+    let (count, listing) = match arguments[2..] {
+        [] => (1, Listing::Bare),
+        [count] => (positive(count)? as u64, Listing::Array),
+        _ => return Err(wrong_arity(end.pop_name(), None)),
+    };
+    if !pop_some(execution, arguments[1], end, count, listing)? {
+        match listing {
+            Listing::Bare => execution.reply.null(),
+            _ => execution.reply.null_array(),
+        }
+    }
+    Ok(())
+}
+
+/// `LPOP key [count]`
+pub(super) fn lpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    pop(execution, arguments, End::Left)
+}
+
+/// `RPOP key [count]`
+pub(super) fn rpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    pop(execution, arguments, End::Right)
+}
+
+/// A count that is more than zero.
+pub(super) fn above_zero(text: &[u8], error: &'static str) -> Result<u64, CommandError> {
+    let count = parse_integer(text).and_then(|count| u64::try_from(count).ok());
+    count.filter(|count| *count > 0).ok_or(CommandError::from(error))
+}
+
+/// `LMPOP numkeys key [key ...] LEFT | RIGHT [COUNT count]`
+pub(super) fn lmpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    let key_count = above_zero(arguments[1], "ERR numkeys should be greater than 0")?;
+    let split = usize::try_from(key_count).ok().and_then(|count| arguments[2..].split_at_checked(count));
+    let Some((keys, [end, options @ ..])) = split else { return Err(syntax()) };
+    let end = End::parse(end)?;
+    let count = match options {
+        [] => 1,
+        [word, count, rest @ ..] if is(word, "COUNT") => {
+            let count = above_zero(count, "ERR count should be greater than 0")?;
+            if !rest.is_empty() {
+                return Err(syntax());
+            }
+            count
+        }
+        _ => return Err(syntax()),
+    };
+    for key in keys {
+        if pop_some(execution, key, end, count, Listing::WithKey)? {
+            return Ok(());
+        }
+    }
+    execution.reply.null_array();
+    Ok(())
+}

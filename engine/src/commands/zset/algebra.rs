@@ -1,0 +1,397 @@
+//! Several sorted sets at once: unions, intersections and differences, as replies, as numbers, and stored. A plain set may
+//! stand for a sorted set whose scores are all 1.
+//!
+//! ```text
+//!   union          all members of all inputs, sorted by name; the scores of equal names, in the inputs' order, are one
+//!   intersection   the members of the smallest input that all others have
+//!   difference     the members of the first input that none of the others has
+//!                  -> sorted by score and name -> reply, or packed into the destination
+//! ```
+//!
+//! Sums of doubles depend on their order: it is the real server's, the smallest input first.
+
+use super::super::double::{self};
+use super::super::errors::{is, syntax, wrong_type};
+use super::{Listing, sorted_set_of};
+use crate::command::{CommandError, CommandResult, Execution, Milliseconds, parse_integer};
+use crate::journal::EventClass;
+use crate::keyspace::{Access, Keyspace};
+use crate::values::large::Scored;
+use crate::values::set::SetRef;
+use crate::values::sorted_set::{self, SortedSetRef};
+use crate::values::{StringRef, Type};
+use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+/// Members in the order of score and name.
+type Members<'k> = Vec<(f64, Cow<'k, [u8]>)>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Intersection,
+    Union,
+    Difference,
+}
+
+/// How the scores of equal members become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+enum Aggregate {
+    #[default]
+    Sum,
+    Minimum,
+    Maximum,
+    /// The sum of the inputs' weights.
+    Count,
+}
+
+impl Aggregate {
+    fn parse(word: &[u8]) -> Option<Self> {
+        let names = [("SUM", Self::Sum), ("MIN", Self::Minimum), ("MAX", Self::Maximum), ("COUNT", Self::Count)];
+        names.into_iter().find(|(name, _)| is(word, name)).map(|(_, aggregate)| aggregate)
+    }
+
+    /// What an input's score counts.
+    fn weigh(self, score: f64, weight: f64) -> f64 {
+        if self == Self::Count { weight } else { score * weight }
+    }
+
+    /// Infinities of both signs add up to zero.
+    fn join(self, sum: f64, score: f64) -> f64 {
+        match self {
+            Self::Sum | Self::Count => number(sum + score),
+            Self::Minimum if score < sum => score,
+            Self::Maximum if score > sum => score,
+            Self::Minimum | Self::Maximum => sum,
+        }
+    }
+}
+
+/// Zero in the place of what is not a number.
+fn number(score: f64) -> f64 {
+    if score.is_nan() { 0.0 } else { score }
+}
+
+/// A set or sorted set.
+#[derive(Clone, Copy)]
+enum Source<'k> {
+    Sorted(SortedSetRef<'k>),
+    Plain(SetRef<'k>),
+}
+
+impl<'k> Source<'k> {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Sorted(set) => set.len(),
+            Self::Plain(set) => set.len() as u64,
+        }
+    }
+
+    fn score(&self, member: StringRef<'_>) -> Option<f64> {
+        match self {
+            Self::Sorted(set) => member.with_bytes(|member| set.score(member)),
+            Self::Plain(set) => set.contains_ref(member).then_some(1.0),
+        }
+    }
+
+    /// Visits members until `visit` says that it has enough.
+    fn each(&self, visit: impl FnMut(Scored<'k>) -> bool) {
+        match self {
+            Self::Sorted(set) => set.iter().all(visit),
+            Self::Plain(set) => set.iter().map(|member| Scored { score: 1.0, member }).all(visit),
+        };
+    }
+}
+
+/// A key's set, if there is one, and its weight.
+#[derive(Clone, Copy)]
+struct Input<'k> {
+    source: Option<Source<'k>>,
+    weight: f64,
+}
+
+impl Input<'_> {
+    fn len(&self) -> u64 {
+        self.source.map_or(0, |source| source.len())
+    }
+}
+
+type Inputs<'k> = SmallVec<[Input<'k>; 4]>;
+
+/// What follows the keys.
+#[derive(Clone, Debug, Default)]
+struct Options {
+    weights: SmallVec<[f64; 4]>,
+    aggregate: Aggregate,
+    with_scores: bool,
+    /// Zero: none.
+    limit: u64,
+}
+
+/// What a command does with its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Reply,
+    Store,
+    Count,
+}
+
+impl Options {
+    fn parse(words: &[&[u8]], operation: Operation, purpose: Purpose, key_count: usize) -> Result<Self, CommandError> {
+        let combines = operation != Operation::Difference && purpose != Purpose::Count;
+        let (mut options, mut rest) = (Self::default(), words);
+        while let [word, more @ ..] = rest {
+            rest = more;
+            if combines
+                && is(word, "WEIGHTS")
+                && let Some((weights, more)) = rest.split_at_checked(key_count)
+            {
+                let no_weight = || CommandError::from("ERR weight value is not a float");
+                let weights = weights.iter().map(|weight| double::parse(weight).ok_or_else(no_weight));
+                options.weights = weights.collect::<Result<_, _>>()?;
+                rest = more;
+            } else if combines
+                && is(word, "AGGREGATE")
+                && let [name, more @ ..] = rest
+            {
+                options.aggregate = Aggregate::parse(name).ok_or_else(syntax)?;
+                rest = more;
+            } else if purpose == Purpose::Reply && is(word, "WITHSCORES") {
+                options.with_scores = true;
+            } else if purpose == Purpose::Count
+                && is(word, "LIMIT")
+                && let [limit, more @ ..] = rest
+            {
+                let limit = parse_integer(limit).and_then(|limit| u64::try_from(limit).ok());
+                options.limit = limit.ok_or(CommandError::from("ERR LIMIT can't be negative"))?;
+                rest = more;
+            } else {
+                return Err(syntax());
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Arguments in two parts.
+type Parts<'a, 'b> = (&'b [&'a [u8]], &'b [&'a [u8]]);
+
+/// The number of keys, and the arguments behind it divided into keys and options.
+fn counted_keys<'a, 'b>(arguments: &'b [&'a [u8]], name: &str) -> Result<Parts<'a, 'b>, CommandError> {
+    let count = super::super::errors::integer(arguments[0])?;
+    if count < 1 {
+        return Err(format!("ERR at least 1 input key is needed for '{name}' command").into());
+    }
+    let rest = &arguments[1..];
+    usize::try_from(count).ok().and_then(|count| rest.split_at_checked(count)).ok_or_else(syntax)
+}
+
+/// Looks all keys up, in order, as reads of the client.
+fn read<'k>(
+    keyspace: &'k mut Keyspace,
+    place: (usize, Milliseconds, Access),
+    keys: &[&[u8]],
+) -> Result<Inputs<'k>, CommandError> {
+    let (database, now, access) = place;
+    // Each look-up may remove an expired key and so move others: what was found is looked up again when all have been.
+    for key in keys {
+        let entry = keyspace.find(database, &keyspace.key(key), now, access);
+        if entry.is_some_and(|entry| !matches!(entry.kind(), Type::SortedSet | Type::Set)) {
+            return Err(wrong_type());
+        }
+    }
+    let keyspace = &*keyspace;
+    let input = |key: &&[u8]| {
+        let entry = keyspace.peek(database, &keyspace.key(key), now);
+        let source = entry.map(|entry| match entry.kind() {
+            Type::Set => Source::Plain(SetRef::new(entry.form(), entry.packed_bytes(), entry.object())),
+            _ => Source::Sorted(sorted_set_of(entry)),
+        });
+        Input { source, weight: 1.0 }
+    };
+    Ok(keys.iter().map(input).collect())
+}
+
+/// Visits the members that all inputs have, with their joined scores.
+fn intersect<'k>(mut inputs: Inputs<'k>, aggregate: Aggregate, mut visit: impl FnMut(Scored<'k>) -> bool) {
+    inputs.sort_by_key(Input::len);
+    let Some((Input { source: Some(smallest), weight }, others)) = inputs.split_first() else { return };
+    smallest.each(|Scored { score, member }| {
+        let first = number(aggregate.weigh(score, *weight));
+        let joined = others.iter().try_fold(first, |sum, Input { source, weight }| {
+            let score = source.as_ref()?.score(member)?;
+            Some(aggregate.join(sum, aggregate.weigh(score, *weight)))
+        });
+        joined.is_none_or(|score| visit(Scored { score, member }))
+    });
+}
+
+/// All members, with their joined scores, by name.
+fn unite<'k>(mut inputs: Inputs<'k>, aggregate: Aggregate) -> Members<'k> {
+    inputs.sort_by_key(Input::len);
+    let mut members: Members<'k> = Vec::new();
+    for Input { source, weight } in inputs {
+        let Some(source) = source else { continue };
+        source.each(|Scored { score, member }| {
+            members.push((number(aggregate.weigh(score, weight)), member.to_bytes()));
+            true
+        });
+    }
+    // Stable: equal names stay in the order of their inputs.
+    members.sort_by(|a, b| a.1.cmp(&b.1));
+    members.dedup_by(|next, kept| {
+        let is_same = next.1 == kept.1;
+        if is_same {
+            kept.0 = aggregate.join(kept.0, next.0);
+        }
+        is_same
+    });
+    members
+}
+
+/// Visits the members of the first input that no other has.
+fn subtract<'k>(inputs: &Inputs<'k>, mut visit: impl FnMut(Scored<'k>) -> bool) {
+    let Some((Input { source: Some(first), .. }, others)) = inputs.split_first() else { return };
+    first.each(|scored| {
+        let is_elsewhere =
+            others.iter().filter_map(|other| other.source).any(|other| other.score(scored.member).is_some());
+        is_elsewhere || visit(scored)
+    });
+}
+
+/// The result of an operation, in order.
+fn combine<'k>(operation: Operation, inputs: Inputs<'k>, aggregate: Aggregate) -> Members<'k> {
+    let mut members: Members<'k> = Vec::new();
+    let mut push = |Scored { score, member }: Scored<'k>| {
+        members.push((score, member.to_bytes()));
+        true
+    };
+    match operation {
+        Operation::Intersection => intersect(inputs, aggregate, push),
+        Operation::Difference => subtract(&inputs, &mut push),
+        Operation::Union => members = unite(inputs, aggregate),
+    }
+    let order = |a: &f64, b: &f64| a.partial_cmp(b).unwrap_or(Ordering::Equal);
+    members.sort_by(|a, b| order(&a.0, &b.0).then_with(|| a.1.cmp(&b.1)));
+    members
+}
+
+/// Reads the keys behind their number, then parses the options: errors come in this order.
+fn read_and_parse<'k>(
+    keyspace: &'k mut Keyspace,
+    place: (usize, Milliseconds, Access),
+    arguments: &[&[u8]],
+    operation: Operation,
+    purpose: Purpose,
+    name: &str,
+) -> Result<(Inputs<'k>, Options), CommandError> {
+    let (keys, words) = counted_keys(arguments, name)?;
+    let mut inputs = read(keyspace, place, keys)?;
+    let options = Options::parse(words, operation, purpose, keys.len())?;
+    inputs.iter_mut().zip(&options.weights).for_each(|(input, weight)| input.weight = *weight);
+    Ok((inputs, options))
+}
+
+fn reply_members(
+    execution: &mut Execution<'_>,
+    arguments: &[&[u8]],
+    operation: Operation,
+    name: &str,
+) -> CommandResult {
+    let access = execution.access();
+    let Execution { keyspace, reply, database, now, .. } = execution;
+    let place = (*database, *now, access);
+    let (inputs, options) = read_and_parse(keyspace, place, &arguments[1..], operation, Purpose::Reply, name)?;
+    let members = combine(operation, inputs, options.aggregate);
+    let scored = members.iter().map(|(score, member)| Scored { score: *score, member: StringRef::Bytes(member) });
+    Listing::with_scores(options.with_scores).reply_all(reply, scored);
+    Ok(())
+}
+
+/// `ZUNION numkeys key [key ...] [WEIGHTS weight ...] [AGGREGATE SUM | MIN | MAX | COUNT] [WITHSCORES]`
+pub(super) fn zunion(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    reply_members(execution, arguments, Operation::Union, "zunion")
+}
+
+/// `ZINTER numkeys key [key ...] [WEIGHTS weight ...] [AGGREGATE SUM | MIN | MAX | COUNT] [WITHSCORES]`
+pub(super) fn zinter(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    reply_members(execution, arguments, Operation::Intersection, "zinter")
+}
+
+/// `ZDIFF numkeys key [key ...] [WITHSCORES]`
+pub(super) fn zdiff(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    reply_members(execution, arguments, Operation::Difference, "zdiff")
+}
+
+/// Puts members that are in order under a key in the place of what is there, and replies with their number. The effect is
+/// the command itself; without members, a removal.
+pub(in super::super) fn store_result(
+    execution: &mut Execution<'_>,
+    effect: &[&[u8]],
+    destination: &[u8],
+    members: &[(f64, impl AsRef<[u8]>)],
+    event: &'static str,
+) {
+    let Execution { keyspace, database, now, options, .. } = execution;
+    let key = keyspace.key(destination);
+    if members.is_empty() {
+        if keyspace.remove(*database, &key, *now) {
+            execution.effect(&[b"DEL", destination]);
+            execution.event(EventClass::Generic, "del", destination);
+        }
+    } else {
+        let hasher = keyspace.member_hasher().clone();
+        let mut result = sorted_set::from_ordered(members, &options.encodings, &hasher);
+        keyspace.create(*database, &key, &mut result, *now);
+        keyspace.dirty += 1;
+        execution.effect(effect);
+        execution.event(EventClass::SortedSet, event, destination);
+    }
+    execution.reply.integer(members.len() as i64);
+}
+
+fn store(
+    execution: &mut Execution<'_>,
+    arguments: &[&[u8]],
+    operation: Operation,
+    name: &'static str,
+) -> CommandResult {
+    let place = (execution.database, execution.now, execution.access());
+    let keyspace = &mut *execution.keyspace;
+    let (inputs, options) = read_and_parse(keyspace, place, &arguments[2..], operation, Purpose::Store, name)?;
+    let members = combine(operation, inputs, options.aggregate);
+    // On their own feet: the destination may be one of the sources.
+    let members: Vec<(f64, Vec<u8>)> = members.into_iter().map(|(score, name)| (score, name.into_owned())).collect();
+    store_result(execution, arguments, arguments[1], &members, name);
+    Ok(())
+}
+
+/// `ZUNIONSTORE destination numkeys key [key ...] [WEIGHTS weight ...] [AGGREGATE SUM | MIN | MAX | COUNT]`
+pub(super) fn zunionstore(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    store(execution, arguments, Operation::Union, "zunionstore")
+}
+
+/// `ZINTERSTORE destination numkeys key [key ...] [WEIGHTS weight ...] [AGGREGATE SUM | MIN | MAX | COUNT]`
+pub(super) fn zinterstore(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    store(execution, arguments, Operation::Intersection, "zinterstore")
+}
+
+/// `ZDIFFSTORE destination numkeys key [key ...]`
+pub(super) fn zdiffstore(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    store(execution, arguments, Operation::Difference, "zdiffstore")
+}
+
+/// `ZINTERCARD numkeys key [key ...] [LIMIT limit]`
+pub(super) fn zintercard(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    let access = execution.access();
+    let Execution { keyspace, reply, database, now, .. } = execution;
+    let (operation, place) = (Operation::Intersection, (*database, *now, access));
+    let (inputs, options) = read_and_parse(keyspace, place, &arguments[1..], operation, Purpose::Count, "zintercard")?;
+    let mut count = 0;
+    intersect(inputs, options.aggregate, |_| {
+        count += 1;
+        count != options.limit
+    });
+    reply.integer(count as i64);
+    Ok(())
+}

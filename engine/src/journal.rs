@@ -1,0 +1,201 @@
+//! What commands report of the changes they make: effects, which make the same change wherever they are replayed, and
+//! events, which tell subscribers of it.
+//!
+//! ```text
+//!   handler ──> execution.effect(&[b"SREM", key, member])              replayed by a log, a replica: canonical form
+//!          └──> execution.event(EventClass::SET, "srem", key)          keyspace notifications
+//!   expiry  ──> DEL and `expired`, by the keyspace itself
+//! ```
+//!
+//! An effect is a command in the syntax of Redis 7.0 (field expiry excepted), with what was random or relative to the
+//! clock resolved: SPOP reports SREM, EXPIRE reports PEXPIREAT. Replaying the effects in order into an empty keyspace gives
+//! the same data. Where nobody listens a report costs a look at one flag; so arguments that must be built are built under
+//! [`Journal::wants_effects`].
+//!
+//! A unit that ran on several shards is told once, in the journal of the shard that owns the first key it may write; the
+//! others that gave it values hear that it was there. So journals can be joined to one order:
+//!
+//! ```text
+//!   shard 0:  e1  ────  unit 7 of 2: -                 ────  e4          joined: e1 e2 e3 e4, or e2 e1 e3 e4:
+//!   shard 1:        e2  unit 7 of 2: SUNIONSTORE ... (e3)                e4 waits for both of unit 7
+//! ```
+//!
+//! All shards meet such units in the same order (`transaction/multicast.rs`), so nothing waits in a circle.
+
+/// A command that makes the change again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// The database it is for.
+    pub database: usize,
+    /// The command with its arguments.
+    pub arguments: Vec<Vec<u8>>,
+}
+
+/// What a unit on several shards did, as one of these shards hears of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Which unit: the shard that coordinated it, and that shard's number for it.
+    pub unit: (usize, u64),
+    /// How many shards hear of it.
+    pub shares: usize,
+    /// Its effects, in one of the shares; the others have none.
+    pub effects: Vec<Effect>,
+}
+
+/// One step of a shard's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A change on this shard alone.
+    Effect(Effect),
+    /// A change on several.
+    Share(Share),
+}
+
+/// A keyspace notification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The database of the key.
+    pub database: usize,
+    /// Which subscribers hear of it.
+    pub class: EventClass,
+    /// What happened.
+    pub name: &'static str,
+    /// The key.
+    pub key: Vec<u8>,
+}
+
+/// Classes of events, named by the letters of `notify-keyspace-events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum EventClass {
+    /// `g`: commands on keys of any type.
+    Generic = 1,
+    /// `$`
+    String = 1 << 1,
+    /// `l`
+    List = 1 << 2,
+    /// `s`
+    Set = 1 << 3,
+    /// `h`
+    Hash = 1 << 4,
+    /// `z`
+    SortedSet = 1 << 5,
+    /// `x`: a key expired.
+    Expired = 1 << 6,
+    /// `e`: a key was evicted.
+    Evicted = 1 << 7,
+    /// `t`
+    Stream = 1 << 8,
+    /// `m`: a key was looked for in vain.
+    Miss = 1 << 9,
+    /// `n`: a key is new.
+    New = 1 << 10,
+}
+
+/// Collects the reports of one shard until its owner takes them.
+#[derive(Debug, Default)]
+pub struct Journal {
+    wants_effects: bool,
+    /// Bits of the classes that somebody listens to.
+    wanted_events: u16,
+    records: Vec<Record>,
+    events: Vec<Event>,
+}
+
+impl Journal {
+    /// An empty journal with the listeners of this one.
+    pub(crate) fn empty_like(&self) -> Self {
+        Self { wants_effects: self.wants_effects, wanted_events: self.wanted_events, ..Self::default() }
+    }
+
+    /// Says who listens: whether to effects, and to which classes of events.
+    pub fn listen(&mut self, effects: bool, events: &[EventClass]) {
+        self.wants_effects = effects;
+        self.wanted_events = events.iter().fold(0, |bits, class| bits | *class as u16);
+    }
+
+    /// Whether effects are collected.
+    #[inline]
+    pub fn wants_effects(&self) -> bool {
+        self.wants_effects
+    }
+
+    /// Whether anything is collected.
+    #[inline]
+    pub fn is_listening(&self) -> bool {
+        self.wants_effects || self.wanted_events != 0
+    }
+
+    /// Reports an effect.
+    #[inline]
+    pub fn effect(&mut self, database: usize, arguments: &[&[u8]]) {
+        if self.wants_effects {
+            self.push_effect(database, arguments);
+        }
+    }
+
+    #[cold]
+    fn push_effect(&mut self, database: usize, arguments: &[&[u8]]) {
+        let arguments = arguments.iter().map(|argument| argument.to_vec()).collect();
+        self.records.push(Record::Effect(Effect { database, arguments }));
+    }
+
+    /// Reports an event.
+    #[inline]
+    pub fn event(&mut self, database: usize, class: EventClass, name: &'static str, key: &[u8]) {
+        if self.wanted_events & class as u16 != 0 {
+            self.push_event(database, class, name, key);
+        }
+    }
+
+    #[cold]
+    fn push_event(&mut self, database: usize, class: EventClass, name: &'static str, key: &[u8]) {
+        self.events.push(Event { database, class, name, key: key.to_vec() });
+    }
+
+    /// Reports that a key went because its time was over.
+    pub(crate) fn expired(&mut self, database: usize, key: &[u8]) {
+        self.effect(database, &[b"DEL", key]);
+        self.event(database, EventClass::Expired, "expired", key);
+    }
+
+    /// Adds what a unit on several shards has done, at the place where its writes take effect.
+    pub(crate) fn add(&mut self, share: Option<Share>, events: Vec<Event>) {
+        self.records.extend(share.map(Record::Share));
+        self.events.extend(events);
+    }
+
+    /// Takes the history since the last time.
+    pub fn take_records(&mut self) -> (Vec<Record>, Vec<Event>) {
+        (std::mem::take(&mut self.records), std::mem::take(&mut self.events))
+    }
+
+    /// As [`Journal::take_records`], where this shard is the only one: effects in order.
+    pub fn take(&mut self) -> (Vec<Effect>, Vec<Event>) {
+        let (records, events) = self.take_records();
+        let effects = records.into_iter().flat_map(|record| match record {
+            Record::Effect(effect) => vec![effect],
+            Record::Share(share) => share.effects,
+        });
+        (effects.collect(), events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_wanted_is_kept() {
+        let mut journal = Journal::default();
+        journal.effect(0, &[b"DEL", b"key"]);
+        journal.event(0, EventClass::Set, "sadd", b"key");
+        assert_eq!(journal.take(), (vec![], vec![]));
+        journal.listen(true, &[EventClass::Expired]);
+        journal.event(0, EventClass::Set, "sadd", b"key");
+        journal.expired(3, b"key");
+        let (effects, events) = journal.take();
+        assert_eq!(effects, [Effect { database: 3, arguments: vec![b"DEL".to_vec(), b"key".to_vec()] }]);
+        assert_eq!((events.len(), events[0].name), (1, "expired"));
+    }
+}

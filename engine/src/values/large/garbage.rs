@@ -1,0 +1,37 @@
+//! Trees that nobody holds any more, to be freed a slice at a time.
+//!
+//! A frozen view may be the last holder of millions of blocks, and may be dropped anywhere: with a client that went away
+//! in the middle of a reply, say. So the drop of a large tree only puts its root here; the owner of the thread calls
+//! [`collect`] in its idle moments. Which shard of the thread a tree belonged to does not matter any more.
+
+use std::cell::RefCell;
+
+/// A tree without its kind.
+pub(super) trait Remains {
+    /// Frees so many blocks, or less if nothing is left; takes what it freed off the budget. Whether something is left.
+    fn free_slice(&mut self, budget: &mut usize) -> bool;
+}
+
+thread_local! {
+    static PILE: RefCell<Vec<Box<dyn Remains>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Puts a tree on the pile; gives it back if the thread is ending.
+pub(super) fn discard(remains: Box<dyn Remains>) {
+    // When the thread ends the pile may be gone already: the box is dropped then, all at once.
+    let _ = PILE.try_with(|pile| pile.borrow_mut().push(remains));
+}
+
+/// Frees about `budget` blocks of trees that were dropped on this thread; whether more is left. Cheap when nothing is.
+pub fn collect(budget: usize) -> bool {
+    PILE.with(|pile| {
+        let mut left = budget.max(1);
+        while left > 0 {
+            let Some(mut remains) = pile.borrow_mut().pop() else { return false };
+            if remains.free_slice(&mut left) {
+                pile.borrow_mut().push(remains);
+            }
+        }
+        !pile.borrow().is_empty()
+    })
+}

@@ -1,0 +1,335 @@
+//! A leaf of a [`ListTree`](super::ListTree): a listpack as it would stand in a file, or one element that is too large for
+//! that.
+//!
+//! ```text
+//!   packed   ┌ listpack: total bytes, count, elements, 0xff ┬ room ┐
+//!   single   ┌ 0: 4 ┬ reference: 8 ┐        (no listpack has a total of 0)
+//! ```
+
+use super::chunk::{self, Chunk, Format};
+use super::reference::{self, REFERENCE_BYTES};
+use super::tree::{Leaf, Split};
+use crate::values::listpack::{self, Encoded, Listpack, Packed};
+use crate::values::page::size_class;
+use crate::values::{Blob, StringRef};
+use std::ops::Range;
+
+/// The block of a full leaf, in bytes.
+const LEAF_BYTES_MAX: usize = 4096;
+
+/// Bytes of the longest listpack.
+const PACKED_BYTES_MAX: usize = LEAF_BYTES_MAX - chunk::HEADER_BYTES;
+
+/// A text that is longer has a leaf and a block of its own, in bytes: either half of a full leaf has room for any other.
+pub(super) const PACKED_TEXT_BYTES_MAX: usize = 1000;
+
+/// A leaf with less in it is joined with a neighbour, in bytes.
+const USED_BYTES_MIN: usize = PACKED_BYTES_MAX / 4;
+
+/// Two leaves are joined if the result is not longer, in bytes.
+const JOINED_BYTES_MAX: usize = PACKED_BYTES_MAX * 3 / 4;
+
+const TOTAL_BYTES: usize = 4;
+
+/// The total in the head of a listpack; zero if there is a reference instead.
+#[inline]
+fn total(bytes: &[u8]) -> usize {
+    u32::from_le_bytes(*bytes.first_chunk().expect("a leaf is whole")) as usize
+}
+
+/// The format of the chunks.
+pub(super) struct Elements;
+
+impl Format for Elements {
+    fn retain(bytes: &[u8]) {
+        if total(bytes) == 0 {
+            // SAFETY: the bytes are a copy of a leaf's, which has a reference there.
+            unsafe { reference::retain(&bytes[TOTAL_BYTES..]) };
+        }
+    }
+
+    fn release(bytes: &mut [u8]) {
+        if total(bytes) == 0 {
+            // SAFETY: the bytes are a leaf's, and nobody reads them any more.
+            drop(unsafe { reference::take(&bytes[TOTAL_BYTES..]) });
+        }
+    }
+}
+
+/// What is in a leaf.
+pub(super) enum Content<'a> {
+    Packed(Listpack<'a>),
+    Single(&'a Blob),
+}
+
+/// The leaf itself.
+#[derive(Clone)]
+pub(super) struct ListLeaf(Chunk<Elements>);
+
+/// The listpack of a leaf while it is changed: takes a larger block where it must.
+struct Growing<'a> {
+    leaf: &'a mut ListLeaf,
+    heap_bytes: &'a mut usize,
+}
+
+impl Packed for Growing<'_> {
+    fn bytes(&self) -> &[u8] {
+        self.leaf.packed()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        let bytes = self.leaf.0.make_mut();
+        let total = total(bytes);
+        &mut bytes[..total]
+    }
+
+    fn splice(&mut self, range: Range<usize>, parts: &[&[u8]]) {
+        let old_len = self.leaf.packed().len();
+        let added: usize = parts.iter().map(|part| part.len()).sum();
+        let new_len = old_len + added - range.len();
+        if new_len > self.leaf.0.bytes().len() {
+            self.leaf.move_to_block(size_class(chunk::HEADER_BYTES + new_len), self.heap_bytes);
+        }
+        let bytes = self.leaf.0.make_mut();
+        bytes.copy_within(range.end..old_len, range.start + added);
+        let mut at = range.start;
+        for part in parts {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        bytes[..TOTAL_BYTES].copy_from_slice(&(new_len as u32).to_le_bytes());
+    }
+}
+
+impl ListLeaf {
+    /// A leaf with one element, and its bytes of heap.
+    pub(super) fn of(text: &[u8]) -> (Self, usize) {
+        if text.len() <= PACKED_TEXT_BYTES_MAX {
+            let encoded = Encoded::new(text);
+            let block_bytes = size_class(chunk::HEADER_BYTES + listpack::EMPTY.len() + encoded.len());
+            let mut leaf = Self(Chunk::with_ends(block_bytes, &listpack::EMPTY, &[]));
+            let mut heap_bytes = block_bytes;
+            listpack::append(&mut Growing { leaf: &mut leaf, heap_bytes: &mut heap_bytes }, &[encoded]);
+            return (leaf, heap_bytes);
+        }
+        let block_bytes = size_class(chunk::HEADER_BYTES + TOTAL_BYTES + REFERENCE_BYTES);
+        let mut chunk = Chunk::with_ends(block_bytes, &[], &[]);
+        let text_bytes = reference::write_text(StringRef::Bytes(text), &mut chunk.make_mut()[TOTAL_BYTES..]);
+        (Self(chunk), block_bytes + text_bytes)
+    }
+
+    /// A leaf with the elements of a listpack (not too many bytes of them), and its bytes of heap.
+    pub(super) fn of_packed(list: Listpack<'_>) -> (Self, usize) {
+        let block_bytes = size_class(chunk::HEADER_BYTES + list.as_bytes().len());
+        (Self(Chunk::with_ends(block_bytes, list.as_bytes(), &[])), block_bytes)
+    }
+
+    /// What is in it.
+    #[inline]
+    pub(super) fn content(&self) -> Content<'_> {
+        if total(self.0.bytes()) == 0 {
+            // SAFETY: the leaf holds its reference.
+            return Content::Single(unsafe { reference::read(&self.0.bytes()[TOTAL_BYTES..]) });
+        }
+        Content::Packed(Listpack::new(self.packed()))
+    }
+
+    /// The listpack.
+    #[inline]
+    fn packed(&self) -> &[u8] {
+        let bytes = self.0.bytes();
+        &bytes[..total(bytes)]
+    }
+
+    /// Number of elements.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        match self.content() {
+            Content::Packed(list) => list.len(),
+            Content::Single(_) => 1,
+        }
+    }
+
+    /// The element of an index.
+    pub(super) fn element(&self, index: usize) -> ListElement<'_> {
+        match self.content() {
+            Content::Packed(list) => ListElement::Packed(list.get(list.seek(index).expect("the index is in the leaf"))),
+            Content::Single(blob) => ListElement::Single(blob),
+        }
+    }
+
+    fn grow(&mut self, heap_bytes: &mut usize, change: impl FnOnce(&mut Growing<'_>)) {
+        change(&mut Growing { leaf: self, heap_bytes });
+    }
+
+    /// Puts an element in front of the one with that index, unless that makes too large a leaf.
+    pub(super) fn try_insert(&mut self, index: usize, text: &[u8], bytes: &mut usize) -> bool {
+        let Content::Packed(list) = self.content() else { return false };
+        let encoded = Encoded::new(text);
+        if text.len() > PACKED_TEXT_BYTES_MAX || list.as_bytes().len() + encoded.len() > PACKED_BYTES_MAX {
+            return false;
+        }
+        let at = list.seek(index).unwrap_or(list.end());
+        self.grow(bytes, |leaf| listpack::insert(leaf, at, &[encoded]));
+        true
+    }
+
+    /// Gives an element another text, unless that makes too large a leaf.
+    pub(super) fn try_replace(&mut self, index: usize, text: &[u8], bytes: &mut usize) -> bool {
+        let Content::Packed(list) = self.content() else { return false };
+        let encoded = Encoded::new(text);
+        if text.len() > PACKED_TEXT_BYTES_MAX || list.as_bytes().len() + encoded.len() > PACKED_BYTES_MAX {
+            return false;
+        }
+        let at = list.seek(index).expect("the index is in the leaf");
+        self.grow(bytes, |leaf| listpack::replace(leaf, at, &encoded));
+        self.shrink(bytes);
+        true
+    }
+
+    /// Removes `count` elements from an index on; not all of a leaf with a single one.
+    pub(super) fn remove(&mut self, index: usize, count: usize, bytes: &mut usize) {
+        let Content::Packed(list) = self.content() else {
+            // The leaf itself goes: an empty listpack has no elements either.
+            let (mut empty, block_bytes) = Self::of_packed(Listpack::new(&listpack::EMPTY));
+            *bytes += block_bytes;
+            *bytes -= self.heap_bytes();
+            std::mem::swap(self, &mut empty);
+            return;
+        };
+        let at = list.seek(index).expect("the index is in the leaf");
+        self.grow(bytes, |leaf| listpack::remove(leaf, at, count));
+        self.shrink(bytes);
+    }
+
+    /// Takes a smaller block if this one is too large by far, but not for the next elements.
+    fn shrink(&mut self, bytes: &mut usize) {
+        let used = self.packed().len();
+        let block_bytes = size_class(chunk::HEADER_BYTES + used + used / 4);
+        if block_bytes < self.0.heap_bytes() {
+            self.move_to_block(block_bytes, bytes);
+        }
+    }
+
+    fn move_to_block(&mut self, block_bytes: usize, bytes: &mut usize) {
+        let chunk = Chunk::with_ends(block_bytes, self.packed(), &[]);
+        *bytes += block_bytes;
+        *bytes -= self.0.heap_bytes();
+        std::mem::replace(&mut self.0, chunk).succeeded_by(&[&self.0]);
+    }
+
+    /// Moves the elements from an index on to a new leaf; nothing if it would be empty, or this one.
+    pub(super) fn split_at(&mut self, index: usize, bytes: &mut usize) -> Split<Self> {
+        let Content::Packed(list) = self.content() else { return None };
+        let at = list.seek(index).filter(|_| index > 0)?;
+        let (right, right_bytes) = Self::of_packed(Listpack::new(&part(list, at..list.end(), list.len() - index)));
+        let (left, left_bytes) = Self::of_packed(Listpack::new(&part(list, listpack::HEADER_BYTES..at, index)));
+        *bytes += left_bytes + right_bytes;
+        *bytes -= self.0.heap_bytes();
+        *self = left;
+        Some(((), right))
+    }
+
+    /// The index that parts the leaf into two of about as many bytes.
+    pub(super) fn middle(&self) -> usize {
+        let Content::Packed(list) = self.content() else { return 0 };
+        let half = list.end() / 2;
+        let (mut at, mut index) = (listpack::HEADER_BYTES, 0);
+        while at < half {
+            at = list.next(at);
+            index += 1;
+        }
+        index.min(list.len() - 1)
+    }
+}
+
+/// The listpack of some elements of another.
+fn part(list: Listpack<'_>, range: Range<usize>, count: usize) -> Vec<u8> {
+    let total = listpack::EMPTY.len() + range.len();
+    let mut bytes = Vec::with_capacity(total);
+    bytes.extend_from_slice(&(total as u32).to_le_bytes());
+    bytes.extend_from_slice(&(count as u16).to_le_bytes());
+    bytes.extend_from_slice(&list.as_bytes()[range]);
+    bytes.push(listpack::EMPTY[listpack::EMPTY.len() - 1]);
+    bytes
+}
+
+/// An element of a list.
+#[derive(Clone, Copy, Debug)]
+pub enum ListElement<'a> {
+    /// In a listpack.
+    Packed(listpack::Element<'a>),
+    /// In a block of its own, which a reply may share.
+    Single(&'a Blob),
+}
+
+impl<'a> ListElement<'a> {
+    /// The element as a string.
+    pub fn as_string(&self) -> StringRef<'a> {
+        match *self {
+            Self::Packed(listpack::Element::Integer(value)) => StringRef::Integer(value),
+            Self::Packed(listpack::Element::Text(text)) => StringRef::Bytes(text),
+            Self::Single(blob) => StringRef::Shared(blob),
+        }
+    }
+}
+
+impl Leaf for ListLeaf {
+    type Key = ();
+
+    const HEAD_LINES: usize = 1;
+
+    #[inline]
+    fn address(&self) -> *const u8 {
+        self.0.address()
+    }
+
+    #[inline]
+    fn weight(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.0.heap_bytes()
+            + match self.content() {
+                Content::Packed(_) => 0,
+                Content::Single(blob) => blob.heap_bytes(),
+            }
+    }
+
+    #[inline]
+    fn is_small(&self) -> bool {
+        (1..USED_BYTES_MIN).contains(&total(self.0.bytes()))
+    }
+
+    fn absorb(&mut self, right: &Self, bytes: &mut usize) -> bool {
+        let (Content::Packed(left_list), Content::Packed(right_list)) = (self.content(), right.content()) else {
+            return false;
+        };
+        if left_list.end() + right_list.end() > JOINED_BYTES_MAX {
+            return false;
+        }
+        let elements = &right_list.as_bytes()[listpack::HEADER_BYTES..right_list.end()];
+        let (at, count) = (left_list.end(), left_list.len() + right_list.len());
+        let mut growing = Growing { leaf: self, heap_bytes: bytes };
+        growing.splice(at..at, &[elements]);
+        growing.bytes_mut()[TOTAL_BYTES..listpack::HEADER_BYTES].copy_from_slice(&(count as u16).to_le_bytes());
+        *bytes -= right.heap_bytes();
+        true
+    }
+
+    fn blocks(&self) -> usize {
+        if total(self.0.bytes()) == 0 { 2 } else { 1 }
+    }
+}
+
+#[cfg(test)]
+impl ListLeaf {
+    /// Checks that a listpack is one.
+    pub(super) fn audit(&self) {
+        if let Content::Packed(list) = self.content() {
+            assert!(Listpack::validate(list.as_bytes()).is_some());
+            assert!(self.0.heap_bytes() <= LEAF_BYTES_MAX);
+        }
+    }
+}
