@@ -343,7 +343,10 @@ impl Keyspace {
             let expires_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
             let draft = Draft { key: key.bytes, clock: self.access_policy.fresh(now), expires_at, content };
             target.insert(key, draft, &self.hasher);
-            return self.note_part_due(database, key, part_due);
+            if let Some(at) = part_due {
+                self.note_part_due(database, key, at);
+            }
+            return;
         };
         let (page, index, ledger) = target.at(key.slot, place);
         let old = page.entry(index);
@@ -361,16 +364,16 @@ impl Keyspace {
             self.count_removal(Removal::ExpiredLazily);
             self.journal.expired(database, key.bytes);
         }
-        self.note_part_due(database, key, part_due);
+        if let Some(at) = part_due {
+            self.note_part_due(database, key, at);
+        }
     }
 
     /// Notes for the expiry cycle when the first part of a value is due.
-    #[inline]
-    fn note_part_due(&mut self, database: usize, key: &Key<'_>, at: Option<Milliseconds>) {
+    #[cold]
+    fn note_part_due(&mut self, database: usize, key: &Key<'_>, at: Milliseconds) {
         let target = &mut self.databases[database];
-        if let Some(at) = at
-            && let Some(place) = target.find(key)
-        {
+        if let Some(place) = target.find(key) {
             let (page, _, _) = target.at(key.slot, place);
             page.note_due(at);
             target.note_due(key.slot, due_second(at));

@@ -563,6 +563,17 @@ impl<'a> Content<'a> {
     /// When the first part of the value is due.
     #[inline]
     pub fn part_due(&self) -> Option<i64> {
+        let may_have_due_parts = match self {
+            Self::Text { form, .. } | Self::Blob { form, .. } => *form == Form::HASH_WITH_TIMES,
+            Self::Object(_) => true,
+            Self::Integer(_) => false,
+        };
+        if may_have_due_parts { self.first_part_due() } else { None }
+    }
+
+    /// Out of the way of strings.
+    #[cold]
+    fn first_part_due(&self) -> Option<i64> {
         match self {
             Self::Object(object) => object.earliest_due(),
             Self::Text { bytes, form: Form::HASH_WITH_TIMES } => Listpack::new(bytes).iter().nth(2)?.as_integer(),
