@@ -11,6 +11,7 @@ pub use table::{Table, unknown_command, unknown_subcommand, wrong_arity};
 
 use crate::journal::EventClass;
 use crate::keyspace::{Access, Keyspace};
+use crate::long::{Later, UNITS_AT_ONCE};
 use crate::reply::Reply;
 use crate::values::Encodings;
 use std::borrow::Cow;
@@ -508,6 +509,8 @@ pub struct Execution<'a> {
     pub no_touch: bool,
     /// What SCAN answers as its cursor when this shard's keys are all walked: the next shard's first position, or 0.
     pub next_shard_cursor: u64,
+    /// What the command has left to do (see [`long`](crate::long)).
+    pub later: Later,
 }
 
 /// The run-time options that commands of the engine look at; a copy on each shard, changed only by a multicast to all.
@@ -521,6 +524,8 @@ pub struct EngineOptions {
     pub frequency_counters: bool,
     /// When collections leave their packed forms.
     pub encodings: Encodings,
+    /// Up to so many units of work are done at once (see [`long`](crate::long)); no directive.
+    pub units_at_once: u64,
 }
 
 impl Default for EngineOptions {
@@ -530,6 +535,7 @@ impl Default for EngineOptions {
             lazy_free: true,
             frequency_counters: false,
             encodings: Encodings::default(),
+            units_at_once: UNITS_AT_ONCE,
         }
     }
 }

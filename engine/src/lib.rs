@@ -19,6 +19,7 @@ pub mod commands;
 pub mod error_counts;
 pub mod journal;
 pub mod keyspace;
+pub mod long;
 pub mod reply;
 pub mod shard;
 pub mod transaction;

@@ -45,6 +45,13 @@ impl ReplyBuffer {
         self.shared.clear();
     }
 
+    /// Cuts off what has been appended since the buffer had so many bytes and shared values.
+    pub fn split_off(&mut self, (bytes, shared): (usize, usize)) -> Self {
+        let mut rest = Self { bytes: self.bytes.split_off(bytes), shared: self.shared.split_off(shared) };
+        rest.shared.iter_mut().for_each(|(position, _)| *position -= bytes);
+        rest
+    }
+
     /// Appends all of `other`, leaving it empty.
     pub fn append(&mut self, other: &mut Self) {
         let base = self.bytes.len();
@@ -159,6 +166,14 @@ impl<'a> Reply<'a> {
         let position = self.buffer.bytes.len();
         self.buffer.shared.push((position, value));
         self.buffer.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// Bytes that have been encoded elsewhere, from where they are.
+    pub fn splice(&mut self, encoded: Bytes) {
+        if encoded.len() < SHARE_BYTES_MIN {
+            return self.buffer.bytes.extend_from_slice(&encoded);
+        }
+        self.buffer.shared.push((self.buffer.bytes.len(), encoded));
     }
 
     /// A bulk string of an integer's decimal digits.

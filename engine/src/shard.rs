@@ -3,6 +3,7 @@
 use crate::command::{CommandError, EngineOptions, Execution, Handler, Milliseconds};
 use crate::error_counts::ErrorCounts;
 use crate::keyspace::{Key, KeyHasher, Keyspace};
+use crate::long::{Later, Unfinished};
 use crate::reply::{Protocol, Reply, ReplyBuffer};
 
 /// What of the client matters to a command.
@@ -63,7 +64,7 @@ impl Shard {
     }
 
     /// Counts what a command did for this shard's clients on a temporary one.
-    pub(crate) fn count_for(&mut self, temporary: &Self) {
+    pub fn count_for(&mut self, temporary: &Self) {
         self.errors.add(&temporary.errors);
         self.keyspace.statistics.hits += temporary.keyspace.statistics.hits;
         self.keyspace.statistics.misses += temporary.keyspace.statistics.misses;
@@ -74,9 +75,9 @@ impl Shard {
         &mut self.random
     }
 
-    /// As [`Shard::execute`], with one of the arguments hashed already.
+    /// As [`Shard::begin`], with one of the arguments hashed already.
     #[inline]
-    pub fn execute_hashed(
+    pub fn begin_hashed(
         &mut self,
         handler: Handler,
         arguments: &[&[u8]],
@@ -84,10 +85,11 @@ impl Shard {
         client: ClientContext,
         now: Milliseconds,
         out: &mut ReplyBuffer,
-    ) {
+    ) -> Option<Unfinished> {
         self.keyspace.set_known(Some(key));
-        self.execute(handler, arguments, client, now, out);
+        let unfinished = self.begin(handler, arguments, client, now, out);
         self.keyspace.set_known(None);
+        unfinished
     }
 
     /// Runs one command to completion at `now`; exactly one reply is appended to `out`.
@@ -99,7 +101,44 @@ impl Shard {
         now: Milliseconds,
         out: &mut ReplyBuffer,
     ) {
-        let mut execution = Execution {
+        if let Some(unfinished) = self.begin(handler, arguments, client, now, out) {
+            unfinished.run_to_end(self, out);
+        }
+    }
+
+    /// Runs one command at `now`: a reply is appended to `out`, or the beginning of one, with what is left to do.
+    #[inline]
+    pub fn begin(
+        &mut self,
+        handler: Handler,
+        arguments: &[&[u8]],
+        client: ClientContext,
+        now: Milliseconds,
+        out: &mut ReplyBuffer,
+    ) -> Option<Unfinished> {
+        let mut execution = self.execution(client, now, out);
+        match handler(&mut execution, arguments) {
+            Ok(()) => {
+                let work = execution.later.take()?;
+                Some(Unfinished::new(work, client, now))
+            }
+            Err(CommandError(text)) => {
+                self.errors.count(&text);
+                Reply::new(out, client.protocol).error_bytes(&text);
+                None
+            }
+        }
+    }
+
+    /// What a command, or a step of one, works with.
+    #[inline]
+    pub(crate) fn execution<'a>(
+        &'a mut self,
+        client: ClientContext,
+        now: Milliseconds,
+        out: &'a mut ReplyBuffer,
+    ) -> Execution<'a> {
+        Execution {
             keyspace: &mut self.keyspace,
             reply: Reply::new(out, client.protocol),
             database: client.database,
@@ -108,10 +147,7 @@ impl Shard {
             options: &self.options,
             no_touch: client.no_touch,
             next_shard_cursor: self.next_shard_cursor,
-        };
-        if let Err(CommandError(text)) = handler(&mut execution, arguments) {
-            self.errors.count(&text);
-            Reply::new(out, client.protocol).error_bytes(&text);
+            later: Later::default(),
         }
     }
 }

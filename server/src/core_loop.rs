@@ -5,7 +5,7 @@
 //!           2 read the clock
 //!           3 drain the inbox            work for our keys, answers for our connections
 //!           4 run local commands         received bytes, connections that resume
-//!           5 housekeeping               expiry, freeing, cron, when due
+//!           5 housekeeping               expiry, freeing, cron, when due; a slice of a long command
 //!           6 push open batches (drain what was for ourselves), settle connections (sends), wake sleepers
 //!             sleep if there is nothing: announce, look again, then wait in the next `turn`  }
 //! ```
@@ -166,6 +166,8 @@ impl<D: Driver> CoreLoop<D> {
         self.executor.run_ready(TASK_POLLS_A_TURN);
         self.operations.submit(&mut self.driver);
         self.housekeeping();
+        let driver = &self.driver;
+        self.core.long_slice(|| driver.clock().monotonic_ns);
         if self.core.flush_batches() && drain_first {
             // Some of it was for ourselves: the next turn may be a while.
             self.core.drain_inbox();
@@ -180,8 +182,8 @@ impl<D: Driver> CoreLoop<D> {
 
     /// How long the next turn may wait: not at all while there is work.
     pub fn next_wait(&mut self) -> Wait {
-        if self.more_housekeeping || self.executor.has_ready() || self.core.has_resumable() || self.core.has_messages()
-        {
+        let has_work = self.more_housekeeping || self.core.has_resumable() || self.core.has_long_work();
+        if has_work || self.executor.has_ready() || self.core.has_messages() {
             return Wait::Not;
         }
         let deadlines = [self.executor.next_deadline_ns(), self.core.next_hold_ns()];

@@ -4,13 +4,15 @@
 //!   connection's shard                                   owner's shard
 //!   Batch of requests  ── Message::Requests ──────────>  runs each, encodes the replies into the batch
 //!                      <───────── Message::Replies ────  the same node
+//!                      <───────── Message::Piece ──────  of a long reply, one for each Credit and a few ahead
+//!                       ── Message::Credit ───────────>
 //!   Part of a multicast ── Message::Part ─────────────>  runs at its position when granted and flagged
 //!                      <──────── Message::PartDone ────  the same node
 //! ```
 
 use crate::command_table::CommandEntry;
 use crate::control::{ControlReply, ControlRequest};
-use crate::core::connection::{ConnectionKey, MovedConnection};
+use crate::core::connection::{ConnectionKey, MovedConnection, RunId};
 use crate::reactor::driver::DetachedSocket;
 use std::sync::Arc;
 use torc_engine::command::Milliseconds;
@@ -35,10 +37,29 @@ pub enum Message {
     Part(Part),
     /// The same part, done.
     PartDone(Part),
+    /// The next piece of a long reply.
+    Piece(Box<Piece>),
+    /// The client has room for more of a long reply, or none is wanted any more.
+    Credit { run: RunId, is_wanted: bool },
     /// A new connection, accepted by the shard that listens.
     Adopt(DetachedSocket),
     /// A connection that moves here with its session.
     Move(Box<MovedConnection>),
+}
+
+/// A piece of a reply that its owner's shard produces in slices.
+#[derive(Debug)]
+pub struct Piece {
+    /// The command, as the connection's shard has asked it.
+    pub request: Request,
+    /// The shard that works on it.
+    pub owner: usize,
+    /// Its name there.
+    pub run: RunId,
+    /// What is new of the reply.
+    pub reply: ReplyBuffer,
+    /// Whether that is the end of it.
+    pub is_last: bool,
 }
 
 /// Arguments of one or many commands, packed so that they can travel.

@@ -96,6 +96,7 @@ impl From<&Config> for Settings {
                 lazy_free: config.keyspace.lazy_user_delete,
                 frequency_counters: config.memory.policy.is_lfu(),
                 encodings: config.encodings,
+                ..EngineOptions::default()
             },
             ..Self::default()
         }

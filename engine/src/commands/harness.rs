@@ -3,6 +3,7 @@
 use super::all;
 use crate::command::{EngineOptions, Execution, Handler, Milliseconds, Table};
 use crate::keyspace::{KeyHasher, Keyspace};
+use crate::long::{Later, Step};
 use crate::reply::{Protocol, Reply, ReplyBuffer};
 
 /// A shard with 16 databases.
@@ -12,6 +13,10 @@ pub(crate) struct Shard {
     /// The clock: stands still unless a test moves it.
     pub(crate) now: Milliseconds,
     pub(crate) options: EngineOptions,
+    /// How much a step of a long command may do.
+    pub(crate) units_a_step: u64,
+    /// How many commands had something left to do.
+    pub(crate) long_commands: usize,
     random: fastrand::Rng,
     table: Table<Handler>,
 }
@@ -23,6 +28,8 @@ impl Default for Shard {
             database: 0,
             now: 1_700_000_000_000,
             options: EngineOptions::default(),
+            units_a_step: 1000,
+            long_commands: 0,
             random: fastrand::Rng::with_seed(1),
             table: Table::new(all().map(|command| (&command.spec, command.run))),
         }
@@ -44,8 +51,14 @@ impl Shard {
                 options: &self.options,
                 no_touch: false,
                 next_shard_cursor: 0,
+                later: Later::default(),
             };
-            run(&mut execution, arguments)
+            run(&mut execution, arguments)?;
+            if let Some(mut work) = execution.later.take() {
+                self.long_commands += 1;
+                while work.step(&mut execution, self.units_a_step) == Step::More {}
+            }
+            Ok(())
         });
         if let Err(error) = result {
             assert!(buffer.is_empty(), "an error after a reply");

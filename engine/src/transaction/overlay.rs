@@ -21,6 +21,7 @@
 use crate::command::{Handler, KeyFlags, Milliseconds, Spec, parse_integer};
 use crate::journal::{Event, Record, Share};
 use crate::keyspace::{KeyHasher, OwnedEntry, TravellingEntry, Value};
+use crate::long::Unfinished;
 use crate::reply::ReplyBuffer;
 use crate::shard::{ClientContext, Shard};
 use crate::values::string::OwnedString;
@@ -157,11 +158,26 @@ pub struct Overlay<'a> {
 }
 
 impl Overlay<'_> {
-    /// On the coordinator: runs the command on the values that the parts have gathered, in their order. What is returned is
-    /// in the order of the parts too.
-    pub fn run(&self, gathered: Vec<Gathered>, shard: &mut Shard, out: &mut ReplyBuffer) -> Vec<Finish> {
+    /// On the coordinator: runs the command on the values that the parts have gathered, in their order, and returns the
+    /// temporary shard where it did, and what it has left to do there.
+    pub fn begin(&self, gathered: Vec<Gathered>, shard: &Shard, out: &mut ReplyBuffer) -> (Shard, Option<Unfinished>) {
         let mut temporary = self.lay_out(gathered, shard);
-        temporary.execute(self.handler, self.arguments, self.client, self.now, out);
+        let unfinished = temporary.begin(self.handler, self.arguments, self.client, self.now, out);
+        (temporary, unfinished)
+    }
+
+    /// Whether it may write at all.
+    pub fn writes(&self) -> bool {
+        self.keys.iter().any(|key| key.writes)
+    }
+
+    /// What each part has to do to be rid of a command that writes nothing.
+    pub fn releases(&self) -> Vec<Finish> {
+        self.parts.iter().map(|_| Finish { now: self.now, ..Finish::default() }).collect()
+    }
+
+    /// What is to be written where the command has ended, in the order of the parts. What it counted goes to `shard`.
+    pub fn finish(&self, mut temporary: Shard, shard: &mut Shard) -> Vec<Finish> {
         shard.count_for(&temporary);
         let dirty = temporary.keyspace.dirty;
         let (effects, events) = temporary.keyspace.journal.take_records();
@@ -172,8 +188,7 @@ impl Overlay<'_> {
                 Record::Share(_) => None,
             })
             .collect();
-        let mut finishes: Vec<Finish> =
-            self.parts.iter().map(|_| Finish { now: self.now, ..Finish::default() }).collect();
+        let mut finishes = self.releases();
         if !effects.is_empty() {
             for finish in &mut finishes {
                 finish.share = Some(Share { unit: self.unit, shares: self.parts.len(), effects: Vec::new() });
@@ -243,9 +258,20 @@ mod tests {
         let parts = [(0..keys.len()).collect()];
         let mut out = ReplyBuffer::default();
         let client = ClientContext::default();
-        let overlay =
-            Overlay { handler: command.run, arguments: &arguments, client, keys: &keys, parts: &parts, unit: (0, 1), now };
-        for finish in overlay.run(gathered, shard, &mut out) {
+        let overlay = Overlay {
+            handler: command.run,
+            arguments: &arguments,
+            client,
+            keys: &keys,
+            parts: &parts,
+            unit: (0, 1),
+            now,
+        };
+        let (mut temporary, unfinished) = overlay.begin(gathered, shard, &mut out);
+        if let Some(unfinished) = unfinished {
+            unfinished.run_to_end(&mut temporary, &mut out);
+        }
+        for finish in overlay.finish(temporary, shard) {
             apply(shard, finish);
         }
         String::from_utf8_lossy(&out.flatten()).trim_end().to_owned()

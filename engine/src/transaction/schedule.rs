@@ -16,6 +16,10 @@
 //! that arrived can have its flag unset (it holds this inbox's multicast lock until then), so whatever comes into line
 //! meanwhile waits for that flag too, and runs no earlier than that multicast ([`Schedule::not_before`]).
 //!
+//! A command that works in slices goes on holding what it will write ([`Schedule::hold_on`]) and lets go of the rest. Units
+//! that want these keys wait for it; a whole-shard unit does not, since what it would wait for has changed nothing yet: it
+//! comes before that commit. (Whoever waits for such a key is waited for as ever.)
+//!
 //! Invariants:
 //! 1. Waiting goes to earlier positions only, and multicasts meet everywhere in one order: no cycle, no deadlock.
 //! 2. With no ticket in the schedule every unit runs at once and leaves no trace: the common case pays one length check.
@@ -67,6 +71,8 @@ struct Unit<B> {
     /// Intents that are not granted yet; a whole-shard unit counts 1 until it is alone.
     missing: usize,
     admitted: bool,
+    /// It has run, and only goes on holding: whole-shard units pass it.
+    is_holding_on: bool,
     flag: Option<Arc<Multicast>>,
     not_before: Milliseconds,
     body: Option<B>,
@@ -185,7 +191,8 @@ impl<B> Schedule<B> {
         }
         let flag = self.unflagged.clone();
         let not_before = Milliseconds::MIN;
-        self.units.insert(ticket, Unit { claim, missing: 0, admitted: false, flag, not_before, body: Some(body) });
+        let (body, is_holding_on) = (Some(body), false);
+        self.units.insert(ticket, Unit { claim, missing: 0, admitted: false, is_holding_on, flag, not_before, body });
         if self.whole.is_some() {
             self.behind.push_back(ticket);
             self.waits += 1;
@@ -210,7 +217,7 @@ impl<B> Schedule<B> {
         debug_assert!(unit.admitted);
         match unit.claim {
             Claim::Keys(intents) => {
-                self.admitted -= 1;
+                self.admitted -= usize::from(!unit.is_holding_on);
                 for intent in intents {
                     self.leave_line(intent.fingerprint, ticket);
                 }
@@ -225,6 +232,48 @@ impl<B> Schedule<B> {
             }
         }
         self.grant_whole();
+    }
+
+    /// A unit that runs right now goes on holding these keys, which it had, until [`Schedule::release`]; what else it had
+    /// is free. Without a ticket it has run without leaving a trace until now.
+    pub fn hold_on(&mut self, ticket: Option<Ticket>, kept: SmallVec<[Intent; 4]>) -> Ticket {
+        let mut kept = kept;
+        merge_duplicates(&mut kept);
+        if let Some(ticket) = ticket
+            && let Some(unit) = self.units.get_mut(&ticket)
+        {
+            debug_assert!(unit.admitted && unit.missing == 0);
+            unit.is_holding_on = true;
+            let before = std::mem::replace(&mut unit.claim, Claim::Keys(kept.clone()));
+            self.admitted -= 1;
+            if let Claim::Keys(before) = before {
+                let is_kept = |intent: &Intent| kept.iter().any(|kept| kept.fingerprint == intent.fingerprint);
+                for intent in before.iter().filter(|intent| !is_kept(intent)) {
+                    self.leave_line(intent.fingerprint, ticket);
+                }
+            }
+            self.grant_whole();
+            return ticket;
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        for intent in &kept {
+            let line = self.lines.entry(intent.fingerprint).or_default();
+            debug_assert_eq!(line.waiting.len(), line.granted, "it could run: nothing is in front of it");
+            line.waiting.push_back((ticket, intent.exclusive));
+            line.granted += 1;
+        }
+        let unit = Unit {
+            claim: Claim::Keys(kept),
+            missing: 0,
+            admitted: true,
+            is_holding_on: true,
+            flag: None,
+            not_before: Milliseconds::MIN,
+            body: None,
+        };
+        self.units.insert(ticket, unit);
+        ticket
     }
 
     /// The time of the multicast that arrived last, once, when its flag is found set; whatever comes from now on runs no

@@ -8,6 +8,8 @@
 //! A command that runs elsewhere leaves a place in `waiting`; what runs here meanwhile is encoded into `later`, where each
 //! place knows its beginning. When the first place is filled, everything up to the next unfilled place becomes ready. With
 //! nothing waiting (the common case) replies are encoded straight into `ready`.
+//!
+//! A long reply grows: what there is of the first place's goes to `ready` at once, that of others is kept in their places.
 
 use super::query_buffer::QueryBuffer;
 use crate::connection::parser::Parser;
@@ -43,6 +45,8 @@ impl Mark {
 #[derive(Debug)]
 struct Waiting {
     reply: Option<ReplyBuffer>,
+    /// The beginning of a reply that comes in pieces.
+    partial: ReplyBuffer,
     /// Where in `later` that begins which comes after the reply.
     after: Mark,
     /// CLIENT REPLY OFF or SKIP: the reply is awaited but not sent.
@@ -75,8 +79,33 @@ impl Output {
     /// Leaves a place for a reply that comes later; returns its sequence number.
     pub fn expect(&mut self, discard: bool) -> u64 {
         let sequence = self.first_sequence + self.waiting.len() as u64;
-        self.waiting.push_back(Waiting { reply: None, after: Mark::end_of(&self.later), discard });
+        let after = Mark::end_of(&self.later);
+        self.waiting.push_back(Waiting { reply: None, partial: ReplyBuffer::default(), after, discard });
         sequence
+    }
+
+    fn place_index(&self, sequence: u64) -> Option<usize> {
+        sequence
+            .checked_sub(self.first_sequence)
+            .map(|index| index as usize)
+            .filter(|index| *index < self.waiting.len())
+    }
+
+    /// Appends a piece of a reply that is not complete.
+    pub fn grow<R>(&mut self, sequence: u64, fill: impl FnOnce(&mut ReplyBuffer) -> R) -> R {
+        let Some(index) = self.place_index(sequence) else { return fill(&mut ReplyBuffer::default()) };
+        let place = &mut self.waiting[index];
+        match (index, place.discard) {
+            (_, true) => fill(&mut ReplyBuffer::default()),
+            (0, false) => fill(&mut self.ready),
+            (_, false) => fill(&mut place.partial),
+        }
+    }
+
+    /// Bytes of a growing reply, and of what is in front of it, that have not been handed to the socket; none where
+    /// replies in front of it are awaited.
+    pub fn backlog_bytes(&self, sequence: u64) -> Option<usize> {
+        (sequence == self.first_sequence).then(|| self.ready.len())
     }
 
     /// How many replies are awaited.
@@ -87,7 +116,7 @@ impl Output {
 
     /// Bytes encoded and not yet handed to the socket, places behind unfilled ones included.
     pub fn len(&self) -> usize {
-        let replies = self.waiting.iter().filter_map(|place| place.reply.as_ref());
+        let replies = self.waiting.iter().flat_map(|place| place.reply.iter().chain([&place.partial]));
         self.ready.len() + self.later.len() - self.taken.bytes + replies.map(ReplyBuffer::len).sum::<usize>()
     }
 
@@ -98,10 +127,10 @@ impl Output {
 
     /// Fills the place `sequence` with what `fill` appends.
     pub fn deliver(&mut self, sequence: u64, fill: impl FnOnce(&mut ReplyBuffer)) {
-        let Some(index) = sequence.checked_sub(self.first_sequence).map(|index| index as usize) else { return };
+        let Some(index) = self.place_index(sequence) else { return };
         if index > 0 {
-            let Some(place) = self.waiting.get_mut(index) else { return };
-            let mut reply = ReplyBuffer::default();
+            let place = &mut self.waiting[index];
+            let mut reply = std::mem::take(&mut place.partial);
             fill(&mut reply);
             place.reply = Some(reply);
             return;
@@ -120,6 +149,9 @@ impl Output {
                 self.ready.append(&mut reply);
             }
             self.take_later();
+        }
+        if let Some(place) = self.waiting.front_mut() {
+            self.ready.append(&mut place.partial);
         }
     }
 
@@ -290,6 +322,20 @@ impl Affinity {
     }
 }
 
+/// Names a command that a shard works off in slices.
+pub type RunId = u64;
+
+/// A long reply from another shard, of which no more comes before it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    /// The shard.
+    pub owner: usize,
+    /// Its name there.
+    pub run: RunId,
+    /// Its place among the replies.
+    pub sequence: u64,
+}
+
 /// A connection.
 pub struct Connection {
     /// CLIENT ID, rising over all shards.
@@ -328,8 +374,12 @@ pub struct Connection {
     pub sending_bytes: usize,
     /// Whether a send is under way.
     pub is_sending: bool,
-    /// Reading is paused: too much unsent, or no credit.
+    /// Reading is paused: too much unsent, no credit, or a long command under way.
     pub paused: bool,
+    /// Its commands that are worked off in slices, on this shard.
+    pub runs: SmallVec<[RunId; 1]>,
+    /// Commands that other shards work off for it in slices, and that wait for room here.
+    pub streams: SmallVec<[Stream; 1]>,
     /// The client has sent its last byte; it closes when what it sent is answered.
     pub at_end: bool,
     /// Until when replies are held back for those that are on their way from other shards, monotonic nanoseconds.
@@ -418,6 +468,26 @@ mod tests {
         assert_eq!(text(&output.ready), "abcdeg");
         append("h")(output.tail());
         assert_eq!(text(&output.ready), "abcdegh");
+    }
+
+    #[test]
+    fn a_reply_that_grows_leaves_at_once_when_it_is_the_first_and_waits_for_its_turn_otherwise() {
+        let mut output = Output::default();
+        let (first, second, third) = (output.expect(false), output.expect(false), output.expect(true));
+        append("z")(output.tail());
+        output.grow(second, append("c"));
+        output.grow(first, append("a"));
+        output.grow(third, append("discarded"));
+        assert_eq!((text(&output.ready), output.len()), ("a".to_owned(), 3));
+        assert_eq!((output.backlog_bytes(first), output.backlog_bytes(second)), (Some(1), None));
+        output.deliver(first, append("b"));
+        assert_eq!(text(&output.ready), "abc");
+        output.grow(second, append("d"));
+        output.deliver(third, append("discarded"));
+        output.deliver(second, append("e"));
+        assert_eq!(text(&output.ready), "abcdez");
+        output.grow(second, append("too late"));
+        assert_eq!(text(&output.ready), "abcdez");
     }
 
     #[test]

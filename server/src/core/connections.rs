@@ -8,6 +8,7 @@ use super::{ConnectionSlot, Core};
 use crate::connection::parser::Parser;
 use crate::mailbox::{Message, Request};
 use crate::reactor::driver::{DetachedSocket, Ends, Segment, Socket};
+use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use torc_engine::reply::ReplyBuffer;
@@ -128,6 +129,8 @@ impl Core {
             sending_bytes: 0,
             is_sending: false,
             paused: false,
+            runs: SmallVec::new(),
+            streams: SmallVec::new(),
             at_end: false,
             hold_until_ns: None,
             is_held: false,
@@ -247,10 +250,12 @@ impl Core {
 
     /// A paused connection goes on in the next local run, when half of what stopped it is gone.
     pub(super) fn consider_resuming(&mut self, key: ConnectionKey) {
+        self.make_room(key);
         let (unsent_max, outstanding_max) = (self.settings.unsent_pause_bytes / 2, self.settings.outstanding_max / 2);
         let Some(connection) = self.connection_mut(key) else { return };
         if connection.paused
             && connection.phase == Phase::Open
+            && connection.runs.is_empty()
             && connection.output_bytes() <= unsent_max
             && connection.output.outstanding() <= outstanding_max
             && !self.resumable.contains(&key)
@@ -352,6 +357,10 @@ impl Core {
         }
         if let Some(spare) = spare {
             self.spare_buffers.push(spare);
+        }
+        let Some(connection) = self.connection_mut(key) else { return };
+        if connection.phase == Phase::Dead {
+            self.abandon_long(key);
         }
         let Some(connection) = self.connection_mut(key) else { return };
         let socket = connection.socket;

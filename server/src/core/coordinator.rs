@@ -18,14 +18,14 @@ use crate::mailbox::{Message, Outcome, PackedArguments, Part, Request, Work};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use torc_engine::command::{FindKeys, Spread};
+use torc_engine::command::{FindKeys, Handler, Milliseconds, Spread};
 use torc_engine::keyspace::slot_of;
 use torc_engine::reply::{Reply, ReplyBuffer};
-use torc_engine::shard::ClientContext;
+use torc_engine::shard::{ClientContext, Shard};
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::multicast::Multicast;
-use torc_engine::transaction::overlay::{self, KeyRead, Overlay};
-use torc_engine::transaction::schedule::{Claim, Intent};
+use torc_engine::transaction::overlay::{self, Finish, KeyRead, Overlay};
+use torc_engine::transaction::schedule::{Claim, Intent, Ticket};
 
 /// What is to become of the parts' outcomes.
 enum Kind {
@@ -293,15 +293,15 @@ impl Core {
                     conclude(self, replies, &mut Reply::new(&mut out, transaction.client.protocol));
                 }
             }
-            Kind::Overlay { .. } => self.run_overlay(id, transaction, &mut out),
+            Kind::Overlay { .. } => return self.run_overlay(id, transaction, request),
         }
         if let Some(request) = request {
             self.deliver(request, |place| place.append(&mut out));
         }
     }
 
-    /// Runs the command on the values and sends the last hop: the writes, and the release of every lock.
-    fn run_overlay(&mut self, id: u64, transaction: Transaction, out: &mut ReplyBuffer) {
+    /// Runs the command on the values, then the last hop; or has both done later.
+    fn run_overlay(&mut self, id: u64, transaction: Transaction, request: Option<Request>) {
         let Kind::Overlay { entry, arguments, keys, places } = transaction.kind else { return };
         let Target::Engine(handler) = entry.target else { return };
         let outcomes = transaction.outcomes.into_iter().filter_map(|outcome| match outcome {
@@ -309,20 +309,101 @@ impl Core {
             _ => None,
         });
         let (tickets, gathered): (Vec<_>, Vec<_>) = outcomes.unzip();
-        let overlay = Overlay {
+        let involved = transaction.involved;
+        let mut hops = OverlayHops {
+            id,
             handler,
-            arguments: &arguments.slices(),
+            arguments,
+            keys,
+            places,
             client: transaction.client,
-            keys: &keys,
-            parts: &places,
-            unit: (self.index, id),
             now: transaction.header.now(),
+            involved,
+            tickets,
         };
-        let finishes = overlay.run(gathered, &mut self.shard, out);
-        let parts = transaction.involved.iter().zip(tickets).zip(finishes);
+        let mut out = ReplyBuffer::default();
+        let (temporary, unfinished) = hops.with(self.index, |overlay| overlay.begin(gathered, &self.shard, &mut out));
+        let Some(request) = request else { return };
+        match unfinished {
+            None => {
+                let finishes = hops.with(self.index, |overlay| overlay.finish(temporary, &mut self.shard));
+                self.last_hop(&mut hops, finishes);
+                self.deliver(request, |place| place.append(&mut out));
+            }
+            Some(unfinished) => {
+                if !hops.writes() {
+                    // No lock is held while a client is waited for; what it reads is its own.
+                    let releases = hops.with(self.index, |overlay| overlay.releases());
+                    self.last_hop(&mut hops, releases);
+                }
+                let overlay = Box::new(OverlayRun { temporary, hops });
+                self.overlay_goes_on_later(unfinished, (request, out), overlay);
+            }
+        }
+    }
+
+    /// A command on the values of several shards has ended after a while.
+    pub(super) fn end_overlay(&mut self, overlay: OverlayRun) {
+        let OverlayRun { temporary, mut hops } = overlay;
+        if hops.tickets.is_empty() {
+            return self.shard.count_for(&temporary);
+        }
+        let finishes = hops.with(self.index, |overlay| overlay.finish(temporary, &mut self.shard));
+        self.last_hop(&mut hops, finishes);
+    }
+
+    /// Sends the last hop: the writes, and the release of every lock.
+    fn last_hop(&mut self, hops: &mut OverlayHops, finishes: Vec<Finish>) {
+        let parts = hops.involved.iter().zip(std::mem::take(&mut hops.tickets)).zip(finishes);
         let parts = parts.map(|((&shard, ticket), finish)| (shard, Claim::Place, Work::Write { ticket, finish }));
         let parts: Vec<_> = parts.collect();
-        self.multicast(&Multicast::new(), id, parts);
+        self.multicast(&Multicast::new(), hops.id, parts);
+    }
+}
+
+/// A command on the values of several shards, between its hops.
+struct OverlayHops {
+    id: u64,
+    handler: Handler,
+    arguments: PackedArguments,
+    keys: Vec<KeyRead>,
+    places: Vec<Vec<usize>>,
+    client: ClientContext,
+    now: Milliseconds,
+    involved: SmallVec<[usize; 8]>,
+    /// Under which the shards hold its keys; none once they have been told to let go.
+    tickets: Vec<Ticket>,
+}
+
+impl OverlayHops {
+    fn writes(&self) -> bool {
+        self.keys.iter().any(|key| key.writes)
+    }
+
+    fn with<R>(&self, coordinator: usize, act: impl FnOnce(&Overlay<'_>) -> R) -> R {
+        act(&Overlay {
+            handler: self.handler,
+            arguments: &self.arguments.slices(),
+            client: self.client,
+            keys: &self.keys,
+            parts: &self.places,
+            unit: (coordinator, self.id),
+            now: self.now,
+        })
+    }
+}
+
+/// The same, while it is worked off in slices.
+pub(super) struct OverlayRun {
+    /// Where its values are.
+    pub(super) temporary: Shard,
+    hops: OverlayHops,
+}
+
+impl OverlayRun {
+    /// Whether it may write.
+    pub(super) fn writes(&self) -> bool {
+        self.hops.writes()
     }
 }
 

@@ -166,6 +166,7 @@ impl Core {
         let unsent = connection.output.ready.bytes.len() + connection.sending_bytes;
         let pause = unsent > self.settings.unsent_pause_bytes
             || connection.output.outstanding() >= self.settings.outstanding_max
+            || !connection.runs.is_empty()
             || (!connection.output.ready.shared.is_empty()
                 && connection.output_bytes() > self.settings.unsent_pause_bytes);
         connection.paused |= pause;
@@ -519,12 +520,21 @@ impl Core {
         }
         let now = self.shard.now();
         let (client, out) = (connection.session.client, connection.output.tail());
-        match (key, entry.keys) {
+        let before = (out.bytes.len(), out.shared.len());
+        let unfinished = match (key, entry.keys) {
             (Some((slot, hash)), KeyPlan::One(index)) => {
                 let key = Key { bytes: arguments[index], slot, hash };
-                self.shard.execute_hashed(handler, arguments, &key, client, now, out);
+                self.shard.begin_hashed(handler, arguments, &key, client, now, out)
             }
-            _ => self.shard.execute(handler, arguments, client, now, out),
+            _ => self.shard.begin(handler, arguments, client, now, out),
+        };
+        if let Some(unfinished) = unfinished {
+            // The beginning of the reply is where it belongs: with nothing awaited it is ready, else behind that.
+            if connection.session.reply_mode != ReplyMode::On {
+                connection.output.tail().split_off(before);
+            }
+            let request = Self::expect_reply(connection, entry, true, arguments.len());
+            self.connection_goes_on_later(connection, unfinished, request, arguments);
         }
     }
 

@@ -55,6 +55,13 @@ impl Core {
                 let part = std::mem::replace(part, Part::nothing(self.index));
                 self.part_done(part);
             }
+            Message::Credit { run, is_wanted } => self.credit(*run, *is_wanted),
+            Message::Piece(_) => {
+                let Node { message, .. } = *envelope;
+                if let Message::Piece(piece) = message {
+                    self.piece(*piece);
+                }
+            }
             Message::Adopt(_) | Message::Move(_) => {
                 let Node { message, .. } = *envelope;
                 match message {
@@ -89,13 +96,20 @@ impl Core {
                 }
             }
             if let Target::Engine(handler) = request.entry.target {
-                let now = self.shard.now();
-                match (request.key, request.entry.keys) {
+                let (now, replies) = (self.shard.now(), &mut batch.replies);
+                let before = (replies.bytes.len(), replies.shared.len());
+                let unfinished = match (request.key, request.entry.keys) {
                     (Some((slot, hash)), KeyPlan::One(index)) => {
                         let key = Key { bytes: arguments[index], slot, hash };
-                        self.shard.execute_hashed(handler, &arguments, &key, request.client, now, &mut batch.replies);
+                        self.shard.begin_hashed(handler, &arguments, &key, request.client, now, replies)
                     }
-                    _ => self.shard.execute(handler, &arguments, request.client, now, &mut batch.replies),
+                    _ => self.shard.begin(handler, &arguments, request.client, now, replies),
+                };
+                if let Some(unfinished) = unfinished {
+                    let beginning = replies.split_off(before);
+                    self.go_on_later(unfinished, batch.origin, (*request, beginning), &arguments, None);
+                    batch.reply_ends.push(ReplyEnd::Later);
+                    continue;
                 }
             }
             batch.reply_ends.push(ReplyEnd::At(batch.replies.bytes.len(), batch.replies.shared.len()));
@@ -125,7 +139,7 @@ impl Core {
         self.warm_keys(keys);
     }
 
-    fn send_home(&mut self, shard: usize, envelope: Envelope) {
+    pub(super) fn send_home(&mut self, shard: usize, envelope: Envelope) {
         self.counters.messages_sent += 1;
         self.shared.mailboxes.push_home(shard, envelope);
         self.wake_if_asleep(shard);
@@ -150,24 +164,24 @@ impl Core {
         match body {
             Waiting::Command(deferred) => {
                 let not_before = ticket.map_or(deferred.now, |ticket| self.schedule.not_before(ticket));
-                self.run_deferred(*deferred, not_before);
-                if let Some(ticket) = ticket {
-                    self.schedule.release(ticket);
-                }
+                self.run_deferred(*deferred, not_before, ticket);
             }
             Waiting::Part(envelope) => self.run_part(envelope, ticket),
         }
     }
 
     /// What waited runs at the time of its position: the shard's own may have passed that of a multicast behind it.
-    fn run_deferred(&mut self, deferred: Deferred, not_before: Milliseconds) {
+    fn run_deferred(&mut self, deferred: Deferred, not_before: Milliseconds, ticket: Option<Ticket>) {
         let Deferred { origin, now, request, arguments } = deferred;
         let now = now.max(not_before);
         let mut batch = Batch::new(origin, self.index);
         let arguments = arguments.slices();
         let Target::Engine(handler) = request.entry.target else { return };
         self.shard.keyspace.leaves_expired = true;
-        self.shard.execute(handler, &arguments, request.client, now, &mut batch.replies);
+        if let Some(unfinished) = self.shard.begin(handler, &arguments, request.client, now, &mut batch.replies) {
+            return self.go_on_later(unfinished, origin, (request, batch.replies), &arguments, ticket);
+        }
+        self.release(ticket);
         batch.reply_ends.push(ReplyEnd::At(batch.replies.bytes.len(), batch.replies.shared.len()));
         batch.requests.push(Request { first_argument: 0, argument_count: 0, ..request });
         batch.now = now;
@@ -245,17 +259,21 @@ impl Core {
             self.part_time(&header_now)
         };
         let part = Self::part_mut(&mut envelope);
-        let coordinator = part.coordinator;
         match &mut part.work {
             Work::Command { entry, client, arguments } => {
                 let mut replies = ReplyBuffer::default();
                 let arguments = arguments.slices();
+                let mut unfinished = None;
                 if let Target::Engine(handler) = entry.target {
                     self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
-                    self.shard.execute(handler, &arguments, *client, now, &mut replies);
+                    unfinished = self.shard.begin(handler, &arguments, *client, now, &mut replies);
+                }
+                drop(arguments);
+                self.release(ticket);
+                if let Some(unfinished) = unfinished {
+                    return self.part_goes_on_later(unfinished, envelope, replies);
                 }
                 part.outcome = Outcome::Reply(replies);
-                self.release(ticket);
             }
             Work::Read { keys } => {
                 let gathered = overlay::gather(&mut self.shard, keys, now);
@@ -269,6 +287,12 @@ impl Core {
             }
             Work::Write { .. } => unreachable!("the last hop does not wait"),
         }
+        self.part_is_done(envelope);
+    }
+
+    /// A part goes home.
+    pub(super) fn part_is_done(&mut self, mut envelope: Envelope) {
+        let coordinator = Self::part_mut(&mut envelope).coordinator;
         envelope.message = match std::mem::replace(&mut envelope.message, Message::PartDone(Part::nothing(0))) {
             Message::Part(part) => Message::PartDone(part),
             other => other,

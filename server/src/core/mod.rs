@@ -6,7 +6,7 @@
 //!             2 read the clock        (core_loop)
 //!             3 drain the inbox       Core::drain_inbox       work for our keys, answers for our connections
 //!             4 run local commands    Core::received          parse, dispatch, execute or batch
-//!             5 tasks                 expiry, cron
+//!             5 tasks                 expiry, cron, a slice of a long command
 //!             6 push open batches     Core::flush_batches     then wakes, sends, sleep
 //! ```
 //! This order is one of the rules that the promise to clients rests on (`server/ARCHITECTURE.md`): until 4 has ended,
@@ -18,6 +18,7 @@ pub mod connections;
 mod coordinator;
 mod dispatch;
 mod inbox;
+mod long;
 mod pause;
 pub mod query_buffer;
 mod rates;
@@ -114,6 +115,8 @@ pub struct Core {
     held: Vec<ConnectionKey>,
     /// Paused connections that may go on in the next local run.
     resumable: Vec<ConnectionKey>,
+    /// Commands that are worked off in slices.
+    long: long::LongRuns,
     /// Open batches, by destination; our own index is the batch to ourselves.
     batches: batches::OpenBatches,
     /// Bytes of requests under way to each shard.
@@ -180,6 +183,7 @@ impl Core {
             starved: Vec::new(),
             held: Vec::new(),
             resumable: Vec::new(),
+            long: long::LongRuns::default(),
             batches: batches::OpenBatches::new(shards),
             in_flight_bytes: vec![0; shards],
             spare_nodes: Vec::new(),
@@ -339,7 +343,10 @@ impl Core {
 
     /// Whether nothing of any transaction is under way here: every lock is free.
     pub fn is_quiet(&self) -> bool {
-        self.schedule.is_idle() && self.coordinator.is_empty() && self.shared.mailboxes.is_empty(self.index)
+        self.schedule.is_idle()
+            && self.coordinator.is_empty()
+            && self.long.is_empty()
+            && self.shared.mailboxes.is_empty(self.index)
     }
 
     fn wake_if_asleep(&mut self, shard: usize) {

@@ -11,6 +11,7 @@ use super::string::reply_string;
 use crate::command::{CommandError, CommandResult, Execution};
 use crate::journal::EventClass;
 use crate::keyspace::{Entry, EntryMut, WrongType};
+use crate::long::{LongWork, ViewWalk};
 use crate::values::large::{HashTree, MemberHasher};
 use crate::values::set::{self, SetRef};
 use crate::values::{Element, Encodings, NewCollection, Object, StringRef, Type};
@@ -121,13 +122,27 @@ fn smismember(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResu
     Ok(())
 }
 
+/// All members of a view, slice by slice.
+fn walk(tree: &HashTree) -> impl LongWork + 'static {
+    ViewWalk::new(tree.clone(), 0..tree.len(), |tree: &HashTree, ranks, reply| {
+        let members = tree.iter_from(ranks.start).take((ranks.end - ranks.start) as usize);
+        members.for_each(|element| reply_string(reply, element.name()));
+    })
+}
+
 /// `SMEMBERS key`
 fn smembers(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let access = execution.access();
-    let Execution { keyspace, reply, database, now, .. } = execution;
+    let Execution { keyspace, reply, database, now, options, later, .. } = execution;
     let key = keyspace.key(arguments[1]);
     let set = keyspace.find_typed(*database, &key, *now, access, Type::Set)?.map(set_of);
     reply.set(set.map_or(0, |set| set.len()));
+    if let Some(SetRef::Tree(tree)) = set
+        && options.is_long(tree.len(), tree.bytes() as u64)
+    {
+        later.put(walk(tree));
+        return Ok(());
+    }
     set.iter().flat_map(SetRef::iter).for_each(|member| reply_string(reply, member));
     Ok(())
 }

@@ -1,0 +1,411 @@
+//! Long commands: a slice of one a turn, so that other clients of the shard never wait for more than that.
+//!
+//! ```text
+//!   handler hands over ──> run ──> ready: [run] [run] ...     one step a turn, round and round
+//!                                    │  ▲
+//!          no room at the client ────┘  └──── room: a send is over, a credit comes
+//!
+//!   where a reply goes        how far production may be ahead of the client
+//!   Here      our client      `BACKLOG_BYTES_MAX` not yet handed to the socket
+//!   Away      another shard   `PIECES_AHEAD` pieces without a credit; the client's shard gives one when it has room
+//!   Part      a multicast     kept whole: the coordinator must know every part's length first
+//! ```
+//!
+//! * How many units fit in a slice is learnt from the clock, for each run by itself. A clock that stands still during
+//!   a turn teaches nothing: the simulation cuts in steps of `UNITS_A_STEP`.
+//! * A client whose own shard works for it runs nothing else meanwhile. What runs on other shards goes on, as its answers
+//!   are awaited anyway.
+//! * A run that only reads ends with its client. One that writes has its place in the order already: it always ends
+//!   with its commit, heard or not, and only then are its keys free.
+
+use super::Core;
+use super::connection::{Connection, ConnectionKey, Phase, RunId, Stream};
+use super::coordinator::OverlayRun;
+use crate::command_table::CommandEntry;
+use crate::mailbox::{Envelope, Message, Outcome, Piece, Request};
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, VecDeque};
+use torc_engine::long::{Step, Unfinished};
+use torc_engine::reply::ReplyBuffer;
+use torc_engine::transaction::inbox::Node;
+use torc_engine::transaction::schedule::{Intent, Ticket};
+
+/// What a slice should take, in nanoseconds.
+const SLICE_NS: u64 = 400_000;
+/// Units of a run's first step, and the least and the most of any.
+const UNITS_A_STEP: u64 = 1024;
+const UNITS_MIN: u64 = 16;
+const UNITS_MAX: u64 = 16 * 1024;
+/// A client with more than this ready for its socket gets no more yet, in bytes.
+const BACKLOG_BYTES_MAX: usize = 256 << 10;
+/// Pieces that another shard may send before it hears that there is room.
+const PIECES_AHEAD: u32 = 2;
+
+/// Where a run's reply goes.
+enum Destination {
+    /// To a connection of this shard.
+    Here(Request),
+    /// To a connection of another shard.
+    Away { origin: usize, request: Request, credit: u32, reply: ReplyBuffer },
+    /// Into the outcome of a part of a multicast.
+    Part { envelope: Envelope, reply: ReplyBuffer },
+}
+
+/// A command that is worked off in slices.
+struct Run {
+    unfinished: Unfinished,
+    destination: Destination,
+    /// Under which it holds what it will write.
+    ticket: Option<Ticket>,
+    /// The values of other shards that it works on, if it does.
+    overlay: Option<Box<OverlayRun>>,
+    budget: u64,
+    /// Nobody wants the reply any more.
+    is_abandoned: bool,
+}
+
+impl Run {
+    fn new(
+        unfinished: Unfinished,
+        destination: Destination,
+        ticket: Option<Ticket>,
+        overlay: Option<Box<OverlayRun>>,
+    ) -> Self {
+        Self { unfinished, destination, ticket, overlay, budget: UNITS_A_STEP, is_abandoned: false }
+    }
+
+    fn is_write(&self) -> bool {
+        self.ticket.is_some() || self.overlay.as_ref().is_some_and(|overlay| overlay.writes())
+    }
+}
+
+/// The long commands of a shard.
+#[derive(Default)]
+pub(super) struct LongRuns {
+    runs: BTreeMap<RunId, Run>,
+    ready: VecDeque<RunId>,
+    next: RunId,
+}
+
+impl LongRuns {
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// The run has something to do, if it is not in line already.
+    fn wake(&mut self, run: RunId) {
+        if self.runs.contains_key(&run) && !self.ready.contains(&run) {
+            self.ready.push_back(run);
+        }
+    }
+
+    fn add(&mut self, run: Run) -> RunId {
+        let id = self.next;
+        self.next += 1;
+        self.runs.insert(id, run);
+        self.ready.push_back(id);
+        id
+    }
+}
+
+/// What a step came to.
+enum Went {
+    /// It may go on.
+    On,
+    /// It waits for room.
+    Waits,
+    /// It is over.
+    Over,
+}
+
+impl Core {
+    /// Whether a slice is due.
+    pub fn has_long_work(&self) -> bool {
+        !self.long.ready.is_empty()
+    }
+
+    /// Number of long commands under way.
+    pub fn long_commands(&self) -> usize {
+        self.long.runs.len()
+    }
+
+    /// A command that has begun inline for a connection, which is at hand, goes on in slices.
+    pub(super) fn connection_goes_on_later(
+        &mut self,
+        connection: &mut Connection,
+        unfinished: Unfinished,
+        request: Request,
+        arguments: &[&[u8]],
+    ) {
+        let ticket = self.hold_on(request.entry, arguments, None);
+        let id = self.long.add(Run::new(unfinished, Destination::Here(request), ticket, None));
+        connection.runs.push(id);
+    }
+
+    /// A command that has begun for a connection goes on in slices; its reply has a place, and a beginning.
+    pub(super) fn go_on_later(
+        &mut self,
+        unfinished: Unfinished,
+        origin: usize,
+        (request, mut beginning): (Request, ReplyBuffer),
+        arguments: &[&[u8]],
+        ticket: Option<Ticket>,
+    ) {
+        let ticket = self.hold_on(request.entry, arguments, ticket);
+        if origin == self.index {
+            if let Some(connection) = self.connection_mut(request.connection) {
+                connection.output.grow(request.sequence, |out| out.append(&mut beginning));
+            }
+            return self.add_run_here(unfinished, request, ticket, None);
+        }
+        let destination = Destination::Away { origin, request, credit: PIECES_AHEAD, reply: beginning };
+        self.long.add(Run::new(unfinished, destination, ticket, None));
+    }
+
+    /// A part of a multicast that has begun goes on in slices; its locks are free.
+    pub(super) fn part_goes_on_later(&mut self, unfinished: Unfinished, envelope: Envelope, reply: ReplyBuffer) {
+        self.long.add(Run::new(unfinished, Destination::Part { envelope, reply }, None, None));
+    }
+
+    /// A command on the values of several shards goes on in slices.
+    pub(super) fn overlay_goes_on_later(
+        &mut self,
+        unfinished: Unfinished,
+        (request, mut beginning): (Request, ReplyBuffer),
+        overlay: Box<OverlayRun>,
+    ) {
+        if let Some(connection) = self.connection_mut(request.connection) {
+            connection.output.grow(request.sequence, |out| out.append(&mut beginning));
+        }
+        self.add_run_here(unfinished, request, None, Some(overlay));
+    }
+
+    fn add_run_here(
+        &mut self,
+        unfinished: Unfinished,
+        request: Request,
+        ticket: Option<Ticket>,
+        overlay: Option<Box<OverlayRun>>,
+    ) {
+        let id = self.long.add(Run::new(unfinished, Destination::Here(request), ticket, overlay));
+        if let Some(connection) = self.connection_mut(request.connection) {
+            connection.runs.push(id);
+        }
+    }
+
+    /// A command that writes goes on holding the keys that it will write.
+    fn hold_on(&mut self, entry: &CommandEntry, arguments: &[&[u8]], ticket: Option<Ticket>) -> Option<Ticket> {
+        if !entry.is_write {
+            return None;
+        }
+        let mut intents: SmallVec<[Intent; 4]> = SmallVec::new();
+        let hasher = &self.shared.hasher;
+        let _ = entry.spec.visit_keys(arguments, |index, flags| {
+            if flags.writes() {
+                intents.push(Intent { fingerprint: hasher.hash(arguments[index]), exclusive: true });
+            }
+        });
+        Some(self.schedule.hold_on(ticket, intents))
+    }
+
+    /// One slice of one run whose turn it is. `clock` is in nanoseconds.
+    pub fn long_slice(&mut self, clock: impl Fn() -> u64) {
+        let Some(id) = self.long.ready.pop_front() else { return };
+        let Some(mut run) = self.long.runs.remove(&id) else { return };
+        let before_ns = clock();
+        let went = self.step_run(id, &mut run);
+        let took_ns = clock().saturating_sub(before_ns);
+        if took_ns > 0 {
+            let fitting = (u128::from(run.budget) * u128::from(SLICE_NS) / u128::from(took_ns)) as u64;
+            run.budget = fitting.min(run.budget * 2).clamp(UNITS_MIN, UNITS_MAX);
+        }
+        match went {
+            Went::On => {
+                self.long.runs.insert(id, run);
+                self.long.ready.push_back(id);
+            }
+            Went::Waits => {
+                self.long.runs.insert(id, run);
+            }
+            Went::Over => self.end_run(id, run),
+        }
+    }
+
+    fn step_run(&mut self, id: RunId, run: &mut Run) -> Went {
+        let is_dead = match &run.destination {
+            Destination::Here(request) => self.is_gone(request.connection),
+            Destination::Away { .. } | Destination::Part { .. } => run.is_abandoned,
+        };
+        if is_dead {
+            run.is_abandoned = true;
+            if !run.is_write() {
+                return Went::Over;
+            }
+        }
+        match &mut run.destination {
+            Destination::Here(request) => {
+                let request = *request;
+                let Some(mut connection) = self.take_connection(request.connection) else {
+                    return self.step_unheard(run);
+                };
+                let has_room = |connection: &Connection| {
+                    let backlog = connection.output.backlog_bytes(request.sequence);
+                    backlog.is_some_and(|bytes| bytes + connection.sending_bytes < BACKLOG_BYTES_MAX)
+                };
+                if !has_room(&connection) {
+                    self.put_connection(connection);
+                    return Went::Waits;
+                }
+                let shard = run.overlay.as_mut().map_or(&mut self.shard, |overlay| &mut overlay.temporary);
+                let (unfinished, budget) = (&mut run.unfinished, run.budget);
+                let step = connection.output.grow(request.sequence, |out| unfinished.step(shard, budget, out));
+                let went = match step {
+                    Step::Done => Went::Over,
+                    Step::More if has_room(&connection) => Went::On,
+                    Step::More => Went::Waits,
+                };
+                self.mark_dirty(&mut connection);
+                self.put_connection(connection);
+                went
+            }
+            Destination::Away { .. } if run.is_abandoned => self.step_unheard(run),
+            Destination::Away { credit: 0, .. } => Went::Waits,
+            Destination::Away { origin, request, credit, reply } => {
+                let step = run.unfinished.step(&mut self.shard, run.budget, reply);
+                if step == Step::More && reply.is_empty() {
+                    return Went::On;
+                }
+                *credit -= 1;
+                let (origin, is_spent, is_last) = (*origin, *credit == 0, step == Step::Done);
+                let reply = std::mem::take(reply);
+                let piece = Piece { request: *request, owner: self.index, run: id, reply, is_last };
+                if is_last {
+                    // Whoever waits for the key hears of it after the client, but on this shard it is free now.
+                    self.free_keys(run);
+                }
+                self.send_home(origin, Node::new(Message::Piece(Box::new(piece))));
+                match (is_last, is_spent) {
+                    (true, _) => Went::Over,
+                    (false, true) => Went::Waits,
+                    (false, false) => Went::On,
+                }
+            }
+            Destination::Part { reply, .. } => match run.unfinished.step(&mut self.shard, run.budget, reply) {
+                Step::More => Went::On,
+                Step::Done => Went::Over,
+            },
+        }
+    }
+
+    /// A write whose client has gone.
+    fn step_unheard(&mut self, run: &mut Run) -> Went {
+        let shard = run.overlay.as_mut().map_or(&mut self.shard, |overlay| &mut overlay.temporary);
+        match run.unfinished.step(shard, run.budget, &mut ReplyBuffer::default()) {
+            Step::More => Went::On,
+            Step::Done => Went::Over,
+        }
+    }
+
+    fn is_gone(&mut self, key: ConnectionKey) -> bool {
+        self.connection_mut(key).is_none_or(|connection| connection.phase == Phase::Dead)
+    }
+
+    fn free_keys(&mut self, run: &mut Run) {
+        if let Some(ticket) = run.ticket.take() {
+            self.schedule.release(ticket);
+        }
+    }
+
+    fn end_run(&mut self, id: RunId, mut run: Run) {
+        self.free_keys(&mut run);
+        if let Some(overlay) = run.overlay {
+            self.end_overlay(*overlay);
+        }
+        match run.destination {
+            Destination::Here(request) => {
+                if let Some(connection) = self.connection_mut(request.connection) {
+                    connection.runs.retain(|other| *other != id);
+                    self.deliver(request, |_| ());
+                }
+            }
+            Destination::Away { .. } => {}
+            Destination::Part { mut envelope, reply } => {
+                Self::part_mut(&mut envelope).outcome = Outcome::Reply(reply);
+                self.part_is_done(envelope);
+            }
+        }
+        self.run_ready();
+    }
+
+    /// A piece of a long reply from another shard.
+    pub(super) fn piece(&mut self, piece: Piece) {
+        let Piece { request, owner, run, mut reply, is_last } = piece;
+        let key = request.connection;
+        if self.is_gone(key) {
+            if !is_last {
+                self.send_credit(owner, run, false);
+            }
+            return;
+        }
+        let Some(connection) = self.connection_mut(key) else { return };
+        if is_last {
+            connection.deliver(&request, |out| out.append(&mut reply));
+        } else {
+            connection.output.grow(request.sequence, |out| out.append(&mut reply));
+            connection.streams.push(Stream { owner, run, sequence: request.sequence });
+        }
+        self.mark_dirty_key(key);
+        self.consider_resuming(key);
+    }
+
+    /// What the client has taken makes room for more.
+    pub(super) fn make_room(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connection_mut(key) else { return };
+        if connection.runs.is_empty() && connection.streams.is_empty() {
+            return;
+        }
+        let sending = connection.sending_bytes;
+        let output = &connection.output;
+        let mut heard: SmallVec<[Stream; 1]> = SmallVec::new();
+        connection.streams.retain(|stream| {
+            let backlog = output.backlog_bytes(stream.sequence);
+            let has_room = backlog.is_some_and(|bytes| bytes + sending < BACKLOG_BYTES_MAX);
+            if has_room {
+                heard.push(*stream);
+            }
+            !has_room
+        });
+        for run in connection.runs.clone() {
+            self.long.wake(run);
+        }
+        for Stream { owner, run, .. } in heard {
+            self.send_credit(owner, run, true);
+        }
+    }
+
+    /// The client is gone: what was to be sent to it is not wanted any more.
+    pub(super) fn abandon_long(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connection_mut(key) else { return };
+        let (runs, streams) = (std::mem::take(&mut connection.runs), std::mem::take(&mut connection.streams));
+        for run in runs {
+            self.long.wake(run);
+        }
+        for Stream { owner, run, .. } in streams {
+            self.send_credit(owner, run, false);
+        }
+    }
+
+    fn send_credit(&mut self, owner: usize, run: RunId, is_wanted: bool) {
+        self.send_home(owner, Node::new(Message::Credit { run, is_wanted }));
+    }
+
+    /// A client on another shard has room for a piece, or is gone.
+    pub(super) fn credit(&mut self, id: RunId, is_wanted: bool) {
+        let Some(run) = self.long.runs.get_mut(&id) else { return };
+        if let Destination::Away { credit, .. } = &mut run.destination {
+            *credit += 1;
+        }
+        run.is_abandoned |= !is_wanted;
+        self.long.wake(id);
+    }
+}
