@@ -71,8 +71,13 @@ pub struct Later(Option<Box<dyn LongWork>>);
 impl Later {
     /// Hands work over. What the handler has encoded stays in front of it; it encodes no more.
     pub fn put(&mut self, work: impl LongWork + 'static) {
+        self.put_boxed(Box::new(work));
+    }
+
+    /// The same.
+    pub fn put_boxed(&mut self, work: Box<dyn LongWork>) {
         debug_assert!(self.0.is_none(), "a command is one piece of work");
-        self.0 = Some(Box::new(work));
+        self.0 = Some(work);
     }
 
     /// What was handed over.
@@ -112,6 +117,14 @@ impl std::fmt::Debug for Unfinished {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Unfinished").field("now", &self.now).finish_non_exhaustive()
     }
+}
+
+/// Reports the effect of a command that will replace its destination later, and before that the end of what has expired
+/// there: the destination is locked from now on, so nothing comes between for those who replay it.
+pub fn report_ahead(execution: &mut Execution<'_>, destination: &[u8], effect: &[&[u8]]) {
+    let key = execution.keyspace.key(destination);
+    execution.keyspace.settle_expired(execution.database, &key, execution.now, true);
+    execution.effect(effect);
 }
 
 /// What visits a run of ranks of a view, for [`ViewWalk`].

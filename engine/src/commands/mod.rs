@@ -30,6 +30,8 @@ pub mod hyperloglog;
 pub mod introspection;
 pub mod list;
 pub mod long_double;
+#[cfg(test)]
+mod long_forms;
 mod random_choice;
 #[cfg(test)]
 mod replay;

@@ -2,6 +2,8 @@
 
 use super::errors::{OUT_OF_RANGE, integer};
 use crate::command::CommandError;
+use crate::long::{LongWork, ViewWalk};
+use crate::reply::Reply;
 use std::collections::BTreeSet;
 
 /// A reply of more elements than this is refused: chosen with repetition, a handful of elements could fill any memory.
@@ -17,6 +19,14 @@ pub(super) enum Choice {
 }
 
 impl Choice {
+    /// How many elements of so many it comes to.
+    pub(super) fn count(self, length: usize) -> usize {
+        match self {
+            Self::Distinct(count) => count.min(length),
+            Self::Repeated(count) => count,
+        }
+    }
+
     /// From a count; a negative one allows repetition.
     pub(super) fn parse(text: &[u8]) -> Result<Self, CommandError> {
         let count = integer(text)?;
@@ -48,6 +58,43 @@ pub(super) fn distinct(count: usize, length: usize, random: &mut fastrand::Rng) 
         }
     }
     chosen.into_iter().collect()
+}
+
+/// Floyd's way takes memory for each number: it is for so many at the most.
+const DISTINCT_AT_ONCE: usize = 4096;
+
+/// A choice out of a large view, made and listed slice by slice. `visit` encodes the element of a number.
+pub(super) fn choose<V: 'static>(
+    view: V,
+    length: usize,
+    choice: Choice,
+    random: fastrand::Rng,
+    visit: impl Fn(&V, u64, &mut Reply<'_>) + 'static,
+) -> Box<dyn LongWork> {
+    let mut random = random;
+    match choice {
+        Choice::Repeated(count) => Box::new(ViewWalk::new(view, 0..count as u64, move |view: &V, turns, reply| {
+            turns.for_each(|_| visit(view, random.u64(..length as u64), reply));
+        })),
+        Choice::Distinct(count) if count <= DISTINCT_AT_ONCE => {
+            let chosen = distinct(count, length, &mut random);
+            Box::new(ViewWalk::new(view, 0..count as u64, move |view: &V, turns, reply| {
+                turns.for_each(|turn| visit(view, chosen[turn as usize] as u64, reply));
+            }))
+        }
+        Choice::Distinct(count) => {
+            // One number after the other: each is taken with the chance of those still wanted among those still to come.
+            let mut wanted = count.min(length) as u64;
+            Box::new(ViewWalk::new(view, 0..length as u64, move |view: &V, numbers, reply| {
+                for number in numbers {
+                    if random.u64(..length as u64 - number) < wanted {
+                        wanted -= 1;
+                        visit(view, number, reply);
+                    }
+                }
+            }))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -52,6 +52,8 @@ pub(super) fn split_slot(slot: u16) -> (usize, usize) {
 }
 
 pub(super) struct Database {
+    /// Its name, whatever number it has: given by the keyspace, another one after each flush.
+    pub(super) id: u64,
     /// Empty until the first key comes.
     pub(super) groups: Vec<Option<Box<Group>>>,
     pub(super) keys: usize,
@@ -63,13 +65,20 @@ pub(super) struct Database {
     pub(super) ledger: Ledger,
 }
 
-impl Default for Database {
-    fn default() -> Self {
-        Self { groups: Vec::new(), keys: 0, volatile: 0, expiry_sum: 0, earliest_s: NEVER_S, ledger: Ledger::default() }
-    }
-}
-
 impl Database {
+    /// An empty one of that name.
+    pub(super) fn empty(id: u64) -> Self {
+        Self {
+            id,
+            groups: Vec::new(),
+            keys: 0,
+            volatile: 0,
+            expiry_sum: 0,
+            earliest_s: NEVER_S,
+            ledger: Ledger::default(),
+        }
+    }
+
     #[inline]
     pub(super) fn group(&self, index: usize) -> Option<&Group> {
         self.groups.get(index)?.as_deref()

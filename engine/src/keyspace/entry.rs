@@ -2,11 +2,10 @@
 
 use super::clock::{AccessPolicy, idle_seconds};
 use crate::command::Milliseconds;
-use crate::values::object::Travelling;
 use crate::values::string::EMBEDDED_BYTES_MAX;
 use crate::values::{Blob, Content, Form, Leftover, Object, OwnedString, PackedEntry, StringRef, Type};
 
-/// A value outside of a table, on its thread: a large one is shared.
+/// A value outside of a table: a large one is shared.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// A string.
@@ -18,6 +17,30 @@ pub enum Value {
 }
 
 impl Value {
+    /// The type with the packed format.
+    pub fn form(&self) -> Form {
+        if let Self::Packed(_, form) = self { *form } else { Form::STRING }
+    }
+
+    /// The packed bytes of a small collection.
+    pub fn packed_bytes(&self) -> Option<&[u8]> {
+        if let Self::Packed(blob, _) = self { Some(blob.as_slice()) } else { None }
+    }
+
+    /// The large collection, if it is one.
+    pub fn object(&self) -> Option<&Object> {
+        if let Self::Object(object) = self { Some(object) } else { None }
+    }
+
+    /// The type.
+    pub fn kind(&self) -> Type {
+        match self {
+            Self::String(_) => Type::String,
+            Self::Packed(_, form) => form.kind(),
+            Self::Object(object) => object.kind(),
+        }
+    }
+
     /// A string as SET stores it.
     pub fn string(text: &[u8]) -> Self {
         Self::String(OwnedString::new(text))
@@ -70,42 +93,11 @@ impl OwnedEntry {
     }
 }
 
-/// An [`OwnedEntry`] on its way to another thread: packed values stay packed and are shared, large ones go whole. `Send`.
-#[derive(Clone, Debug)]
-pub struct TravellingEntry {
-    value: TravellingValue,
-    expires_at: Option<Milliseconds>,
-    clock: Option<u32>,
-}
-
-#[derive(Clone, Debug)]
-enum TravellingValue {
-    String(OwnedString),
-    Packed(Blob, Form),
-    Object(Travelling),
-}
-
-impl From<OwnedEntry> for TravellingEntry {
-    fn from(entry: OwnedEntry) -> Self {
-        let value = match entry.value {
-            Value::String(string) => TravellingValue::String(string),
-            Value::Packed(blob, form) => TravellingValue::Packed(blob, form),
-            Value::Object(object) => TravellingValue::Object(object.to_travelling()),
-        };
-        Self { value, expires_at: entry.expires_at, clock: entry.clock }
-    }
-}
-
-impl From<TravellingEntry> for OwnedEntry {
-    fn from(entry: TravellingEntry) -> Self {
-        let value = match entry.value {
-            TravellingValue::String(string) => Value::String(string),
-            TravellingValue::Packed(blob, form) => Value::Packed(blob, form),
-            TravellingValue::Object(object) => Value::Object(Box::new(object.arrive())),
-        };
-        Self { value, expires_at: entry.expires_at, clock: entry.clock }
-    }
-}
+/// Values travel between shards: the blocks of packed and large ones are shared, and counted atomically.
+const _: fn() = || {
+    fn travels<T: Send>() {}
+    travels::<OwnedEntry>();
+};
 
 /// A key's value in its table.
 #[derive(Clone, Copy)]

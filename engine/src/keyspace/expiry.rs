@@ -16,6 +16,7 @@
 
 use super::database::{Database, GROUP_SLOTS, split_slot};
 use super::garbage::Garbage;
+use super::instant::{Surroundings, Walks};
 use super::slot::SLOTS;
 use super::{EntryMut, ExpireProgress, Key, Keyspace};
 use crate::command::Milliseconds;
@@ -45,6 +46,8 @@ struct Step<'a> {
     database: usize,
     /// Hashes with fields that are due.
     hashes: Vec<(usize, Vec<u8>)>,
+    walks: &'a mut Walks,
+    around: Surroundings<'a>,
 }
 
 impl Keyspace {
@@ -53,8 +56,9 @@ impl Keyspace {
     pub fn expire_step(&mut self, now: Milliseconds, budget: usize) -> ExpireProgress {
         let second = (now.div_euclid(1000)).clamp(0, (NEVER_S - 1) as i64) as u32;
         let (garbage, journal) = (&mut self.garbage, &mut self.journal);
-        let mut step =
-            Step { now, second, left: budget.max(1), expired: 0, garbage, journal, database: 0, hashes: Vec::new() };
+        let (left, hashes, walks) = (budget.max(1), Vec::new(), &mut self.walks);
+        let around = Surroundings { hasher: &self.hasher, policy: self.access_policy };
+        let mut step = Step { now, second, left, expired: 0, garbage, journal, database: 0, hashes, walks, around };
         let mut more = false;
         // Once more than there are databases: the first one's beginning may be behind the walk.
         for _ in 0..=self.databases.len() {
@@ -79,6 +83,7 @@ impl Keyspace {
         for (database, name) in hashes {
             let key = Key::new(&name, &self.hasher);
             let Some(place) = self.live_place(database, &key, now) else { continue };
+            self.before_change(database, key.slot, key.hash);
             let (entry, removed) = remove_due(EntryMut::new(self, database, key.slot, place), &name, now, left);
             left = left.saturating_sub(removed);
             // Put under the bounds anew, so that what is left has its turn.
@@ -182,6 +187,9 @@ impl Database {
 
     /// Removes what is due from a page.
     fn expire_page(&mut self, slot: u16, index: usize, step: &mut Step<'_>) {
+        if !step.walks.is_empty() {
+            step.walks.serve(self, slot, (index as u64).reverse_bits(), step.around);
+        }
         let (table, ledger) = self.table_mut(slot);
         let (mut removed, mut expiry_sum) = (0, 0);
         let entries = table.page(index).len();

@@ -6,6 +6,7 @@
 //!      ├ typed     finding, making and changing collections
 //!      ├ expiry    bounds at each level, a resumable walk
 //!      ├ walk      SCAN in the global order of (slot, position), RANDOMKEY
+//!      ├ instant   walks over what was there at one instant (KEYS)
 //!      └ garbage   what was flushed, freed in slices
 //! ```
 //!
@@ -21,6 +22,7 @@ mod database;
 mod entry;
 mod expiry;
 mod garbage;
+mod instant;
 mod key;
 #[cfg(test)]
 mod model;
@@ -30,7 +32,8 @@ mod walk;
 
 pub use clock::AccessPolicy;
 pub use cursor::ScanCursor;
-pub use entry::{Entry, OwnedEntry, TravellingEntry, Value};
+pub use entry::{Entry, OwnedEntry, Value};
+pub use instant::{SharedSink, WalkId, WalkSink};
 pub use key::{Key, KeyHasher};
 pub use slot::{SLOTS, slot_of};
 pub use typed::{EntryMut, WrongType};
@@ -44,6 +47,7 @@ use crate::values::{Blob, Content, Draft, Form, INLINE_BYTES_MAX, Leftover, Pack
 use database::Database;
 use expiry::ExpiryWalk;
 use garbage::Garbage;
+use instant::{Surroundings, Walks};
 
 /// Whether a read counts as an access for LRU and LFU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +93,10 @@ pub struct ExpireProgress {
     pub more: bool,
 }
 
+/// Names what a database holds: it goes along in SWAPDB and ends with a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabaseId(u64);
+
 /// Why a key goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Removal {
@@ -117,11 +125,13 @@ pub struct Keyspace {
     /// reads that overtake it: an MGET of two keys must not miss the one that a GET beside it has found expired meanwhile.
     pub leaves_expired: bool,
     databases: Vec<Database>,
+    next_database_id: u64,
     hasher: KeyHasher,
     member_hasher: MemberHasher,
     /// The key that dispatch has hashed, while its command runs: where it lies, its length, slot and hash.
     known: Option<(usize, usize, u16, u64)>,
     walk: ExpiryWalk,
+    walks: Walks,
     garbage: Garbage,
     /// For the access counters only; seeded like the hash.
     random: fastrand::Rng,
@@ -136,8 +146,10 @@ impl Keyspace {
             journal: Journal::default(),
             access_policy: AccessPolicy::default(),
             leaves_expired: false,
-            databases: (0..database_count.max(1)).map(|_| Database::default()).collect(),
+            databases: (0..).take(database_count.max(1)).map(Database::empty).collect(),
+            next_database_id: database_count.max(1) as u64,
             walk: ExpiryWalk::default(),
+            walks: Walks::default(),
             garbage: Garbage::default(),
             random: fastrand::Rng::with_seed(hasher.seed()),
             member_hasher: MemberHasher::with_seed(hasher.seed() ^ MEMBER_SEED),
@@ -176,6 +188,16 @@ impl Keyspace {
     /// Number of databases.
     pub fn database_count(&self) -> usize {
         self.databases.len()
+    }
+
+    /// What a database is called as long as it is not flushed, whatever number it has.
+    pub fn database_id(&self, database: usize) -> DatabaseId {
+        DatabaseId(self.databases[database].id)
+    }
+
+    /// The number of that database, unless it has been flushed.
+    pub fn database_of(&self, DatabaseId(id): DatabaseId) -> Option<usize> {
+        self.databases.iter().position(|database| database.id == id)
     }
 
     /// Looks a key up for a client's read: counts a hit or a miss. An expired key is absent, and removed unless
@@ -302,6 +324,15 @@ impl Keyspace {
         }
     }
 
+    /// Something at a key is about to change: walks see it as it is. To be called before each change.
+    #[inline]
+    fn before_change(&mut self, database: usize, slot: u16, hash: u64) {
+        if !self.walks.is_empty() {
+            let around = Surroundings { hasher: &self.hasher, policy: self.access_policy };
+            self.walks.serve(&self.databases[database], slot, hash.reverse_bits(), around);
+        }
+    }
+
     fn remove_place(&mut self, database: usize, slot: u16, place: Place, reason: Removal) {
         let leftover = self.detach_place(database, slot, place, reason);
         self.garbage.discard(leftover);
@@ -309,6 +340,10 @@ impl Keyspace {
 
     /// Removes a key and hands over what its value owned.
     fn detach_place(&mut self, database: usize, slot: u16, place: Place, reason: Removal) -> Option<Leftover> {
+        if !self.walks.is_empty() {
+            let hash = self.hasher.hash(self.databases[database].entry_at(slot, place).key());
+            self.before_change(database, slot, hash);
+        }
         let target = &mut self.databases[database];
         let (table, ledger) = target.table_mut(slot);
         let expires_at = table.entry(place).expires_at();
@@ -338,6 +373,7 @@ impl Keyspace {
         now: Milliseconds,
     ) {
         let part_due = content.part_due();
+        self.before_change(database, key.slot, key.hash);
         let target = &mut self.databases[database];
         let Some(place) = target.find(key) else {
             let expires_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
@@ -401,6 +437,7 @@ impl Keyspace {
         now: Milliseconds,
     ) -> bool {
         let Some(place) = self.live_place(database, key, now) else { return false };
+        self.before_change(database, key.slot, key.hash);
         let target = &mut self.databases[database];
         let (page, index, ledger) = target.at(key.slot, place);
         if page.change_blob(index, ledger, |blob| blob.try_overwrite(value)) != Some(true) {
@@ -463,6 +500,7 @@ impl Keyspace {
     /// Writes bytes at an offset of the string at `key`, or of an empty one; it is called `raw` from then on.
     fn splice(&mut self, database: usize, key: &Key<'_>, offset: usize, bytes: &[u8], now: Milliseconds) -> usize {
         let end = offset + bytes.len();
+        self.before_change(database, key.slot, key.hash);
         let target = &mut self.databases[database];
         let place = target.find(key);
         if let Some(place) = place {
@@ -531,6 +569,7 @@ impl Keyspace {
     /// command's decision.
     pub fn set_expiry(&mut self, database: usize, key: &Key<'_>, at: Option<Milliseconds>, now: Milliseconds) -> bool {
         let Some(place) = self.live_place(database, key, now) else { return false };
+        self.before_change(database, key.slot, key.hash);
         let target = &mut self.databases[database];
         let (page, index, ledger) = target.at(key.slot, place);
         let before = page.entry(index).expires_at();
@@ -580,7 +619,11 @@ impl Keyspace {
         for (index, target) in self.databases.iter_mut().enumerate() {
             if database.is_none_or(|wanted| wanted == index) {
                 removed += target.keys;
-                self.garbage.discard_database(std::mem::take(target));
+                let empty = Database::empty(self.next_database_id);
+                self.next_database_id += 1;
+                if let Some(flushed) = self.walks.detach(std::mem::replace(target, empty)) {
+                    self.garbage.discard_database(flushed);
+                }
             }
         }
         self.dirty += removed as u64;
@@ -589,6 +632,9 @@ impl Keyspace {
 
     /// Frees memory of what was flushed, about `budget` entries of it; whether more is left.
     pub fn collect_garbage(&mut self, budget: usize) -> bool {
+        if !self.walks.is_empty() {
+            self.walks.end(None, &mut self.garbage);
+        }
         self.garbage.collect(budget)
     }
 

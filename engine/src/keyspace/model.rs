@@ -384,11 +384,11 @@ fn a_string_travels_to_other_threads() {
     let owned = keyspace.take(0, &key, 0).unwrap();
     let Value::String(OwnedString::Large(blob)) = &owned.value else { panic!("a long string is a blob") };
     let reply = blob.to_bytes();
-    let travelling = is_send(TravellingEntry::from(owned));
+    let travelling = is_send(owned);
     let there = move || {
         let mut keyspace = Keyspace::new(1, KeyHasher::with_seed(1));
         let name = keyspace.key(b"elsewhere");
-        keyspace.put(0, &name, travelling.into(), 0);
+        keyspace.put(0, &name, travelling, 0);
         keyspace.append(0, &name, b"y", 0);
         let entry = keyspace.peek(0, &name, 0).unwrap();
         assert_eq!(entry.string().unwrap().len(), 1001);

@@ -85,6 +85,7 @@ impl Keyspace {
         now: Milliseconds,
     ) -> Result<Option<EntryMut<'_>>, WrongType> {
         let Some(place) = self.live_place(database, key, now) else { return Ok(None) };
+        self.before_change(database, key.slot, key.hash);
         let (page, index, _) = self.databases[database].at(key.slot, place);
         let entry = page.entry(index);
         if entry.value_type() != kind {
@@ -319,12 +320,11 @@ mod tests {
                     views.push((entry.to_owned(), model.clone()));
                 }
                 2 => {
-                    // To another name, or to another thread, and back.
+                    // Out of its table, and back.
                     let entry = keyspace.take(0, &key, NOW);
                     assert_eq!(entry.is_some(), !model.is_empty());
                     if let Some(entry) = entry {
-                        let entry: super::super::TravellingEntry = entry.into();
-                        keyspace.put(0, &key, entry.into(), NOW);
+                        keyspace.put(0, &key, entry, NOW);
                     }
                 }
                 _ => {}

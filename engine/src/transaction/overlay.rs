@@ -20,7 +20,7 @@
 
 use crate::command::{Handler, KeyFlags, Milliseconds, Spec, parse_integer};
 use crate::journal::{Event, Record, Share};
-use crate::keyspace::{KeyHasher, OwnedEntry, TravellingEntry, Value};
+use crate::keyspace::{KeyHasher, OwnedEntry, Value};
 use crate::long::Unfinished;
 use crate::reply::ReplyBuffer;
 use crate::shard::{ClientContext, Shard};
@@ -47,12 +47,12 @@ pub struct KeyWrite {
     /// The key.
     pub key: Vec<u8>,
     /// The new value; none removes the key.
-    pub entry: Option<TravellingEntry>,
+    pub entry: Option<OwnedEntry>,
 }
 
 /// The values of a part's keys, in the order of its [`KeyRead`]s; none where a key is absent.
 #[derive(Debug, Default)]
-pub struct Gathered(pub Vec<Option<TravellingEntry>>);
+pub struct Gathered(pub Vec<Option<OwnedEntry>>);
 
 /// The keys of a command with the databases they are in, in argument order, each once.
 ///
@@ -117,7 +117,7 @@ pub fn gather(shard: &mut Shard, keys: &[KeyRead], now: Milliseconds) -> Gathere
         } else {
             entry.to_owned()
         };
-        Some(entry.into())
+        Some(entry)
     };
     Gathered(keys.iter().map(read).collect())
 }
@@ -130,7 +130,7 @@ pub fn apply(shard: &mut Shard, finish: Finish) {
     for KeyWrite { database, key, entry } in writes {
         let key = keyspace.key(&key);
         match entry {
-            Some(entry) => keyspace.put(database, &key, entry.into(), now),
+            Some(entry) => keyspace.put(database, &key, entry, now),
             None => drop(keyspace.remove(database, &key, now)),
         }
     }
@@ -164,6 +164,15 @@ impl Overlay<'_> {
         let mut temporary = self.lay_out(gathered, shard);
         let unfinished = temporary.begin(self.handler, self.arguments, self.client, self.now, out);
         (temporary, unfinished)
+    }
+
+    /// All of it at once: for units in whose middle nothing else may happen.
+    pub fn run(&self, gathered: Vec<Gathered>, shard: &mut Shard, out: &mut ReplyBuffer) -> Vec<Finish> {
+        let (mut temporary, unfinished) = self.begin(gathered, shard, out);
+        if let Some(unfinished) = unfinished {
+            unfinished.run_to_end(&mut temporary, out);
+        }
+        self.finish(temporary, shard)
     }
 
     /// Whether it may write at all.
@@ -220,7 +229,7 @@ impl Overlay<'_> {
                 if let Some(value) = value {
                     let KeyRead { database, key, .. } = &self.keys[place];
                     let key = temporary.keyspace.key(key);
-                    temporary.keyspace.put(*database, &key, value.into(), self.now);
+                    temporary.keyspace.put(*database, &key, value, self.now);
                 }
             }
         }
@@ -238,7 +247,7 @@ impl Overlay<'_> {
 /// What has become of a key.
 fn taken(temporary: &mut Shard, read: &KeyRead, now: Milliseconds) -> KeyWrite {
     let key = temporary.keyspace.key(&read.key);
-    let entry = temporary.keyspace.take(read.database, &key, now).map(TravellingEntry::from);
+    let entry = temporary.keyspace.take(read.database, &key, now);
     KeyWrite { database: read.database, key: read.key.clone(), entry }
 }
 
@@ -267,11 +276,7 @@ mod tests {
             unit: (0, 1),
             now,
         };
-        let (mut temporary, unfinished) = overlay.begin(gathered, shard, &mut out);
-        if let Some(unfinished) = unfinished {
-            unfinished.run_to_end(&mut temporary, &mut out);
-        }
-        for finish in overlay.finish(temporary, shard) {
+        for finish in overlay.run(gathered, shard, &mut out) {
             apply(shard, finish);
         }
         String::from_utf8_lossy(&out.flatten()).trim_end().to_owned()

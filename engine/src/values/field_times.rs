@@ -4,7 +4,7 @@
 //! from. The times themselves stand with the fields.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Bytes that an entry takes besides the field's text, about.
 const ENTRY_BYTES: usize = 40;
@@ -16,7 +16,7 @@ type Times = BTreeSet<(i64, Box<[u8]>)>;
 #[derive(Clone, Debug, Default)]
 pub struct FieldTimes {
     /// None for the many hashes without such fields.
-    times: Option<Rc<Times>>,
+    times: Option<Arc<Times>>,
     bytes: usize,
 }
 
@@ -57,7 +57,7 @@ impl FieldTimes {
         if old == new {
             return;
         }
-        let times = Rc::make_mut(self.times.get_or_insert_default());
+        let times = Arc::make_mut(self.times.get_or_insert_default());
         if let Some(old) = old
             && times.remove(&(old, field.into()))
         {

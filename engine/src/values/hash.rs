@@ -11,10 +11,11 @@
 //! is known at once in each form. It never goes back to a smaller form.
 
 use super::collection::Collection;
-use super::large::{HashIter, MemberHasher};
+use super::large::{HashIter, HashTree, MemberHasher};
 use super::listpack::{self, Encoded, HEADER_BYTES};
 use super::object::LargeHash;
 use super::{Element, Encodings, Form, Listpack, Object, StringRef};
+use std::ops::Range;
 
 /// A field with what belongs to it.
 #[derive(Clone, Copy, Debug)]
@@ -27,10 +28,22 @@ pub struct Field<'a> {
     pub expires_at: Option<i64>,
 }
 
-impl Field<'_> {
+impl<'a> Field<'a> {
+    /// An element of a tree.
+    fn of(element: super::large::Element<'a>) -> Self {
+        let value = element.value.unwrap_or(StringRef::Bytes(&[]));
+        Self { name: element.name(), value, expires_at: element.expires_at }
+    }
+
     fn is_expired(&self, now: i64) -> bool {
         self.expires_at.is_some_and(|at| now > at)
     }
+}
+
+/// The fields of some ranks of a tree, but for those whose time is over.
+pub fn fields_in(tree: &HashTree, ranks: Range<u64>, now: i64) -> impl Iterator<Item = Field<'_>> {
+    let elements = tree.iter_from(ranks.start).take((ranks.end - ranks.start) as usize);
+    elements.map(Field::of).filter(move |field| !field.is_expired(now))
 }
 
 /// What a write does to a field's expiry.
@@ -211,11 +224,7 @@ impl<'a> Iterator for Fields<'a> {
                 let (name, value) = (elements.next()?.into(), elements.next()?.into());
                 Some(Field { name, value, expires_at: elements.next().and_then(time_of) })
             }
-            Self::Tree(elements) => {
-                let element = elements.next()?;
-                let value = element.value.unwrap_or(StringRef::Bytes(&[]));
-                Some(Field { name: element.name(), value, expires_at: element.expires_at })
-            }
+            Self::Tree(elements) => elements.next().map(Field::of),
         }
     }
 }

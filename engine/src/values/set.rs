@@ -88,10 +88,15 @@ impl<'a> SetRef<'a> {
 
     /// All members.
     pub fn iter(&self) -> SetIter<'a> {
+        self.iter_from(0)
+    }
+
+    /// The members from a number on (see [`SetRef::at`]).
+    pub fn iter_from(&self, index: usize) -> SetIter<'a> {
         match *self {
-            Self::Integers(set) => SetIter::Integers(set, 0),
-            Self::Listpack(list) => SetIter::Listpack(list.iter()),
-            Self::Tree(tree) => SetIter::Tree(tree.iter()),
+            Self::Integers(set) => SetIter::Integers(set, index),
+            Self::Listpack(list) => SetIter::Listpack(list.iter_from(list.seek(index).unwrap_or(list.end()))),
+            Self::Tree(tree) => SetIter::Tree(tree.iter_from(index as u64)),
         }
     }
 }

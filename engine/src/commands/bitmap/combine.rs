@@ -12,7 +12,8 @@
 use super::super::errors::{is, syntax, wrong_type};
 use crate::command::{CommandError, CommandResult, Execution};
 use crate::journal::EventClass;
-use crate::keyspace::Value;
+use crate::keyspace::{DatabaseId, Value};
+use crate::long::{LongWork, Step, report_ahead};
 use crate::values::{Blob, Content, Form, INLINE_BYTES_MAX, OwnedString};
 
 const BLOCK_BYTES: usize = 4096;
@@ -139,6 +140,10 @@ pub(super) fn bitop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
         .map(|(source, scratch)| source.as_ref().map_or(&[][..], |source| source.as_ref().as_bytes(scratch)))
         .collect();
     let length = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+    if execution.options.is_long(units(length, sources.len()), 0) {
+        let effect = operation.is_old().then_some(arguments);
+        return begin_later(execution, operation, sources, length, destination, effect);
+    }
     if length == 0 {
         remove(execution, destination);
     } else {
@@ -146,10 +151,86 @@ pub(super) fn bitop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
         for (index, block) in result.as_mut_slice().chunks_mut(BLOCK_BYTES).enumerate() {
             operation.fill(block, index * BLOCK_BYTES, &texts);
         }
-        store(execution, destination, result, operation.is_old().then_some(arguments));
+        let told = if operation.is_old() { Told::Command(arguments) } else { Told::Result };
+        store(execution, destination, result, told);
     }
     execution.reply.integer(length as i64);
     Ok(())
+}
+
+/// Work that it is to make so many bytes out of so many sources: a unit is a block of one of them.
+fn units(length: usize, sources: usize) -> u64 {
+    (length / BLOCK_BYTES) as u64 * (sources as u64 + 1)
+}
+
+/// A long result in the making.
+struct Combination {
+    operation: Operation,
+    sources: Vec<Option<OwnedString>>,
+    result: Blob,
+    made: usize,
+    database: DatabaseId,
+    destination: Vec<u8>,
+    /// Whether the effect has been reported.
+    is_told: bool,
+}
+
+fn begin_later(
+    execution: &mut Execution<'_>,
+    operation: Operation,
+    sources: Vec<Option<OwnedString>>,
+    length: usize,
+    destination: &[u8],
+    effect: Option<&[&[u8]]>,
+) -> CommandResult {
+    let database = execution.keyspace.database_id(execution.database);
+    let (result, is_told) = (Blob::zeroed(length), effect.is_some());
+    if let Some(effect) = effect {
+        report_ahead(execution, destination, effect);
+    }
+    let destination = destination.to_vec();
+    execution.later.put(Combination { operation, sources, result, made: 0, database, destination, is_told });
+    Ok(())
+}
+
+impl LongWork for Combination {
+    fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step {
+        let mut scratch = vec![itoa::Buffer::new(); self.sources.len()];
+        let texts: Vec<&[u8]> = self
+            .sources
+            .iter()
+            .zip(&mut scratch)
+            .map(|(source, scratch)| source.as_ref().map_or(&[][..], |source| source.as_ref().as_bytes(scratch)))
+            .collect();
+        let blocks = (budget / (texts.len() as u64 + 1)).max(1) as usize;
+        let end = self.result.len().min(self.made.saturating_add(blocks.saturating_mul(BLOCK_BYTES)));
+        for block in self.result.as_mut_slice()[self.made..end].chunks_mut(BLOCK_BYTES) {
+            self.operation.fill(block, self.made, &texts);
+            self.made += block.len();
+        }
+        let length = self.result.len();
+        if self.made < length {
+            return Step::More;
+        }
+        if let Some(database) = execution.keyspace.database_of(self.database) {
+            execution.database = database;
+            let result = std::mem::replace(&mut self.result, Blob::new(&[]));
+            let effect = if self.is_told { Told::Ahead } else { Told::Result };
+            store(execution, &self.destination, result, effect);
+        }
+        execution.reply.integer(length as i64);
+        Step::Done
+    }
+}
+
+/// How the effect of a result is reported.
+enum Told<'a> {
+    /// As the command.
+    Command(&'a [&'a [u8]]),
+    /// As the value, where older servers do not know the command.
+    Result,
+    /// It has been.
+    Ahead,
 }
 
 fn remove(execution: &mut Execution<'_>, destination: &[u8]) {
@@ -160,15 +241,16 @@ fn remove(execution: &mut Execution<'_>, destination: &[u8]) {
     }
 }
 
-/// Puts the result under its key; the effect is the command, or the result itself where that is none.
-fn store(execution: &mut Execution<'_>, destination: &[u8], result: Blob, command: Option<&[&[u8]]>) {
+/// Puts the result under its key.
+fn store(execution: &mut Execution<'_>, destination: &[u8], result: Blob, told: Told<'_>) {
     let key = execution.keyspace.key(destination);
     let (database, now) = (execution.database, execution.now);
     // What replaces an expired value reports its end first.
     execution.keyspace.settle_expired(database, &key, now, true);
-    match command {
-        Some(arguments) => execution.effect(arguments),
-        None => execution.effect(&[b"SET", destination, result.as_slice()]),
+    match told {
+        Told::Command(arguments) => execution.effect(arguments),
+        Told::Result => execution.effect(&[b"SET", destination, result.as_slice()]),
+        Told::Ahead => {}
     }
     if result.len() > INLINE_BYTES_MAX {
         let content = Content::Blob { blob: result, form: Form::STRING };

@@ -3,6 +3,8 @@
 use super::super::errors::{integer, is, syntax};
 use super::{bits, read};
 use crate::command::{CommandError, CommandResult, Execution};
+use crate::long::{LongWork, Step};
+use crate::values::{Blob, StringRef};
 
 /// What the two ends of a range count.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,8 @@ impl Unit {
 /// `BITCOUNT key [start end [BYTE | BIT]]`
 pub(super) fn bitcount(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     // As in the real server, the key comes first: an absent one has no ones whatever range was asked for.
+    let (mut long, options) = (None, execution.options);
+    let is_long = |first: u64, last: u64| options.is_long((last - first) / 8 / BYTES_PER_UNIT, 0);
     let count = read(execution, arguments[1], |bytes| {
         let (start, end, unit) = match &arguments[2..] {
             [] => (0, -1, Unit::Byte),
@@ -54,10 +58,71 @@ pub(super) fn bitcount(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Co
             }
             _ => return Err(syntax()),
         };
-        Ok(unit.bits(start, end, bytes.len()).map_or(0, |(first, last)| bits::count(bytes, first, last)))
+        let Some((first, last)) = unit.bits(start, end, bytes.len()) else { return Ok(0) };
+        if is_long(first, last) {
+            long = Some((first, last));
+            return Ok(0);
+        }
+        Ok(bits::count(bytes, first, last))
     })?;
-    execution.reply.integer(count.unwrap_or(Ok(0))? as i64);
+    let count = count.unwrap_or(Ok(0))?;
+    if let Some(work) = LongLook::begin(execution, arguments[1], long, Look::Count(0)) {
+        execution.later.put(work);
+    } else {
+        execution.reply.integer(count as i64);
+    }
     Ok(())
+}
+
+/// Bytes that a unit of work looks at.
+const BYTES_PER_UNIT: u64 = 1024;
+
+/// What is looked for in a long bitmap.
+enum Look {
+    /// Ones; so many up to now.
+    Count(u64),
+    /// The first bit of a value; what to answer if there is none.
+    Find(bool, i64),
+}
+
+/// A walk over the bits of a long bitmap, both ends included.
+struct LongLook {
+    bitmap: Blob,
+    next: u64,
+    last: u64,
+    look: Look,
+}
+
+impl LongLook {
+    fn begin(execution: &Execution<'_>, key: &[u8], bits: Option<(u64, u64)>, look: Look) -> Option<Self> {
+        let (next, last) = bits?;
+        let key = execution.keyspace.key(key);
+        match execution.keyspace.peek(execution.database, &key, execution.now)?.string()? {
+            StringRef::Shared(bitmap) => Some(Self { bitmap: bitmap.clone(), next, last, look }),
+            _ => None,
+        }
+    }
+}
+
+impl LongWork for LongLook {
+    fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step {
+        let end = self.last.min(self.next.saturating_add(budget.saturating_mul(8 * BYTES_PER_UNIT)) | 7);
+        let (bytes, is_last) = (self.bitmap.as_slice(), end == self.last);
+        let answer = match &mut self.look {
+            Look::Count(ones) => {
+                *ones += bits::count(bytes, self.next, end);
+                is_last.then_some(*ones as i64)
+            }
+            Look::Find(wanted, absent) => {
+                let found = bits::find(bytes, self.next, end, *wanted).map(|position| position as i64);
+                found.or(is_last.then_some(*absent))
+            }
+        };
+        self.next = end + 1;
+        let Some(answer) = answer else { return Step::More };
+        execution.reply.integer(answer);
+        Step::Done
+    }
 }
 
 /// `BITPOS key bit [start [end [BYTE | BIT]]]`
@@ -66,6 +131,7 @@ pub(super) fn bitpos(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
         bit @ (0 | 1) => bit == 1,
         _ => return Err("ERR The bit argument must be 1 or 0.".into()),
     };
+    let (mut long, options) = (None, execution.options);
     let position = read(execution, arguments[1], |bytes| {
         let (start, end, unit) = match &arguments[3..] {
             [] => (0, None, Unit::Byte),
@@ -78,12 +144,21 @@ pub(super) fn bitpos(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
             _ => return Err(syntax()),
         };
         let Some((first, last)) = unit.bits(start, end.unwrap_or(-1), bytes.len()) else { return Ok(None) };
-        let found = bits::find(bytes, first, last, wanted);
         // Without an end the zeros behind the string count, too.
-        Ok(found.or((!wanted && end.is_none()).then_some(bytes.len() as u64 * 8)))
+        let absent = (!wanted && end.is_none()).then_some(bytes.len() as u64 * 8);
+        if options.is_long((last - first) / 8 / BYTES_PER_UNIT, 0) {
+            long = Some((first, last));
+            return Ok(absent);
+        }
+        Ok(bits::find(bytes, first, last, wanted).or(absent))
     })?;
     let absent = if wanted { None } else { Some(0) };
-    execution.reply.integer(position.unwrap_or(Ok(absent))?.map_or(-1, |position| position as i64));
+    let position = position.unwrap_or(Ok(absent))?.map_or(-1, |position| position as i64);
+    if let Some(work) = LongLook::begin(execution, arguments[1], long, Look::Find(wanted, position)) {
+        execution.later.put(work);
+    } else {
+        execution.reply.integer(position);
+    }
     Ok(())
 }
 

@@ -4,8 +4,11 @@
 use super::super::errors::{integer, is, syntax};
 use super::super::glob::{self, Case};
 use crate::command::{CommandError, CommandResult, Execution, Milliseconds};
-use crate::keyspace::{Entry, Keyspace, ScanCursor};
-use crate::reply::Reply;
+use crate::keyspace::{Entry, Keyspace, ScanCursor, SharedSink, WalkId, WalkSink};
+use crate::long::{Collected, LongWork, Step};
+use crate::reply::{Protocol, Reply};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// How many keys a call looks at where the client does not say.
 pub(crate) const COUNT_DEFAULT: usize = 10;
@@ -107,12 +110,61 @@ pub(super) fn scan(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comman
     Ok(())
 }
 
+fn is_wanted(pattern: &[u8], key: &[u8]) -> bool {
+    pattern == b"*" || glob::matches(pattern, key, Case::Sensitive)
+}
+
+/// Keys that KEYS has found so far.
+struct Found {
+    pattern: Vec<u8>,
+    protocol: Protocol,
+    collected: Collected,
+}
+
+impl WalkSink for Found {
+    fn key(&mut self, key: &[u8], _: &Entry<'_>) {
+        if is_wanted(&self.pattern, key) {
+            self.collected.add(self.protocol, |reply| reply.bulk(key));
+        }
+    }
+}
+
+/// KEYS in a large database: how many there are is known when all have been found.
+struct LongKeys {
+    found: Rc<RefCell<Found>>,
+    walk: Option<WalkId>,
+}
+
+impl LongWork for LongKeys {
+    fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step {
+        if let Some(walk) = self.walk {
+            if execution.keyspace.step_walk(walk, budget) {
+                return Step::More;
+            }
+            self.walk = None;
+            let collected = &mut self.found.borrow_mut().collected;
+            collected.close();
+            execution.reply.array(collected.len());
+        }
+        self.found.borrow_mut().collected.hand_out(&mut execution.reply)
+    }
+}
+
 /// `KEYS pattern`, on this shard
 pub(super) fn keys(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let pattern = arguments[1];
+    let Execution { keyspace, reply, database, now, options, later, .. } = execution;
+    if options.is_long(keyspace.len(*database) as u64, 0) {
+        let (pattern, protocol, collected) = (pattern.to_vec(), reply.protocol(), Collected::default());
+        let found = Rc::new(RefCell::new(Found { pattern, protocol, collected }));
+        let sink: SharedSink = found.clone();
+        let walk = Some(keyspace.begin_walk(*database, *now, &sink));
+        later.put(LongKeys { found, walk });
+        return Ok(());
+    }
     let mut keys: Vec<Vec<u8>> = Vec::new();
     execution.keyspace.keys(execution.database, execution.now, &mut |key, _| {
-        if pattern == b"*" || glob::matches(pattern, key, Case::Sensitive) {
+        if is_wanted(pattern, key) {
             keys.push(key.to_vec());
         }
     });

@@ -17,9 +17,12 @@ use super::string::reply_string;
 use crate::command::{CommandError, CommandResult, Execution, Milliseconds, wrong_arity};
 use crate::journal::EventClass;
 use crate::keyspace::{Entry, EntryMut, Key, Keyspace, WrongType};
+use crate::long::ViewWalk;
 use crate::reply::Reply;
 use crate::values::hash::{self, Field, FieldExpiry, HashRef};
-use crate::values::{Form, NewCollection, StringRef, Type, listpack};
+use crate::values::large::HashTree;
+use crate::values::object::LargeHash;
+use crate::values::{Form, NewCollection, Type, listpack};
 
 /// The hash of an entry that is one.
 fn hash_of(entry: Entry<'_>) -> HashRef<'_> {
@@ -175,32 +178,53 @@ fn hmget(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     })
 }
 
-/// `HGETALL key`
-fn hgetall(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    read(execution, arguments[1], |hash, now, reply| {
-        reply.map(hash.map_or(0, |hash| hash.len(now)));
-        for field in hash.iter().flat_map(|hash| hash.iter(now)) {
-            reply_string(reply, field.name);
-            reply_string(reply, field.value);
-        }
-    })
+/// Lists all fields behind a header for so many; those of a large hash slice by slice.
+fn list_fields(
+    execution: &mut Execution<'_>,
+    key: &[u8],
+    open: impl FnOnce(&mut Reply<'_>, usize),
+    encode: impl Fn(&mut Reply<'_>, Field<'_>) + 'static,
+) -> CommandResult {
+    let access = execution.access();
+    let Execution { keyspace, reply, database, now, options, later, .. } = execution;
+    let (key, now) = (keyspace.key(key), *now);
+    let hash = keyspace.find_typed(*database, &key, now, access, Type::Hash)?.map(hash_of);
+    open(reply, hash.map_or(0, |hash| hash.len(now)));
+    if let Some(HashRef::Tree(LargeHash { tree, .. })) = hash
+        && options.is_long(tree.len(), tree.bytes() as u64)
+    {
+        later.put(ViewWalk::new(tree.clone(), 0..tree.len(), move |tree: &HashTree, ranks, reply| {
+            hash::fields_in(tree, ranks, now).for_each(|field| encode(reply, field));
+        }));
+        return Ok(());
+    }
+    hash.iter().flat_map(|hash| hash.iter(now)).for_each(|field| encode(reply, field));
+    Ok(())
 }
 
-fn reply_parts(execution: &mut Execution<'_>, key: &[u8], part: impl Fn(Field<'_>) -> StringRef<'_>) -> CommandResult {
-    read(execution, key, |hash, now, reply| {
-        reply.array(hash.map_or(0, |hash| hash.len(now)));
-        hash.iter().flat_map(|hash| hash.iter(now)).for_each(|field| reply_string(reply, part(field)));
-    })
+/// `HGETALL key`
+fn hgetall(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    list_fields(
+        execution,
+        arguments[1],
+        |reply, count| reply.map(count),
+        |reply, field| {
+            reply_string(reply, field.name);
+            reply_string(reply, field.value);
+        },
+    )
 }
 
 /// `HKEYS key`
 fn hkeys(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    reply_parts(execution, arguments[1], |field| field.name)
+    let open = |reply: &mut Reply<'_>, count| reply.array(count);
+    list_fields(execution, arguments[1], open, |reply, field| reply_string(reply, field.name))
 }
 
 /// `HVALS key`
 fn hvals(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    reply_parts(execution, arguments[1], |field| field.value)
+    let open = |reply: &mut Reply<'_>, count| reply.array(count);
+    list_fields(execution, arguments[1], open, |reply, field| reply_string(reply, field.value))
 }
 
 /// `HLEN key`

@@ -1,13 +1,15 @@
 //! Fields at random: HRANDFIELD.
 
 use super::super::errors::{OUT_OF_RANGE, is, syntax};
-use super::super::random_choice::{Choice, distinct};
+use super::super::random_choice::{Choice, choose, distinct};
 use super::super::string::reply_string;
 use super::hash_of;
 use crate::command::{CommandResult, Execution, Milliseconds, parse_integer};
 use crate::reply::{Protocol, Reply};
 use crate::values::Type;
-use crate::values::hash::{Field, HashRef};
+use crate::values::hash::{Field, HashRef, fields_in};
+use crate::values::large::HashTree;
+use crate::values::object::LargeHash;
 
 /// Fields to be drawn by number: all of a hash, or those whose time is not over.
 enum Drawn<'a> {
@@ -60,9 +62,21 @@ pub(super) fn hrandfield(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> 
         return Err(OUT_OF_RANGE.into());
     }
     let access = execution.access();
-    let Execution { keyspace, reply, database, now, random, .. } = execution;
+    let Execution { keyspace, reply, database, now, random, options, later, .. } = execution;
     let key = keyspace.key(arguments[1]);
     let hash = keyspace.find_typed(*database, &key, *now, access, Type::Hash)?.map(hash_of);
+    let is_flat = with_values && reply.protocol() == Protocol::Resp2;
+    if let (Some(HashRef::Tree(LargeHash { tree, .. })), Some(choice), Some(0)) =
+        (hash, choice, hash.map(|hash| hash.due_count(*now)))
+        && options.is_long_part(choice.count(tree.len() as usize) as u64, tree.len(), tree.bytes())
+    {
+        let (length, now) = (tree.len() as usize, *now);
+        reply.array(choice.count(length) * if is_flat { 2 } else { 1 });
+        later.put_boxed(choose(tree.clone(), length, choice, random.fork(), move |tree: &HashTree, number, reply| {
+            fields_in(tree, number..number + 1, now).for_each(|field| reply_field(reply, field, with_values));
+        }));
+        return Ok(());
+    }
     let fields = hash.map(|hash| Drawn::new(hash, *now)).filter(|fields| fields.len() > 0);
     let Some(fields) = fields else {
         if choice.is_some() {
@@ -81,7 +95,6 @@ pub(super) fn hrandfield(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> 
         Some(Choice::Repeated(count)) => (0..count).map(|_| random.usize(..fields.len())).collect(),
         Some(Choice::Distinct(count)) => distinct(count.min(fields.len()), fields.len(), random),
     };
-    let is_flat = with_values && reply.protocol() == Protocol::Resp2;
     reply.array(numbers.len() * if is_flat { 2 } else { 1 });
     for number in numbers {
         fields.at(number, *now).into_iter().for_each(|field| reply_field(reply, field, with_values));

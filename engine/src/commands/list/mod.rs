@@ -15,7 +15,9 @@ use super::string::reply_string;
 use crate::command::{CommandError, CommandResult, Execution};
 use crate::journal::EventClass;
 use crate::keyspace::{Entry, EntryMut, WrongType};
+use crate::long::ViewWalk;
 use crate::reply::Reply;
+use crate::values::large::ListTree;
 use crate::values::list::{self, End, ListRef};
 use crate::values::{Element, Type};
 
@@ -161,9 +163,22 @@ fn lindex(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
 /// `LRANGE key start stop`
 fn lrange(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let (first, last) = (integer(arguments[2])?, integer(arguments[3])?);
-    let (list, reply) = find(execution, arguments[1])?;
-    let elements = list.map(|list| list.range(list.indexes(first, last), End::Left));
-    reply.array(elements.as_ref().map_or(0, ExactSizeIterator::len));
+    let access = execution.access();
+    let Execution { keyspace, reply, database, now, options, later, .. } = execution;
+    let key = keyspace.key(arguments[1]);
+    let list = keyspace.find_typed(*database, &key, *now, access, Type::List)?.map(list_of);
+    let indexes = list.map_or(0..0, |list| list.indexes(first, last));
+    let count = indexes.end - indexes.start;
+    reply.array(count as usize);
+    if let Some(ListRef::Tree(tree)) = list
+        && options.is_long_part(count, tree.len(), tree.bytes())
+    {
+        later.put(ViewWalk::new(tree.clone(), indexes, |tree: &ListTree, indexes, reply| {
+            ListRef::Tree(tree).range(indexes, End::Left).for_each(|element| reply_string(reply, element));
+        }));
+        return Ok(());
+    }
+    let elements = list.map(|list| list.range(indexes, End::Left));
     elements.into_iter().flatten().for_each(|element| reply_string(reply, element));
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! LPOS: where in a list an element is.
 
 use super::super::errors::{integer, is, syntax};
-use super::find;
+use super::list_of;
 use crate::command::{CommandError, CommandResult, Execution, parse_integer};
-use crate::values::Element;
-use crate::values::list::{End, ListRef};
+use crate::long::{Collected, LongWork, Step};
+use crate::reply::Protocol;
+use crate::values::large::ListTree;
+use crate::values::list::{End, ListRef, equals};
+use crate::values::{Element, Type};
 
 /// What LPOS asks for.
 struct Search {
@@ -65,10 +68,85 @@ fn rank(text: &[u8]) -> Result<i64, CommandError> {
     }
 }
 
+/// A search through a long list.
+struct LongSearch {
+    list: ListTree,
+    wanted: Vec<u8>,
+    search: Search,
+    looked_at: u64,
+    matches: u64,
+    found: Collected,
+    is_listing: bool,
+}
+
+impl LongSearch {
+    fn new(list: &ListTree, wanted: &[u8], search: Search) -> Self {
+        let (list, wanted) = (list.clone(), wanted.to_vec());
+        Self { list, wanted, search, looked_at: 0, matches: 0, found: Collected::default(), is_listing: false }
+    }
+
+    /// Looks at so many elements more; whether that was enough.
+    fn look(&mut self, budget: u64, protocol: Protocol) -> bool {
+        let list = ListRef::Tree(&self.list);
+        let length = list.len();
+        let end = self.search.elements_max.min(length);
+        let run = self.looked_at..end.min(self.looked_at + budget);
+        let indexes = match self.search.from {
+            End::Left => run.clone(),
+            End::Right => length - run.end..length - run.start,
+        };
+        let wanted = Element::of(&self.wanted);
+        let last = self.search.skipped.saturating_add(self.search.count.unwrap_or(1));
+        for (number, element) in run.clone().zip(list.range(indexes, self.search.from)) {
+            if !equals(element, wanted) {
+                continue;
+            }
+            self.matches += 1;
+            if self.matches > self.search.skipped {
+                let index = if self.search.from == End::Left { number } else { length - 1 - number };
+                self.found.add(protocol, |reply| reply.integer(index as i64));
+            }
+            if self.matches >= last {
+                return true;
+            }
+        }
+        self.looked_at = run.end;
+        run.end == end
+    }
+}
+
+impl LongWork for LongSearch {
+    fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step {
+        let reply = &mut execution.reply;
+        if !self.is_listing {
+            if !self.look(budget, reply.protocol()) {
+                return Step::More;
+            }
+            self.is_listing = true;
+            self.found.close();
+            match self.search.count {
+                Some(_) => reply.array(self.found.len()),
+                None if self.found.is_empty() => reply.null(),
+                None => {}
+            }
+        }
+        self.found.hand_out(reply)
+    }
+}
+
 /// `LPOS key element [RANK rank] [COUNT num-matches] [MAXLEN len]`
 pub(super) fn lpos(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let search = Search::parse(&arguments[3..])?;
-    let (list, reply) = find(execution, arguments[1])?;
+    let access = execution.access();
+    let Execution { keyspace, reply, database, now, options, later, .. } = execution;
+    let key = keyspace.key(arguments[1]);
+    let list = keyspace.find_typed(*database, &key, *now, access, Type::List)?.map(list_of);
+    if let Some(ListRef::Tree(tree)) = list
+        && options.is_long_part(search.elements_max.min(tree.len()), tree.len(), tree.bytes())
+    {
+        later.put(LongSearch::new(tree, arguments[2], search));
+        return Ok(());
+    }
     let mut found = list.into_iter().flat_map(|list| search.matches(list, arguments[2]));
     if search.count.is_none() {
         match found.next() {

@@ -4,24 +4,26 @@
 //! * Difference: the members of the first set that none of the others has.
 //! * Union: the members of each set that no set before it has; of many sets, all in one new set.
 //!
-//! Nothing is copied for a reply but into it. All sets are of one keyspace, and the result goes there too: spreading over
+//! Nothing is copied for a reply but into it. Large sets are worked on in slices ([`combination`](super::combination)). All sets are of one keyspace, and the result goes there too: spreading over
 //! shards is the dispatcher's work.
 
 use super::super::errors::{is, syntax};
 use super::super::string::reply_string;
+use super::combination::{Combination, Purpose};
 use super::{new_set, set_of};
 use crate::command::{CommandError, CommandResult, Execution, Milliseconds, parse_integer};
 use crate::journal::EventClass;
 use crate::keyspace::{Access, Keyspace};
+use crate::long::report_ahead;
 use crate::values::set::{self, SetRef};
 use crate::values::{Element, Encodings, NewCollection, StringRef, Type};
 use smallvec::SmallVec;
 
 /// A union of more sets than this is collected in a new set, since looking into all earlier ones would take longer.
-const UNION_LOOKED_UP_MAX: usize = 4;
+pub(super) const UNION_LOOKED_UP_MAX: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
+pub(super) enum Operation {
     Intersection,
     Union,
     Difference,
@@ -30,20 +32,19 @@ enum Operation {
 /// The sets of some keys; none where a key is absent.
 type Sets<'k> = SmallVec<[Option<SetRef<'k>>; 4]>;
 
-/// Looks all keys up, in order, as reads of the client.
-fn read_sets<'k>(
-    keyspace: &'k mut Keyspace,
+/// Looks all keys up, in order, as reads of the client. Each look-up may remove an expired key and so move others: what was
+/// found is looked up again when all have been.
+fn read_sets(
+    keyspace: &mut Keyspace,
     database: usize,
     keys: &[&[u8]],
     now: Milliseconds,
     access: Access,
-) -> Result<Sets<'k>, CommandError> {
-    // Each look-up may remove an expired key and so move others: what was found is looked up again when all have been.
+) -> CommandResult {
     for key in keys {
         keyspace.find_typed(database, &keyspace.key(key), now, access, Type::Set)?;
     }
-    let keyspace = &*keyspace;
-    Ok(keys.iter().map(|key| keyspace.peek(database, &keyspace.key(key), now).map(set_of)).collect())
+    Ok(())
 }
 
 /// Visits the members of a result until `visit` says that it has enough.
@@ -91,32 +92,53 @@ fn each_member<'k>(
     }
 }
 
-/// Runs an operation on keys; `visit` gets the members until it says that it has enough.
+/// Runs an operation on keys that have been read; `visit` gets the members until it says that it has enough.
 fn run<'k>(
-    keyspace: &'k mut Keyspace,
-    place: (usize, Milliseconds, Access),
+    keyspace: &'k Keyspace,
+    place: (usize, Milliseconds),
     limits: &Encodings,
     operation: Operation,
     keys: &[&[u8]],
     visit: impl FnMut(StringRef<'k>) -> bool,
-) -> CommandResult {
-    let (database, now, access) = place;
-    let hasher = keyspace.member_hasher().clone();
-    let sets = read_sets(keyspace, database, keys, now, access)?;
-    let make_set = |first: StringRef<'_>| new_set(&hasher, Element::from(first), 1, limits);
-    let add = |seen: &mut NewCollection, member: StringRef<'_>| set::add(seen, member.into(), limits, &hasher);
+) {
+    let (database, now) = place;
+    let hasher = keyspace.member_hasher();
+    let sets = keys.iter().map(|key| keyspace.peek(database, &keyspace.key(key), now).map(set_of)).collect();
+    let make_set = |first: StringRef<'_>| new_set(hasher, Element::from(first), 1, limits);
+    let add = |seen: &mut NewCollection, member: StringRef<'_>| set::add(seen, member.into(), limits, hasher);
     each_member(operation, sets, make_set, add, visit);
-    Ok(())
+}
+
+/// Hands over work on large sets, if it is that: all of them are frozen now. Types have not been checked.
+fn is_begun_later(execution: &mut Execution<'_>, operation: Operation, keys: &[&[u8]], purpose: Purpose) -> bool {
+    let Execution { keyspace, database, now, options, later, .. } = execution;
+    let entries = || keys.iter().map(|key| keyspace.peek(*database, &keyspace.key(key), *now));
+    // An estimate from below tells small sets without taking hold of them.
+    let lengths = entries().flatten().map(|entry| set_of(entry).len() as u64);
+    if lengths.sum::<u64>().saturating_mul(keys.len() as u64) <= options.units_at_once {
+        return false;
+    }
+    if entries().flatten().any(|entry| entry.kind() != Type::Set) {
+        return false;
+    }
+    let sets = entries().map(|entry| entry.map(|entry| entry.to_owned().value)).collect();
+    let Some(work) = Combination::begin(operation, sets, purpose, options.units_at_once) else { return false };
+    later.put(work);
+    true
 }
 
 fn reply_members(execution: &mut Execution<'_>, operation: Operation, keys: &[&[u8]]) -> CommandResult {
     let access = execution.access();
+    read_sets(execution.keyspace, execution.database, keys, execution.now, access)?;
+    if is_begun_later(execution, operation, keys, Purpose::Reply) {
+        return Ok(());
+    }
     let Execution { keyspace, reply, database, now, options, .. } = execution;
     let mut members: Vec<StringRef<'_>> = Vec::new();
-    run(keyspace, (*database, *now, access), &options.encodings, operation, keys, |member| {
+    run(keyspace, (*database, *now), &options.encodings, operation, keys, |member| {
         members.push(member);
         true
-    })?;
+    });
     reply.set(members.len());
     members.into_iter().for_each(|member| reply_string(reply, member));
     Ok(())
@@ -143,33 +165,55 @@ fn store(
     operation: Operation,
     event: &'static str,
 ) -> CommandResult {
-    let access = execution.access();
+    let (access, destination, keys) = (execution.access(), arguments[1], &arguments[2..]);
+    read_sets(execution.keyspace, execution.database, keys, execution.now, access)?;
+    let database = execution.keyspace.database_id(execution.database);
+    if is_begun_later(execution, operation, keys, Purpose::Store { database, destination: destination.into(), event }) {
+        report_ahead(execution, destination, arguments);
+        return Ok(());
+    }
     let Execution { keyspace, database, now, options, .. } = execution;
     let (limits, hasher) = (&options.encodings, keyspace.member_hasher().clone());
     let mut result: Option<NewCollection> = None;
-    run(keyspace, (*database, *now, access), limits, operation, &arguments[2..], |member| {
+    run(keyspace, (*database, *now), limits, operation, keys, |member| {
         let element = Element::from(member);
         let result = result.get_or_insert_with(|| new_set(&hasher, element, 1, limits));
         set::add(result, element, limits, &hasher);
         true
-    })?;
-    let destination = keyspace.key(arguments[1]);
+    });
     let count = result.as_ref().map_or(0, |result| SetRef::of(result).len());
+    commit(execution, destination, result, Some(arguments), event);
+    execution.reply.integer(count as i64);
+    Ok(())
+}
+
+/// Puts a result in the place of what is under a key. Without an effect to report, that has been done.
+pub(super) fn commit(
+    execution: &mut Execution<'_>,
+    destination: &[u8],
+    result: Option<NewCollection>,
+    effect: Option<&[&[u8]]>,
+    event: &'static str,
+) {
+    let Execution { keyspace, database, now, .. } = execution;
+    let key = keyspace.key(destination);
     match result {
         Some(mut result) => {
-            keyspace.create(*database, &destination, &mut result, *now);
+            keyspace.create(*database, &key, &mut result, *now);
             keyspace.dirty += 1;
-            execution.effect(arguments);
-            execution.event(EventClass::Set, event, arguments[1]);
+            if let Some(arguments) = effect {
+                execution.effect(arguments);
+            }
+            execution.event(EventClass::Set, event, destination);
         }
-        None if keyspace.remove(*database, &destination, *now) => {
-            execution.effect(&[b"DEL", arguments[1]]);
-            execution.event(EventClass::Generic, "del", arguments[1]);
+        None if keyspace.remove(*database, &key, *now) => {
+            if effect.is_some() {
+                execution.effect(&[b"DEL", destination]);
+            }
+            execution.event(EventClass::Generic, "del", destination);
         }
         None => {}
     }
-    execution.reply.integer(count as i64);
-    Ok(())
 }
 
 /// `SINTERSTORE destination key [key ...]`
@@ -224,12 +268,16 @@ fn count_members(execution: &mut Execution<'_>, arguments: &[&[u8]], operation: 
     let (keys, options) = counted_keys(arguments)?;
     let limit = parse_limit(options, operation == Operation::Union)?;
     let access = execution.access();
+    read_sets(execution.keyspace, execution.database, keys, execution.now, access)?;
+    if is_begun_later(execution, operation, keys, Purpose::Count { limit }) {
+        return Ok(());
+    }
     let Execution { keyspace, reply, database, now, options, .. } = execution;
     let mut count = 0;
-    run(keyspace, (*database, *now, access), &options.encodings, operation, keys, |_| {
+    run(keyspace, (*database, *now), &options.encodings, operation, keys, |_| {
         count += 1;
         count != limit
-    })?;
+    });
     reply.integer(count as i64);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Sets: the command rows and the commands on one set. Those on several are in [`algebra`], random choices in [`random`].
 
 mod algebra;
+mod combination;
 mod random;
 mod rows;
 

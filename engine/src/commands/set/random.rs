@@ -1,12 +1,13 @@
 //! Members at random: SRANDMEMBER and SPOP.
 
 use super::super::errors::{positive, syntax};
-use super::super::random_choice::{Choice, distinct};
+use super::super::random_choice::{Choice, choose, distinct};
 use super::super::string::reply_string;
 use super::set_of;
 use crate::command::{CommandResult, Execution};
 use crate::journal::EventClass;
 use crate::values::Type;
+use crate::values::large::HashTree;
 use crate::values::set::{self, SetRef};
 
 /// `SRANDMEMBER key [count]`
@@ -17,9 +18,19 @@ pub(super) fn srandmember(execution: &mut Execution<'_>, arguments: &[&[u8]]) ->
         _ => return Err(syntax()),
     };
     let access = execution.access();
-    let Execution { keyspace, reply, database, now, random, .. } = execution;
+    let Execution { keyspace, reply, database, now, random, options, later, .. } = execution;
     let key = keyspace.key(arguments[1]);
     let set = keyspace.find_typed(*database, &key, *now, access, Type::Set)?.map(set_of);
+    if let (Some(SetRef::Tree(tree)), Some(choice)) = (set, choice)
+        && options.is_long_part(choice.count(tree.len() as usize) as u64, tree.len(), tree.bytes())
+    {
+        let length = tree.len() as usize;
+        reply.array(choice.count(length));
+        later.put_boxed(choose(tree.clone(), length, choice, random.fork(), |tree: &HashTree, number, reply| {
+            tree.at(number).into_iter().for_each(|element| reply_string(reply, element.name()));
+        }));
+        return Ok(());
+    }
     match (set, choice) {
         (None, None) => reply.null(),
         (None, Some(_)) => reply.array(0),

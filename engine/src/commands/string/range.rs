@@ -3,6 +3,8 @@
 use super::super::errors::{OFFSET_RANGE, integer};
 use super::{check_length, peek, read};
 use crate::command::{CommandError, CommandResult, Execution};
+use crate::reply::SHARE_BYTES_MIN;
+use crate::values::StringRef;
 
 /// The bytes from `start` to `end`, both included, negative ones counted from the end.
 fn part(text: &[u8], start: i64, end: i64) -> &[u8] {
@@ -24,7 +26,19 @@ pub(super) fn getrange(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Co
     let key = keyspace.key(arguments[1]);
     match keyspace.find(*database, &key, *now, access) {
         None => reply.bulk(b""),
-        Some(entry) => super::string_of(entry)?.with_bytes(|text| reply.bulk(part(text, start, end))),
+        Some(entry) => match super::string_of(entry)? {
+            // A long part is sent from where it is stored.
+            StringRef::Shared(blob) => {
+                let (whole, part) = (blob.as_slice(), part(blob.as_slice(), start, end));
+                if part.len() >= SHARE_BYTES_MIN {
+                    let from = part.as_ptr().addr() - whole.as_ptr().addr();
+                    reply.bulk_shared(blob.to_bytes().slice(from..from + part.len()));
+                } else {
+                    reply.bulk(part);
+                }
+            }
+            text => text.with_bytes(|text| reply.bulk(part(text, start, end))),
+        },
     }
     Ok(())
 }

@@ -8,18 +8,21 @@
 //!                  -> sorted by score and name -> reply, or packed into the destination
 //! ```
 //!
-//! Sums of doubles depend on their order: it is the real server's, the smallest input first.
+//! Sums of doubles depend on their order: it is the real server's, the smallest input first. Large sets are worked on in
+//! slices ([`combination`](super::combination)).
 
 use super::super::double::{self};
 use super::super::errors::{is, syntax, wrong_type};
+use super::combination::{self, Combination};
 use super::{Listing, sorted_set_of};
 use crate::command::{CommandError, CommandResult, Execution, Milliseconds, parse_integer};
 use crate::journal::EventClass;
-use crate::keyspace::{Access, Keyspace};
+use crate::keyspace::Keyspace;
+use crate::long::report_ahead;
 use crate::values::large::Scored;
 use crate::values::set::SetRef;
 use crate::values::sorted_set::{self, SortedSetRef};
-use crate::values::{StringRef, Type};
+use crate::values::{NewCollection, StringRef, Type};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -28,7 +31,7 @@ use std::cmp::Ordering;
 type Members<'k> = Vec<(f64, Cow<'k, [u8]>)>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
+pub(super) enum Operation {
     Intersection,
     Union,
     Difference,
@@ -36,7 +39,7 @@ enum Operation {
 
 /// How the scores of equal members become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-enum Aggregate {
+pub(super) enum Aggregate {
     #[default]
     Sum,
     Minimum,
@@ -52,12 +55,12 @@ impl Aggregate {
     }
 
     /// What an input's score counts.
-    fn weigh(self, score: f64, weight: f64) -> f64 {
+    pub(super) fn weigh(self, score: f64, weight: f64) -> f64 {
         if self == Self::Count { weight } else { score * weight }
     }
 
     /// Infinities of both signs add up to zero.
-    fn join(self, sum: f64, score: f64) -> f64 {
+    pub(super) fn join(self, sum: f64, score: f64) -> f64 {
         match self {
             Self::Sum | Self::Count => number(sum + score),
             Self::Minimum if score < sum => score,
@@ -68,7 +71,7 @@ impl Aggregate {
 }
 
 /// Zero in the place of what is not a number.
-fn number(score: f64) -> f64 {
+pub(super) fn number(score: f64) -> f64 {
     if score.is_nan() { 0.0 } else { score }
 }
 
@@ -186,30 +189,32 @@ fn counted_keys<'a, 'b>(arguments: &'b [&'a [u8]], name: &str) -> Result<Parts<'
     usize::try_from(count).ok().and_then(|count| rest.split_at_checked(count)).ok_or_else(syntax)
 }
 
-/// Looks all keys up, in order, as reads of the client.
-fn read<'k>(
-    keyspace: &'k mut Keyspace,
-    place: (usize, Milliseconds, Access),
-    keys: &[&[u8]],
-) -> Result<Inputs<'k>, CommandError> {
-    let (database, now, access) = place;
-    // Each look-up may remove an expired key and so move others: what was found is looked up again when all have been.
+/// Looks all keys up, in order, as reads of the client. Each look-up may remove an expired key and so move others: what was
+/// found is looked up again when all have been.
+fn check(execution: &mut Execution<'_>, keys: &[&[u8]]) -> CommandResult {
+    let access = execution.access();
+    let Execution { keyspace, database, now, .. } = execution;
     for key in keys {
-        let entry = keyspace.find(database, &keyspace.key(key), now, access);
+        let entry = keyspace.find(*database, &keyspace.key(key), *now, access);
         if entry.is_some_and(|entry| !matches!(entry.kind(), Type::SortedSet | Type::Set)) {
             return Err(wrong_type());
         }
     }
-    let keyspace = &*keyspace;
-    let input = |key: &&[u8]| {
+    Ok(())
+}
+
+/// The sets of keys that have been checked.
+fn read<'k>(keyspace: &'k Keyspace, database: usize, now: Milliseconds, keys: &[&[u8]], weights: &[f64]) -> Inputs<'k> {
+    let weights = weights.iter().copied().chain(std::iter::repeat(1.0));
+    let input = |(key, weight): (&&[u8], f64)| {
         let entry = keyspace.peek(database, &keyspace.key(key), now);
         let source = entry.map(|entry| match entry.kind() {
             Type::Set => Source::Plain(SetRef::new(entry.form(), entry.packed_bytes(), entry.object())),
             _ => Source::Sorted(sorted_set_of(entry)),
         });
-        Input { source, weight: 1.0 }
+        Input { source, weight }
     };
-    Ok(keys.iter().map(input).collect())
+    keys.iter().zip(weights).map(input).collect()
 }
 
 /// Visits the members that all inputs have, with their joined scores.
@@ -276,20 +281,44 @@ fn combine<'k>(operation: Operation, inputs: Inputs<'k>, aggregate: Aggregate) -
     members
 }
 
-/// Reads the keys behind their number, then parses the options: errors come in this order.
-fn read_and_parse<'k>(
-    keyspace: &'k mut Keyspace,
-    place: (usize, Milliseconds, Access),
-    arguments: &[&[u8]],
+/// Checks the keys behind their number, then parses the options: errors come in this order.
+fn check_and_parse<'a, 'b>(
+    execution: &mut Execution<'_>,
+    arguments: &'b [&'a [u8]],
     operation: Operation,
     purpose: Purpose,
     name: &str,
-) -> Result<(Inputs<'k>, Options), CommandError> {
+) -> Result<(&'b [&'a [u8]], Options), CommandError> {
     let (keys, words) = counted_keys(arguments, name)?;
-    let mut inputs = read(keyspace, place, keys)?;
+    check(execution, keys)?;
     let options = Options::parse(words, operation, purpose, keys.len())?;
-    inputs.iter_mut().zip(&options.weights).for_each(|(input, weight)| input.weight = *weight);
-    Ok((inputs, options))
+    Ok((keys, options))
+}
+
+/// Hands over work on large sets, if it is that: all of them are frozen now.
+fn is_begun_later(
+    execution: &mut Execution<'_>,
+    operation: Operation,
+    keys: &[&[u8]],
+    parsed: &Options,
+    purpose: combination::Purpose,
+) -> bool {
+    let Execution { keyspace, database, now, options, later, .. } = execution;
+    let inputs = read(keyspace, *database, *now, keys, &parsed.weights);
+    // An estimate from above tells small sets without taking hold of them.
+    let members: u64 = inputs.iter().map(Input::len).sum();
+    if members.saturating_mul(keys.len() as u64 + 1) <= options.units_at_once {
+        return false;
+    }
+    let frozen = inputs.iter().zip(keys).map(|(Input { weight, .. }, key)| {
+        let entry = keyspace.peek(*database, &keyspace.key(key), *now)?;
+        Some(combination::Input { value: entry.to_owned().value, weight: *weight })
+    });
+    let (frozen, aggregate) = (frozen.collect(), parsed.aggregate);
+    let work = Combination::begin(operation, aggregate, frozen, purpose, options.units_at_once);
+    let Some(work) = work else { return false };
+    later.put(work);
+    true
 }
 
 fn reply_members(
@@ -298,13 +327,15 @@ fn reply_members(
     operation: Operation,
     name: &str,
 ) -> CommandResult {
-    let access = execution.access();
+    let (keys, parsed) = check_and_parse(execution, &arguments[1..], operation, Purpose::Reply, name)?;
+    let listing = Listing::with_scores(parsed.with_scores);
+    if is_begun_later(execution, operation, keys, &parsed, combination::Purpose::Reply(listing)) {
+        return Ok(());
+    }
     let Execution { keyspace, reply, database, now, .. } = execution;
-    let place = (*database, *now, access);
-    let (inputs, options) = read_and_parse(keyspace, place, &arguments[1..], operation, Purpose::Reply, name)?;
-    let members = combine(operation, inputs, options.aggregate);
+    let members = combine(operation, read(keyspace, *database, *now, keys, &parsed.weights), parsed.aggregate);
     let scored = members.iter().map(|(score, member)| Scored { score: *score, member: StringRef::Bytes(member) });
-    Listing::with_scores(options.with_scores).reply_all(reply, scored);
+    listing.reply_all(reply, scored);
     Ok(())
 }
 
@@ -332,22 +363,39 @@ pub(in super::super) fn store_result(
     members: &[(f64, impl AsRef<[u8]>)],
     event: &'static str,
 ) {
-    let Execution { keyspace, database, now, options, .. } = execution;
+    let (hasher, limits) = (execution.keyspace.member_hasher(), &execution.options.encodings);
+    let result = (!members.is_empty()).then(|| sorted_set::from_ordered(members, limits, hasher));
+    commit(execution, destination, result, Some(effect), event);
+    execution.reply.integer(members.len() as i64);
+}
+
+/// Puts a result in the place of what is under a key. Without an effect to report, that has been done.
+pub(super) fn commit(
+    execution: &mut Execution<'_>,
+    destination: &[u8],
+    result: Option<NewCollection>,
+    effect: Option<&[&[u8]]>,
+    event: &'static str,
+) {
+    let Execution { keyspace, database, now, .. } = execution;
     let key = keyspace.key(destination);
-    if members.is_empty() {
-        if keyspace.remove(*database, &key, *now) {
-            execution.effect(&[b"DEL", destination]);
+    match result {
+        Some(mut result) => {
+            keyspace.create(*database, &key, &mut result, *now);
+            keyspace.dirty += 1;
+            if let Some(effect) = effect {
+                execution.effect(effect);
+            }
+            execution.event(EventClass::SortedSet, event, destination);
+        }
+        None if keyspace.remove(*database, &key, *now) => {
+            if effect.is_some() {
+                execution.effect(&[b"DEL", destination]);
+            }
             execution.event(EventClass::Generic, "del", destination);
         }
-    } else {
-        let hasher = keyspace.member_hasher().clone();
-        let mut result = sorted_set::from_ordered(members, &options.encodings, &hasher);
-        keyspace.create(*database, &key, &mut result, *now);
-        keyspace.dirty += 1;
-        execution.effect(effect);
-        execution.event(EventClass::SortedSet, event, destination);
+        None => {}
     }
-    execution.reply.integer(members.len() as i64);
 }
 
 fn store(
@@ -356,10 +404,15 @@ fn store(
     operation: Operation,
     name: &'static str,
 ) -> CommandResult {
-    let place = (execution.database, execution.now, execution.access());
-    let keyspace = &mut *execution.keyspace;
-    let (inputs, options) = read_and_parse(keyspace, place, &arguments[2..], operation, Purpose::Store, name)?;
-    let members = combine(operation, inputs, options.aggregate);
+    let (keys, parsed) = check_and_parse(execution, &arguments[2..], operation, Purpose::Store, name)?;
+    let (database, destination) = (execution.keyspace.database_id(execution.database), arguments[1]);
+    let purpose = combination::Purpose::Store { database, destination: destination.into(), event: name };
+    if is_begun_later(execution, operation, keys, &parsed, purpose) {
+        report_ahead(execution, destination, arguments);
+        return Ok(());
+    }
+    let inputs = read(execution.keyspace, execution.database, execution.now, keys, &parsed.weights);
+    let members = combine(operation, inputs, parsed.aggregate);
     // On their own feet: the destination may be one of the sources.
     let members: Vec<(f64, Vec<u8>)> = members.into_iter().map(|(score, name)| (score, name.into_owned())).collect();
     store_result(execution, arguments, arguments[1], &members, name);
@@ -383,15 +436,18 @@ pub(super) fn zdiffstore(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> 
 
 /// `ZINTERCARD numkeys key [key ...] [LIMIT limit]`
 pub(super) fn zintercard(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    let access = execution.access();
-    let Execution { keyspace, reply, database, now, .. } = execution;
-    let (operation, place) = (Operation::Intersection, (*database, *now, access));
-    let (inputs, options) = read_and_parse(keyspace, place, &arguments[1..], operation, Purpose::Count, "zintercard")?;
+    let operation = Operation::Intersection;
+    let (keys, parsed) = check_and_parse(execution, &arguments[1..], operation, Purpose::Count, "zintercard")?;
+    let purpose = combination::Purpose::Count { limit: parsed.limit };
+    if is_begun_later(execution, operation, keys, &parsed, purpose) {
+        return Ok(());
+    }
+    let inputs = read(execution.keyspace, execution.database, execution.now, keys, &parsed.weights);
     let mut count = 0;
-    intersect(inputs, options.aggregate, |_| {
+    intersect(inputs, parsed.aggregate, |_| {
         count += 1;
-        count != options.limit
+        count != parsed.limit
     });
-    reply.integer(count as i64);
+    execution.reply.integer(count as i64);
     Ok(())
 }

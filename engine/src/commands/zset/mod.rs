@@ -3,6 +3,7 @@
 
 mod algebra;
 mod bounds;
+mod combination;
 mod pop;
 mod range;
 mod rows;
@@ -19,10 +20,12 @@ use super::string::reply_string;
 use crate::command::{CommandResult, Execution, wrong_arity};
 use crate::journal::EventClass;
 use crate::keyspace::{Entry, EntryMut, Key, WrongType};
+use crate::long::{LongWork, ViewWalk};
 use crate::reply::{Protocol, Reply};
 use crate::values::Type;
-use crate::values::large::Scored;
+use crate::values::large::{Scored, SortedTree};
 use crate::values::sorted_set::SortedSetRef;
+use std::ops::Range;
 
 /// The sorted set of an entry that is one.
 pub(super) fn sorted_set_of(entry: Entry<'_>) -> SortedSetRef<'_> {
@@ -103,6 +106,16 @@ impl Listing {
         self.open(reply, members.len());
         members.for_each(|scored| self.reply(reply, scored));
     }
+}
+
+/// Members of some ranks, slice by slice, behind a header that has been encoded.
+fn walk(tree: &SortedTree, ranks: Range<u64>, downward: bool, listing: Listing) -> impl LongWork + 'static {
+    ViewWalk::new(tree.clone(), ranks.clone(), move |tree: &SortedTree, Range { start, end }, reply| {
+        // A walk goes upwards: what it counts from the first rank is counted from the last where the listing goes down.
+        let mirrored = |rank: u64| ranks.end - (rank - ranks.start);
+        let run = if downward { mirrored(end)..mirrored(start) } else { start..end };
+        SortedSetRef::Tree(tree).range(run, downward).for_each(|scored| listing.reply(reply, scored));
+    })
 }
 
 /// `ZCARD key`

@@ -1,10 +1,12 @@
 //! Members from an end or at random: ZPOPMIN, ZPOPMAX, ZMPOP, ZRANDMEMBER.
 
 use super::super::errors::{is, positive, syntax};
-use super::super::random_choice::{Choice, distinct};
+use super::super::random_choice::{Choice, choose, distinct};
 use super::super::string::reply_string;
-use super::{Listing, edit, find, report_removal};
+use super::{Listing, edit, report_removal, sorted_set_of};
 use crate::command::{CommandError, CommandResult, Execution, parse_integer};
+use crate::values::Type;
+use crate::values::large::SortedTree;
 use crate::values::sorted_set::{self, SortedSetRef};
 
 /// Past this many, ZRANDMEMBER gives no scores: twice as many elements could not be counted.
@@ -130,9 +132,22 @@ pub(super) fn zrandmember(execution: &mut Execution<'_>, arguments: &[&[u8]]) ->
         [] => (None, false),
         [count, ref options @ ..] => (Some(Choice::parse(count)?), parse_with_scores(count, options)?),
     };
-    let random = execution.random.fork();
-    let (set, reply) = find(execution, arguments[1])?;
-    reply_random(set, reply, choice, Listing::with_scores(with_scores), random);
+    let (access, listing) = (execution.access(), Listing::with_scores(with_scores));
+    let Execution { keyspace, reply, database, now, random, options, later, .. } = execution;
+    let random = random.fork();
+    let key = keyspace.key(arguments[1]);
+    let set = keyspace.find_typed(*database, &key, *now, access, Type::SortedSet)?.map(sorted_set_of);
+    if let (Some(SortedSetRef::Tree(tree)), Some(choice)) = (set, choice)
+        && options.is_long_part(choice.count(tree.len() as usize) as u64, tree.len(), tree.bytes())
+    {
+        let length = tree.len() as usize;
+        listing.open(reply, choice.count(length));
+        later.put_boxed(choose(tree.clone(), length, choice, random, move |tree: &SortedTree, number, reply| {
+            tree.at(number).into_iter().for_each(|scored| listing.reply(reply, scored));
+        }));
+        return Ok(());
+    }
+    reply_random(set, reply, choice, listing, random);
     Ok(())
 }
 

@@ -4,8 +4,11 @@
 
 use super::super::errors::{integer, is, syntax};
 use super::bounds::Bounds;
-use super::{Listing, edit, find, report_removal, store_result};
+use super::combination::RangeStore;
+use super::{Listing, edit, find, report_removal, sorted_set_of, store_result, walk};
 use crate::command::{CommandError, CommandResult, Execution};
+use crate::long::report_ahead;
+use crate::values::Type;
 use crate::values::sorted_set::{self, SortedSetRef};
 use std::ops::Range;
 
@@ -98,13 +101,23 @@ impl<'a> RangeRequest<'a> {
 
 fn reply_range(execution: &mut Execution<'_>, arguments: &[&[u8]], dialect: Dialect) -> CommandResult {
     let request = RangeRequest::parse(&arguments[2..], dialect)?;
-    let (set, reply) = find(execution, arguments[1])?;
-    let Some(set) = set else {
+    let access = execution.access();
+    let Execution { keyspace, reply, database, now, options, later, .. } = execution;
+    let key = keyspace.key(arguments[1]);
+    let entry = keyspace.find_typed(*database, &key, *now, access, Type::SortedSet)?;
+    let Some(set) = entry.map(sorted_set_of) else {
         reply.array(0);
         return Ok(());
     };
-    let members = set.range(request.ranks_in(set), request.downward);
-    Listing::with_scores(request.with_scores).reply_all(reply, members);
+    let (ranks, listing) = (request.ranks_in(set), Listing::with_scores(request.with_scores));
+    if let SortedSetRef::Tree(tree) = set
+        && options.is_long_part(ranks.end - ranks.start, tree.len(), tree.bytes())
+    {
+        listing.open(reply, (ranks.end - ranks.start) as usize);
+        later.put(walk(tree, ranks, request.downward, listing));
+        return Ok(());
+    }
+    listing.reply_all(reply, set.range(ranks, request.downward));
     Ok(())
 }
 
@@ -141,7 +154,18 @@ pub(super) fn zrevrangebylex(execution: &mut Execution<'_>, arguments: &[&[u8]])
 /// `ZRANGESTORE destination source min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]`
 pub(super) fn zrangestore(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let request = RangeRequest::parse(&arguments[3..], Dialect { by: None, downward: None, lists: false })?;
+    let options = execution.options;
     let (set, _) = find(execution, arguments[2])?;
+    let ranks = set.map(|set| request.ranks_in(set));
+    if let (Some(SortedSetRef::Tree(tree)), Some(ranks)) = (set, ranks) {
+        if options.is_long_part(ranks.end - ranks.start, tree.len(), tree.bytes()) {
+            let view = tree.clone();
+            let (database, destination) = (execution.keyspace.database_id(execution.database), arguments[1].to_vec());
+            report_ahead(execution, arguments[1], arguments);
+            execution.later.put(RangeStore { view, ranks, database, destination, result: sorted_set::empty() });
+            return Ok(());
+        }
+    }
     // Upwards in any case: a result has its own order.
     let members: Vec<(f64, Vec<u8>)> = set.map_or_else(Vec::new, |set| {
         let members = set.range(request.ranks_in(set), false);

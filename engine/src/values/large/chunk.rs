@@ -109,6 +109,24 @@ impl<T> Shared<T> {
         self.is_sole().then(|| unsafe { &mut (*block.as_ptr()).value })
     }
 
+    /// Gives the reference up; the value, if it was the last one. Of several holders who do so at once, on several
+    /// threads, exactly one gets it.
+    pub(super) fn leave(self) -> Option<T> {
+        let block = self.0;
+        let is_last = release(self.references());
+        std::mem::forget(self);
+        if !is_last {
+            return None;
+        }
+        // SAFETY: that was the last reference, and its drop will not run: the value is moved out once and the block freed
+        // once, with the layout it was made with.
+        unsafe {
+            let value = std::ptr::read(&raw const (*block.as_ptr()).value);
+            dealloc(block.as_ptr().cast(), layout(Self::HEAP_BYTES));
+            Some(value)
+        }
+    }
+
     /// The value, to change it; copied first if somebody else holds it.
     #[inline]
     pub(super) fn make_mut(&mut self) -> &mut T

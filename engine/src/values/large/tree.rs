@@ -600,14 +600,18 @@ impl<L: Leaf> Branch<L> {
 
 /// Frees blocks below a node that is used no more, from its end; what is left of it.
 fn free_below<L: Leaf>(node: Node<L>, budget: &mut usize) -> Option<Node<L>> {
-    let mut branch = match node {
+    let branch = match node {
         Node::Leaf(leaf) => {
             *budget = budget.saturating_sub(leaf.blocks());
             return None;
         }
         Node::Branch(branch) => branch,
     };
-    if let Some(own) = branch.get_mut() {
+    // Somebody else may hold it too, or give it up at this very moment: whoever is the last frees what is below.
+    let branch = if branch.is_sole() { Some(branch) } else { branch.leave().map(Shared::new) };
+    if let Some(mut branch) = branch
+        && let Some(own) = branch.get_mut()
+    {
         while *budget > 0 {
             let child = match &mut own.children {
                 Children::Branches(branches) => branches.pop().map(Node::Branch),
@@ -649,8 +653,13 @@ impl<L: Leaf> Drop for Tree<L> {
     fn drop(&mut self) {
         let Some(Node::Branch(branch)) = &self.root else { return };
         // One level of branches has a few dozen leaves, which may go at once.
-        if matches!(branch.children, Children::Branches(_)) && branch.is_sole() {
-            garbage::discard(Box::new(self.root.take()));
+        if matches!(branch.children, Children::Leaves(_)) {
+            return;
+        }
+        if let Some(Node::Branch(branch)) = self.root.take()
+            && let Some(branch) = branch.leave()
+        {
+            garbage::discard(Box::new(Some(Node::Branch(Shared::new(branch)))));
         }
     }
 }
