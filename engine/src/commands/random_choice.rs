@@ -76,7 +76,8 @@ pub(super) fn choose<V: 'static>(
         Choice::Repeated(count) => Box::new(ViewWalk::new(view, 0..count as u64, move |view: &V, turns, reply| {
             turns.for_each(|_| visit(view, random.u64(..length as u64), reply));
         })),
-        Choice::Distinct(count) if count <= DISTINCT_AT_ONCE => {
+        Choice::Distinct(count) if count.min(length) <= DISTINCT_AT_ONCE => {
+            let count = count.min(length);
             let chosen = distinct(count, length, &mut random);
             Box::new(ViewWalk::new(view, 0..count as u64, move |view: &V, turns, reply| {
                 turns.for_each(|turn| visit(view, chosen[turn as usize] as u64, reply));
