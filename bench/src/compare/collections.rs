@@ -85,7 +85,7 @@ impl Kind {
     fn add(self, key: &str, number: u64) -> Vec<String> {
         let member = format!("element:{number:012}");
         let words: Vec<String> = match self {
-            Self::Hash => vec!["HSET".into(), key.into(), member, format!("{number:012}")],
+            Self::Hash => vec!["HSET".into(), key.into(), member, number.to_string()],
             Self::List => vec!["RPUSH".into(), key.into(), member],
             Self::Set => vec!["SADD".into(), key.into(), member],
             Self::Sorted => vec!["ZADD".into(), key.into(), scattered(number).to_string(), member],
@@ -140,12 +140,7 @@ const CASES: &[Case] = &[
     Case { name: "SADD", kind: Kind::Set, words: |_, new| vec![member(new)], consumes: false },
     Case { name: "SPOP", kind: Kind::Set, words: |_, _| vec![], consumes: true },
     Case { name: "SISMEMBER", kind: Kind::Set, words: |there, _| vec![member(there)], consumes: false },
-    Case {
-        name: "HSET",
-        kind: Kind::Hash,
-        words: |there, new| vec![member(there), format!("{new:012}")],
-        consumes: false,
-    },
+    Case { name: "HSET", kind: Kind::Hash, words: |there, new| vec![member(there), new.to_string()], consumes: false },
     Case { name: "HGET", kind: Kind::Hash, words: |there, _| vec![member(there)], consumes: false },
     Case { name: "HINCRBY", kind: Kind::Hash, words: |there, _| vec![member(there), "7".into()], consumes: false },
     Case { name: "HGETALL 20", kind: Kind::Hash, words: |_, _| vec![], consumes: false },
