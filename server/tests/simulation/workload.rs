@@ -4,6 +4,7 @@ use super::client::{ClientPlan, Dice, Script};
 use super::command::{Command, Key, Reply};
 use super::run::Plan;
 use std::collections::HashSet;
+use torc_engine::command::EngineOptions;
 use torc_engine::keyspace::{SLOTS, slot_of};
 use torc_engine::transaction::rules::Rules;
 use torc_server::reactor::simulated::Faults;
@@ -237,6 +238,8 @@ fn random_settings(random: &mut fastrand::Rng) -> Settings {
         in_flight_bytes_max: pick(&[16, 200, 16 << 20, 16 << 20]),
         affinity_window_commands: pick(&[1, 5, 20, 512]) as u16,
         gather_ns_max: pick(&[0, 20_000, 400_000]) as u64,
+        // Whether KEYS is worked off in slices, however few there are.
+        engine: EngineOptions { units_at_once: pick(&[0, 1024]) as u64, ..EngineOptions::default() },
         ..Settings::default()
     }
 }

@@ -1,0 +1,196 @@
+//! How long others wait while one client asks for something large: the longest answer to a PING sent every 100 us by a
+//! second client, while a first one runs commands on collections of millions of elements.
+//!
+//! ```text
+//!   first client    fill, then each command in turn, its reply read as fast as it comes
+//!   second client   PING, wait for the answer, 100 us later the next ...          longest wait = stall
+//! ```
+//!
+//! `cargo run --profile quick -p torc-bench --bin stalls -- --server target/quick/torc-server --server redis-server`
+
+use clap::Parser;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use torc_bench::compare::Outcome;
+use torc_bench::compare::server::{Contender, Server};
+
+/// Measures the longest stall of a second client.
+#[derive(Parser)]
+struct Options {
+    /// A server to measure; may be repeated.
+    #[arg(long)]
+    server: Vec<PathBuf>,
+    /// Shards of Torc.
+    #[arg(long, default_value_t = 1)]
+    shards: usize,
+    /// Elements of each collection, and keys.
+    #[arg(long, default_value_t = 5_000_000)]
+    elements: u64,
+}
+
+/// What is run, in this order: a name, and the command.
+const COMMANDS: &[&str] = &[
+    "SMEMBERS set",
+    "HGETALL hash",
+    "LRANGE list 0 -1",
+    "ZRANGE zset 0 -1 WITHSCORES",
+    "SUNIONSTORE copy set set2",
+    "ZUNIONSTORE zcopy 2 zset zset2",
+    "SINTER set set2",
+    "KEYS *",
+    "DEL set",
+    "DEL hash",
+    "DEL zcopy",
+    "FLUSHALL",
+];
+
+struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    fn connect(address: SocketAddr) -> Outcome<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::with_capacity(1 << 20, stream) })
+    }
+
+    fn send(&mut self, text: &str) -> Outcome<()> {
+        Ok(self.stream.get_mut().write_all(text.as_bytes())?)
+    }
+
+    /// Reads one reply and forgets it; its length in bytes.
+    fn skip_reply(&mut self) -> Outcome<u64> {
+        let mut awaited = 1;
+        let mut bytes = 0;
+        let mut line = Vec::new();
+        while awaited > 0 {
+            line.clear();
+            bytes += self.stream.read_until(b'\n', &mut line)? as u64;
+            let number = || String::from_utf8_lossy(&line[1..]).trim().parse::<i64>().unwrap_or(0);
+            awaited -= 1;
+            match line.first() {
+                Some(b'*') => awaited += number().max(0),
+                Some(b'$') if number() >= 0 => {
+                    let length = number() as u64 + 2;
+                    bytes += std::io::copy(&mut self.stream.by_ref().take(length), &mut std::io::sink())?;
+                }
+                _ => {}
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Many commands at once, many times: `line` writes the one of a number.
+    fn fill(&mut self, count: u64, line: impl Fn(&mut String, u64)) -> Outcome<()> {
+        const BATCH: u64 = 1000;
+        let mut text = String::new();
+        for from in (0..count).step_by(BATCH as usize) {
+            text.clear();
+            let to = count.min(from + BATCH);
+            (from..to).for_each(|number| line(&mut text, number));
+            self.send(&text)?;
+            for _ in from..to {
+                self.skip_reply()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fills a server: 100 elements a command.
+fn fill(client: &mut Client, elements: u64) -> Outcome<()> {
+    const EACH: u64 = 100;
+    let batches = elements / EACH;
+    let each = |text: &mut String, head: &str, batch: u64, element: &dyn Fn(&mut String, u64)| {
+        text.push_str(head);
+        (batch * EACH..(batch + 1) * EACH).for_each(|number| element(text, number));
+        text.push_str("\r\n");
+    };
+    let name = |text: &mut String, number: u64| drop(write!(text, " member:{number:010}"));
+    client.fill(batches, |text, batch| each(text, "SADD set", batch, &name))?;
+    client.fill(batches, |text, batch| each(text, "SADD set2", batch + batches / 2, &name))?;
+    client.fill(batches, |text, batch| {
+        each(text, "HSET hash", batch, &|text, number| drop(write!(text, " field:{number} value:{number}")));
+    })?;
+    for (head, shift) in [("ZADD zset", 0), ("ZADD zset2", batches / 2)] {
+        client.fill(batches, |text, batch| {
+            each(text, head, batch + shift, &|text, number| {
+                drop(write!(text, " {} member:{number:010}", number.wrapping_mul(7919) % 1_000_003));
+            });
+        })?;
+    }
+    client.fill(batches, |text, batch| each(text, "RPUSH list", batch, &name))?;
+    client.fill(batches, |text, batch| {
+        each(text, "MSET", batch, &|text, number| drop(write!(text, " key:{number} {number}")));
+    })
+}
+
+/// Sends PING every 100 us until told to stop; the longest wait goes to `longest_ns`.
+fn ping(address: SocketAddr, stop: &AtomicBool, longest_ns: &AtomicU64) -> Outcome<()> {
+    let mut client = Client::connect(address)?;
+    while !stop.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        client.send("PING\r\n")?;
+        client.skip_reply()?;
+        longest_ns.fetch_max(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
+}
+
+fn measure(contender: &Contender, elements: u64) -> Outcome<Vec<(Duration, Duration)>> {
+    let server = Server::start(contender)?;
+    let mut client = Client::connect(server.address)?;
+    eprintln!("{}: filling", contender.label);
+    fill(&mut client, elements)?;
+    let (stop, longest_ns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let address = server.address;
+    let pinging = {
+        let (stop, longest_ns) = (stop.clone(), longest_ns.clone());
+        std::thread::spawn(move || ping(address, &stop, &longest_ns).map_err(|failure| format!("{failure:?}")))
+    };
+    std::thread::sleep(Duration::from_secs(2));
+    let idle = Duration::from_nanos(longest_ns.load(Ordering::Relaxed));
+    let mut rows = vec![(Duration::from_secs(2), idle)];
+    for command in COMMANDS {
+        longest_ns.store(0, Ordering::Relaxed);
+        let begun = Instant::now();
+        client.send(&format!("{command}\r\n"))?;
+        client.skip_reply()?;
+        let took = begun.elapsed();
+        // What it left to be freed belongs to it.
+        std::thread::sleep(Duration::from_millis(1500));
+        let longest = Duration::from_nanos(longest_ns.load(Ordering::Relaxed));
+        eprintln!("{}: {command}: {took:?}, longest stall {longest:?}", contender.label);
+        rows.push((took, longest));
+    }
+    stop.store(true, Ordering::Relaxed);
+    let _ = pinging.join();
+    Ok(rows)
+}
+
+fn main() -> Outcome<()> {
+    let options = Options::parse();
+    let mut columns = Vec::new();
+    for program in &options.server {
+        let contender = Contender::new(program, options.shards, None)?;
+        columns.push((contender.label.clone(), measure(&contender, options.elements)?));
+    }
+    let labels: Vec<String> = columns.iter().map(|(label, _)| format!(" {label}: stall ms | takes ms |")).collect();
+    println!("| command |{}", labels.concat());
+    println!("|---|{}", "---:|---:|".repeat(columns.len()));
+    for (index, command) in std::iter::once(&"(nothing)").chain(COMMANDS).enumerate() {
+        let cells = columns.iter().map(|(_, rows)| {
+            let (took, stall) = rows[index];
+            format!(" {:.1} | {:.0} |", stall.as_secs_f64() * 1e3, took.as_secs_f64() * 1e3)
+        });
+        println!("| `{command}` |{}", cells.collect::<String>());
+    }
+    Ok(())
+}
