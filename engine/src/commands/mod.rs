@@ -6,6 +6,7 @@
 //!   set/        SADD SINTER SPOP ...             hash/       HSET HGETALL HEXPIRE ...
 //!   zset/       ZADD ZRANGE ZUNION ...           list/       LPUSH LRANGE LMOVE ...
 //!   bitmap/     SETBIT BITCOUNT BITOP ...        hyperloglog/   PFADD PFCOUNT PFMERGE ...
+//!   geo/        GEOADD GEOSEARCH ...             sort/       SORT
 //!   database    DBSIZE FLUSHALL SWAPDB           introspection   COMMAND, for any table
 //!   double      scores and coordinates
 //!   element_scan   what SSCAN, HSCAN and ZSCAN have in common
@@ -22,6 +23,7 @@ mod element_scan;
 mod errors;
 mod expire_time;
 pub mod generic;
+pub mod geo;
 pub mod glob;
 #[cfg(test)]
 mod harness;
@@ -45,7 +47,7 @@ use crate::command::Command;
 /// Every command of the engine.
 pub fn all() -> impl Iterator<Item = &'static Command> {
     let strings = [string::COMMANDS, bitmap::COMMANDS, hyperloglog::COMMANDS];
-    let collections = [list::COMMANDS, set::COMMANDS, hash::COMMANDS, zset::COMMANDS];
+    let collections = [list::COMMANDS, set::COMMANDS, hash::COMMANDS, zset::COMMANDS, geo::COMMANDS];
     strings.into_iter().chain(collections).chain([generic::COMMANDS, database::COMMANDS]).flatten()
 }
 

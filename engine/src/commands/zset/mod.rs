@@ -11,6 +11,7 @@ mod write;
 pub use rows::COMMANDS;
 
 pub(super) use algebra::store_result;
+pub(super) use write::{AddOptions, add_scored};
 
 use super::double::{DoubleText, reply_double};
 use super::element_scan;
