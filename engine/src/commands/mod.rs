@@ -36,6 +36,7 @@ mod random_choice;
 #[cfg(test)]
 mod replay;
 pub mod set;
+pub mod sort;
 pub mod string;
 pub mod zset;
 
@@ -48,7 +49,7 @@ use crate::command::Command;
 pub fn all() -> impl Iterator<Item = &'static Command> {
     let strings = [string::COMMANDS, bitmap::COMMANDS, hyperloglog::COMMANDS];
     let collections = [list::COMMANDS, set::COMMANDS, hash::COMMANDS, zset::COMMANDS, geo::COMMANDS];
-    strings.into_iter().chain(collections).chain([generic::COMMANDS, database::COMMANDS]).flatten()
+    strings.into_iter().chain(collections).chain([generic::COMMANDS, sort::COMMANDS, database::COMMANDS]).flatten()
 }
 
 #[cfg(test)]

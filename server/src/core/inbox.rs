@@ -216,6 +216,9 @@ impl Core {
             self.schedule.release(ticket);
             return;
         }
+        if matches!(part.work, Work::ReadMore { .. }) {
+            return self.read_more(envelope);
+        }
         let hold = matches!(part.work, Work::Read { .. });
         let claim = std::mem::replace(&mut part.claim, Claim::Place);
         let claim = if matches!(claim, Claim::Whole) && !rules.cuts { Claim::Place } else { claim };
@@ -245,7 +248,6 @@ impl Core {
             self.part_time(&header_now)
         };
         let part = Self::part_mut(&mut envelope);
-        let coordinator = part.coordinator;
         match &mut part.work {
             Work::Command { entry, client, arguments } => {
                 let mut replies = ReplyBuffer::default();
@@ -267,8 +269,23 @@ impl Core {
                 part.outcome = Outcome::Control(control::answer(self, &request));
                 self.release(ticket);
             }
-            Work::Write { .. } => unreachable!("the last hop does not wait"),
+            Work::Write { .. } | Work::ReadMore { .. } => unreachable!("later hops do not wait"),
         }
+        self.send_part_home(envelope);
+    }
+
+    /// A hop between first and last: what it reads is locked.
+    fn read_more(&mut self, mut envelope: Envelope) {
+        let part = Self::part_mut(&mut envelope);
+        if let Work::ReadMore { ticket, now, keys } = &part.work {
+            let gathered = overlay::gather(&mut self.shard, keys, *now);
+            part.outcome = Outcome::Values { ticket: *ticket, gathered };
+        }
+        self.send_part_home(envelope);
+    }
+
+    fn send_part_home(&mut self, mut envelope: Envelope) {
+        let coordinator = Self::part_mut(&mut envelope).coordinator;
         envelope.message = match std::mem::replace(&mut envelope.message, Message::PartDone(Part::nothing(0))) {
             Message::Part(part) => Message::PartDone(part),
             other => other,
