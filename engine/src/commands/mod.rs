@@ -11,6 +11,7 @@
 //!   double      scores and coordinates
 //!   element_scan   what SSCAN, HSCAN and ZSCAN have in common
 //!   glob        patterns                         long_double     the arithmetic of INCRBYFLOAT
+//!   partial_sort   the nearest of many places
 //!   expire_time, errors   what several families parse and say alike
 //! ```
 //!
@@ -32,6 +33,7 @@ pub mod hyperloglog;
 pub mod introspection;
 pub mod list;
 pub mod long_double;
+mod partial_sort;
 mod random_choice;
 #[cfg(test)]
 mod replay;

@@ -5,7 +5,7 @@ use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control;
 use crate::mailbox::{Batch, Deferred, Envelope, Message, Outcome, PackedArguments, Part, ReplyEnd, Request, Work};
 use smallvec::SmallVec;
-use torc_engine::command::Milliseconds;
+use torc_engine::command::{Milliseconds, Spread};
 use torc_engine::keyspace::Key;
 use torc_engine::reply::ReplyBuffer;
 use torc_engine::transaction::inbox::Node;
@@ -253,8 +253,14 @@ impl Core {
                 let mut replies = ReplyBuffer::default();
                 let arguments = arguments.slices();
                 if let Target::Engine(handler) = entry.target {
+                    let told = self.shard.keyspace.journal.len();
                     self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
                     self.shard.execute(handler, &arguments, *client, now, &mut replies);
+                    if entry.spec.spread == Spread::AllShardsOk {
+                        let unit = (part.coordinator, part.transaction);
+                        let shares = self.shared.shards();
+                        self.shard.keyspace.journal.share_since(told, unit, shares, part.index == 0);
+                    }
                 }
                 part.outcome = Outcome::Reply(replies);
                 self.release(ticket);
@@ -318,7 +324,6 @@ impl Core {
 
 /// The intents of a command: its keys, or the whole shard if it touches all without naming them.
 pub(super) fn claim_of(hasher: &torc_engine::keyspace::KeyHasher, entry: &CommandEntry, arguments: &[&[u8]]) -> Claim {
-    use torc_engine::command::Spread;
     let mut intents = SmallVec::new();
     match entry.keys {
         KeyPlan::None => {

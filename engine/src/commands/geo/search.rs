@@ -2,6 +2,7 @@
 
 use super::super::double::{self, DoubleText};
 use super::super::errors::{integer, is, syntax};
+use super::super::partial_sort::partial_sort;
 use super::super::string::reply_string;
 use super::super::zset::{find, store_result};
 use super::cell::Point;
@@ -281,14 +282,19 @@ impl<'a> Request<'a> {
         }
         // Some of all, but not the nearest of all, would make no sense.
         let order = self.order.or((self.count > 0 && !self.any).then_some(Order::Nearest));
-        match order {
-            Some(Order::Nearest) => found.sort_by(|a, b| a.distance.total_cmp(&b.distance)),
-            Some(Order::Farthest) => found.sort_by(|a, b| b.distance.total_cmp(&a.distance)),
-            None => {}
+        let length = if self.count > 0 { self.count.min(found.len()) } else { found.len() };
+        if let Some(order) = order {
+            let compare = |a: &Found<'_>, b: &Found<'_>| match order {
+                Order::Nearest => a.distance.total_cmp(&b.distance),
+                Order::Farthest => b.distance.total_cmp(&a.distance),
+            };
+            if length == found.len() {
+                found.sort_by(compare);
+            } else {
+                partial_sort(&mut found, 0..length, compare);
+            }
         }
-        if self.count > 0 {
-            found.truncate(self.count);
-        }
+        found.truncate(length);
         found.iter_mut().for_each(|found| found.distance /= self.unit);
         found
     }
