@@ -336,19 +336,25 @@ impl KeySpec {
     }
 }
 
+/// Finds the keys among a command's arguments.
+pub type FindNamed = fn(&[&[u8]], &mut dyn FnMut(usize, KeyFlags)) -> bool;
+
+/// Finds the keys that a command's values name.
+pub type Discover = fn(&mut Execution<'_>, &[&[u8]]) -> Vec<Vec<u8>>;
+
 /// How a command's keys are found that no [`KeySpec`] describes.
 #[derive(Debug)]
 pub struct KeyFinder {
     /// Calls `visit` with the argument index of each key that the arguments name, and what happens to it; false where the
     /// arguments do not fit.
-    pub named: fn(&[&[u8]], &mut dyn FnMut(usize, KeyFlags)) -> bool,
+    pub named: FindNamed,
     /// Set if values of those keys name further ones.
     pub discovery: Option<Discovery>,
 }
 
 impl KeyFinder {
     /// For keys that the arguments name.
-    pub const fn named(named: fn(&[&[u8]], &mut dyn FnMut(usize, KeyFlags)) -> bool) -> Self {
+    pub const fn named(named: FindNamed) -> Self {
         Self { named, discovery: None }
     }
 }
@@ -359,7 +365,7 @@ pub struct Discovery {
     /// Whether these arguments ask for such keys.
     pub is_needed: fn(&[&[u8]]) -> bool,
     /// The keys, in a keyspace that has the values of the named ones. None may come twice.
-    pub discover: fn(&mut Execution<'_>, &[&[u8]]) -> Vec<Vec<u8>>,
+    pub discover: Discover,
 }
 
 /// How a command on several shards is carried out (`server/ARCHITECTURE.md`, "Order and atomicity").

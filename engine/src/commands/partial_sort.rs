@@ -23,10 +23,14 @@ const COMPARISONS_MAX: usize = 64;
 pub(super) fn partial_sort<T>(elements: &mut [T], wanted: Range<usize>, compare: impl Fn(&T, &T) -> Ordering) {
     let budget = elements.len().saturating_mul(COMPARISONS_MAX);
     let mut sorter = Sorter { compare: &compare, wanted, budget };
-    if sorter.sort(elements, 0).is_none() {
+    if sorter.sort(elements, 0) == Err(GivenUp) {
         elements.sort_by(compare);
     }
 }
+
+/// The comparisons are used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct GivenUp;
 
 struct Sorter<'c, C> {
     compare: &'c C,
@@ -35,15 +39,15 @@ struct Sorter<'c, C> {
 }
 
 impl<C> Sorter<'_, C> {
-    fn compare<T>(&mut self, elements: &[T], a: usize, b: usize) -> Option<Ordering>
+    fn compare<T>(&mut self, elements: &[T], a: usize, b: usize) -> Result<Ordering, GivenUp>
     where
         C: Fn(&T, &T) -> Ordering,
     {
-        self.budget = self.budget.checked_sub(1)?;
-        Some((self.compare)(&elements[a], &elements[b]))
+        self.budget = self.budget.checked_sub(1).ok_or(GivenUp)?;
+        Ok((self.compare)(&elements[a], &elements[b]))
     }
 
-    fn insertion_sort<T>(&mut self, elements: &mut [T]) -> Option<()>
+    fn insertion_sort<T>(&mut self, elements: &mut [T]) -> Result<(), GivenUp>
     where
         C: Fn(&T, &T) -> Ordering,
     {
@@ -54,14 +58,14 @@ impl<C> Sorter<'_, C> {
                 index -= 1;
             }
         }
-        Some(())
+        Ok(())
     }
 
-    fn median<T>(&mut self, elements: &[T], [a, b, c]: [usize; 3]) -> Option<usize>
+    fn median<T>(&mut self, elements: &[T], [a, b, c]: [usize; 3]) -> Result<usize, GivenUp>
     where
         C: Fn(&T, &T) -> Ordering,
     {
-        Some(if self.compare(elements, a, b)?.is_lt() {
+        Ok(if self.compare(elements, a, b)?.is_lt() {
             if self.compare(elements, b, c)?.is_lt() {
                 b
             } else if self.compare(elements, a, c)?.is_lt() {
@@ -78,13 +82,13 @@ impl<C> Sorter<'_, C> {
         })
     }
 
-    fn pivot<T>(&mut self, elements: &[T]) -> Option<usize>
+    fn pivot<T>(&mut self, elements: &[T]) -> Result<usize, GivenUp>
     where
         C: Fn(&T, &T) -> Ordering,
     {
         let (mut first, mut middle, mut last) = (0, elements.len() / 2, elements.len() - 1);
         if elements.len() == 7 {
-            return Some(middle);
+            return Ok(middle);
         }
         if elements.len() > 40 {
             let step = elements.len() / 8;
@@ -95,8 +99,8 @@ impl<C> Sorter<'_, C> {
         self.median(elements, [first, middle, last])
     }
 
-    /// Sorts what is wanted of a part that begins at place `start` of the whole. None: the comparisons are used up.
-    fn sort<T>(&mut self, mut elements: &mut [T], mut start: usize) -> Option<()>
+    /// Sorts what is wanted of a part that begins at place `start` of the whole.
+    fn sort<T>(&mut self, mut elements: &mut [T], mut start: usize) -> Result<(), GivenUp>
     where
         C: Fn(&T, &T) -> Ordering,
     {
@@ -111,7 +115,7 @@ impl<C> Sorter<'_, C> {
                 self.sort(&mut elements[..less], start)?;
             }
             if length - parts.end <= 1 || !self.is_wanted(start + parts.end, length - parts.end) {
-                return Some(());
+                return Ok(());
             }
             elements = &mut elements[parts.end..];
             start += parts.end;
@@ -122,9 +126,9 @@ impl<C> Sorter<'_, C> {
         self.wanted.start < start + length && start < self.wanted.end
     }
 
-    /// Puts what is less than a pivot in front, what is greater behind; where those that equal it are. None inside:
+    /// Puts what is less than a pivot in front, what is greater behind; where those that equal it are. None:
     /// nothing had to be swapped, so all may be in order.
-    fn partition<T>(&mut self, elements: &mut [T]) -> Option<Option<Range<usize>>>
+    fn partition<T>(&mut self, elements: &mut [T]) -> Result<Option<Range<usize>>, GivenUp>
     where
         C: Fn(&T, &T) -> Ordering,
     {
@@ -166,14 +170,14 @@ impl<C> Sorter<'_, C> {
             right -= 1;
         }
         if !has_swapped {
-            return Some(None);
+            return Ok(None);
         }
         let (less, greater) = (left - equal, equal_right - right);
         let count = equal.min(less);
         (0..count).for_each(|index| elements.swap(index, left - count + index));
         let count = greater.min(length - 1 - equal_right);
         (0..count).for_each(|index| elements.swap(left + index, length - count + index));
-        Some(Some(less..length - greater))
+        Ok(Some(less..length - greater))
     }
 }
 

@@ -32,8 +32,8 @@ use torc_engine::transaction::schedule::{Claim, Intent, Ticket};
 enum Kind {
     /// Merge encoded replies. For `Gather`, each part has the places of its elements.
     Merge { spread: Spread, places: Vec<Vec<usize>> },
-    /// Run the command on the values; the keys of each part, and their place in the command's list of keys.
-    Overlay(Hops),
+    /// Run the command on the values.
+    Overlay(Box<Hops>),
     /// The server's own.
     Control(Option<Conclude>),
 }
@@ -157,7 +157,7 @@ impl Core {
         }
         let arguments = PackedArguments::new(arguments);
         let hops = Hops { entry, arguments, keys, places, discovery, now: 0, found: None };
-        self.start(connection, entry, Kind::Overlay(hops), parts);
+        self.start(connection, entry, Kind::Overlay(Box::new(hops)), parts);
     }
 
     /// A command without keys on every shard.
@@ -296,7 +296,9 @@ impl Core {
     }
 
     fn conclude(&mut self, id: u64, mut transaction: Transaction) {
-        if let Kind::Overlay(Hops { discovery: Some(_), .. }) = transaction.kind {
+        if let Kind::Overlay(hops) = &transaction.kind
+            && hops.discovery.is_some()
+        {
             return self.ask_for_more(id, transaction);
         }
         let request = transaction.request.take();
@@ -351,9 +353,8 @@ impl Core {
         let now = hops.now;
         hops.found = Some((temporary, places));
         let parts = tickets.into_iter().zip(reads).enumerate();
-        let parts: Vec<_> = parts
-            .map(|(shard, (ticket, keys))| (shard, Claim::Place, Work::ReadMore { ticket, now, keys }))
-            .collect();
+        let parts: Vec<_> =
+            parts.map(|(shard, (ticket, keys))| (shard, Claim::Place, Work::ReadMore { ticket, now, keys })).collect();
         transaction.outcomes = parts.iter().map(|_| Outcome::None).collect();
         transaction.remaining = parts.len();
         self.coordinator.transactions.insert(id, transaction);

@@ -68,10 +68,7 @@ impl Point {
     /// That of a member.
     pub(super) fn of_score(score: f64) -> Self {
         let area = Cell { bits: bits_of_score(score), steps: STEPS_MAX }.area();
-        Self {
-            longitude: area.longitude.middle_in(Span::LONGITUDE),
-            latitude: area.latitude.middle_in(Span::LATITUDE),
-        }
+        Self { longitude: area.longitude.middle_in(Span::LONGITUDE), latitude: area.latitude.middle_in(Span::LATITUDE) }
     }
 
     /// The score of a member there.

@@ -3,9 +3,7 @@
 use super::search;
 use crate::command::Arity::AtLeast;
 use crate::command::argument::{Argument, block, double, integer, key, key_of, one_of, string, word};
-use crate::command::{
-    BeginSearch, Categories, Command, Deprecated, FindKeys, Flags, KeyFlags, KeySpec, Spec, Spread,
-};
+use crate::command::{BeginSearch, Categories, Command, Deprecated, FindKeys, Flags, KeyFlags, KeySpec, Spec, Spread};
 
 const READ: KeyFlags = KeyFlags::RO.or(KeyFlags::ACCESS);
 const OVERWRITE: KeyFlags = KeyFlags::OW.or(KeyFlags::UPDATE);
@@ -26,8 +24,7 @@ const SEARCH: Spec = Spec {
 const RADIUS: Spec = Spec { deprecated: Some(IN_A_CIRCLE), since: "3.2.10", ..SEARCH };
 const RADIUS_BY_MEMBER: Spec = Spec { deprecated: Some(AROUND_A_MEMBER), ..RADIUS };
 
-const IN_A_CIRCLE: Deprecated =
-    Deprecated { since: "6.2.0", replaced_by: "`GEOSEARCH` with the `BYRADIUS` argument" };
+const IN_A_CIRCLE: Deprecated = Deprecated { since: "6.2.0", replaced_by: "`GEOSEARCH` with the `BYRADIUS` argument" };
 const AROUND_A_MEMBER: Deprecated =
     Deprecated { since: "6.2.0", replaced_by: "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments" };
 
@@ -44,8 +41,7 @@ const fn behind(word: &'static str, start_from: i32) -> KeySpec {
 const UNITS: &[Argument] = &[word("M"), word("KM"), word("FT"), word("MI")];
 const UNIT: Argument = one_of("unit", UNITS);
 const ORDER: Argument = one_of("order", &[word("ASC"), word("DESC")]).optional();
-const COUNT: Argument =
-    block("count", &[integer("count").token("COUNT"), word("ANY").optional()]).optional();
+const COUNT: Argument = block("count", &[integer("count").token("COUNT"), word("ANY").optional()]).optional();
 const COUNT_OLD: Argument =
     block("count", &[integer("count").token("COUNT"), word("ANY").since("6.2.0").optional()]).optional();
 const FROM: Argument = one_of(
@@ -258,15 +254,7 @@ pub static COMMANDS: &[Command] = &[
             flags: Flags::WRITE.or(Flags::DENYOOM),
             spread: Spread::Overlay,
             summary: "Stores the places in a circle, a box or a polygon",
-            arguments: &[
-                key("destination"),
-                key_of(1, "source"),
-                FROM,
-                BY,
-                ORDER,
-                COUNT,
-                word("STOREDIST").optional(),
-            ],
+            arguments: &[key("destination"), key_of(1, "source"), FROM, BY, ORDER, COUNT, word("STOREDIST").optional()],
             ..SEARCH
         },
         run: search::geosearchstore,

@@ -8,7 +8,7 @@ use super::super::zset::{find, store_result};
 use super::cell::Point;
 use super::shape::{Outline, Shape};
 use super::{parse_point, parse_unit, point_of, reply_distance, reply_point};
-use crate::command::{CommandError, CommandResult, Execution, KeyFlags, KeyFinder, parse_integer};
+use crate::command::{CommandError, CommandResult, Execution, KeyFinder, KeyFlags, parse_integer};
 use crate::reply::Reply;
 use crate::values::StringRef;
 use crate::values::sorted_set::SortedSetRef;
@@ -17,7 +17,10 @@ use crate::values::sorted_set::SortedSetRef;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dialect {
     /// GEORADIUS, GEORADIUSBYMEMBER and their read-only variants: middle and radius stand first.
-    Radius { by_member: bool, may_store: bool },
+    Radius {
+        by_member: bool,
+        may_store: bool,
+    },
     Search,
     SearchStore,
 }
@@ -326,10 +329,7 @@ fn middle_member(set: Option<SortedSetRef<'_>>, member: &[u8]) -> Result<Point, 
 }
 
 /// `num-vertices longitude latitude [longitude latitude ...]`; and what is behind them.
-fn parse_corners<'b, 'a>(
-    count: &[u8],
-    words: &'b [&'a [u8]],
-) -> Result<(Vec<Point>, &'b [&'a [u8]]), CommandError> {
+fn parse_corners<'b, 'a>(count: &[u8], words: &'b [&'a [u8]]) -> Result<(Vec<Point>, &'b [&'a [u8]]), CommandError> {
     let count = parse_integer(count).ok_or(CommandError::from("ERR invalid number of vertices"))?;
     let coordinates = usize::try_from(count).ok().filter(|count| *count >= 3).and_then(|count| count.checked_mul(2));
     let (corners, rest) = coordinates
@@ -445,7 +445,6 @@ fn named_keys(arguments: &[&[u8]], first_option: usize, visit: &mut dyn FnMut(us
     true
 }
 
-pub(super) static RADIUS_KEYS: KeyFinder =
-    KeyFinder::named(|arguments, visit| named_keys(arguments, 6, visit));
+pub(super) static RADIUS_KEYS: KeyFinder = KeyFinder::named(|arguments, visit| named_keys(arguments, 6, visit));
 pub(super) static RADIUS_BY_MEMBER_KEYS: KeyFinder =
     KeyFinder::named(|arguments, visit| named_keys(arguments, 5, visit));

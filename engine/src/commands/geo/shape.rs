@@ -131,9 +131,7 @@ impl Shape {
     fn reach_m(&self) -> f64 {
         match &self.outline {
             Outline::Circle { radius } => *radius,
-            Outline::Box { width, height } => {
-                ((width / 2.0) * (width / 2.0) + (height / 2.0) * (height / 2.0)).sqrt()
-            }
+            Outline::Box { width, height } => ((width / 2.0) * (width / 2.0) + (height / 2.0) * (height / 2.0)).sqrt(),
             Outline::Polygon(corners) => {
                 corners.iter().map(|corner| distance_m(self.middle, *corner)).fold(0.0, f64::max)
             }

@@ -42,7 +42,11 @@ fn effects_and_events() {
             told.iter().map(|effect| String::from_utf8_lossy(&effect.arguments.join(&b' ')).into_owned()).collect();
         let heard: Vec<String> =
             heard.iter().map(|event| format!("{} {}", event.name, String::from_utf8_lossy(&event.key))).collect();
-        assert_eq!((told, heard), (effects.iter().map(ToString::to_string).collect(), events.iter().map(ToString::to_string).collect()), "{line}");
+        assert_eq!(
+            (told, heard),
+            (effects.iter().map(ToString::to_string).collect(), events.iter().map(ToString::to_string).collect()),
+            "{line}"
+        );
     }
 }
 

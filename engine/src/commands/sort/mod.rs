@@ -156,7 +156,11 @@ struct Row<W> {
 }
 
 /// The elements that are wanted, in order.
-fn sorted(execution: &mut Execution<'_>, request: &Request<'_>, elements: &Elements) -> Result<Vec<usize>, CommandError> {
+fn sorted(
+    execution: &mut Execution<'_>,
+    request: &Request<'_>,
+    elements: &Elements,
+) -> Result<Vec<usize>, CommandError> {
     let mut reader = Reader::new(execution);
     match request.by {
         By::Nothing => Ok(request.selected(elements.len()).collect()),
@@ -188,7 +192,8 @@ fn sorted(execution: &mut Execution<'_>, request: &Request<'_>, elements: &Eleme
                     }),
                     _ => double::parse_weight(text),
                 };
-                let weight = weight.ok_or(CommandError::from("ERR One or more scores can't be converted into double"))?;
+                let weight =
+                    weight.ok_or(CommandError::from("ERR One or more scores can't be converted into double"))?;
                 rows.push(Row { element, weight });
             }
             Ok(select(request, rows, |a, b| {
@@ -235,7 +240,9 @@ fn select<W>(
 fn read(execution: &mut Execution<'_>, key: &[u8], request: &mut Request<'_>) -> Result<Elements, CommandError> {
     let access = execution.access();
     let Execution { keyspace, database, now, .. } = execution;
-    let Some(entry) = keyspace.find(*database, &keyspace.key(key), *now, access) else { return Ok(Elements::default()) };
+    let Some(entry) = keyspace.find(*database, &keyspace.key(key), *now, access) else {
+        return Ok(Elements::default());
+    };
     if !matches!(entry.kind(), Type::List | Type::Set | Type::SortedSet) {
         return Err(wrong_type());
     }
@@ -278,7 +285,13 @@ fn reply_value(execution: &mut Execution<'_>, pattern: Pattern<'_>, element: &[u
 }
 
 /// Makes the result a list. A value that is missing is an empty element.
-fn store(execution: &mut Execution<'_>, destination: &[u8], request: &Request<'_>, elements: &Elements, rows: &[usize]) {
+fn store(
+    execution: &mut Execution<'_>,
+    destination: &[u8],
+    request: &Request<'_>,
+    elements: &Elements,
+    rows: &[usize],
+) {
     let mut result = Elements::default();
     let mut reader = Reader::new(execution);
     for row in rows {

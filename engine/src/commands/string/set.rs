@@ -204,11 +204,11 @@ pub(super) fn getex(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
         (Lifetime::Until(_), Expiry::At(at)) if at <= now => {
             remove(execution, key);
         }
-        (Lifetime::Until(_), Expiry::At(at)) => {
-            if execution.keyspace.set_expiry(database, &keyspace_key, Some(at), now) {
-                execution.effect(&[b"PEXPIREAT", key, itoa::Buffer::new().format(at).as_bytes()]);
-                execution.event(EventClass::Generic, "expire", key);
-            }
+        (Lifetime::Until(_), Expiry::At(at))
+            if execution.keyspace.set_expiry(database, &keyspace_key, Some(at), now) =>
+        {
+            execution.effect(&[b"PEXPIREAT", key, itoa::Buffer::new().format(at).as_bytes()]);
+            execution.event(EventClass::Generic, "expire", key);
         }
         _ => {}
     }
