@@ -18,10 +18,12 @@ use std::ops::Range;
 
 /// Comparisons an element before it is given up.
 const COMPARISONS_MAX: usize = 64;
+/// Comparisons that are always allowed: they take a few milliseconds.
+const COMPARISONS_FREE: usize = 1 << 20;
 
 /// Puts those elements in order whose places in the whole order are in `wanted`.
 pub(super) fn partial_sort<T>(elements: &mut [T], wanted: Range<usize>, compare: impl Fn(&T, &T) -> Ordering) {
-    let budget = elements.len().saturating_mul(COMPARISONS_MAX);
+    let budget = elements.len().saturating_mul(COMPARISONS_MAX).max(COMPARISONS_FREE);
     let mut sorter = Sorter { compare: &compare, wanted, budget };
     if sorter.sort(elements, 0) == Err(GivenUp) {
         elements.sort_by(compare);
