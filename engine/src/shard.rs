@@ -1,6 +1,6 @@
 //! One shard's state and the room in which commands run.
 
-use crate::command::{CommandError, EngineOptions, Execution, Handler, Milliseconds};
+use crate::command::{CommandError, Discovery, EngineOptions, Execution, Handler, Milliseconds};
 use crate::error_counts::ErrorCounts;
 use crate::keyspace::{Key, KeyHasher, Keyspace};
 use crate::reply::{Protocol, Reply, ReplyBuffer};
@@ -90,6 +90,36 @@ impl Shard {
         self.keyspace.set_known(None);
     }
 
+    /// The keys that a command reads because the values of its named keys say so.
+    pub fn discover(
+        &mut self,
+        discovery: &Discovery,
+        arguments: &[&[u8]],
+        client: ClientContext,
+        now: Milliseconds,
+    ) -> Vec<Vec<u8>> {
+        let mut out = ReplyBuffer::default();
+        (discovery.discover)(&mut self.execution(client, now, &mut out), arguments)
+    }
+
+    fn execution<'a>(
+        &'a mut self,
+        client: ClientContext,
+        now: Milliseconds,
+        out: &'a mut ReplyBuffer,
+    ) -> Execution<'a> {
+        Execution {
+            keyspace: &mut self.keyspace,
+            reply: Reply::new(out, client.protocol),
+            database: client.database,
+            now,
+            random: &mut self.random,
+            options: &self.options,
+            no_touch: client.no_touch,
+            next_shard_cursor: self.next_shard_cursor,
+        }
+    }
+
     /// Runs one command to completion at `now`; exactly one reply is appended to `out`.
     pub fn execute(
         &mut self,
@@ -99,17 +129,7 @@ impl Shard {
         now: Milliseconds,
         out: &mut ReplyBuffer,
     ) {
-        let mut execution = Execution {
-            keyspace: &mut self.keyspace,
-            reply: Reply::new(out, client.protocol),
-            database: client.database,
-            now,
-            random: &mut self.random,
-            options: &self.options,
-            no_touch: client.no_touch,
-            next_shard_cursor: self.next_shard_cursor,
-        };
-        if let Err(CommandError(text)) = handler(&mut execution, arguments) {
+        if let Err(CommandError(text)) = handler(&mut self.execution(client, now, out), arguments) {
             self.errors.count(&text);
             Reply::new(out, client.protocol).error_bytes(&text);
         }

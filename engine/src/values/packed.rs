@@ -73,6 +73,9 @@ pub enum Type {
 }
 
 impl Type {
+    /// Every type.
+    pub const ALL: [Self; 6] = [Self::String, Self::List, Self::Set, Self::SortedSet, Self::Hash, Self::Stream];
+
     /// The answer of TYPE.
     pub const fn name(self) -> &'static str {
         match self {

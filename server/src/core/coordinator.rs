@@ -3,6 +3,7 @@
 //! ```text
 //!   one hop       parts -> replies  -> merged -> client
 //!   overlay       reads -> values   -> run on a temporary keyspace -> writes -> client
+//!                       (SORT: values -> the keys they name -> reads -> values)
 //!   control       question -> answers -> concluded -> client
 //! ```
 //! A transaction belongs to its coordinator, not to the connection: it ends, and frees its locks, whatever becomes of
@@ -18,23 +19,38 @@ use crate::mailbox::{Message, Outcome, PackedArguments, Part, Request, Work};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use torc_engine::command::{FindKeys, Spread};
+use torc_engine::command::{Discovery, FindKeys, Milliseconds, Spread};
 use torc_engine::keyspace::slot_of;
 use torc_engine::reply::{Reply, ReplyBuffer};
-use torc_engine::shard::ClientContext;
+use torc_engine::shard::{ClientContext, Shard};
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::multicast::Multicast;
-use torc_engine::transaction::overlay::{self, KeyRead, Overlay};
-use torc_engine::transaction::schedule::{Claim, Intent};
+use torc_engine::transaction::overlay::{self, Gathered, KeyRead, Overlay};
+use torc_engine::transaction::schedule::{Claim, Intent, Ticket};
 
 /// What is to become of the parts' outcomes.
 enum Kind {
     /// Merge encoded replies. For `Gather`, each part has the places of its elements.
     Merge { spread: Spread, places: Vec<Vec<usize>> },
-    /// Run the command on the values; the keys of each part, and their place in the command's list of keys.
-    Overlay { entry: &'static CommandEntry, arguments: PackedArguments, keys: Vec<KeyRead>, places: Vec<Vec<usize>> },
+    /// Run the command on the values.
+    Overlay(Box<Hops>),
     /// The server's own.
     Control(Option<Conclude>),
+}
+
+/// A command to which values come.
+struct Hops {
+    entry: &'static CommandEntry,
+    arguments: PackedArguments,
+    /// All keys, and which of them each part has.
+    keys: Vec<KeyRead>,
+    places: Vec<Vec<usize>>,
+    /// How further keys are found, until they have been looked for.
+    discovery: Option<&'static Discovery>,
+    /// When the locks were taken: the time of all hops.
+    now: Milliseconds,
+    /// The values of the first hop and, for each part, the places of the keys that were found in them.
+    found: Option<(Shard, Vec<Vec<usize>>)>,
 }
 
 struct Transaction {
@@ -114,11 +130,17 @@ impl Core {
         self.start(connection, entry, Kind::Merge { spread: entry.spec.spread, places }, parts);
     }
 
-    /// The values come to the command: first hop.
+    /// The values come to the command: first hop. If they may name further keys, every shard is held whole.
     fn start_overlay(&mut self, connection: &mut Connection, entry: &'static CommandEntry, arguments: &[&[u8]]) {
         let client = connection.session.client;
-        let Some(keys) = overlay::keys_of(entry.spec, arguments, client.database) else { return };
+        let Some(mut keys) = overlay::keys_of(entry.spec, arguments, client.database) else { return };
+        let discovery = discovery_of(entry, arguments);
         let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        if discovery.is_some() {
+            groups.extend((0..self.shared.shards()).map(|shard| (shard, Vec::new())));
+            // A value may name the destination, too.
+            keys.iter_mut().for_each(|read| read.stub = false);
+        }
         for (place, read) in keys.iter().enumerate() {
             groups.entry(self.shared.shard_of(slot_of(&read.key))).or_default().push(place);
         }
@@ -129,12 +151,13 @@ impl Core {
             let intents = reads
                 .iter()
                 .map(|read| Intent { fingerprint: self.shared.hasher.hash(&read.key), exclusive: read.writes });
-            let claim = Claim::Keys(intents.collect());
+            let claim = if discovery.is_some() { Claim::Whole } else { Claim::Keys(intents.collect()) };
             parts.push((shard, claim, Work::Read { keys: reads }));
             places.push(group);
         }
         let arguments = PackedArguments::new(arguments);
-        self.start(connection, entry, Kind::Overlay { entry, arguments, keys, places }, parts);
+        let hops = Hops { entry, arguments, keys, places, discovery, now: 0, found: None };
+        self.start(connection, entry, Kind::Overlay(Box::new(hops)), parts);
     }
 
     /// A command without keys on every shard.
@@ -273,6 +296,11 @@ impl Core {
     }
 
     fn conclude(&mut self, id: u64, mut transaction: Transaction) {
+        if let Kind::Overlay(hops) = &transaction.kind
+            && hops.discovery.is_some()
+        {
+            return self.ask_for_more(id, transaction);
+        }
         let request = transaction.request.take();
         let mut out = ReplyBuffer::default();
         match transaction.kind {
@@ -293,37 +321,90 @@ impl Core {
                     conclude(self, replies, &mut Reply::new(&mut out, transaction.client.protocol));
                 }
             }
-            Kind::Overlay { .. } => self.run_overlay(id, transaction, &mut out),
+            Kind::Overlay(_) => self.run_overlay(id, transaction, &mut out),
         }
         if let Some(request) = request {
             self.deliver(request, |place| place.append(&mut out));
         }
     }
 
+    /// The hop between first and last: reads the keys that the values of the first name.
+    fn ask_for_more(&mut self, id: u64, mut transaction: Transaction) {
+        let Kind::Overlay(hops) = &mut transaction.kind else { return };
+        let Some(discovery) = hops.discovery.take() else { return };
+        hops.now = transaction.header.now();
+        let (tickets, gathered) = values(std::mem::take(&mut transaction.outcomes));
+        let (temporary, found) = {
+            let arguments = hops.arguments.slices();
+            let overlay = hops.overlay(&arguments, transaction.client, (self.index, id));
+            let mut temporary = overlay.temporary(&self.shard);
+            overlay.lay_out(gathered, &hops.places, &mut temporary);
+            let found = overlay.discover(discovery, &mut temporary);
+            (temporary, found)
+        };
+        let mut places = vec![Vec::new(); tickets.len()];
+        let mut reads = vec![Vec::new(); tickets.len()];
+        for read in found {
+            let shard = self.shared.shard_of(slot_of(&read.key));
+            places[shard].push(hops.keys.len());
+            reads[shard].push(read.clone());
+            hops.keys.push(read);
+        }
+        let now = hops.now;
+        hops.found = Some((temporary, places));
+        let parts = tickets.into_iter().zip(reads).enumerate();
+        let parts: Vec<_> =
+            parts.map(|(shard, (ticket, keys))| (shard, Claim::Place, Work::ReadMore { ticket, now, keys })).collect();
+        transaction.outcomes = parts.iter().map(|_| Outcome::None).collect();
+        transaction.remaining = parts.len();
+        self.coordinator.transactions.insert(id, transaction);
+        self.multicast(&Multicast::new(), id, parts);
+    }
+
     /// Runs the command on the values and sends the last hop: the writes, and the release of every lock.
     fn run_overlay(&mut self, id: u64, transaction: Transaction, out: &mut ReplyBuffer) {
-        let Kind::Overlay { entry, arguments, keys, places } = transaction.kind else { return };
-        let Target::Engine(handler) = entry.target else { return };
-        let outcomes = transaction.outcomes.into_iter().filter_map(|outcome| match outcome {
-            Outcome::Values { ticket, gathered } => Some((ticket, gathered)),
-            _ => None,
-        });
-        let (tickets, gathered): (Vec<_>, Vec<_>) = outcomes.unzip();
-        let overlay = Overlay {
-            handler,
-            arguments: &arguments.slices(),
-            client: transaction.client,
-            keys: &keys,
-            parts: &places,
-            unit: (self.index, id),
-            now: transaction.header.now(),
+        let Kind::Overlay(mut hops) = transaction.kind else { return };
+        let (tickets, gathered) = values(transaction.outcomes);
+        let found = hops.found.take();
+        if found.is_none() {
+            hops.now = transaction.header.now();
+        }
+        let arguments = hops.arguments.slices();
+        let overlay = hops.overlay(&arguments, transaction.client, (self.index, id));
+        let finishes = match found {
+            None => overlay.run(gathered, &mut self.shard, out),
+            Some((mut temporary, places)) => {
+                overlay.lay_out(gathered, &places, &mut temporary);
+                overlay.run_on(temporary, &mut self.shard, out)
+            }
         };
-        let finishes = overlay.run(gathered, &mut self.shard, out);
         let parts = transaction.involved.iter().zip(tickets).zip(finishes);
         let parts = parts.map(|((&shard, ticket), finish)| (shard, Claim::Place, Work::Write { ticket, finish }));
         let parts: Vec<_> = parts.collect();
         self.multicast(&Multicast::new(), id, parts);
     }
+}
+
+impl Hops {
+    fn overlay<'a>(&'a self, arguments: &'a [&'a [u8]], client: ClientContext, unit: (usize, u64)) -> Overlay<'a> {
+        let Target::Engine(handler) = self.entry.target else { unreachable!("only the engine's commands have hops") };
+        Overlay { handler, arguments, client, keys: &self.keys, parts: &self.places, unit, now: self.now }
+    }
+}
+
+/// How further keys of a command are found, if it may have such.
+pub(super) fn discovery_of(entry: &CommandEntry, arguments: &[&[u8]]) -> Option<&'static Discovery> {
+    let discovery = entry.spec.key_finder?.discovery.as_ref()?;
+    (discovery.is_needed)(arguments).then_some(discovery)
+}
+
+/// The tickets of the parts that read, and what they have read.
+fn values(outcomes: Vec<Outcome>) -> (Vec<Ticket>, Vec<Gathered>) {
+    let values = outcomes.into_iter().filter_map(|outcome| match outcome {
+        Outcome::Values { ticket, gathered } => Some((ticket, gathered)),
+        _ => None,
+    });
+    values.unzip()
 }
 
 /// One reply out of the parts' replies. An error of any part is the reply.
