@@ -28,7 +28,7 @@ use std::ptr::NonNull;
 pub const INLINE_BYTES_MAX: usize = 128;
 
 /// The longest packed collection that stands in a page, in bytes. It is longer than that of texts, which are mostly written as a
-/// whole: a block of the allocator wastes an eighth of what a hash of ten fields takes (`bench/values.md`).
+/// whole: a block of the allocator wastes an eighth of what a hash of ten fields takes.
 pub const INLINE_COLLECTION_BYTES_MAX: usize = 320;
 
 /// The longest key that stands in a page, in bytes: its length is one byte.
