@@ -5,7 +5,7 @@
 //! cargo bench -p torc-engine --bench large_values -- set 5000000
 //! ```
 //!
-//! One form a process: the resident set is the process's own. What the columns mean is said in `bench/values.md`.
+//! One form a process: the resident set is the process's own.
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -337,6 +337,38 @@ impl KeySpec {
     }
 }
 
+/// Finds the keys among a command's arguments.
+pub type FindNamed = fn(&[&[u8]], &mut dyn FnMut(usize, KeyFlags)) -> bool;
+
+/// Finds the keys that a command's values name.
+pub type Discover = fn(&mut Execution<'_>, &[&[u8]]) -> Vec<Vec<u8>>;
+
+/// How a command's keys are found that no [`KeySpec`] describes.
+#[derive(Debug)]
+pub struct KeyFinder {
+    /// Calls `visit` with the argument index of each key that the arguments name, and what happens to it; false where the
+    /// arguments do not fit.
+    pub named: FindNamed,
+    /// Set if values of those keys name further ones.
+    pub discovery: Option<Discovery>,
+}
+
+impl KeyFinder {
+    /// For keys that the arguments name.
+    pub const fn named(named: FindNamed) -> Self {
+        Self { named, discovery: None }
+    }
+}
+
+/// Keys that a command reads and that only the values of its other keys name.
+#[derive(Debug)]
+pub struct Discovery {
+    /// Whether these arguments ask for such keys.
+    pub is_needed: fn(&[&[u8]]) -> bool,
+    /// The keys, in a keyspace that has the values of the named ones. None may come twice.
+    pub discover: Discover,
+}
+
 /// How a command on several shards is carried out (`server/ARCHITECTURE.md`, "Order and atomicity").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
@@ -388,6 +420,8 @@ pub struct Spec {
     pub own_categories: Categories,
     /// Where the keys are.
     pub keys: &'static [KeySpec],
+    /// Finds the keys where their specs, which are told, say too little.
+    pub key_finder: Option<&'static KeyFinder>,
     /// What happens when the keys are on several shards.
     pub spread: Spread,
     /// First version that had it, as `COMMAND DOCS` prints it.
@@ -420,6 +454,7 @@ impl Spec {
         flags: Flags::NONE,
         own_categories: Categories::NONE,
         keys: &[],
+        key_finder: None,
         spread: Spread::Single,
         since: "1.0.0",
         group: "generic",
@@ -468,6 +503,9 @@ impl Spec {
     /// Calls `visit` with the argument index and the flags of each key, in spec order. False where the arguments do
     /// not fit; then the handler, which checks its syntax, is to give the error.
     pub fn visit_keys(&self, arguments: &[&[u8]], mut visit: impl FnMut(usize, KeyFlags)) -> bool {
+        if let Some(finder) = self.key_finder {
+            return (finder.named)(arguments, &mut visit);
+        }
         self.keys.iter().all(|spec| spec.visit(arguments, |index| visit(index, spec.flags)))
     }
 }

@@ -165,6 +165,30 @@ impl Journal {
         self.events.extend(events);
     }
 
+    /// How long the history is that nobody has taken.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Makes what was reported since the history had a length a share of a unit that every shard runs, such as FLUSHALL:
+    /// told by one of them, and by the others that it was there.
+    pub fn share_since(&mut self, length: usize, unit: (usize, u64), shares: usize, tells: bool) {
+        if self.records.len() <= length {
+            return;
+        }
+        let effects = self.records.drain(length..).flat_map(|record| match record {
+            Record::Effect(effect) => vec![effect],
+            Record::Share(share) => share.effects,
+        });
+        let effects = effects.filter(|_| tells).collect();
+        self.records.push(Record::Share(Share { unit, shares, effects }));
+    }
+
     /// Takes the history since the last time.
     pub fn take_records(&mut self) -> (Vec<Record>, Vec<Event>) {
         (std::mem::take(&mut self.records), std::mem::take(&mut self.events))

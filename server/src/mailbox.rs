@@ -210,6 +210,8 @@ pub enum Work {
     Command { entry: &'static CommandEntry, client: ClientContext, arguments: PackedArguments },
     /// First hop: read these keys and hold the locks.
     Read { keys: Vec<KeyRead> },
+    /// A hop between: read what the values of the first have named, under the locks that are held.
+    ReadMore { ticket: Ticket, now: Milliseconds, keys: Vec<KeyRead> },
     /// Last hop: write, and release what the ticket holds.
     Write { ticket: Ticket, finish: Finish },
     /// The server's own: no keys.

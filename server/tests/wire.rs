@@ -49,6 +49,16 @@ fn sorted_sets() {
 }
 
 #[test]
+fn places() {
+    check("geo");
+}
+
+#[test]
+fn sorting() {
+    check("sort");
+}
+
+#[test]
 fn keys() {
     check("generic");
 }

@@ -103,6 +103,11 @@ impl Client {
     }
 }
 
+/// Appends to a text, which cannot fail.
+fn add(text: &mut String, what: std::fmt::Arguments<'_>) {
+    let _ = text.write_fmt(what);
+}
+
 /// Fills a server: 100 elements a command.
 fn fill(client: &mut Client, elements: u64) -> Outcome<()> {
     const EACH: u64 = 100;
@@ -112,22 +117,22 @@ fn fill(client: &mut Client, elements: u64) -> Outcome<()> {
         (batch * EACH..(batch + 1) * EACH).for_each(|number| element(text, number));
         text.push_str("\r\n");
     };
-    let name = |text: &mut String, number: u64| drop(write!(text, " member:{number:010}"));
+    let name = |text: &mut String, number: u64| add(text, format_args!(" member:{number:010}"));
     client.fill(batches, |text, batch| each(text, "SADD set", batch, &name))?;
     client.fill(batches, |text, batch| each(text, "SADD set2", batch + batches / 2, &name))?;
     client.fill(batches, |text, batch| {
-        each(text, "HSET hash", batch, &|text, number| drop(write!(text, " field:{number} value:{number}")));
+        each(text, "HSET hash", batch, &|text, number| add(text, format_args!(" field:{number} value:{number}")));
     })?;
     for (head, shift) in [("ZADD zset", 0), ("ZADD zset2", batches / 2)] {
         client.fill(batches, |text, batch| {
             each(text, head, batch + shift, &|text, number| {
-                drop(write!(text, " {} member:{number:010}", number.wrapping_mul(7919) % 1_000_003));
+                add(text, format_args!(" {} member:{number:010}", number.wrapping_mul(7919) % 1_000_003));
             });
         })?;
     }
     client.fill(batches, |text, batch| each(text, "RPUSH list", batch, &name))?;
     client.fill(batches, |text, batch| {
-        each(text, "MSET", batch, &|text, number| drop(write!(text, " key:{number} {number}")));
+        each(text, "MSET", batch, &|text, number| add(text, format_args!(" key:{number} {number}")));
     })
 }
 

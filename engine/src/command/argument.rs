@@ -23,6 +23,8 @@ pub enum ArgumentKind {
     Key(u8),
     /// A glob pattern.
     Pattern,
+    /// A pattern that names keys, of the key specification of this number.
+    KeyPattern(u8),
     /// A point in time.
     UnixTime,
     /// A word and nothing else.
@@ -41,7 +43,7 @@ impl ArgumentKind {
             Self::Integer => "integer",
             Self::Double => "double",
             Self::Key(_) => "key",
-            Self::Pattern => "pattern",
+            Self::Pattern | Self::KeyPattern(_) => "pattern",
             Self::UnixTime => "unix-time",
             Self::Word => "pure-token",
             Self::OneOf(_) => "oneof",

@@ -89,6 +89,7 @@ fn check_flush_options(arguments: &[&[u8]]) -> CommandResult {
 fn flushall(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     check_flush_options(arguments)?;
     execution.keyspace.flush(None);
+    execution.effect(&[b"FLUSHALL"]);
     execution.reply.ok();
     Ok(())
 }
@@ -97,6 +98,7 @@ fn flushall(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult
 fn flushdb(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     check_flush_options(arguments)?;
     execution.keyspace.flush(Some(execution.database));
+    execution.effect(&[b"FLUSHDB"]);
     execution.reply.ok();
     Ok(())
 }
@@ -115,6 +117,7 @@ fn swapdb(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     };
     if first != second {
         execution.keyspace.swap_databases(first, second);
+        execution.effect(arguments);
     }
     execution.reply.ok();
     Ok(())

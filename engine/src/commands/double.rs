@@ -27,6 +27,14 @@ pub(crate) fn argument(text: &[u8]) -> Result<f64, CommandError> {
     parse(text).ok_or(CommandError::from(NOT_FLOAT))
 }
 
+/// A number to sort by: read as leniently as a bound, but a number out of range is none.
+pub(crate) fn parse_weight(text: &[u8]) -> Option<f64> {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let value = parse_bound(text)?;
+    let is_lost = value == 0.0 && !is_zero(text) || value.is_infinite() && !names_infinity(text);
+    (!is_lost).then_some(value)
+}
+
 /// A number as a bound of a range, which is read more leniently: up to a zero byte, blanks in front allowed, nothing is
 /// zero, and a number out of range is the nearest there is.
 pub(crate) fn parse_bound(text: &[u8]) -> Option<f64> {
@@ -244,6 +252,25 @@ mod tests {
             (".", None),
         ] {
             assert_eq!(parse(text.as_bytes()), value, "{text}");
+        }
+    }
+
+    #[test]
+    fn weights() {
+        for (text, value) in [
+            ("", Some(0.0)),
+            (" 1.5", Some(1.5)),
+            ("1\0x", Some(1.0)),
+            ("-inf", Some(f64::NEG_INFINITY)),
+            ("0e9", Some(0.0)),
+            ("1 ", None),
+            (" ", None),
+            ("1e400", None),
+            ("1e-400", None),
+            ("nan", None),
+            ("x", None),
+        ] {
+            assert_eq!(parse_weight(text.as_bytes()), value, "{text:?}");
         }
     }
 

@@ -16,17 +16,17 @@ pub(super) struct ElementScan<'a> {
     /// About how many elements to look at.
     pub(super) count: usize,
     pattern: Option<&'a [u8]>,
-    /// HSCAN NOVALUES.
+    /// HSCAN NOVALUES, ZSCAN NOSCORES.
     pub(super) without_values: bool,
 }
 
 impl<'a> ElementScan<'a> {
-    fn parse(arguments: &[&'a [u8]], may_omit_values: bool) -> Result<Self, CommandError> {
+    fn parse(arguments: &[&'a [u8]], without_values: Option<&str>) -> Result<Self, CommandError> {
         let mut scan = Self { count: COUNT_DEFAULT, pattern: None, without_values: false };
         let mut rest = arguments;
         while let [word, more @ ..] = rest {
             rest = more;
-            if may_omit_values && is(word, "NOVALUES") {
+            if without_values.is_some_and(|names_only| is(word, names_only)) {
                 scan.without_values = true;
                 continue;
             }
@@ -54,18 +54,18 @@ pub(super) fn cursor(arguments: &[&[u8]]) -> Result<u64, CommandError> {
     parse_cursor(arguments[2]).ok_or_else(|| "ERR invalid cursor".into())
 }
 
-/// Replies to a call. Nobody looks at the options of a call for an absent key. `visit` encodes the elements and returns the
+/// Replies to a call; `without_values` is the word for names only, where there is one. Nobody looks at the options of a call for an absent key. `visit` encodes the elements and returns the
 /// next cursor and how many replies it has encoded.
 pub(super) fn reply_scan<'e>(
     reply: &mut Reply<'_>,
     arguments: &[&[u8]],
-    may_omit_values: bool,
+    without_values: Option<&str>,
     entry: Option<Entry<'e>>,
     visit: impl FnOnce(Entry<'e>, &ElementScan<'_>, &mut Reply<'_>) -> (u64, usize),
 ) -> CommandResult {
     let (mut next, mut count, mut elements) = (0, 0, ReplyBuffer::default());
     if let Some(entry) = entry {
-        let scan = ElementScan::parse(&arguments[3..], may_omit_values)?;
+        let scan = ElementScan::parse(&arguments[3..], without_values)?;
         (next, count) = visit(entry, &scan, &mut Reply::new(&mut elements, reply.protocol()));
     }
     reply.array(2);

@@ -31,6 +31,24 @@ pub(crate) fn positive(text: &[u8]) -> Result<usize, CommandError> {
     usize::try_from(count).map_err(|_| outside())
 }
 
+/// A count that is more than zero; otherwise that error.
+pub(crate) fn above_zero(text: &[u8], error: &'static str) -> Result<u64, CommandError> {
+    let count = crate::command::parse_integer(text).and_then(|count| u64::try_from(count).ok());
+    count.filter(|count| *count > 0).ok_or(CommandError::from(error))
+}
+
+/// How many elements LMPOP and ZMPOP take, from what follows their end: `[COUNT count]`.
+pub(crate) fn pop_count(options: &[&[u8]]) -> Result<u64, CommandError> {
+    match options {
+        [] => Ok(1),
+        [word, count, rest @ ..] if is(word, "COUNT") => {
+            let count = above_zero(count, "ERR count should be greater than 0")?;
+            if rest.is_empty() { Ok(count) } else { Err(syntax()) }
+        }
+        _ => Err(syntax()),
+    }
+}
+
 /// A decimal i64 argument.
 pub(crate) fn integer(text: &[u8]) -> Result<i64, CommandError> {
     crate::command::parse_integer(text).ok_or(CommandError::from(NOT_INTEGER))

@@ -378,15 +378,18 @@ fn reply_arguments(reply: &mut Reply<'_>, arguments: &[Argument]) {
         ];
         let flags: Vec<_> = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name).collect();
         let texts_there = texts.iter().filter(|(_, text)| text.is_some()).count();
-        let is_key = matches!(argument.kind, ArgumentKind::Key(_));
+        let key_spec = match argument.kind {
+            ArgumentKind::Key(spec) | ArgumentKind::KeyPattern(spec) => Some(spec),
+            _ => None,
+        };
         let lists = usize::from(!flags.is_empty()) + usize::from(!argument.inside().is_empty());
-        reply.map(2 + usize::from(is_key) + texts_there + lists);
+        reply.map(2 + usize::from(key_spec.is_some()) + texts_there + lists);
         // A word is its own name.
         let is_named_by_token = argument.kind == ArgumentKind::Word && argument.name.is_empty();
         let name = argument.token.filter(|_| is_named_by_token).map(str::to_ascii_lowercase);
         reply_pair(reply, "name", name.as_deref().unwrap_or(argument.name));
         reply_pair(reply, "type", argument.kind.name());
-        if let ArgumentKind::Key(spec) = argument.kind {
+        if let Some(spec) = key_spec {
             reply.bulk(b"key_spec_index");
             reply.integer(i64::from(spec));
         }

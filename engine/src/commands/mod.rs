@@ -6,10 +6,12 @@
 //!   set/        SADD SINTER SPOP ...             hash/       HSET HGETALL HEXPIRE ...
 //!   zset/       ZADD ZRANGE ZUNION ...           list/       LPUSH LRANGE LMOVE ...
 //!   bitmap/     SETBIT BITCOUNT BITOP ...        hyperloglog/   PFADD PFCOUNT PFMERGE ...
+//!   geo/        GEOADD GEOSEARCH ...             sort/       SORT
 //!   database    DBSIZE FLUSHALL SWAPDB           introspection   COMMAND, for any table
 //!   double      scores and coordinates
 //!   element_scan   what SSCAN, HSCAN and ZSCAN have in common
 //!   glob        patterns                         long_double     the arithmetic of INCRBYFLOAT
+//!   partial_sort   the nearest of many places
 //!   expire_time, errors   what several families parse and say alike
 //! ```
 //!
@@ -22,6 +24,7 @@ mod element_scan;
 mod errors;
 mod expire_time;
 pub mod generic;
+pub mod geo;
 pub mod glob;
 #[cfg(test)]
 mod harness;
@@ -32,10 +35,12 @@ pub mod list;
 pub mod long_double;
 #[cfg(test)]
 mod long_forms;
+mod partial_sort;
 mod random_choice;
 #[cfg(test)]
 mod replay;
 pub mod set;
+pub mod sort;
 pub mod string;
 pub mod zset;
 
@@ -47,8 +52,8 @@ use crate::command::Command;
 /// Every command of the engine.
 pub fn all() -> impl Iterator<Item = &'static Command> {
     let strings = [string::COMMANDS, bitmap::COMMANDS, hyperloglog::COMMANDS];
-    let collections = [list::COMMANDS, set::COMMANDS, hash::COMMANDS, zset::COMMANDS];
-    strings.into_iter().chain(collections).chain([generic::COMMANDS, database::COMMANDS]).flatten()
+    let collections = [list::COMMANDS, set::COMMANDS, hash::COMMANDS, zset::COMMANDS, geo::COMMANDS];
+    strings.into_iter().chain(collections).chain([generic::COMMANDS, sort::COMMANDS, database::COMMANDS]).flatten()
 }
 
 #[cfg(test)]

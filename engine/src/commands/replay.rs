@@ -5,6 +5,7 @@ use crate::reply::Protocol;
 use std::fmt::Write as _;
 
 mod joined;
+mod told;
 
 /// Everything a server holds, as text.
 fn digest(mut run: impl FnMut(&str) -> String) -> String {
@@ -133,10 +134,6 @@ fn replay(patterns: &[&str]) {
     for step in 0..20_000 {
         let line = random_line(&mut random, patterns, shard.now);
         shard.run(&line);
-        if line.starts_with("PE") {
-            // Nothing says that a time was set: the copy is told by hand.
-            copy.run(&line);
-        }
         if random.u32(..4) == 0 {
             shard.now += random.i64(0..40);
             shard.keyspace.expire_step(shard.now, random.usize(..100));

@@ -1,7 +1,7 @@
 //! Collections under their keys: how a family finds, makes and changes them.
 //!
 //! A collection is one of two things, and a family handles both: a run of packed bytes of some [`Form`] (in the page, or in
-//! a blob once it is longer than [`INLINE_BYTES_MAX`](crate::values::INLINE_BYTES_MAX); families need not care which), or
+//! a blob once it is longer than [`Form::inline_bytes_max`]; families need not care which), or
 //! an [`Object`]. When the packed bytes pass the thresholds in [`EngineOptions`](crate::command::EngineOptions), the family
 //! builds the object and puts it in their place. An empty collection does not exist: who takes the last element removes
 //! the key.
@@ -245,7 +245,7 @@ impl Packed for EntryMut<'_> {
 mod tests {
     use super::super::{Access, KeyHasher};
     use super::*;
-    use crate::values::{Encoded, INLINE_BYTES_MAX, Listpack, listpack};
+    use crate::values::{Encoded, INLINE_COLLECTION_BYTES_MAX, Listpack, listpack};
     use std::collections::BTreeMap;
 
     const NOW: Milliseconds = 1_000_000;
@@ -348,7 +348,7 @@ mod tests {
     fn types_are_told_apart() {
         let mut keyspace = Keyspace::new(1, KeyHasher::with_seed(3));
         let key = Key::new(b"key", &keyspace.hasher().clone());
-        for length in [10, INLINE_BYTES_MAX * 2] {
+        for length in [10, INLINE_COLLECTION_BYTES_MAX * 2] {
             let bytes = listpack::build([crate::values::Element::Text(&vec![b'x'; length])]);
             keyspace.replace(0, &key, Content::packed(&bytes, Form::HASH), NOW);
             assert!(keyspace.edit(0, &key, Type::Set, NOW).is_err());

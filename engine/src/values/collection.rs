@@ -1,7 +1,7 @@
 //! A collection that is being changed, wherever it stands: under its key, or not yet under any.
 
 use super::listpack::Packed;
-use super::packed::{Content, Form, INLINE_BYTES_MAX};
+use super::packed::{Content, Form, INLINE_COLLECTION_BYTES_MAX};
 use super::{Element, Object, StringRef};
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -22,7 +22,7 @@ pub trait Collection: Packed {
 
 /// A collection without a key. A small one takes no memory of its own.
 pub struct NewCollection {
-    bytes: SmallVec<[u8; INLINE_BYTES_MAX]>,
+    bytes: SmallVec<[u8; INLINE_COLLECTION_BYTES_MAX]>,
     form: Form,
     object: Option<Box<Object>>,
 }

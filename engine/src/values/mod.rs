@@ -32,7 +32,7 @@ pub use encodings::Encodings;
 pub use intset::IntegerSet;
 pub use listpack::{Element, Encoded, Listpack, Packed};
 pub use object::Object;
-pub use packed::{Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, Type};
+pub use packed::{Content, Draft, Form, INLINE_BYTES_MAX, INLINE_COLLECTION_BYTES_MAX, Leftover, PackedEntry, Type};
 pub use page::{Ledger, NEVER_S, Page};
 pub use string::{OwnedString, StringRef};
 pub use table::{Place, Table};

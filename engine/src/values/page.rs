@@ -16,7 +16,7 @@
 
 use super::blob::Blob;
 use super::object::Object;
-use super::packed::{Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, PackedEntryMut};
+use super::packed::{Content, Draft, Form, INLINE_COLLECTION_BYTES_MAX, Leftover, PackedEntry, PackedEntryMut};
 use super::prefetch;
 use smallvec::SmallVec;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -421,15 +421,15 @@ impl Page {
         unsafe { self.entry_mut(index).into_bytes_mut() }
     }
 
-    /// Puts `parts` in the place of the bytes `range` of a value's packed bytes. Past [`INLINE_BYTES_MAX`] they become a
-    /// blob, well below it they come back. The caller knows that the value has packed bytes.
+    /// Puts `parts` in the place of the bytes `range` of a value's packed bytes. Past
+    /// [`Form::inline_bytes_max`] they become a blob, well below it they come back. The caller knows that the value has packed bytes.
     pub fn splice(&mut self, index: usize, range: Range<usize>, parts: &[&[u8]], ledger: &mut Ledger) {
         let in_blob = self.change_blob(index, ledger, |blob| {
             blob.splice(range.clone(), parts);
             blob.len()
         });
         if let Some(length) = in_blob {
-            if length <= INLINE_BYTES_MAX / 2 {
+            if length <= self.entry(index).form().inline_bytes_max() / 2 {
                 self.bring_back(index, ledger);
             }
             return;
@@ -438,7 +438,7 @@ impl Page {
         assert!(range.start <= range.end && range.end <= old.len(), "a range of this value");
         let added: usize = parts.iter().map(|part| part.len()).sum();
         let new_length = old.len() - range.len() + added;
-        if new_length > INLINE_BYTES_MAX {
+        if new_length > self.entry(index).form().inline_bytes_max() {
             let all: SmallVec<[&[u8]; 16]> =
                 [&old[..range.start]].into_iter().chain(parts.iter().copied()).chain([&old[range.end..]]).collect();
             let (blob, form) = (Blob::of_parts(&all), self.entry(index).form());
@@ -464,7 +464,8 @@ impl Page {
 
     #[cold]
     fn bring_back(&mut self, index: usize, ledger: &mut Ledger) {
-        let bytes: SmallVec<[u8; INLINE_BYTES_MAX]> = self.entry(index).packed_bytes().unwrap_or_default().into();
+        let bytes: SmallVec<[u8; INLINE_COLLECTION_BYTES_MAX]> =
+            self.entry(index).packed_bytes().unwrap_or_default().into();
         let form = self.entry(index).form();
         self.rewrite_value(index, Content::Text { bytes: &bytes, form }, ledger);
     }

@@ -212,7 +212,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     // Encodings.
     integer("hash-max-listpack-entries", 0, LONG_MAX, 512, number_at!(encodings.hash_listpack_entries_max)).alias("hash-max-ziplist-entries"),
     memory("hash-max-listpack-value", 0, LONG_MAX, 64, number_at!(encodings.hash_listpack_value_bytes_max)).alias("hash-max-ziplist-value"),
-    integer("list-max-listpack-size", INT_MIN, INT_MAX, -2, number_at!(encodings.list_listpack_size_max)).alias("list-max-ziplist-size").no_effect(),
+    integer("list-max-listpack-size", INT_MIN, INT_MAX, -2, number_at!(encodings.list_listpack_size_max)).alias("list-max-ziplist-size"),
     integer("list-compress-depth", 0, INT_MAX, 0, number_at!(encodings.list_compress_depth)).no_effect(),
     integer("set-max-intset-entries", 0, LONG_MAX, 512, number_at!(encodings.set_intset_entries_max)),
     integer("set-max-listpack-entries", 0, LONG_MAX, 128, number_at!(encodings.set_listpack_entries_max)),
@@ -221,7 +221,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     memory("zset-max-listpack-value", 0, LONG_MAX, 64, number_at!(encodings.sorted_set_listpack_value_bytes_max)).alias("zset-max-ziplist-value"),
     memory("stream-node-max-bytes", 0, LONG_MAX, 4096, number_at!(encodings.stream_node_bytes_max)).no_effect(),
     integer("stream-node-max-entries", 0, LONG_MAX, 100, number_at!(encodings.stream_node_entries_max)).no_effect(),
-    memory("hll-sparse-max-bytes", 0, LONG_MAX, 3000, number_at!(encodings.hyperloglog_sparse_bytes_max)).no_effect(),
+    memory("hll-sparse-max-bytes", 0, LONG_MAX, 3000, number_at!(encodings.hyperloglog_sparse_bytes_max)),
 
     // Slow log and latency.
     integer("slowlog-log-slower-than", -1, LONG_MAX, 10_000, number_at!(observation.slow_log_threshold_us)).alias("commandlog-execution-slower-than").no_effect(),

@@ -3,6 +3,7 @@
 //! ```text
 //!   one hop       parts -> replies  -> merged -> client
 //!   overlay       reads -> values   -> run on a temporary keyspace -> writes -> client
+//!                       (SORT: values -> the keys they name -> reads -> values)
 //!   control       question -> answers -> concluded -> client
 //! ```
 //! A transaction belongs to its coordinator, not to the connection: it ends, and frees its locks, whatever becomes of
@@ -18,23 +19,38 @@ use crate::mailbox::{Message, Outcome, PackedArguments, Part, Request, Work};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use torc_engine::command::{FindKeys, Handler, Milliseconds, Spread};
+use torc_engine::command::{Discovery, FindKeys, Milliseconds, Spread};
 use torc_engine::keyspace::slot_of;
 use torc_engine::reply::{Reply, ReplyBuffer};
 use torc_engine::shard::{ClientContext, Shard};
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::multicast::Multicast;
-use torc_engine::transaction::overlay::{self, Finish, KeyRead, Overlay};
+use torc_engine::transaction::overlay::{self, Finish, Gathered, KeyRead, Overlay};
 use torc_engine::transaction::schedule::{Claim, Intent, Ticket};
 
 /// What is to become of the parts' outcomes.
 enum Kind {
     /// Merge encoded replies. For `Gather`, each part has the places of its elements.
     Merge { spread: Spread, places: Vec<Vec<usize>> },
-    /// Run the command on the values; the keys of each part, and their place in the command's list of keys.
-    Overlay { entry: &'static CommandEntry, arguments: PackedArguments, keys: Vec<KeyRead>, places: Vec<Vec<usize>> },
+    /// Run the command on the values.
+    Overlay(Box<Hops>),
     /// The server's own.
     Control(Option<Conclude>),
+}
+
+/// A command to which values come.
+struct Hops {
+    entry: &'static CommandEntry,
+    arguments: PackedArguments,
+    /// All keys, and which of them each part has.
+    keys: Vec<KeyRead>,
+    places: Vec<Vec<usize>>,
+    /// How further keys are found, until they have been looked for.
+    discovery: Option<&'static Discovery>,
+    /// When the locks were taken: the time of all hops.
+    now: Milliseconds,
+    /// The values of the first hop and, for each part, the places of the keys that were found in them.
+    found: Option<(Shard, Vec<Vec<usize>>)>,
 }
 
 struct Transaction {
@@ -114,11 +130,17 @@ impl Core {
         self.start(connection, entry, Kind::Merge { spread: entry.spec.spread, places }, parts);
     }
 
-    /// The values come to the command: first hop.
+    /// The values come to the command: first hop. If they may name further keys, every shard is held whole.
     fn start_overlay(&mut self, connection: &mut Connection, entry: &'static CommandEntry, arguments: &[&[u8]]) {
         let client = connection.session.client;
-        let Some(keys) = overlay::keys_of(entry.spec, arguments, client.database) else { return };
+        let Some(mut keys) = overlay::keys_of(entry.spec, arguments, client.database) else { return };
+        let discovery = discovery_of(entry, arguments);
         let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        if discovery.is_some() {
+            groups.extend((0..self.shared.shards()).map(|shard| (shard, Vec::new())));
+            // A value may name the destination, too.
+            keys.iter_mut().for_each(|read| read.stub = false);
+        }
         for (place, read) in keys.iter().enumerate() {
             groups.entry(self.shared.shard_of(slot_of(&read.key))).or_default().push(place);
         }
@@ -129,12 +151,13 @@ impl Core {
             let intents = reads
                 .iter()
                 .map(|read| Intent { fingerprint: self.shared.hasher.hash(&read.key), exclusive: read.writes });
-            let claim = Claim::Keys(intents.collect());
+            let claim = if discovery.is_some() { Claim::Whole } else { Claim::Keys(intents.collect()) };
             parts.push((shard, claim, Work::Read { keys: reads }));
             places.push(group);
         }
         let arguments = PackedArguments::new(arguments);
-        self.start(connection, entry, Kind::Overlay { entry, arguments, keys, places }, parts);
+        let hops = Hops { entry, arguments, keys, places, discovery, now: 0, found: None };
+        self.start(connection, entry, Kind::Overlay(Box::new(hops)), parts);
     }
 
     /// A command without keys on every shard.
@@ -273,6 +296,11 @@ impl Core {
     }
 
     fn conclude(&mut self, id: u64, mut transaction: Transaction) {
+        if let Kind::Overlay(hops) = &transaction.kind
+            && hops.discovery.is_some()
+        {
+            return self.ask_for_more(id, transaction);
+        }
         let request = transaction.request.take();
         let mut out = ReplyBuffer::default();
         match transaction.kind {
@@ -293,103 +321,123 @@ impl Core {
                     conclude(self, replies, &mut Reply::new(&mut out, transaction.client.protocol));
                 }
             }
-            Kind::Overlay { .. } => return self.run_overlay(id, transaction, request),
+            Kind::Overlay(_) => return self.run_overlay(id, transaction, request),
         }
         if let Some(request) = request {
             self.deliver(request, |place| place.append(&mut out));
         }
     }
 
+    /// The hop between first and last: reads the keys that the values of the first name.
+    fn ask_for_more(&mut self, id: u64, mut transaction: Transaction) {
+        let Kind::Overlay(hops) = &mut transaction.kind else { return };
+        let Some(discovery) = hops.discovery.take() else { return };
+        hops.now = transaction.header.now();
+        let (tickets, gathered) = values(std::mem::take(&mut transaction.outcomes));
+        let (temporary, found) = {
+            let arguments = hops.arguments.slices();
+            let overlay = hops.overlay(&arguments, transaction.client, (self.index, id));
+            let mut temporary = overlay.temporary(&self.shard);
+            overlay.lay_out(gathered, &hops.places, &mut temporary);
+            let found = overlay.discover(discovery, &mut temporary);
+            (temporary, found)
+        };
+        let mut places = vec![Vec::new(); tickets.len()];
+        let mut reads = vec![Vec::new(); tickets.len()];
+        for read in found {
+            let shard = self.shared.shard_of(slot_of(&read.key));
+            places[shard].push(hops.keys.len());
+            reads[shard].push(read.clone());
+            hops.keys.push(read);
+        }
+        let now = hops.now;
+        hops.found = Some((temporary, places));
+        let parts = tickets.into_iter().zip(reads).enumerate();
+        let parts: Vec<_> =
+            parts.map(|(shard, (ticket, keys))| (shard, Claim::Place, Work::ReadMore { ticket, now, keys })).collect();
+        transaction.outcomes = parts.iter().map(|_| Outcome::None).collect();
+        transaction.remaining = parts.len();
+        self.coordinator.transactions.insert(id, transaction);
+        self.multicast(&Multicast::new(), id, parts);
+    }
+
     /// Runs the command on the values, then the last hop; or has both done later.
     fn run_overlay(&mut self, id: u64, transaction: Transaction, request: Option<Request>) {
-        let Kind::Overlay { entry, arguments, keys, places } = transaction.kind else { return };
-        let Target::Engine(handler) = entry.target else { return };
-        let outcomes = transaction.outcomes.into_iter().filter_map(|outcome| match outcome {
-            Outcome::Values { ticket, gathered } => Some((ticket, gathered)),
-            _ => None,
-        });
-        let (tickets, gathered): (Vec<_>, Vec<_>) = outcomes.unzip();
-        let involved = transaction.involved;
-        let mut hops = OverlayHops {
-            id,
-            handler,
-            arguments,
-            keys,
-            places,
-            client: transaction.client,
-            now: transaction.header.now(),
-            involved,
-            tickets,
-        };
+        let Kind::Overlay(mut hops) = transaction.kind else { return };
+        let (tickets, gathered) = values(transaction.outcomes);
+        let found = hops.found.take();
+        if found.is_none() {
+            hops.now = transaction.header.now();
+        }
+        let mut held = Held { hops, id, client: transaction.client, involved: transaction.involved, tickets };
         let mut out = ReplyBuffer::default();
-        let (temporary, unfinished) = hops.with(self.index, |overlay| overlay.begin(gathered, &self.shard, &mut out));
-        let Some(request) = request else { return };
-        match unfinished {
-            None => {
-                let finishes = hops.with(self.index, |overlay| overlay.finish(temporary, &mut self.shard));
-                self.last_hop(&mut hops, finishes);
-                self.deliver(request, |place| place.append(&mut out));
+        let (mut temporary, unfinished) = held.with(self.index, |overlay| match found {
+            None => overlay.begin(gathered, &self.shard, &mut out),
+            Some((mut temporary, places)) => {
+                overlay.lay_out(gathered, &places, &mut temporary);
+                let unfinished = overlay.begin_on(&mut temporary, &mut out);
+                (temporary, unfinished)
             }
-            Some(unfinished) => {
-                if !hops.writes() {
+        });
+        match (unfinished, request) {
+            (Some(unfinished), Some(request)) => {
+                if !held.writes() {
                     // No lock is held while a client is waited for; what it reads is its own.
-                    let releases = hops.with(self.index, |overlay| overlay.releases());
-                    self.last_hop(&mut hops, releases);
+                    let releases = held.with(self.index, |overlay| overlay.releases());
+                    self.last_hop(&mut held, releases);
                 }
-                let overlay = Box::new(OverlayRun { temporary, hops });
+                let overlay = Box::new(OverlayRun { temporary, held });
                 self.overlay_goes_on_later(unfinished, (request, out), overlay);
+            }
+            (unfinished, request) => {
+                if let Some(unfinished) = unfinished {
+                    unfinished.run_to_end(&mut temporary, &mut out);
+                }
+                let finishes = held.with(self.index, |overlay| overlay.finish(temporary, &mut self.shard));
+                self.last_hop(&mut held, finishes);
+                if let Some(request) = request {
+                    self.deliver(request, |place| place.append(&mut out));
+                }
             }
         }
     }
 
     /// A command on the values of several shards has ended after a while.
     pub(super) fn end_overlay(&mut self, overlay: OverlayRun) {
-        let OverlayRun { temporary, mut hops } = overlay;
-        if hops.tickets.is_empty() {
+        let OverlayRun { temporary, mut held } = overlay;
+        if held.tickets.is_empty() {
             return self.shard.count_for(&temporary);
         }
-        let finishes = hops.with(self.index, |overlay| overlay.finish(temporary, &mut self.shard));
-        self.last_hop(&mut hops, finishes);
+        let finishes = held.with(self.index, |overlay| overlay.finish(temporary, &mut self.shard));
+        self.last_hop(&mut held, finishes);
     }
 
     /// Sends the last hop: the writes, and the release of every lock.
-    fn last_hop(&mut self, hops: &mut OverlayHops, finishes: Vec<Finish>) {
-        let parts = hops.involved.iter().zip(std::mem::take(&mut hops.tickets)).zip(finishes);
+    fn last_hop(&mut self, held: &mut Held, finishes: Vec<Finish>) {
+        let parts = held.involved.iter().zip(std::mem::take(&mut held.tickets)).zip(finishes);
         let parts = parts.map(|((&shard, ticket), finish)| (shard, Claim::Place, Work::Write { ticket, finish }));
         let parts: Vec<_> = parts.collect();
-        self.multicast(&Multicast::new(), hops.id, parts);
+        self.multicast(&Multicast::new(), held.id, parts);
     }
 }
 
-/// A command on the values of several shards, between its hops.
-struct OverlayHops {
+/// A command whose values have come, until the shards have been told to let go of its keys.
+struct Held {
+    hops: Box<Hops>,
     id: u64,
-    handler: Handler,
-    arguments: PackedArguments,
-    keys: Vec<KeyRead>,
-    places: Vec<Vec<usize>>,
     client: ClientContext,
-    now: Milliseconds,
     involved: SmallVec<[usize; 8]>,
-    /// Under which the shards hold its keys; none once they have been told to let go.
+    /// Under which the shards hold its keys; none once they have been told.
     tickets: Vec<Ticket>,
 }
 
-impl OverlayHops {
+impl Held {
     fn writes(&self) -> bool {
-        self.keys.iter().any(|key| key.writes)
+        self.hops.keys.iter().any(|key| key.writes)
     }
 
     fn with<R>(&self, coordinator: usize, act: impl FnOnce(&Overlay<'_>) -> R) -> R {
-        act(&Overlay {
-            handler: self.handler,
-            arguments: &self.arguments.slices(),
-            client: self.client,
-            keys: &self.keys,
-            parts: &self.places,
-            unit: (coordinator, self.id),
-            now: self.now,
-        })
+        act(&self.hops.overlay(&self.hops.arguments.slices(), self.client, (coordinator, self.id)))
     }
 }
 
@@ -397,14 +445,36 @@ impl OverlayHops {
 pub(super) struct OverlayRun {
     /// Where its values are.
     pub(super) temporary: Shard,
-    hops: OverlayHops,
+    held: Held,
 }
 
 impl OverlayRun {
     /// Whether it may write.
     pub(super) fn writes(&self) -> bool {
-        self.hops.writes()
+        self.held.writes()
     }
+}
+
+impl Hops {
+    fn overlay<'a>(&'a self, arguments: &'a [&'a [u8]], client: ClientContext, unit: (usize, u64)) -> Overlay<'a> {
+        let Target::Engine(handler) = self.entry.target else { unreachable!("only the engine's commands have hops") };
+        Overlay { handler, arguments, client, keys: &self.keys, parts: &self.places, unit, now: self.now }
+    }
+}
+
+/// How further keys of a command are found, if it may have such.
+pub(super) fn discovery_of(entry: &CommandEntry, arguments: &[&[u8]]) -> Option<&'static Discovery> {
+    let discovery = entry.spec.key_finder?.discovery.as_ref()?;
+    (discovery.is_needed)(arguments).then_some(discovery)
+}
+
+/// The tickets of the parts that read, and what they have read.
+fn values(outcomes: Vec<Outcome>) -> (Vec<Ticket>, Vec<Gathered>) {
+    let values = outcomes.into_iter().filter_map(|outcome| match outcome {
+        Outcome::Values { ticket, gathered } => Some((ticket, gathered)),
+        _ => None,
+    });
+    values.unzip()
 }
 
 /// One reply out of the parts' replies. An error of any part is the reply.

@@ -13,6 +13,7 @@
 use super::Core;
 use super::batches::{OpenBatches, ShardSet};
 use super::connection::{Connection, ConnectionKey, Phase, ReplyMode};
+use super::coordinator::discovery_of;
 use super::session::Session;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::connection::parser::{Limits, Parsed, Parser, Span};
@@ -473,10 +474,13 @@ impl Core {
     }
 
     /// The one shard that owns all keys; none if there are several. Arguments that do not fit the key specs stay here:
-    /// the handler gives the error.
+    /// the handler gives the error. Keys that are not known yet may be anywhere.
     fn owner_of_keys(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> Option<usize> {
         if self.shared.shards() == 1 {
             return Some(self.index);
+        }
+        if discovery_of(entry, arguments).is_some() {
+            return None;
         }
         let mut owner = None;
         let mut several = false;

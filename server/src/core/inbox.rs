@@ -5,7 +5,7 @@ use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control;
 use crate::mailbox::{Batch, Deferred, Envelope, Message, Outcome, PackedArguments, Part, ReplyEnd, Request, Work};
 use smallvec::SmallVec;
-use torc_engine::command::Milliseconds;
+use torc_engine::command::{Milliseconds, Spread};
 use torc_engine::keyspace::Key;
 use torc_engine::reply::ReplyBuffer;
 use torc_engine::transaction::inbox::Node;
@@ -230,6 +230,9 @@ impl Core {
             self.schedule.release(ticket);
             return;
         }
+        if matches!(part.work, Work::ReadMore { .. }) {
+            return self.read_more(envelope);
+        }
         let hold = matches!(part.work, Work::Read { .. });
         let claim = std::mem::replace(&mut part.claim, Claim::Place);
         let claim = if matches!(claim, Claim::Whole) && !rules.cuts { Claim::Place } else { claim };
@@ -265,8 +268,15 @@ impl Core {
                 let arguments = arguments.slices();
                 let mut unfinished = None;
                 if let Target::Engine(handler) = entry.target {
+                    let told = self.shard.keyspace.journal.len();
                     self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
                     unfinished = self.shard.begin(handler, &arguments, *client, now, &mut replies);
+                    if entry.spec.spread == Spread::AllShardsOk {
+                        debug_assert!(unfinished.is_none(), "its effects are shared out now");
+                        let unit = (part.coordinator, part.transaction);
+                        let shares = self.shared.shards();
+                        self.shard.keyspace.journal.share_since(told, unit, shares, part.index == 0);
+                    }
                 }
                 drop(arguments);
                 self.release(ticket);
@@ -285,7 +295,17 @@ impl Core {
                 part.outcome = Outcome::Control(control::answer(self, &request));
                 self.release(ticket);
             }
-            Work::Write { .. } => unreachable!("the last hop does not wait"),
+            Work::Write { .. } | Work::ReadMore { .. } => unreachable!("later hops do not wait"),
+        }
+        self.part_is_done(envelope);
+    }
+
+    /// A hop between first and last: what it reads is locked.
+    fn read_more(&mut self, mut envelope: Envelope) {
+        let part = Self::part_mut(&mut envelope);
+        if let Work::ReadMore { ticket, now, keys } = &part.work {
+            let gathered = overlay::gather(&mut self.shard, keys, *now);
+            part.outcome = Outcome::Values { ticket: *ticket, gathered };
         }
         self.part_is_done(envelope);
     }
@@ -325,7 +345,6 @@ impl Core {
 
 /// The intents of a command: its keys, or the whole shard if it touches all without naming them.
 pub(super) fn claim_of(hasher: &torc_engine::keyspace::KeyHasher, entry: &CommandEntry, arguments: &[&[u8]]) -> Claim {
-    use torc_engine::command::Spread;
     let mut intents = SmallVec::new();
     match entry.keys {
         KeyPlan::None => {

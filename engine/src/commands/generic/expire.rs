@@ -4,6 +4,7 @@ use super::super::errors::is;
 use super::super::expire_time::{RawTime, Unit};
 use super::inspect;
 use crate::command::{CommandError, CommandResult, Execution, Milliseconds};
+use crate::journal::EventClass;
 
 /// On what condition an expiry is set. NX excludes the others, GT excludes LT.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,6 +89,13 @@ fn set_expiry(execution: &mut Execution<'_>, arguments: &[&[u8]], unit: Unit, co
         _ => false,
     };
     reply.integer(i64::from(changed));
+    if changed && at <= execution.now {
+        execution.effect(&[b"DEL", key.bytes]);
+        execution.event(EventClass::Generic, "del", key.bytes);
+    } else if changed {
+        execution.effect(&[b"PEXPIREAT", key.bytes, itoa::Buffer::new().format(at).as_bytes()]);
+        execution.event(EventClass::Generic, "expire", key.bytes);
+    }
     Ok(())
 }
 
@@ -98,6 +106,10 @@ pub(super) fn persist(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Com
     let volatile = keyspace.peek(*database, &key, *now).is_some_and(|entry| entry.expires_at().is_some());
     let changed = volatile && keyspace.set_expiry(*database, &key, None, *now);
     reply.integer(i64::from(changed));
+    if changed {
+        execution.effect(arguments);
+        execution.event(EventClass::Generic, "persist", key.bytes);
+    }
     Ok(())
 }
 

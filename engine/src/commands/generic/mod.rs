@@ -10,7 +10,9 @@ pub mod scan;
 pub use rows::COMMANDS;
 
 use crate::command::{CommandResult, Execution};
+use crate::journal::EventClass;
 use crate::keyspace::{Access, Entry};
+use smallvec::SmallVec;
 
 /// Looks a key up for a command that tells of it without using it: counted as a read, but not as an access.
 fn inspect<'e>(execution: &'e mut Execution<'_>, key: &[u8]) -> Option<Entry<'e>> {
@@ -31,10 +33,19 @@ fn count_keys(
 
 /// `DEL key [key ...]`, also `UNLINK`: memory of large values always comes back in slices.
 fn del(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    count_keys(execution, arguments, |execution, key| {
-        let key = execution.keyspace.key(key);
-        execution.keyspace.remove(execution.database, &key, execution.now)
-    })
+    let mut effect = SmallVec::<[&[u8]; 8]>::from_slice(&arguments[..1]);
+    for key in &arguments[1..] {
+        let hashed = execution.keyspace.key(key);
+        if execution.keyspace.remove(execution.database, &hashed, execution.now) {
+            execution.event(EventClass::Generic, "del", key);
+            effect.push(key);
+        }
+    }
+    execution.reply.integer(effect.len() as i64 - 1);
+    if effect.len() > 1 {
+        execution.effect(&effect);
+    }
+    Ok(())
 }
 
 /// `EXISTS key [key ...]`

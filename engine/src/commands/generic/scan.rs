@@ -7,6 +7,7 @@ use crate::command::{CommandError, CommandResult, Execution, Milliseconds};
 use crate::keyspace::{Entry, Keyspace, ScanCursor, SharedSink, WalkId, WalkSink};
 use crate::long::{Collected, LongWork, Step};
 use crate::reply::{Protocol, Reply};
+use crate::values::Type;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -21,7 +22,7 @@ pub struct ScanRequest {
     /// About how many keys to look at.
     pub count: usize,
     pattern: Option<Vec<u8>>,
-    type_name: Option<Vec<u8>>,
+    kind: Option<Type>,
 }
 
 impl ScanRequest {
@@ -29,7 +30,7 @@ impl ScanRequest {
     pub fn parse(arguments: &[&[u8]]) -> Result<Self, CommandError> {
         let cursor = parse_cursor(arguments[1]).ok_or(CommandError::from("ERR invalid cursor"))?;
         let mut request =
-            Self { cursor: ScanCursor::from_u64(cursor), count: COUNT_DEFAULT, pattern: None, type_name: None };
+            Self { cursor: ScanCursor::from_u64(cursor), count: COUNT_DEFAULT, pattern: None, kind: None };
         let mut rest = &arguments[2..];
         while let [word, operand, more @ ..] = rest {
             if is(word, "COUNT") {
@@ -38,7 +39,8 @@ impl ScanRequest {
             } else if is(word, "MATCH") {
                 request.pattern = (*operand != b"*").then(|| operand.to_vec());
             } else if is(word, "TYPE") {
-                request.type_name = Some(operand.to_vec());
+                let kind = Type::ALL.into_iter().find(|kind| is(operand, kind.name()));
+                request.kind = Some(kind.ok_or_else(|| CommandError::echo("ERR unknown type name '", operand, "'"))?);
             } else {
                 return Err(syntax());
             }
@@ -49,7 +51,7 @@ impl ScanRequest {
 
     fn wants(&self, key: &[u8], entry: Entry<'_>) -> bool {
         self.pattern.as_deref().is_none_or(|pattern| glob::matches(pattern, key, Case::Sensitive))
-            && self.type_name.as_deref().is_none_or(|name| is(name, entry.type_name()))
+            && self.kind.is_none_or(|kind| kind == entry.kind())
     }
 
     /// Looks at about `budget` keys from `cursor` on, calls `found` with those that are wanted, and returns where to go
@@ -210,6 +212,7 @@ mod tests {
         shard.check("SCAN 0 MATCH xyz TYPE STRING COUNT 100", "*2\r\n$1\r\n0\r\n*1\r\n$3\r\nxyz\r\n");
         shard.check("SCAN 0 TYPE list COUNT 100", "*2\r\n$1\r\n0\r\n*0\r\n");
         shard.check("SCAN 18446744073709551615", "*2\r\n$1\r\n0\r\n*0\r\n");
+        shard.check("SCAN 0 TYPE nosuch", "-ERR unknown type name 'nosuch'\r\n");
         for cursor in ["x", "18446744073709551616", "' 1'", "1x", "-"] {
             shard.check(&format!("SCAN {cursor}"), "-ERR invalid cursor\r\n");
         }

@@ -282,7 +282,7 @@ fn hscan(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let key = keyspace.key(arguments[1]);
     let cursor = element_scan::cursor(arguments)?;
     let entry = keyspace.find_typed(*database, &key, *now, access, Type::Hash)?;
-    element_scan::reply_scan(reply, arguments, true, entry, |entry, scan, reply| {
+    element_scan::reply_scan(reply, arguments, Some("NOVALUES"), entry, |entry, scan, reply| {
         let mut count = 0;
         let next = hash_of(entry).scan(cursor, scan.count, *now, |field| {
             if !field.name.with_bytes(|name| scan.wants(name)) {

@@ -1,9 +1,9 @@
 //! Elements from an end: LPOP, RPOP, LMPOP.
 
-use super::super::errors::{is, positive, syntax};
+use super::super::errors::{above_zero, pop_count, positive, syntax};
 use super::super::string::reply_string;
 use super::report;
-use crate::command::{CommandError, CommandResult, Execution, parse_integer, wrong_arity};
+use crate::command::{CommandError, CommandResult, Execution, wrong_arity};
 use crate::values::Type;
 use crate::values::list::{self, End, ListRef};
 
@@ -85,29 +85,13 @@ pub(super) fn rpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comman
     pop(execution, arguments, End::Right)
 }
 
-/// A count that is more than zero.
-pub(super) fn above_zero(text: &[u8], error: &'static str) -> Result<u64, CommandError> {
-    let count = parse_integer(text).and_then(|count| u64::try_from(count).ok());
-    count.filter(|count| *count > 0).ok_or(CommandError::from(error))
-}
-
 /// `LMPOP numkeys key [key ...] LEFT | RIGHT [COUNT count]`
 pub(super) fn lmpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let key_count = above_zero(arguments[1], "ERR numkeys should be greater than 0")?;
     let split = usize::try_from(key_count).ok().and_then(|count| arguments[2..].split_at_checked(count));
     let Some((keys, [end, options @ ..])) = split else { return Err(syntax()) };
     let end = End::parse(end)?;
-    let count = match options {
-        [] => 1,
-        [word, count, rest @ ..] if is(word, "COUNT") => {
-            let count = above_zero(count, "ERR count should be greater than 0")?;
-            if !rest.is_empty() {
-                return Err(syntax());
-            }
-            count
-        }
-        _ => return Err(syntax()),
-    };
+    let count = pop_count(options)?;
     for key in keys {
         if pop_some(execution, key, end, count, Listing::WithKey)? {
             return Ok(());

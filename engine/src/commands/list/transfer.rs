@@ -7,8 +7,7 @@
 //! ```
 //! Source and destination may be one list, which then is never empty in between for anyone to see.
 
-use super::super::errors::{is, syntax};
-use super::pop::above_zero;
+use super::super::errors::{above_zero, is, syntax};
 use super::{push_to, remove_if_empty, report};
 use crate::command::{CommandError, CommandResult, Execution};
 use crate::journal::EventClass;

@@ -161,6 +161,10 @@ const SEVERAL: &[&str] = &[
     "LMPOP 3 K K K LEFT COUNT 2",
     "LMOVEM K K LEFT LEFT COUNT 2 OBO",
     "LMOVEM K K RIGHT LEFT EXACTLY 2 BULK",
+    "SORT K ALPHA STORE K",
+    "GEOSEARCHSTORE K K FROMLONLAT 15 37 BYRADIUS 100 km STOREDIST",
+    "GEORADIUS K 15 37 100 km STORE K",
+    "MSETEX 2 K N K N NX",
 ];
 
 /// Commands on one key, all of which report effects. Few strings, as a type that is wrong stops most others.
@@ -172,6 +176,7 @@ const SINGLE: &[&str] = &[
     "SREM K F F",
     "ZADD K N F N F N F",
     "ZADD K N F",
+    "GEOADD K 15 37 F 15.1 37.1 F",
     "ZINCRBY K N F",
     "ZPOPMIN K 2",
     "ZREM K F",
@@ -195,13 +200,8 @@ fn effects_of_several_shards_make_the_same_data_again() {
             let line = random_line(&mut random, &patterns, cluster.now);
             cluster.run(&line);
             if random.u32(..40) == 0 {
-                // Nothing says that a time was set: the copy is told by hand.
                 let (key, at) = (random.usize(..KEYS), cluster.now + random.i64(1..30));
-                let name = format!("key:{key}");
-                let owner = &mut cluster.shards[usize::from(slot_of(name.as_bytes())) % shards].keyspace;
-                let key = owner.key(name.as_bytes());
-                owner.set_expiry(0, &key, Some(at), cluster.now);
-                owner.journal.effect(0, &[b"PEXPIREAT", name.as_bytes(), b"99999999999999"]);
+                cluster.run(&format!("PEXPIREAT key:{key} {at}"));
             }
             cluster.now += random.i64(0..4);
             if step % 50 == 0 {

@@ -201,7 +201,7 @@ fn sscan(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let key = keyspace.key(arguments[1]);
     let cursor = element_scan::cursor(arguments)?;
     let entry = keyspace.find_typed(*database, &key, *now, access, Type::Set)?;
-    element_scan::reply_scan(reply, arguments, false, entry, |entry, scan, reply| {
+    element_scan::reply_scan(reply, arguments, None, entry, |entry, scan, reply| {
         let mut count = 0;
         let mut visit = |member: StringRef<'_>| {
             if member.with_bytes(|name| scan.wants(name)) {

@@ -4,8 +4,9 @@ use super::super::errors::{NOT_FINITE, NOT_FLOAT, NOT_INTEGER, OVERFLOW, integer
 use super::super::expire_time::{RawTime, Unit};
 use super::super::long_double::{LongDouble, NotFinite};
 use super::set::Lifetime;
-use super::{find_quietly, peek, remove};
+use super::{find_quietly, peek, remove, report_set};
 use crate::command::{CommandError, CommandResult, Execution, parse_integer};
+use crate::journal::EventClass;
 use crate::keyspace::{Expiry, OwnedEntry, Value};
 use crate::reply::Reply;
 use crate::values::{OwnedString, StringRef};
@@ -13,28 +14,28 @@ use std::cmp::Ordering;
 
 /// `INCR key`
 pub(super) fn incr(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    increment(execution, arguments[1], 1)
+    increment(execution, arguments, 1)
 }
 
 /// `DECR key`
 pub(super) fn decr(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    increment(execution, arguments[1], -1)
+    increment(execution, arguments, -1)
 }
 
 /// `INCRBY key increment`
 pub(super) fn incrby(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    increment(execution, arguments[1], integer(arguments[2])?)
+    increment(execution, arguments, integer(arguments[2])?)
 }
 
 /// `DECRBY key decrement`
 pub(super) fn decrby(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let decrement = integer(arguments[2])?.checked_neg().ok_or(CommandError::from("ERR decrement would overflow"))?;
-    increment(execution, arguments[1], decrement)
+    increment(execution, arguments, decrement)
 }
 
-fn increment(execution: &mut Execution<'_>, key: &[u8], delta: i64) -> CommandResult {
+fn increment(execution: &mut Execution<'_>, arguments: &[&[u8]], delta: i64) -> CommandResult {
     let Execution { keyspace, reply, database, now, .. } = execution;
-    let key = keyspace.key(key);
+    let key = keyspace.key(arguments[1]);
     let old = match keyspace.peek(*database, &key, *now) {
         None => 0,
         Some(entry) => integer_of(super::string_of(entry)?)?,
@@ -42,6 +43,8 @@ fn increment(execution: &mut Execution<'_>, key: &[u8], delta: i64) -> CommandRe
     let new = old.checked_add(delta).ok_or(CommandError::from(OVERFLOW))?;
     keyspace.set_integer(*database, &key, new, Expiry::Keep, *now);
     reply.integer(new);
+    execution.effect(arguments);
+    execution.event(EventClass::String, "incrby", arguments[1]);
     Ok(())
 }
 
@@ -81,6 +84,7 @@ fn store_float(execution: &mut Execution<'_>, key: &[u8], text: &str, expiry: Ex
     let key = execution.keyspace.key(key);
     let value = Value::String(OwnedString::text(text.as_bytes()));
     execution.keyspace.put(execution.database, &key, OwnedEntry::new(value, expires_at), execution.now);
+    report_set(execution, key.bytes, text.as_bytes(), expiry, "incrbyfloat");
 }
 
 /// `INCRBYFLOAT key increment`
@@ -213,6 +217,8 @@ impl Number for i64 {
     fn store(self, execution: &mut Execution<'_>, key: &[u8], expiry: Expiry) {
         let key = execution.keyspace.key(key);
         execution.keyspace.set_integer(execution.database, &key, self, expiry, execution.now);
+        let mut text = itoa::Buffer::new();
+        report_set(execution, key.bytes, text.format(self).as_bytes(), expiry, "incrby");
     }
     fn reply(self, reply: &mut Reply<'_>) {
         reply.integer(self);

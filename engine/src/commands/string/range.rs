@@ -3,6 +3,7 @@
 use super::super::errors::{OFFSET_RANGE, integer};
 use super::{check_length, peek, read};
 use crate::command::{CommandError, CommandResult, Execution};
+use crate::journal::EventClass;
 use crate::reply::SHARE_BYTES_MIN;
 use crate::values::StringRef;
 
@@ -55,6 +56,8 @@ pub(super) fn setrange(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Co
     check_length(execution, (offset as u64).saturating_add(bytes.len() as u64))?;
     let key = execution.keyspace.key(key);
     let length = execution.keyspace.write_at(execution.database, &key, offset, bytes, execution.now);
+    execution.effect(arguments);
+    execution.event(EventClass::String, "setrange", arguments[1]);
     execution.reply.integer(length as i64);
     Ok(())
 }

@@ -5,6 +5,7 @@ use super::super::expire_time::{RawTime, Unit};
 use super::condition::{ValueTest, allows_write};
 use super::{exists, find_quietly, remove, reply_value, set_string};
 use crate::command::{CommandError, CommandResult, Execution, Milliseconds};
+use crate::journal::EventClass;
 use crate::keyspace::Expiry;
 
 /// On what condition SET writes.
@@ -196,13 +197,18 @@ pub(super) fn getex(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
             let volatile = find_quietly(execution, key).is_some_and(|entry| entry.expires_at().is_some());
             if volatile {
                 execution.keyspace.set_expiry(database, &keyspace_key, None, now);
+                execution.effect(&[b"PERSIST", key]);
+                execution.event(EventClass::Generic, "persist", key);
             }
         }
         (Lifetime::Until(_), Expiry::At(at)) if at <= now => {
             remove(execution, key);
         }
-        (Lifetime::Until(_), Expiry::At(at)) => {
-            execution.keyspace.set_expiry(database, &keyspace_key, Some(at), now);
+        (Lifetime::Until(_), Expiry::At(at))
+            if execution.keyspace.set_expiry(database, &keyspace_key, Some(at), now) =>
+        {
+            execution.effect(&[b"PEXPIREAT", key, itoa::Buffer::new().format(at).as_bytes()]);
+            execution.event(EventClass::Generic, "expire", key);
         }
         _ => {}
     }

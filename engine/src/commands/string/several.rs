@@ -4,7 +4,7 @@
 use super::super::errors::{is, syntax};
 use super::super::expire_time::Unit;
 use super::set::{Lifetime, write_or_remove};
-use super::{exists, reply_string, set_string};
+use super::{exists, reply_string, set_string_untold};
 use crate::command::{CommandError, CommandResult, Execution, parse_integer, wrong_arity};
 use crate::journal::EventClass;
 use crate::keyspace::Expiry;
@@ -34,11 +34,20 @@ fn pairs<'a, 'b>(arguments: &'b [&'a [u8]], command: &str) -> Result<&'b [[&'a [
 
 /// `MSET key value [key value ...]`
 pub(super) fn mset(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    for [key, value] in pairs(arguments, "mset")? {
-        set_string(execution, key, value, Expiry::Clear);
-    }
+    set_all(execution, arguments, pairs(arguments, "mset")?);
     execution.reply.ok();
     Ok(())
+}
+
+/// Stores all values; one effect tells of them.
+fn set_all(execution: &mut Execution<'_>, arguments: &[&[u8]], pairs: &[[&[u8]; 2]]) {
+    for [key, value] in pairs {
+        set_string_untold(execution, key, value, Expiry::Clear);
+        execution.event(EventClass::String, "set", key);
+    }
+    if execution.keyspace.journal.wants_effects() {
+        execution.effect(&[&[&b"MSET"[..]], &arguments[1..]].concat());
+    }
 }
 
 /// `MSETNX key value [key value ...]`
@@ -46,12 +55,7 @@ pub(super) fn msetnx(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
     let pairs = pairs(arguments, "msetnx")?;
     let absent = !pairs.iter().any(|[key, _]| exists(execution, key));
     if absent {
-        for [key, value] in pairs {
-            set_string(execution, key, value, Expiry::Clear);
-            execution.event(EventClass::String, "set", key);
-        }
-        let effect: Vec<&[u8]> = std::iter::once(&b"MSET"[..]).chain(arguments[1..].iter().copied()).collect();
-        execution.effect(&effect);
+        set_all(execution, arguments, pairs);
     }
     execution.reply.integer(i64::from(absent));
     Ok(())

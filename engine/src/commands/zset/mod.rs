@@ -12,6 +12,7 @@ mod write;
 pub use rows::COMMANDS;
 
 pub(super) use algebra::store_result;
+pub(super) use write::{AddOptions, add_scored};
 
 use super::double::{DoubleText, reply_double};
 use super::element_scan;
@@ -185,20 +186,23 @@ fn zrevrank(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult
     reply_rank(execution, arguments, true, "zrevrank")
 }
 
-/// `ZSCAN key cursor [MATCH pattern] [COUNT count]`
+/// `ZSCAN key cursor [MATCH pattern] [COUNT count] [NOSCORES]`
 fn zscan(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let access = execution.access();
     let Execution { keyspace, reply, database, now, .. } = execution;
     let key = keyspace.key(arguments[1]);
     let cursor = element_scan::cursor(arguments)?;
     let entry = keyspace.find_typed(*database, &key, *now, access, Type::SortedSet)?;
-    element_scan::reply_scan(reply, arguments, false, entry, |entry, scan, reply| {
+    element_scan::reply_scan(reply, arguments, Some("NOSCORES"), entry, |entry, scan, reply| {
         let mut count = 0;
         let mut visit = |scored: Scored<'_>| {
             if scored.member.with_bytes(|name| scan.wants(name)) {
                 reply_string(reply, scored.member);
-                reply.bulk(DoubleText::new(scored.score).as_str().as_bytes());
-                count += 2;
+                count += 1;
+                if !scan.without_values {
+                    reply.bulk(DoubleText::new(scored.score).as_str().as_bytes());
+                    count += 1;
+                }
             }
         };
         let next = match sorted_set_of(entry) {

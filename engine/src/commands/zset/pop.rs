@@ -1,6 +1,6 @@
 //! Members from an end or at random: ZPOPMIN, ZPOPMAX, ZMPOP, ZRANDMEMBER.
 
-use super::super::errors::{is, positive, syntax};
+use super::super::errors::{above_zero, is, pop_count, positive, syntax};
 use super::super::random_choice::{Choice, choose, distinct};
 use super::super::string::reply_string;
 use super::{Listing, edit, report_removal, sorted_set_of};
@@ -83,12 +83,6 @@ pub(super) fn zpopmax(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Com
     pop(execution, arguments, End::Highest)
 }
 
-/// A count that is more than zero.
-fn above_zero(text: &[u8], error: &'static str) -> Result<u64, CommandError> {
-    let count = parse_integer(text).and_then(|count| u64::try_from(count).ok());
-    count.filter(|count| *count > 0).ok_or(CommandError::from(error))
-}
-
 /// `ZMPOP numkeys key [key ...] MIN | MAX [COUNT count]`
 pub(super) fn zmpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let key_count = above_zero(arguments[1], "ERR numkeys should be greater than 0")?;
@@ -102,17 +96,7 @@ pub(super) fn zmpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
     } else {
         return Err(syntax());
     };
-    let count = match options {
-        [] => 1,
-        [word, count, rest @ ..] if is(word, "COUNT") => {
-            let count = above_zero(count, "ERR count should be greater than 0")?;
-            if !rest.is_empty() {
-                return Err(syntax());
-            }
-            count
-        }
-        _ => return Err(syntax()),
-    };
+    let count = pop_count(options)?;
     for key in keys {
         let keyspace_key = execution.keyspace.key(key);
         if edit(execution, &keyspace_key)?.is_some() {

@@ -14,12 +14,12 @@ const NOT_A_NUMBER: &str = "ERR resulting score is not a number (NaN)";
 
 /// The options of ZADD.
 #[derive(Clone, Copy, Debug, Default)]
-struct AddOptions {
-    only_new: bool,
-    only_known: bool,
+pub(in super::super) struct AddOptions {
+    pub(in super::super) only_new: bool,
+    pub(in super::super) only_known: bool,
     only_greater: bool,
     only_less: bool,
-    counts_changed: bool,
+    pub(in super::super) counts_changed: bool,
     increments: bool,
 }
 
@@ -125,24 +125,35 @@ fn add(
 fn add_all(execution: &mut Execution<'_>, arguments: &[&[u8]], options: AddOptions, pairs: &[&[u8]]) -> CommandResult {
     let scores: smallvec::SmallVec<[f64; 8]> =
         pairs.iter().step_by(2).map(|text| double::argument(text)).collect::<Result<_, _>>()?;
-    let key = execution.keyspace.key(arguments[1]);
+    let members = pairs.iter().skip(1).step_by(2).copied();
+    add_scored(execution, arguments, arguments[1], options, scores.into_iter().zip(members))
+}
+
+/// Adds members with their scores; `effect` tells of it.
+pub(in super::super) fn add_scored<'a>(
+    execution: &mut Execution<'_>,
+    effect: &[&[u8]],
+    key: &[u8],
+    options: AddOptions,
+    members: impl Iterator<Item = (f64, &'a [u8])>,
+) -> CommandResult {
+    let key = execution.keyspace.key(key);
     let (mut added, mut changed, mut last) = (0, 0, Outcome::Refused);
     let mut count = |outcome: Outcome| {
         added += u64::from(matches!(outcome, Outcome::Added(_)));
         changed += u64::from(matches!(outcome, Outcome::Changed(_)));
         last = outcome;
     };
-    let members = pairs.iter().skip(1).step_by(2).zip(&scores);
     let Execution { keyspace, database, now, options: engine, .. } = execution;
     let hasher = keyspace.member_hasher().clone();
     if let Some(mut entry) = keyspace.edit(*database, &key, Type::SortedSet, *now)? {
-        for (member, score) in members {
-            count(add(&mut entry, member, *score, options, engine, &hasher)?);
+        for (score, member) in members {
+            count(add(&mut entry, member, score, options, engine, &hasher)?);
         }
     } else if !options.only_known {
         let mut new = sorted_set::empty();
-        for (member, score) in members {
-            count(add(&mut new, member, *score, options, engine, &hasher)?);
+        for (score, member) in members {
+            count(add(&mut new, member, score, options, engine, &hasher)?);
         }
         keyspace.create(*database, &key, &mut new, *now);
     }
@@ -156,7 +167,7 @@ fn add_all(execution: &mut Execution<'_>, arguments: &[&[u8]], options: AddOptio
         reply.null();
     }
     if added + changed > 0 {
-        report_addition(execution, arguments, options.increments, &key);
+        report_addition(execution, effect, options.increments, &key);
     }
     Ok(())
 }

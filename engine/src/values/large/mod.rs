@@ -38,7 +38,7 @@
 //! freeze copies one a level. A leaf is a block of just the size class that its elements need, up to 1 KiB where writes
 //! are random (a write moves half of the leaf's bytes, the first one after a freeze copies them) and 4 KiB in lists and
 //! ropes, whose writes are mostly at the ends. So leaves are full but for half a step of size classes, 6 %, where fixed
-//! blocks would be filled by ln 2 = 69 %. What other sizes cost stands in `bench/values.md`.
+//! blocks would be filled by ln 2 = 69 %. (`benches/large_values.rs` measures them.)
 
 mod chunk;
 mod garbage;

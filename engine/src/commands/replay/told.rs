@@ -1,0 +1,256 @@
+//! Every row that writes tells of what it has done: a sample of each command is run, its effects are replayed into a copy,
+//! which then holds the same; and somebody who listens has heard an event.
+
+use super::super::all;
+use super::super::harness::Shard;
+use crate::command::Flags;
+use crate::journal::EventClass;
+use crate::reply::Protocol;
+use std::collections::{BTreeMap, BTreeSet};
+
+const EVENTS: &[EventClass] = &[
+    EventClass::Generic,
+    EventClass::String,
+    EventClass::List,
+    EventClass::Set,
+    EventClass::Hash,
+    EventClass::SortedSet,
+    EventClass::Stream,
+    EventClass::Expired,
+];
+
+/// Keys of every type, for all samples. A sample's own command changes something of it.
+const BEFORE: &[&str] = &[
+    "MSET s text n 5 other value",
+    "SET v volatile PX 100000",
+    "RPUSH l c a b a",
+    "RPUSH l2 z",
+    "SADD set a b c",
+    "SADD set2 b c d",
+    "HSET h f 1 g 2 x 3",
+    "HPEXPIRE h 100000 FIELDS 1 x",
+    "ZADD z 1 a 2 b 3 c",
+    "ZADD z2 5 b 6 d",
+    "ZADD names 0 a 0 b 0 c",
+    "PFADD hll a b c",
+    "PFADD hll2 c d",
+    "GEOADD geo 13.361389 38.115556 Palermo 15.087269 37.502669 Catania",
+];
+
+/// At least one line for each command that writes.
+const SAMPLES: &[&str] = &[
+    "APPEND s more",
+    "APPEND new text",
+    "BITFIELD s SET u8 0 1",
+    "BITOP XOR new s other",
+    "BITOP AND s none none",
+    "COPY s new",
+    "COPY v s REPLACE",
+    "DECR n",
+    "DECRBY n 3",
+    "DEL s l none",
+    "UNLINK set h none",
+    "DELEX s",
+    "DELEX s IFEQ text",
+    "DELIFEQ s text",
+    "EXPIRE s 100",
+    "EXPIRE l -1",
+    "EXPIREAT h 99999999999",
+    "PEXPIRE z 100000",
+    "PEXPIREAT s 1",
+    "PERSIST v",
+    "FLUSHALL",
+    "FLUSHDB",
+    "GEOADD geo 1 1 here",
+    "GEORADIUS geo 15 37 200 km STORE new",
+    "GEORADIUS geo 1 1 1 m STORE z",
+    "GEORADIUSBYMEMBER geo Palermo 1 km STOREDIST z",
+    "GEOSEARCHSTORE new geo FROMMEMBER Palermo BYRADIUS 200 km",
+    "GEOSEARCHSTORE new geo BYPOLYGON 3 12 37 16 37 16 38.5 STOREDIST",
+    "GETDEL s",
+    "GETEX s EX 100",
+    "GETEX v PERSIST",
+    "GETEX s PXAT 1",
+    "GETSET s other",
+    "HDEL h f g",
+    "HDEL h f g x",
+    "HEXPIRE h 100 FIELDS 1 f",
+    "HEXPIREAT h 9999999999 FIELDS 1 f",
+    "HPEXPIRE h 0 FIELDS 1 f",
+    "HPEXPIREAT h 9999999999000 FIELDS 2 f g",
+    "HPERSIST h FIELDS 1 x",
+    "HGETDEL h FIELDS 1 f",
+    "HGETEX h EX 100 FIELDS 1 f",
+    "HGETEX h PERSIST FIELDS 1 x",
+    "HINCRBY h f 3",
+    "HINCRBYFLOAT h f 1.5",
+    "HMSET h f 9",
+    "HSET h new 1",
+    "HSETEX h EX 100 FIELDS 1 f 2",
+    "HSETNX h new 1",
+    "INCR n",
+    "INCR new",
+    "INCRBY n 3",
+    "INCRBYFLOAT n 1.5",
+    "INCREX n BYINT 3 EX 100",
+    "INCREX n BYFLOAT 0.5",
+    "LINSERT l BEFORE a x",
+    "LMOVE l l2 LEFT RIGHT",
+    "LMOVEM l l2 LEFT LEFT COUNT 2 OBO",
+    "LMPOP 2 none l LEFT COUNT 2",
+    "LPOP l",
+    "LPUSH l x y",
+    "LPUSHX l x",
+    "LREM l 0 a",
+    "LSET l 0 x",
+    "LTRIM l 1 2",
+    "LTRIM l 9 9",
+    "MOVE s 1",
+    "MSET s 1 new 2",
+    "MSETEX 2 s 1 new 2 EX 100",
+    "MSETEX 2 v 1 new 2 KEEPTTL",
+    "MSETNX new 1 new2 2",
+    "PFADD hll x y z",
+    "PFADD new",
+    "PFCOUNT hll",
+    "PFDEBUG TODENSE hll",
+    "PFDEBUG GETREG hll",
+    "PFMERGE hll hll2",
+    "PSETEX s 100000 x",
+    "SETEX s 100 x",
+    "RENAME v s",
+    "RENAMENX s new",
+    "RPOP l 2",
+    "RPOP l2",
+    "RPOPLPUSH l l2",
+    "RPUSH l x",
+    "RPUSHX l x",
+    "SADD set x",
+    "SDIFFSTORE new set set2",
+    "SDIFFSTORE z none set2",
+    "SET s x",
+    "SET s x EX 100 GET",
+    "SET v x KEEPTTL",
+    "SET s x PXAT 1",
+    "SETBIT s 4 1",
+    "SETNX new x",
+    "SETRANGE s 2 xx",
+    "SINTERSTORE new set set2",
+    "SMOVE set set2 a",
+    "SORT l ALPHA STORE new",
+    "SORT none STORE l",
+    "SPOP set",
+    "SPOP set 2",
+    "SPOP set 9",
+    "SREM set a",
+    "SUNIONSTORE new set set2",
+    "SWAPDB 0 1",
+    "ZADD z 9 a",
+    "ZADD z INCR 9 a",
+    "ZDIFFSTORE new 2 z z2",
+    "ZINCRBY z 2 a",
+    "ZINTERSTORE new 2 z z2",
+    "ZMPOP 2 none z MIN COUNT 2",
+    "ZPOPMAX z",
+    "ZPOPMIN z 9",
+    "ZRANGESTORE new z 0 1",
+    "ZREM z a",
+    "ZREMRANGEBYLEX names [a [b",
+    "ZREMRANGEBYRANK z 0 0",
+    "ZREMRANGEBYSCORE z 2 3",
+    "ZUNIONSTORE new 2 z z2",
+];
+
+/// Those of which nobody hears: they are about whole databases, or change how a value is kept.
+const SILENT: &[&str] = &["flushall", "flushdb", "swapdb", "pfcount", "pfdebug"];
+
+fn words(reply: &str) -> Vec<String> {
+    reply.split("\r\n").filter(|line| !line.starts_with(['$', '*'])).map(str::to_owned).collect()
+}
+
+/// Everything in the first databases.
+fn digest(shard: &mut Shard) -> BTreeMap<(usize, String), Vec<String>> {
+    let mut all = BTreeMap::new();
+    for database in 0..3 {
+        shard.database = database;
+        for key in words(&shard.run("KEYS *")) {
+            if key.is_empty() {
+                continue;
+            }
+            let kind = shard.run(&format!("TYPE {key}"));
+            let mut value = match kind.trim_end() {
+                "+set" => words(&shard.run(&format!("SMEMBERS {key}"))),
+                "+list" => words(&shard.run(&format!("LRANGE {key} 0 -1"))),
+                "+zset" => words(&shard.run(&format!("ZRANGE {key} 0 -1 WITHSCORES"))),
+                "+stream" => words(&shard.run(&format!("XINFO STREAM {key} FULL"))),
+                "+hash" => {
+                    let names = words(&shard.run(&format!("HKEYS {key}")));
+                    let fields = names.iter().filter(|name| !name.is_empty());
+                    fields
+                        .map(|field| {
+                            shard.run(&format!("HGET {key} {field}"))
+                                + field
+                                + &shard.run(&format!("HPEXPIRETIME {key} FIELDS 1 {field}"))
+                        })
+                        .collect()
+                }
+                _ => words(&shard.run(&format!("GET {key}"))),
+            };
+            if kind.starts_with("+set") || kind.starts_with("+hash") {
+                value.sort();
+            }
+            value.push(kind);
+            value.push(shard.run(&format!("PEXPIRETIME {key}")));
+            all.insert((database, key), value);
+        }
+    }
+    shard.database = 0;
+    all
+}
+
+fn prepared() -> Shard {
+    let mut shard = Shard::default();
+    for line in BEFORE {
+        assert!(!shard.run(line).starts_with('-'), "{line}");
+    }
+    shard
+}
+
+#[test]
+fn every_write_is_told_and_heard() {
+    for line in SAMPLES {
+        let (mut shard, mut copy) = (prepared(), prepared());
+        let before = digest(&mut shard);
+        shard.keyspace.journal.listen(true, EVENTS);
+        let dirty = shard.keyspace.dirty;
+        let reply = shard.run(line);
+        assert!(!reply.starts_with('-'), "{line}: {reply}");
+        let (effects, events) = shard.keyspace.journal.take();
+        assert!(!effects.is_empty() || line.starts_with("PFDEBUG GETREG"), "{line} has told nothing");
+        assert!(shard.keyspace.dirty > dirty || effects.is_empty() || line.contains("DB"), "{line} does not count");
+        for effect in &effects {
+            copy.database = effect.database;
+            let arguments: Vec<&[u8]> = effect.arguments.iter().map(Vec::as_slice).collect();
+            let reply = copy.execute(Protocol::Resp2, &arguments);
+            assert!(!reply.starts_with(b"-"), "{line}: {effect:?} -> {}", reply.escape_ascii());
+        }
+        let after = digest(&mut shard);
+        assert_eq!(digest(&mut copy), after, "{line}: {effects:?}");
+        let name = line.split(' ').next().unwrap_or_default().to_ascii_lowercase();
+        let is_silent = SILENT.contains(&name.as_str());
+        assert!(is_silent || before != after, "{line} has changed nothing");
+        assert_eq!(events.is_empty(), is_silent, "{line}: {events:?}");
+    }
+}
+
+#[test]
+fn every_command_that_writes_has_a_sample() {
+    let sampled: BTreeSet<String> =
+        SAMPLES.iter().filter_map(|line| line.split(' ').next()).map(str::to_ascii_lowercase).collect();
+    let missing: Vec<&str> = all()
+        .map(|command| &command.spec)
+        .filter(|spec| spec.flags.has(Flags::WRITE) && !sampled.contains(spec.name))
+        .map(|spec| spec.name)
+        .collect();
+    assert!(missing.is_empty(), "commands that nobody has tried: {missing:?}");
+}

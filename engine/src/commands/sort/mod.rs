@@ -1,0 +1,408 @@
+//! SORT and SORT_RO: the elements of a list, a set or a sorted set in another order, or values that they name.
+//!
+//! ```text
+//!   SORT friends BY weight_* LIMIT 0 2 GET # GET name_*->first
+//!
+//!   elements ──> rows: (element, weight)  ──> sorted, cut to the limit ──> for each row its GETs ──> reply, or a list
+//!   of `friends`        value of weight_<element>                         value of name_<element>, field `first`
+//! ```
+//!
+//! * Equal weights are put in the order of their elements, so that a sort by numbers has one result.
+//! * Text is compared byte by byte, as in the C locale.
+//! * The keys that patterns name are known only when the elements are. On one shard they are just looked up. Where there
+//!   are several, the command is sent to all of them and holds them whole while it reads ([`KEYS`], and the coordinator).
+//! * A stored result is told to logs as the list that it is: DEL and RPUSH.
+
+mod elements;
+mod pattern;
+mod rows;
+
+pub use rows::COMMANDS;
+
+use super::double;
+use super::errors::{integer, is, syntax, wrong_type};
+use super::string::reply_string;
+use crate::command::{CommandError, CommandResult, Discovery, Execution, KeyFinder, KeyFlags, Milliseconds};
+use crate::journal::EventClass;
+use crate::keyspace::{Access, Keyspace};
+use crate::values::list::{self, End};
+use crate::values::{StringRef, Type};
+use elements::Elements;
+use pattern::Pattern;
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+/// How many elements one effect tells of.
+const EFFECT_ELEMENTS_MAX: usize = 10_000;
+
+/// What decides the order.
+#[derive(Clone, Copy, Debug, Default)]
+enum By<'a> {
+    /// The elements themselves.
+    #[default]
+    Element,
+    /// The values that they name.
+    Pattern(Pattern<'a>),
+    /// Nothing: a pattern without a place for the element, which would give the same for all.
+    Nothing,
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug)]
+struct Request<'a> {
+    by: By<'a>,
+    offset: i64,
+    /// Negative: no limit.
+    count: i64,
+    gets: Vec<Pattern<'a>>,
+    downward: bool,
+    as_text: bool,
+    destination: Option<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    fn parse(arguments: &[&'a [u8]], may_store: bool) -> Result<Self, CommandError> {
+        let mut request = Self {
+            by: By::Element,
+            offset: 0,
+            count: -1,
+            gets: Vec::new(),
+            downward: false,
+            as_text: false,
+            destination: None,
+        };
+        let mut rest = &arguments[2..];
+        while let [word, more @ ..] = rest {
+            rest = more;
+            match rest {
+                _ if is(word, "ASC") => request.downward = false,
+                _ if is(word, "DESC") => request.downward = true,
+                _ if is(word, "ALPHA") => request.as_text = true,
+                [offset, count, more @ ..] if is(word, "LIMIT") => {
+                    (request.offset, request.count) = (integer(offset)?, integer(count)?);
+                    rest = more;
+                }
+                [key, more @ ..] if may_store && is(word, "STORE") => {
+                    request.destination = Some(key);
+                    rest = more;
+                }
+                [pattern, more @ ..] if is(word, "BY") => {
+                    // Once nothing decides, no later pattern does.
+                    if !matches!(request.by, By::Nothing) {
+                        request.by = Pattern::with_place(pattern).map_or(By::Nothing, By::Pattern);
+                    }
+                    rest = more;
+                }
+                [pattern, more @ ..] if is(word, "GET") => {
+                    request.gets.push(Pattern::parse(pattern));
+                    rest = more;
+                }
+                _ => return Err(syntax()),
+            }
+        }
+        Ok(request)
+    }
+
+    /// Whether the values of keys that nobody has named are asked for.
+    fn looks_up(&self) -> bool {
+        matches!(self.by, By::Pattern(_)) || self.gets.iter().any(|pattern| pattern.names_keys())
+    }
+
+    /// The rows that are wanted, of so many.
+    fn selected(&self, rows: usize) -> std::ops::Range<usize> {
+        let start = usize::try_from(self.offset.max(0)).unwrap_or(usize::MAX).min(rows);
+        let count = usize::try_from(self.count).unwrap_or(usize::MAX).min(rows - start);
+        start..start + count
+    }
+}
+
+/// A look into the keyspace on behalf of one client.
+struct Reader<'k> {
+    keyspace: &'k mut Keyspace,
+    database: usize,
+    now: Milliseconds,
+    access: Access,
+    /// Where names of keys are put together.
+    key: Vec<u8>,
+}
+
+impl<'k> Reader<'k> {
+    fn new(execution: &'k mut Execution<'_>) -> Self {
+        let access = execution.access();
+        let Execution { keyspace, database, now, .. } = execution;
+        Reader { keyspace, database: *database, now: *now, access, key: Vec::new() }
+    }
+
+    /// Hands out what a pattern gives for an element.
+    fn value<R>(&mut self, pattern: Pattern<'_>, element: &[u8], answer: impl FnOnce(Option<StringRef<'_>>) -> R) -> R {
+        match pattern {
+            Pattern::Element => answer(Some(StringRef::Bytes(element))),
+            Pattern::Nothing => answer(None),
+            Pattern::Key(name) => {
+                name.write(element, &mut self.key);
+                let key = self.keyspace.key(&self.key);
+                let entry = self.keyspace.find(self.database, &key, self.now, self.access);
+                answer(entry.and_then(|entry| name.value_in(entry, self.now)))
+            }
+        }
+    }
+}
+
+/// An element and what it weighs.
+#[derive(Clone, Copy, Debug)]
+struct Row<W> {
+    element: usize,
+    weight: W,
+}
+
+/// The elements that are wanted, in order.
+fn sorted(
+    execution: &mut Execution<'_>,
+    request: &Request<'_>,
+    elements: &Elements,
+) -> Result<Vec<usize>, CommandError> {
+    let mut reader = Reader::new(execution);
+    match request.by {
+        By::Nothing => Ok(request.selected(elements.len()).collect()),
+        By::Element if request.as_text => {
+            let rows = (0..elements.len()).map(|element| Row { element, weight: () }).collect();
+            Ok(select(request, rows, |a, b| request.collate(&elements[a.element], &elements[b.element])))
+        }
+        By::Pattern(pattern) if request.as_text => {
+            let mut weights = Elements::default();
+            let mut rows = Vec::with_capacity(elements.len());
+            for (element, text) in elements.iter().enumerate() {
+                let is_there = reader.value(pattern, text, |value| value.map(|value| weights.push(value)).is_some());
+                rows.push(Row { element, weight: is_there.then(|| weights.len() - 1) });
+            }
+            // A missing weight is less than any.
+            let text = |row: &Row<Option<usize>>| row.weight.map(|weight| &weights[weight]);
+            Ok(select(request, rows, |a, b| match (text(a), text(b)) {
+                (Some(a), Some(b)) => request.collate(a, b),
+                (a, b) => a.is_some().cmp(&b.is_some()),
+            }))
+        }
+        By::Element | By::Pattern(_) => {
+            let mut rows = Vec::with_capacity(elements.len());
+            for (element, text) in elements.iter().enumerate() {
+                let weight = match request.by {
+                    By::Pattern(pattern) => reader.value(pattern, text, |value| {
+                        // A missing weight is zero.
+                        value.map_or(Some(0.0), |value| value.with_bytes(double::parse_weight))
+                    }),
+                    _ => double::parse_weight(text),
+                };
+                let weight =
+                    weight.ok_or(CommandError::from("ERR One or more scores can't be converted into double"))?;
+                rows.push(Row { element, weight });
+            }
+            Ok(select(request, rows, |a, b| {
+                let order = a.weight.partial_cmp(&b.weight).unwrap_or(Ordering::Equal);
+                order.then_with(|| elements[a.element].cmp(&elements[b.element]))
+            }))
+        }
+    }
+}
+
+impl Request<'_> {
+    /// The order of texts: up to a zero byte, where C's end, unless the result is to be stored.
+    fn collate(&self, a: &[u8], b: &[u8]) -> Ordering {
+        if self.destination.is_some() {
+            return a.cmp(b);
+        }
+        let shown = |text: &[u8]| text[..memchr::memchr(0, text).unwrap_or(text.len())].len();
+        a[..shown(a)].cmp(&b[..shown(b)])
+    }
+}
+
+/// The rows that are wanted, in order; equal ones stay as they came.
+fn select<W>(
+    request: &Request<'_>,
+    mut rows: Vec<Row<W>>,
+    compare: impl Fn(&Row<W>, &Row<W>) -> Ordering,
+) -> Vec<usize> {
+    let compare = |a: &Row<W>, b: &Row<W>| {
+        let order = compare(a, b);
+        let order = if request.downward { order.reverse() } else { order };
+        order.then_with(|| a.element.cmp(&b.element))
+    };
+    let selected = request.selected(rows.len());
+    if selected.end < rows.len() {
+        // Only what comes in front of the end need be sorted.
+        rows.select_nth_unstable_by(selected.end, compare);
+        rows.truncate(selected.end);
+    }
+    rows.sort_unstable_by(compare);
+    rows[selected].iter().map(|row| row.element).collect()
+}
+
+/// Reads the elements and puts those that are wanted in order.
+fn read(execution: &mut Execution<'_>, key: &[u8], request: &mut Request<'_>) -> Result<Elements, CommandError> {
+    let access = execution.access();
+    let Execution { keyspace, database, now, .. } = execution;
+    let Some(entry) = keyspace.find(*database, &keyspace.key(key), *now, access) else {
+        return Ok(Elements::default());
+    };
+    if !matches!(entry.kind(), Type::List | Type::Set | Type::SortedSet) {
+        return Err(wrong_type());
+    }
+    if matches!(request.by, By::Nothing) && entry.kind() == Type::Set && request.destination.is_some() {
+        // A stored result must be the same wherever the command is replayed.
+        (request.by, request.as_text) = (By::Element, true);
+    }
+    Ok(Elements::of(entry, matches!(request.by, By::Nothing) && request.downward))
+}
+
+fn run(execution: &mut Execution<'_>, arguments: &[&[u8]], may_store: bool) -> CommandResult {
+    let mut request = Request::parse(arguments, may_store)?;
+    let elements = read(execution, arguments[1], &mut request)?;
+    let rows = sorted(execution, &request, &elements)?;
+    if let Some(destination) = request.destination {
+        store(execution, destination, &request, &elements, &rows);
+        return Ok(());
+    }
+    execution.reply.array(rows.len() * request.gets.len().max(1));
+    for row in rows {
+        let element = &elements[row];
+        if request.gets.is_empty() {
+            execution.reply.bulk(element);
+        }
+        for pattern in &request.gets {
+            reply_value(execution, *pattern, element);
+        }
+    }
+    Ok(())
+}
+
+fn reply_value(execution: &mut Execution<'_>, pattern: Pattern<'_>, element: &[u8]) {
+    let access = execution.access();
+    let Execution { keyspace, database, now, reply, .. } = execution;
+    let mut reader = Reader { keyspace, database: *database, now: *now, access, key: Vec::new() };
+    reader.value(pattern, element, |value| match value {
+        Some(value) => reply_string(reply, value),
+        None => reply.null(),
+    });
+}
+
+/// Makes the result a list. A value that is missing is an empty element.
+fn store(
+    execution: &mut Execution<'_>,
+    destination: &[u8],
+    request: &Request<'_>,
+    elements: &Elements,
+    rows: &[usize],
+) {
+    let mut result = Elements::default();
+    let mut reader = Reader::new(execution);
+    for row in rows {
+        let element = &elements[*row];
+        if request.gets.is_empty() {
+            result.push(StringRef::Bytes(element));
+        }
+        for pattern in &request.gets {
+            reader.value(*pattern, element, |value| result.push(value.unwrap_or(StringRef::Bytes(b""))));
+        }
+    }
+    let Execution { keyspace, database, now, options, .. } = execution;
+    let key = keyspace.key(destination);
+    if result.is_empty() {
+        if keyspace.remove(*database, &key, *now) {
+            execution.effect(&[b"DEL", destination]);
+            execution.event(EventClass::Generic, "del", destination);
+        }
+    } else {
+        let mut new = list::empty();
+        let texts: Vec<&[u8]> = result.iter().collect();
+        list::push(&mut new, End::Right, &texts, &options.encodings);
+        keyspace.create(*database, &key, &mut new, *now);
+        keyspace.dirty += result.len() as u64;
+        report(execution, destination, &texts);
+    }
+    execution.reply.integer(result.len() as i64);
+}
+
+fn report(execution: &mut Execution<'_>, destination: &[u8], texts: &[&[u8]]) {
+    if execution.keyspace.journal.wants_effects() {
+        execution.effect(&[b"DEL", destination]);
+        for texts in texts.chunks(EFFECT_ELEMENTS_MAX) {
+            execution.effect(&[&[&b"RPUSH"[..], destination], texts].concat());
+        }
+    }
+    execution.event(EventClass::List, "sortstore", destination);
+}
+
+/// `SORT key [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC | DESC] [ALPHA] [STORE destination]`
+fn sort(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    run(execution, arguments, true)
+}
+
+/// `SORT_RO key [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC | DESC] [ALPHA]`
+fn sort_ro(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    run(execution, arguments, false)
+}
+
+/// Where SORT's keys are: the destination stands behind the last STORE that is no other option's argument.
+static KEYS: KeyFinder = KeyFinder {
+    named: |arguments, visit| {
+        visit(1, KeyFlags::RO.or(KeyFlags::ACCESS));
+        let (mut index, mut destination) = (2, None);
+        while let Some(word) = arguments.get(index) {
+            index += match word {
+                _ if is(word, "LIMIT") => 3,
+                _ if is(word, "GET") || is(word, "BY") => 2,
+                _ if is(word, "STORE") && index + 1 < arguments.len() => {
+                    destination = Some(index + 1);
+                    2
+                }
+                _ => 1,
+            };
+        }
+        if let Some(index) = destination {
+            visit(index, KeyFlags::OW.or(KeyFlags::UPDATE));
+        }
+        true
+    },
+    discovery: Some(DISCOVERY),
+};
+
+static KEYS_READ_ONLY: KeyFinder = KeyFinder {
+    named: |_, visit| {
+        visit(1, KeyFlags::RO.or(KeyFlags::ACCESS));
+        true
+    },
+    discovery: Some(DISCOVERY),
+};
+
+const DISCOVERY: Discovery = Discovery {
+    is_needed: |arguments| Request::parse(arguments, true).is_ok_and(|request| request.looks_up()),
+    discover,
+};
+
+/// The keys that the patterns name.
+fn discover(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Vec<Vec<u8>> {
+    let Ok(mut request) = Request::parse(arguments, true) else { return Vec::new() };
+    let Ok(elements) = read(execution, arguments[1], &mut request) else { return Vec::new() };
+    let (mut patterns, rows) = match request.by {
+        // Only when all weights are known is it clear which elements are wanted.
+        By::Pattern(pattern) => (vec![pattern], (0..elements.len()).collect()),
+        // What cannot be sorted reads nothing more.
+        _ => (Vec::new(), sorted(execution, &request, &elements).unwrap_or_default()),
+    };
+    patterns.extend(&request.gets);
+    let mut keys: HashSet<Vec<u8>> = HashSet::new();
+    let mut key = Vec::new();
+    for row in rows {
+        for pattern in &patterns {
+            if let Pattern::Key(name) = pattern {
+                name.write(&elements[row], &mut key);
+                if !keys.contains(&key) {
+                    keys.insert(key.clone());
+                }
+            }
+        }
+    }
+    keys.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;
