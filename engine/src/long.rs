@@ -103,8 +103,7 @@ impl Unfinished {
     /// About `budget` units more; what they give is appended to `out`.
     pub fn step(&mut self, shard: &mut Shard, budget: u64, out: &mut ReplyBuffer) -> Step {
         let mut execution = shard.execution(self.client, self.now, out);
-        let step = self.work.step(&mut execution, budget.max(1));
-        step
+        self.work.step(&mut execution, budget.max(1))
     }
 
     /// All that is left, at once: for units in whose middle nothing else may happen.

@@ -1,12 +1,16 @@
 //! Every row that writes tells of what it has done: a sample of each command is run, its effects are replayed into a copy,
-//! which then holds the same; and somebody who listens has heard an event.
+//! which then holds the same; somebody who listens has heard an event; and a walk that began before shows nothing of it.
 
 use super::super::all;
 use super::super::harness::Shard;
 use crate::command::Flags;
 use crate::journal::EventClass;
+use crate::keyspace::{Entry, OwnedEntry, SharedSink, WalkSink};
 use crate::reply::Protocol;
+use crate::values::Encodings;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 const EVENTS: &[EventClass] = &[
     EventClass::Generic,
@@ -209,7 +213,12 @@ fn digest(shard: &mut Shard) -> BTreeMap<(usize, String), Vec<String>> {
 }
 
 fn prepared() -> Shard {
+    prepared_with(Encodings::default())
+}
+
+fn prepared_with(encodings: Encodings) -> Shard {
     let mut shard = Shard::default();
+    shard.options.encodings = encodings;
     for line in BEFORE {
         assert!(!shard.run(line).starts_with('-'), "{line}");
     }
@@ -240,6 +249,54 @@ fn every_write_is_told_and_heard() {
         let is_silent = SILENT.contains(&name.as_str());
         assert!(is_silent || before != after, "{line} has changed nothing");
         assert_eq!(events.is_empty(), is_silent, "{line}: {events:?}");
+    }
+}
+
+/// Keeps what a walk shows.
+#[derive(Default)]
+struct Shown(Vec<(Vec<u8>, OwnedEntry)>);
+
+impl WalkSink for Shown {
+    fn key(&mut self, key: &[u8], entry: &Entry<'_>) {
+        self.0.push((key.to_vec(), entry.to_owned()));
+    }
+}
+
+/// Whatever a command changes, a walk that began before shows it as it was: values in pages, and trees.
+#[test]
+fn no_write_is_seen_by_a_walk_that_began_before() {
+    let trees = Encodings {
+        hash_listpack_entries_max: 1,
+        set_intset_entries_max: 1,
+        set_listpack_entries_max: 1,
+        sorted_set_listpack_entries_max: 1,
+        list_listpack_size_max: 1,
+        ..Encodings::default()
+    };
+    for line in SAMPLES {
+        for encodings in [Encodings::default(), trees] {
+            let mut shard = prepared_with(encodings);
+            let before = digest(&mut shard);
+            let walks: Vec<_> = (0..3)
+                .map(|database| {
+                    let shown = Rc::new(RefCell::new(Shown::default()));
+                    let sink: SharedSink = shown.clone();
+                    (shard.keyspace.begin_walk(database, shard.now, &sink), shown, sink)
+                })
+                .collect();
+            let reply = shard.run(line);
+            assert!(!reply.starts_with('-'), "{line}: {reply}");
+            let mut copy = Shard::default();
+            for (database, (id, shown, _sink)) in walks.into_iter().enumerate() {
+                while shard.keyspace.step_walk(id, 3) {}
+                for (name, entry) in shown.take().0 {
+                    let key = copy.keyspace.key(&name);
+                    assert!(!copy.keyspace.exists(database, &key, copy.now), "{line}: shown twice");
+                    copy.keyspace.put(database, &key, entry, copy.now);
+                }
+            }
+            assert_eq!(digest(&mut copy), before, "{line}");
+        }
     }
 }
 

@@ -72,7 +72,7 @@ struct Plan {
 
 impl Combination {
     /// Sorts the sets as the operation wants them; an empty plan where the result is empty.
-    fn plan(operation: Operation, sets: &mut Vec<Option<Value>>) -> Plan {
+    fn plan(operation: Operation, sets: &mut [Option<Value>]) -> Plan {
         let length = |set: &Option<Value>| set.as_ref().map_or(0, |set| set_of(set).len() as u64);
         let others = sets.len() as u64 - 1;
         match operation {

@@ -157,14 +157,14 @@ pub(super) fn zrangestore(execution: &mut Execution<'_>, arguments: &[&[u8]]) ->
     let options = execution.options;
     let (set, _) = find(execution, arguments[2])?;
     let ranks = set.map(|set| request.ranks_in(set));
-    if let (Some(SortedSetRef::Tree(tree)), Some(ranks)) = (set, ranks) {
-        if options.is_long_part(ranks.end - ranks.start, tree.len(), tree.bytes()) {
-            let view = tree.clone();
-            let (database, destination) = (execution.keyspace.database_id(execution.database), arguments[1].to_vec());
-            report_ahead(execution, arguments[1], arguments);
-            execution.later.put(RangeStore { view, ranks, database, destination, result: sorted_set::empty() });
-            return Ok(());
-        }
+    if let (Some(SortedSetRef::Tree(tree)), Some(ranks)) = (set, ranks)
+        && options.is_long_part(ranks.end - ranks.start, tree.len(), tree.bytes())
+    {
+        let view = tree.clone();
+        let (database, destination) = (execution.keyspace.database_id(execution.database), arguments[1].to_vec());
+        report_ahead(execution, arguments[1], arguments);
+        execution.later.put(RangeStore { view, ranks, database, destination, result: sorted_set::empty() });
+        return Ok(());
     }
     // Upwards in any case: a result has its own order.
     let members: Vec<(f64, Vec<u8>)> = set.map_or_else(Vec::new, |set| {
