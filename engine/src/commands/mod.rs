@@ -5,6 +5,7 @@
 //!   string/     GET SET INCR MGET LCS ...        generic/    DEL EXPIRE RENAME COPY SCAN OBJECT ...
 //!   set/        SADD SINTER SPOP ...             hash/       HSET HGETALL HEXPIRE ...
 //!   zset/       ZADD ZRANGE ZUNION ...           list/       LPUSH LRANGE LMOVE ...
+//!   stream/     XADD XREAD XREADGROUP ...
 //!   bitmap/     SETBIT BITCOUNT BITOP ...        hyperloglog/   PFADD PFCOUNT PFMERGE ...
 //!   database    DBSIZE FLUSHALL SWAPDB           introspection   COMMAND, for any table
 //!   double      scores and coordinates
@@ -34,6 +35,7 @@ mod random_choice;
 #[cfg(test)]
 mod replay;
 pub mod set;
+pub mod stream;
 pub mod string;
 pub mod zset;
 
@@ -45,7 +47,7 @@ use crate::command::Command;
 /// Every command of the engine.
 pub fn all() -> impl Iterator<Item = &'static Command> {
     let strings = [string::COMMANDS, bitmap::COMMANDS, hyperloglog::COMMANDS];
-    let collections = [list::COMMANDS, set::COMMANDS, hash::COMMANDS, zset::COMMANDS];
+    let collections = [list::COMMANDS, set::COMMANDS, hash::COMMANDS, zset::COMMANDS, stream::COMMANDS];
     strings.into_iter().chain(collections).chain([generic::COMMANDS, database::COMMANDS]).flatten()
 }
 
