@@ -208,9 +208,6 @@ pub(super) fn xsetid(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
 
 /// Whether the last ID may be this one.
 fn check_last_id(log: &Log, id: StreamId, entries_added: Option<u64>) -> CommandResult {
-    if id < log.deleted_id_max() {
-        return Err("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id".into());
-    }
     let Some(last) = log.last_present_id() else { return Ok(()) };
     if id < last {
         return Err("ERR The ID specified in XSETID is smaller than the target stream top item".into());

@@ -105,7 +105,8 @@ impl<'a> AddOrTrim<'a> {
 
 /// The number of entries that MAXLEN names.
 fn length(text: &[u8]) -> Result<Threshold, CommandError> {
-    let length = u64::try_from(integer(text)?).map_err(|_| CommandError::from("ERR The MAXLEN argument must be >= 0."))?;
+    let length =
+        u64::try_from(integer(text)?).map_err(|_| CommandError::from("ERR The MAXLEN argument must be >= 0."))?;
     Ok(Threshold::Length(length))
 }
 

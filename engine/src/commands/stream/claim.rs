@@ -1,7 +1,9 @@
 //! What consumers of a group have not acknowledged: XCLAIM, XAUTOCLAIM, XPENDING.
 
 use super::super::errors::{integer, is, syntax};
-use super::{change, effect_of_pending, effect_of_position, effect_of_release, find, ids, no_group, reply_entry, reply_id};
+use super::{
+    change, effect_of_pending, effect_of_position, effect_of_release, find, ids, no_group, reply_entry, reply_id,
+};
 use crate::command::{CommandError, CommandResult, Execution, parse_integer};
 use crate::journal::EventClass;
 use crate::reply::{Reply, ReplyBuffer};
@@ -320,9 +322,7 @@ impl<'a> Query<'a> {
             None => Box::new(group.pending_from(self.from)),
         };
         let is_idle = |pending: &Pending| {
-            self.idle_ms == 0
-                || pending.consumer.is_none()
-                || now.saturating_sub(pending.delivered_at) >= self.idle_ms
+            self.idle_ms == 0 || pending.consumer.is_none() || now.saturating_sub(pending.delivered_at) >= self.idle_ms
         };
         let asked = entries.take_while(|(id, _)| *id <= self.to).filter(|(_, pending)| is_idle(pending));
         let asked: Vec<_> = asked.take(usize::try_from(self.count).unwrap_or(usize::MAX)).collect();

@@ -1,7 +1,7 @@
 //! Entries by ID that go: XDEL, XDELEX, XACKDEL.
 
-use super::super::errors::{positive, syntax};
 use super::super::errors::is;
+use super::super::errors::{positive, syntax};
 use super::arguments::references;
 use super::{change, effect_of_release, effect_on_ids, effects_of_released, ids};
 use crate::command::{CommandError, CommandResult, Execution};
@@ -109,9 +109,7 @@ fn policy_and_ids(arguments: &[&[u8]]) -> Result<(References, Vec<StreamId>), Co
 }
 
 /// `count id [id ...]`, and what stands behind.
-pub(super) fn counted_ids<'a, 'b>(
-    arguments: &'a [&'b [u8]],
-) -> Result<(Vec<StreamId>, &'a [&'b [u8]]), CommandError> {
+pub(super) fn counted_ids<'a, 'b>(arguments: &'a [&'b [u8]]) -> Result<(Vec<StreamId>, &'a [&'b [u8]]), CommandError> {
     let [count, behind @ ..] = arguments else { return Err(syntax()) };
     let count = positive(count).ok().filter(|count| *count > 0);
     let count = count.ok_or(CommandError::from("ERR Number of IDs must be a positive integer"))?;

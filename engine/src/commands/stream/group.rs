@@ -4,7 +4,8 @@ use super::super::errors::{integer, is, syntax};
 use super::super::introspection::reply_help;
 use super::delete::counted_ids;
 use super::{
-    change, create, effect_of_pending, effect_of_position, effect_of_release, find, ids, no_group, no_group_of_key, peek,
+    change, create, effect_of_pending, effect_of_position, effect_of_release, find, ids, no_group, no_group_of_key,
+    peek,
 };
 use crate::command::{CommandError, CommandResult, Execution, wrong_arity};
 use crate::journal::EventClass;
@@ -48,7 +49,11 @@ fn help(execution: &mut Execution<'_>) {
 #[cold]
 pub(super) fn wrong_subcommand(container: &str, word: &[u8]) -> CommandError {
     let after = format!("'. Try {container} HELP.");
-    CommandError::echo("ERR unknown subcommand or wrong number of arguments for '", &word[..word.len().min(128)], &after)
+    CommandError::echo(
+        "ERR unknown subcommand or wrong number of arguments for '",
+        &word[..word.len().min(128)],
+        &after,
+    )
 }
 
 /// What stands behind the ID.

@@ -115,8 +115,7 @@ fn reply_entry(reply: &mut Reply<'_>, entry: &StreamEntry<'_>) {
 #[cold]
 fn no_group(key: &[u8], group: &[u8], after: &str) -> CommandError {
     let shown = |text: &[u8]| text.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
-    let parts: [&[u8]; 5] =
-        [b"NOGROUP No such key '", &shown(key), b"' or consumer group '", &shown(group), b"'"];
+    let parts: [&[u8]; 5] = [b"NOGROUP No such key '", &shown(key), b"' or consumer group '", &shown(group), b"'"];
     [&parts.concat()[..], after.as_bytes()].concat().into()
 }
 

@@ -66,7 +66,10 @@ impl<'a> Options<'a> {
                 [_, ..] if is(word, "STREAMS") => {
                     if behind.len() % 2 != 0 {
                         let name = if of_group { "xreadgroup" } else { "xread" };
-                        let (before, after) = ("ERR Unbalanced '", "' list of streams: for each stream key an ID or '$' must be specified.");
+                        let (before, after) = (
+                            "ERR Unbalanced '",
+                            "' list of streams: for each stream key an ID or '$' must be specified.",
+                        );
                         return Err(CommandError::from(format!("{before}{name}{after}")));
                     }
                     (options.keys, options.ids) = behind.split_at(behind.len() / 2);
@@ -136,12 +139,7 @@ enum From {
 }
 
 /// Looks at one stream: whether group and ID are right.
-fn resolve(
-    execution: &mut Execution<'_>,
-    options: &Options<'_>,
-    key: &[u8],
-    id: &[u8],
-) -> Result<From, CommandError> {
+fn resolve(execution: &mut Execution<'_>, options: &Options<'_>, key: &[u8], id: &[u8]) -> Result<From, CommandError> {
     const GROUP_DOLLAR: &str = "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of \
          this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an \
          empty result set.";
@@ -157,8 +155,10 @@ fn resolve(
         b"$" => Ok(From::Behind(stream.map_or(StreamId::MIN, |stream| stream.log().last_id()))),
         b"+" if !is_group => Ok(From::Last),
         b">" if is_group => Ok(From::New),
-        b">" => Err("ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
-            .into()),
+        b">" => {
+            Err("ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
+                .into())
+        }
         _ if is_group => match ids::strict(id)? {
             // What `>` stands for in the real server.
             StreamId::MAX => Ok(From::New),
@@ -275,8 +275,11 @@ impl GroupRead<'_, '_, '_> {
     /// What the consumer has, again.
     fn history(&mut self, behind: StreamId) {
         let Some(from) = behind.next() else { return };
-        let held: Vec<(StreamId, Pending)> =
-            self.group.held_from(self.consumer, from).take(usize::try_from(self.count_max).unwrap_or(usize::MAX)).collect();
+        let held: Vec<(StreamId, Pending)> = self
+            .group
+            .held_from(self.consumer, from)
+            .take(usize::try_from(self.count_max).unwrap_or(usize::MAX))
+            .collect();
         for (id, pending) in held {
             if !self.has_room() {
                 break;
@@ -355,9 +358,9 @@ fn is_idle(pending: &Pending, now: i64, idle_ms: i64) -> bool {
 fn has_something(stream: &Stream, group: &Group, from: From, options: &Options<'_>, now: i64) -> bool {
     let is_claimable = || {
         let idle_ms = options.claim_idle_ms?;
-        group.pending_from(StreamId::MIN).find(|(id, pending)| {
-            is_idle(pending, now, idle_ms) && stream.entries().get(*id).is_some()
-        })
+        group
+            .pending_from(StreamId::MIN)
+            .find(|(id, pending)| is_idle(pending, now, idle_ms) && stream.entries().get(*id).is_some())
     };
     match from {
         From::History(_) => true,

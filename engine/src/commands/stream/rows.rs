@@ -3,9 +3,7 @@
 use super::{add, claim, delete, group, info, range, read};
 use crate::command::Arity::{AtLeast, Exact};
 use crate::command::argument::{Argument, block, integer, key, one_of, string, time, word};
-use crate::command::{
-    BeginSearch, Categories, Command, FindKeys, Flags, KeyFlags, KeySpec, Spec, Spread,
-};
+use crate::command::{BeginSearch, Categories, Command, FindKeys, Flags, KeyFlags, KeySpec, Spec, Spread};
 
 const STREAM: Spec = Spec { group: "stream", own_categories: Categories::STREAM, since: "5.0.0", ..Spec::BASE };
 const ACCESS: KeyFlags = KeyFlags::RO.or(KeyFlags::ACCESS);
@@ -49,8 +47,7 @@ const COUNT: Argument = integer("count").token("COUNT").optional();
 const MAXCOUNT: Argument = integer("maxcount").token("MAXCOUNT").since("8.10.0").optional();
 const MAXSIZE: Argument = integer("maxsize").token("MAXSIZE").since("8.10.0").optional();
 const BLOCK: Argument = integer("milliseconds").token("BLOCK").optional();
-const STREAMS: Argument =
-    block("streams", &[key("key").multiple(), string("id").multiple()]).token("STREAMS");
+const STREAMS: Argument = block("streams", &[key("key").multiple(), string("id").multiple()]).token("STREAMS");
 const REFERENCES: &[Argument] = &[word("KEEPREF"), word("DELREF"), word("ACKED")];
 const CONDITION: Argument = one_of("condition", REFERENCES).since("8.2.0").optional();
 const IDS: Argument = block("ids", &[integer("numids"), string("id").multiple()]).token("IDS");
@@ -58,11 +55,8 @@ const TRIM: Argument = block(
     "trim",
     &[
         one_of("strategy", &[word("MAXLEN"), word("MINID").since("6.2.0")]),
-        one_of("operator", &[
-            Argument { name: "equal", ..word("=") },
-            Argument { name: "approximately", ..word("~") },
-        ])
-        .optional(),
+        one_of("operator", &[Argument { name: "equal", ..word("=") }, Argument { name: "approximately", ..word("~") }])
+            .optional(),
         string("threshold"),
         integer("count").token("LIMIT").since("6.2.0").optional(),
     ],
@@ -84,8 +78,7 @@ static XGROUP_HELP: Spec = HELP;
 static XINFO_HELP: Spec = HELP;
 
 const ENTRIES_READ: Argument = integer("entries_read").token("ENTRIESREAD").optional();
-const GROUP_ID: Argument =
-    one_of("id", &[string("id"), Argument { name: "new_id", ..word("$") }]);
+const GROUP_ID: Argument = one_of("id", &[string("id"), Argument { name: "new_id", ..word("$") }]);
 static XGROUP_CREATE: Spec = Spec {
     name: "create",
     arity: AtLeast(5),
@@ -163,10 +156,7 @@ static XINFO_STREAM: Spec = Spec {
     keys: &[at_two(ACCESS)],
     flags: Flags::READONLY,
     summary: "Shows the inside of a stream",
-    arguments: &[
-        key("key"),
-        block("full", &[integer("count").token("COUNT").optional()]).token("FULL").optional(),
-    ],
+    arguments: &[key("key"), block("full", &[integer("count").token("COUNT").optional()]).token("FULL").optional()],
     history: &[
         ("6.0.0", "New option: `FULL`."),
         (
@@ -463,10 +453,7 @@ pub static COMMANDS: &[Command] = &[
                 word("NOACK").optional(),
                 STREAMS,
             ],
-            history: &[
-                ("8.4.0", "New option: `CLAIM`."),
-                ("8.10.0", "New options: `MAXCOUNT` and `MAXSIZE`."),
-            ],
+            history: &[("8.4.0", "New option: `CLAIM`."), ("8.10.0", "New options: `MAXCOUNT` and `MAXSIZE`.")],
             ..READ_SEVERAL
         },
         run: read::xreadgroup,

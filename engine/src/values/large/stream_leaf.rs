@@ -366,11 +366,8 @@ impl<'a> NodeEntries<'a> {
         );
         let behind = list.next(sequence_at);
         let is_same = flags & SAME_FIELDS != 0;
-        let (pairs, data_at) = if is_same {
-            (self.fields, behind)
-        } else {
-            (integer_at(list, behind) as usize, list.next(behind))
-        };
+        let (pairs, data_at) =
+            if is_same { (self.fields, behind) } else { (integer_at(list, behind) as usize, list.next(behind)) };
         let entry = StreamEntry { id, list, pairs, at: data_at, fields_at: self.fields_at, is_same };
         Standing { entry, is_deleted: flags & DELETED != 0, at }
     }

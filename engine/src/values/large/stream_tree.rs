@@ -279,7 +279,7 @@ impl StreamTree {
         let mut nodes = 0;
         self.tree.audit(|key, leaf| {
             nodes += 1;
-            assert!(key.is_none_or(|key| key == leaf.node().first_id()));
+            assert!(key.is_none_or(|key| key <= leaf.node().first_id()));
             leaf.audit();
         });
         assert_eq!(nodes, self.nodes);

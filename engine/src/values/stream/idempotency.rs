@@ -131,7 +131,8 @@ impl Idempotency {
     /// Forgets what is due of some producer or other, so that those who went away take no memory for ever.
     pub fn forget_due(&mut self, now: i64) {
         const PRODUCERS_MAX: usize = 4;
-        let due = self.producers.iter().filter(|(_, producer)| producer.order.front().is_some_and(|(at, _)| *at <= now));
+        let due =
+            self.producers.iter().filter(|(_, producer)| producer.order.front().is_some_and(|(at, _)| *at <= now));
         let due: Vec<Arc<[u8]>> = due.take(PRODUCERS_MAX).map(|(name, _)| name.clone()).collect();
         for name in due {
             let Some(producer) = self.producers.get_mut(&name) else { continue };

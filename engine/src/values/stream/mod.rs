@@ -143,7 +143,10 @@ impl Log {
 
     /// Whether an entry at or behind an ID was deleted (as far as it is known: only the last one is).
     fn has_gap_from(&self, id: StreamId) -> bool {
-        !self.entries.is_empty() && self.deleted_id_max != StreamId::MIN && id <= self.deleted_id_max
+        self.deleted_id_max != StreamId::MIN
+            && id <= self.deleted_id_max
+            && self.deleted_id_max >= self.first_id()
+            && !self.entries.is_empty()
     }
 
     /// How many entries were ever added up to an ID, where that can be told.
@@ -154,9 +157,6 @@ impl Log {
         }
         if length == 0 && id <= self.last_id {
             return Some(added);
-        }
-        if id != StreamId::MIN && id < self.deleted_id_max {
-            return None;
         }
         if id >= self.last_id {
             return (id == self.last_id).then_some(added);
@@ -213,7 +213,9 @@ impl Stream {
 
     /// Bytes of heap, what views share included.
     pub fn bytes(&self) -> usize {
-        self.log.entries.bytes() + self.groups_bytes + self.idempotency.as_ref().map_or(0, |producers| producers.bytes())
+        self.log.entries.bytes()
+            + self.groups_bytes
+            + self.idempotency.as_ref().map_or(0, |producers| producers.bytes())
     }
 
     /// The groups with their names, in the order of these.
