@@ -49,6 +49,11 @@ fn sorted_sets() {
 }
 
 #[test]
+fn streams() {
+    check("stream");
+}
+
+#[test]
 fn keys() {
     check("generic");
 }

@@ -125,7 +125,7 @@ impl std::fmt::Debug for Object {
     }
 }
 
-/// An [`Object`] on its way to another thread: nothing in it is shared.
+/// An [`Object`] on its way to another thread.
 #[derive(Clone)]
 pub enum Travelling {
     /// Members.
