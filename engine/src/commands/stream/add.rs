@@ -75,7 +75,7 @@ pub(super) fn xadd(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comman
     let parsed = AddOrTrim::of_add(arguments, limits)?;
     let Some((wish, id_at)) = parsed.id else { return Err(wrong_arity("xadd", None)) };
     let fields = &arguments[id_at + 1..];
-    if fields.is_empty() || fields.len() % 2 != 0 {
+    if fields.is_empty() || !fields.len().is_multiple_of(2) {
         return Err(wrong_arity("xadd", None));
     }
     if wish == NewId::Given(StreamId::MIN) {

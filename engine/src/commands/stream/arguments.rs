@@ -98,7 +98,7 @@ impl<'a> AddOrTrim<'a> {
         if parsed.naming.is_some() && parsed.id.is_some_and(|(id, _)| id != NewId::Generated) {
             return Err("ERR IDMP/IDMPAUTO can be used only with auto-generated IDs".into());
         }
-        parsed.trim = found.finish(limits)?;
+        parsed.trim = found.finish(limits, is_add)?;
         Ok(parsed)
     }
 }
@@ -141,15 +141,15 @@ impl<'a> Found<'a> {
         Ok(())
     }
 
-    fn finish(&self, limits: &Encodings) -> Result<Option<Trim>, CommandError> {
+    fn finish(&self, limits: &Encodings, is_add: bool) -> Result<Option<Trim>, CommandError> {
         const NODES: u64 = 100;
         if self.limit.is_some_and(|limit| limit > 0) && self.threshold.is_none() {
             return Err("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy".into());
         }
         let Some(threshold) = self.threshold else {
             return match self.limit {
-                Some(_) => Err("ERR syntax error, LIMIT cannot be used without the special ~ option".into()),
-                None => Ok(None),
+                Some(_) if is_add => Err("ERR syntax error, LIMIT cannot be used without the special ~ option".into()),
+                _ => Ok(None),
             };
         };
         let limit = match self.limit {

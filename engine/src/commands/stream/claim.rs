@@ -86,12 +86,18 @@ impl Claiming<'_, '_, '_> {
                 || pending.consumer.is_none()
                 || self.now.saturating_sub(pending.delivered_at) >= self.claim.idle_ms
         };
-        let before = match pending {
-            Some(pending) if is_idle(&pending) => pending.deliveries,
-            None if self.claim.is_forced => 1,
+        let only_ids = self.claim.only_ids;
+        let counted = match pending {
+            Some(pending) if is_idle(&pending) => {
+                if only_ids {
+                    pending.deliveries
+                } else {
+                    pending.deliveries_with_this()
+                }
+            }
+            None if self.claim.is_forced => 1 + u64::from(!only_ids),
             _ => return Fate::Left,
         };
-        let counted = if self.claim.only_ids { before } else { before.saturating_add(1) };
         let claimed = Pending {
             consumer: self.consumer(),
             delivered_at: self.claim.delivered_at.unwrap_or(self.now),

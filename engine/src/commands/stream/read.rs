@@ -64,13 +64,10 @@ impl<'a> Options<'a> {
             match behind {
                 [value, behind @ ..] if options.takes_value(word, value, of_group, now)? => rest = behind,
                 [_, ..] if is(word, "STREAMS") => {
-                    if behind.len() % 2 != 0 {
-                        let name = if of_group { "xreadgroup" } else { "xread" };
-                        let (before, after) = (
-                            "ERR Unbalanced '",
-                            "' list of streams: for each stream key an ID or '$' must be specified.",
-                        );
-                        return Err(CommandError::from(format!("{before}{name}{after}")));
+                    if !behind.len().is_multiple_of(2) {
+                        let unbalanced = "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be \
+                                          specified.";
+                        return Err(unbalanced.into());
                     }
                     (options.keys, options.ids) = behind.split_at(behind.len() / 2);
                     break;
@@ -290,7 +287,7 @@ impl GroupRead<'_, '_, '_> {
             match self.log.entries().get(id) {
                 Some(entry) => {
                     reply_fields(&mut reply, &entry);
-                    self.hand_out(id, pending.deliveries.saturating_add(1));
+                    self.hand_out(id, pending.deliveries_with_this());
                 }
                 None => reply.null_array(),
             }
@@ -319,7 +316,7 @@ impl GroupRead<'_, '_, '_> {
             reply_fields(&mut reply, &entry);
             reply.integer(pending.idle_ms(self.now));
             reply.integer(pending.deliveries as i64);
-            self.hand_out(id, pending.deliveries.saturating_add(1));
+            self.hand_out(id, pending.deliveries_with_this());
             self.wrote_entry();
         }
     }

@@ -53,7 +53,7 @@ impl<const RECORD: usize> IdLeaf<RECORD> {
 
     /// The place of an ID, or where it would go.
     fn place(&self, id: StreamId) -> Result<usize, usize> {
-        self.records().binary_search_by_key(&id, |record| id_of(record))
+        self.records().binary_search_by_key(&id, id_of)
     }
 
     fn replace(&mut self, records: &[u8], bytes: &mut usize) {

@@ -49,6 +49,11 @@ impl Pending {
         }
     }
 
+    /// How often it was delivered with one time more. Clients and logs count in 63 bits.
+    pub fn deliveries_with_this(&self) -> u64 {
+        self.deliveries.saturating_add(1).min(i64::MAX as u64)
+    }
+
     /// How long ago it was delivered, in ms: not less than nothing.
     pub fn idle_ms(&self, now: i64) -> i64 {
         now.saturating_sub(self.delivered_at).max(0)
