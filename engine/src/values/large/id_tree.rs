@@ -292,7 +292,7 @@ mod tests {
         let mut views = Vec::new();
         for step in 0..60_000_u64 {
             let is_growing = step / 10_000 % 2 == 0;
-            let id = if random.bool() { StreamId::new(step, 1) } else { StreamId::new(random.u64(..step + 1), 1) };
+            let id = if random.bool() { StreamId::new(step, 1) } else { StreamId::new(random.u64(..=step), 1) };
             if random.u32(..10) < if is_growing { 8 } else { 2 } {
                 let mut record = [0; 24];
                 record[..16].copy_from_slice(&id.to_bytes());

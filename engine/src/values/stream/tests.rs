@@ -5,12 +5,14 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+/// To whom, when and how often.
+type Delivery = (Option<Vec<u8>>, i64, u64);
 
 /// What a stream is: entries in order, and what each group has pending.
 #[derive(Clone, Default, PartialEq, Debug)]
 struct Model {
     entries: BTreeMap<StreamId, Fields>,
-    groups: BTreeMap<Vec<u8>, BTreeMap<StreamId, (Option<Vec<u8>>, i64, u64)>>,
+    groups: BTreeMap<Vec<u8>, BTreeMap<StreamId, Delivery>>,
 }
 
 /// The same of a stream.
