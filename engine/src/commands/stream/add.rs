@@ -126,7 +126,8 @@ fn report_added(
     if !execution.keyspace.journal.wants_effects() {
         return Ok(());
     }
-    let (id_text, length) = (id.text(), decimal(peek(execution, key)?.map_or(0, |stream| stream.entries().len())));
+    let Some(entries) = peek(execution, key)?.map(Stream::entries) else { return Ok(()) };
+    let (id_text, length, is_there) = (id.text(), decimal(entries.len()), entries.get(id).is_some());
     let mut effect: Vec<&[u8]> = vec![b"XADD", key];
     if trimmed.count > 0 && trimmed.scattered.is_empty() {
         effect.extend([&b"MAXLEN"[..], b"=", &length]);
@@ -134,7 +135,9 @@ fn report_added(
     effect.push(&id_text);
     effect.extend_from_slice(addition.fields);
     execution.effect(&effect);
-    if let Some((producer, name)) = &addition.name {
+    if let Some((producer, name)) = &addition.name
+        && is_there
+    {
         execution.effect(&[b"XIDMPRECORD", key, producer, name, &id_text]);
     }
     effect_on_ids(execution, &[b"XDEL", key], &trimmed.scattered);
@@ -267,8 +270,9 @@ pub(super) fn xidmprecord(execution: &mut Execution<'_>, arguments: &[&[u8]]) ->
         }
         match stream.idempotency().and_then(|known| known.find(producer, name, now)) {
             Some(Seen(known)) if known == id => Ok(false),
-            Some(_) => Err("ERR the idempotent ID belongs to another entry".into()),
-            None => {
+            // A log is read faster than names are forgotten: a later entry takes the name.
+            Some(Seen(known)) if known > id => Err("ERR the idempotent ID belongs to another entry".into()),
+            _ => {
                 let known = stream.idempotency_mut();
                 known.added += 1;
                 known.note(producer, name, id, now);
