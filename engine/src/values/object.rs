@@ -9,6 +9,7 @@ use super::StringRef;
 use super::field_times::FieldTimes;
 use super::large::{HashTree, ListTree, MemberHasher, Scored, SortedTree};
 use super::packed::Type;
+use super::stream::Stream;
 
 /// A large collection. A further one is a variant here and an arm in each method below.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub enum Object {
     SortedSet(SortedTree),
     /// A list.
     List(ListTree),
+    /// A stream, whatever its length.
+    Stream(Box<Stream>),
 }
 
 /// A hash: fields and values, and when fields expire.
@@ -47,6 +50,7 @@ impl Object {
             Self::Hash(_) => Type::Hash,
             Self::SortedSet(_) => Type::SortedSet,
             Self::List(_) => Type::List,
+            Self::Stream(_) => Type::Stream,
         }
     }
 
@@ -56,6 +60,7 @@ impl Object {
             Self::Set(_) | Self::Hash(_) => "hashtable",
             Self::SortedSet(_) => "skiplist",
             Self::List(_) => "quicklist",
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -66,6 +71,7 @@ impl Object {
             Self::Hash(hash) => hash.tree.bytes() + hash.times.heap_bytes(),
             Self::SortedSet(tree) => tree.bytes(),
             Self::List(tree) => tree.bytes(),
+            Self::Stream(stream) => size_of::<Stream>() + stream.bytes(),
         };
         size_of::<Self>() + inside
     }
@@ -73,7 +79,7 @@ impl Object {
     /// The time of what in it is due first, if anything is.
     pub fn earliest_due(&self) -> Option<i64> {
         match self {
-            Self::Set(_) | Self::SortedSet(_) | Self::List(_) => None,
+            Self::Set(_) | Self::SortedSet(_) | Self::List(_) | Self::Stream(_) => None,
             Self::Hash(hash) => hash.times.earliest(),
         }
     }
@@ -108,6 +114,7 @@ impl Object {
                 tree.iter().for_each(|element| elements.push(element.as_string()));
                 Travelling::List(elements)
             }
+            Self::Stream(stream) => Travelling::Stream(stream.clone()),
         }
     }
 }
@@ -118,7 +125,7 @@ impl std::fmt::Debug for Object {
     }
 }
 
-/// An [`Object`] on its way to another thread: nothing in it is shared.
+/// An [`Object`] on its way to another thread.
 #[derive(Clone)]
 pub enum Travelling {
     /// Members.
@@ -129,6 +136,8 @@ pub enum Travelling {
     SortedSet(MemberHasher, Texts, Vec<f64>),
     /// Elements, in order.
     List(Texts),
+    /// Chunks and groups as they are: they may be shared between threads, and be changed by whoever holds them alone.
+    Stream(Box<Stream>),
 }
 
 impl Travelling {
@@ -166,6 +175,7 @@ impl Travelling {
                 elements.iter().for_each(|element| tree.push_back(element));
                 Object::List(tree)
             }
+            Self::Stream(stream) => Object::Stream(stream),
         }
     }
 }
