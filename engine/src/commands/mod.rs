@@ -52,8 +52,7 @@ use crate::command::Command;
 /// Every command of the engine.
 pub fn all() -> impl Iterator<Item = &'static Command> {
     let strings = [string::COMMANDS, bitmap::COMMANDS, hyperloglog::COMMANDS];
-    let collections =
-        [list::COMMANDS, set::COMMANDS, hash::COMMANDS, zset::COMMANDS, stream::COMMANDS, geo::COMMANDS];
+    let collections = [list::COMMANDS, set::COMMANDS, hash::COMMANDS, zset::COMMANDS, stream::COMMANDS, geo::COMMANDS];
     strings.into_iter().chain(collections).chain([generic::COMMANDS, sort::COMMANDS, database::COMMANDS]).flatten()
 }
 
