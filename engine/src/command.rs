@@ -211,9 +211,12 @@ bit_set! {
 }
 
 impl KeyFlags {
+    /// Something of the value is changed that the other flags do not tell: what a consumer group knows. Not shown.
+    pub const CHANGES_STATE: Self = Self(1 << 15);
+
     /// Whether the command may change these keys, and so locks them exclusively.
     pub const fn writes(self) -> bool {
-        self.0 & (Self::RW.0 | Self::OW.0 | Self::RM.0) != 0
+        self.0 & (Self::RW.0 | Self::OW.0 | Self::RM.0 | Self::CHANGES_STATE.0) != 0
     }
 }
 

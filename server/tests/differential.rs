@@ -92,8 +92,8 @@ fn key() -> impl Strategy<Value = String> {
 }
 
 /// A command from a pattern: `K` a key, `K+` some keys, `P+` some pairs, `V` a value, `M` a member, `M+` some members, `F+`
-/// some members with values, `P2` longitude and latitude, `S` a score, `S+` some members behind their scores, `N` a number, `T` a moment, `D` a
-/// database, `[...]` one of these or nothing; anything else stands for itself.
+/// some members with values, `P2` longitude and latitude, `S` a score, `S+` some members behind their scores, `N` a number,
+/// `I` an entry's ID, `T` a moment, `D` a database, `[...]` one of these or nothing; anything else stands for itself.
 fn command(pattern: &'static str) -> BoxedStrategy<Vec<String>> {
     let pieces = pattern.split(' ').map(|piece| -> BoxedStrategy<Vec<String>> {
         let one = |strategy: BoxedStrategy<String>| strategy.prop_map(|word| vec![word]).boxed();
@@ -111,6 +111,7 @@ fn command(pattern: &'static str) -> BoxedStrategy<Vec<String>> {
                 .boxed(),
             "P2" => (word(LONGITUDES), word(LATITUDES)).prop_map(|(x, y)| vec![x, y]).boxed(),
             "N" => one(word(NUMBERS).boxed()),
+            "I" => one((0..60u32, 0..3u32).prop_map(|(ms, sequence)| format!("{ms}-{sequence}")).boxed()),
             "T" => one(word(MOMENTS).boxed()),
             "D" => one(word(&["0", "1", "2", "15", "16", "x"]).boxed()),
             "K+" => proptest::collection::vec(key(), 1..5).boxed(),
@@ -327,6 +328,37 @@ const PATTERNS: &[(u32, &str)] = &[
     (3, "SORT_RO K BY [*|key:*|*x|*->a|nothing_*] [|GET_*|GET_key:*_GET_*->1]"),
     (4, "SORT K ALPHA STORE K"),
     (3, "SORT K BY [*|nosort|*->0] [|GET_*|GET_*->a] STORE K"),
+    (
+        10,
+        "XADD K [|NOMKSTREAM|MAXLEN_3|MAXLEN_=_5|MAXLEN_~_2|MINID_20|MINID_~_9-1|MAXLEN_~_1_LIMIT_2|LIMIT_3|MAXLEN_-1] I M V",
+    ),
+    (3, "XADD K I M V M V"),
+    (1, "XADD K [10-*|5-*|0-0|x] M V"),
+    (2, "XLEN K"),
+    (3, "XRANGE K [-|0|7|(5-1] [+|20|(30-2|x] [|COUNT_3|COUNT_0|COUNT_-1|COUNT]"),
+    (2, "XREVRANGE K [+|20|(30-2] [-|0|7|(5-1] [|COUNT_2]"),
+    (3, "XDEL K I I"),
+    (2, "XTRIM K [MAXLEN_2|MAXLEN_~_2|MINID_10|MINID_~_20-1|MAXLEN_~_0_LIMIT_1|MAXLEN|FOO]"),
+    (2, "XSETID K I [|ENTRIESADDED_30|MAXDELETEDID_4-0|ENTRIESADDED_-1|FOO]"),
+    (3, "XREAD [|COUNT_2|COUNT_-1] STREAMS K K [0|5-1|$] [0|7]"),
+    (1, "XREAD [COUNT_x|BLOCK_-1|BLOCK_x|GROUP_g_a|NOACK|FOO] STREAMS K 0"),
+    (1, "XREAD STREAMS K K [0|>]"),
+    (8, "XGROUP CREATE K [g|h] [0|$|7-1|x] [|MKSTREAM|MKSTREAM_ENTRIESREAD_3|ENTRIESREAD_-2|FOO]"),
+    (2, "XGROUP SETID K [g|h] [0|$|9-9|+] [|ENTRIESREAD_5]"),
+    (1, "XGROUP DESTROY K [g|h]"),
+    (2, "XGROUP [CREATECONSUMER|DELCONSUMER] K [g|h] [a|b]"),
+    (1, "XGROUP FOO K g a"),
+    (8, "XREADGROUP GROUP [g|h] [a|b] [|COUNT_1|NOACK] STREAMS K [>|0|5-1]"),
+    (4, "XREADGROUP GROUP g [a|b|c] [|COUNT_2] STREAMS K K [>|0] [>|>|$]"),
+    (3, "XACK K [g|h] I I I"),
+    (
+        3,
+        "XCLAIM K [g|h] [a|b] [0|100000000|x] I I [|FORCE|JUSTID|RETRYCOUNT_3|TIME_1000|IDLE_9|LASTID_9-9|FORCE_JUSTID|FOO|TIME]",
+    ),
+    (2, "XAUTOCLAIM K [g|h] [a|b] [0|100000000|x] [-|0|7|(3-1] [|COUNT_2|JUSTID|COUNT_0|FOO]"),
+    (3, "XPENDING K [g|h] [|-_+_9|-_+_9_a|5_20_2|IDLE_0_-_+_9|IDLE_100000000_-_+_9_b|-|IDLE_5_-_+]"),
+    (3, "XINFO [STREAM|GROUPS|FOO] K"),
+    (1, "XINFO CONSUMERS K none"),
     (2, "EXPIREAT K T"),
     (1, "HELLO 2"),
     (1, "ECHO V"),
@@ -368,6 +400,11 @@ fn comparable(command: &Command, reply: Reply) -> String {
             if [&b"listpack"[..], b"hashtable", b"quicklist", b"skiplist"].contains(&&name[..]) =>
         {
             "not integers".to_string()
+        }
+        // For how long entries have been pending is left out.
+        (b"XPENDING", Reply::Array(rows)) if command.len() > 3 => {
+            let rows = rows.iter().map(Reply::elements);
+            rows.map(|row| format!("{} {} {}", row[0], row[1], row[3])).collect::<Vec<_>>().join(", ")
         }
         (b"HELLO", Reply::Array(_) | Reply::Map(_)) => reply.to_string()[..1].to_string(),
         _ => reply.to_string(),

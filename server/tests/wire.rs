@@ -59,6 +59,11 @@ fn sorting() {
 }
 
 #[test]
+fn streams() {
+    check("stream");
+}
+
+#[test]
 fn keys() {
     check("generic");
 }

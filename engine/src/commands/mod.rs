@@ -5,6 +5,7 @@
 //!   string/     GET SET INCR MGET LCS ...        generic/    DEL EXPIRE RENAME COPY SCAN OBJECT ...
 //!   set/        SADD SINTER SPOP ...             hash/       HSET HGETALL HEXPIRE ...
 //!   zset/       ZADD ZRANGE ZUNION ...           list/       LPUSH LRANGE LMOVE ...
+//!   stream/     XADD XREAD XREADGROUP ...
 //!   bitmap/     SETBIT BITCOUNT BITOP ...        hyperloglog/   PFADD PFCOUNT PFMERGE ...
 //!   geo/        GEOADD GEOSEARCH ...             sort/       SORT
 //!   database    DBSIZE FLUSHALL SWAPDB           introspection   COMMAND, for any table
@@ -41,6 +42,7 @@ mod random_choice;
 mod replay;
 pub mod set;
 pub mod sort;
+pub mod stream;
 pub mod string;
 pub mod zset;
 
@@ -52,7 +54,7 @@ use crate::command::Command;
 /// Every command of the engine.
 pub fn all() -> impl Iterator<Item = &'static Command> {
     let strings = [string::COMMANDS, bitmap::COMMANDS, hyperloglog::COMMANDS];
-    let collections = [list::COMMANDS, set::COMMANDS, hash::COMMANDS, zset::COMMANDS, geo::COMMANDS];
+    let collections = [list::COMMANDS, set::COMMANDS, hash::COMMANDS, zset::COMMANDS, stream::COMMANDS, geo::COMMANDS];
     strings.into_iter().chain(collections).chain([generic::COMMANDS, sort::COMMANDS, database::COMMANDS]).flatten()
 }
 

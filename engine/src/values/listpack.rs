@@ -34,7 +34,8 @@ pub const EMPTY: [u8; 7] = [7, 0, 0, 0, 0, 0, 0xff];
 /// The longest that a listpack may become, in bytes: the real server refuses more.
 pub const BYTES_MAX: usize = 1 << 30;
 
-const END: u8 = 0xff;
+/// The byte behind the last element.
+pub(super) const END: u8 = 0xff;
 /// In the header: so many elements that they must be counted.
 const COUNT_UNKNOWN: u16 = u16::MAX;
 
@@ -255,8 +256,9 @@ impl<'a> Encoded<'a> {
         self.head_len as usize + self.text.len()
     }
 
+    /// What is to be written, one after the other.
     #[inline]
-    fn parts(&self) -> [&[u8]; 3] {
+    pub(super) fn parts(&self) -> [&[u8]; 3] {
         [&self.head[..self.head_len as usize], self.text, &self.tail[..self.tail_len as usize]]
     }
 
@@ -566,6 +568,14 @@ fn set_header(packed: &mut impl Packed, count_before: u16, added: isize) {
     bytes[4..6].copy_from_slice(&count.to_le_bytes());
 }
 
+/// Writes the header of a listpack whose elements have been written by others.
+#[inline]
+pub(super) fn write_header(bytes: &mut [u8], count: usize) {
+    let total = (bytes.len() as u32).to_le_bytes();
+    bytes[..4].copy_from_slice(&total);
+    bytes[4..6].copy_from_slice(&(count.min(COUNT_UNKNOWN as usize) as u16).to_le_bytes());
+}
+
 #[inline]
 fn count_in_header(packed: &impl Packed) -> u16 {
     let bytes = packed.bytes();
@@ -634,9 +644,7 @@ pub fn build<'e>(elements: impl IntoIterator<Item = Element<'e>>) -> Vec<u8> {
         count += 1;
     }
     bytes.push(END);
-    let total = (bytes.len() as u32).to_le_bytes();
-    bytes[..4].copy_from_slice(&total);
-    bytes[4..6].copy_from_slice(&(count.min(COUNT_UNKNOWN as usize) as u16).to_le_bytes());
+    write_header(&mut bytes, count);
     bytes
 }
 

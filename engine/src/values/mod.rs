@@ -23,6 +23,7 @@ pub mod page;
 pub mod prefetch;
 pub mod set;
 pub mod sorted_set;
+pub mod stream;
 pub mod string;
 pub mod table;
 

@@ -8,6 +8,7 @@
 use super::field_times::FieldTimes;
 use super::large::{HashTree, ListTree, MemberHasher, SortedTree};
 use super::packed::Type;
+use super::stream::Stream;
 
 /// A large collection. A further one is a variant here and an arm in each method below.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub enum Object {
     SortedSet(SortedTree),
     /// A list.
     List(ListTree),
+    /// A stream, whatever its length.
+    Stream(Box<Stream>),
 }
 
 /// A hash: fields and values, and when fields expire.
@@ -46,6 +49,7 @@ impl Object {
             Self::Hash(_) => Type::Hash,
             Self::SortedSet(_) => Type::SortedSet,
             Self::List(_) => Type::List,
+            Self::Stream(_) => Type::Stream,
         }
     }
 
@@ -55,6 +59,7 @@ impl Object {
             Self::Set(_) | Self::Hash(_) => "hashtable",
             Self::SortedSet(_) => "skiplist",
             Self::List(_) => "quicklist",
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -65,6 +70,7 @@ impl Object {
             Self::Hash(hash) => hash.tree.bytes() + hash.times.heap_bytes(),
             Self::SortedSet(tree) => tree.bytes(),
             Self::List(tree) => tree.bytes(),
+            Self::Stream(stream) => size_of::<Stream>() + stream.bytes(),
         };
         size_of::<Self>() + inside
     }
@@ -72,7 +78,7 @@ impl Object {
     /// The time of what in it is due first, if anything is.
     pub fn earliest_due(&self) -> Option<i64> {
         match self {
-            Self::Set(_) | Self::SortedSet(_) | Self::List(_) => None,
+            Self::Set(_) | Self::SortedSet(_) | Self::List(_) | Self::Stream(_) => None,
             Self::Hash(hash) => hash.times.earliest(),
         }
     }

@@ -16,7 +16,7 @@
 //! * A client whose own shard works for it runs nothing else meanwhile. What runs on other shards goes on, as its answers
 //!   are awaited anyway.
 //! * A run that only reads ends with its client. One that writes has its place in the order already: it always ends
-//!   with its commit, heard or not, and only then are its keys free.
+//!   with its commit, heard or not, and only then are its keys free; so it waits for no client.
 
 use super::Core;
 use super::connection::{Connection, ConnectionKey, Phase, RunId, Stream};
@@ -242,15 +242,17 @@ impl Core {
                 return Went::Over;
             }
         }
+        let is_write = run.is_write();
         match &mut run.destination {
             Destination::Here(request) => {
                 let request = *request;
                 let Some(mut connection) = self.take_connection(request.connection) else {
                     return self.step_unheard(run);
                 };
+                // A write never waits for its client: others wait for its keys, and its reply is short.
                 let has_room = |connection: &Connection| {
                     let backlog = connection.output.backlog_bytes(request.sequence);
-                    backlog.is_some_and(|bytes| bytes + connection.sending_bytes < BACKLOG_BYTES_MAX)
+                    is_write || backlog.is_some_and(|bytes| bytes + connection.sending_bytes < BACKLOG_BYTES_MAX)
                 };
                 if !has_room(&connection) {
                     self.put_connection(connection);

@@ -39,6 +39,16 @@ const BEFORE: &[&str] = &[
     "PFADD hll a b c",
     "PFADD hll2 c d",
     "GEOADD geo 13.361389 38.115556 Palermo 15.087269 37.502669 Catania",
+    "XADD idempotent IDMP p1 one * f 1",
+    "XADD st 1-1 f 1",
+    "XADD st 2-1 f 2",
+    "XADD st 3-1 f 3",
+    "XGROUP CREATE st g 0",
+    "XGROUP CREATE st g2 0",
+    "XGROUP CREATECONSUMER st g alice",
+    "XGROUP CREATECONSUMER st g bob",
+    "XGROUP CREATECONSUMER st g2 bob",
+    "XREADGROUP GROUP g alice COUNT 2 STREAMS st >",
 ];
 
 /// At least one line for each command that writes.
@@ -149,6 +159,39 @@ const SAMPLES: &[&str] = &[
     "SREM set a",
     "SUNIONSTORE new set set2",
     "SWAPDB 0 1",
+    "XACK st g 1-1",
+    "XACKDEL st g IDS 1 2-1",
+    "XACKDEL st g DELREF IDS 2 1-1 2-1",
+    "XADD st 9-1 f 9",
+    "XADD st MAXLEN 2 * f 9",
+    "XADD st MINID 3 DELREF 9-1 f 9",
+    "XADD idempotent IDMP p2 two * f 9",
+    "XADD idempotent IDMPAUTO p1 * f 9",
+    "XADD new * f 1",
+    "XAUTOCLAIM st g bob 0 0",
+    "XAUTOCLAIM st g bob 0 0 COUNT 1 JUSTID",
+    "XCFGSET st IDMP-DURATION 10 IDMP-MAXSIZE 20",
+    "XCLAIM st g bob 0 1-1 2-1",
+    "XCLAIM st g bob 0 3-1 FORCE IDLE 10 RETRYCOUNT 4 LASTID 3-1",
+    "XDEL st 1-1 9-9",
+    "XDEL st 1-1 2-1 3-1",
+    "XDELEX st DELREF IDS 2 1-1 3-1",
+    "XGROUP CREATE st new $ ENTRIESREAD 3",
+    "XGROUP CREATE new g $ MKSTREAM",
+    "XGROUP CREATECONSUMER st g carol",
+    "XGROUP DELCONSUMER st g alice",
+    "XGROUP DESTROY st g",
+    "XGROUP SETID st g 1-1 ENTRIESREAD 1",
+    "XIDMPRECORD st p2 two 3-1",
+    "XNACK st g FAIL IDS 1 1-1",
+    "XNACK st g SILENT IDS 2 1-1 2-1",
+    "XNACK st g FATAL IDS 1 3-1 FORCE",
+    "XREADGROUP GROUP g bob STREAMS st >",
+    "XREADGROUP GROUP g bob NOACK STREAMS st >",
+    "XREADGROUP GROUP g2 bob COUNT 1 STREAMS st >",
+    "XSETID st 9-1 ENTRIESADDED 20 MAXDELETEDID 4-0",
+    "XTRIM st MAXLEN 1",
+    "XTRIM st MINID 2-1 DELREF",
     "ZADD z 9 a",
     "ZADD z INCR 9 a",
     "ZDIFFSTORE new 2 z z2",
@@ -165,8 +208,21 @@ const SAMPLES: &[&str] = &[
     "ZUNIONSTORE new 2 z z2",
 ];
 
-/// Those of which nobody hears: they are about whole databases, or change how a value is kept.
-const SILENT: &[&str] = &["flushall", "flushdb", "swapdb", "pfcount", "pfdebug"];
+/// Those of which nobody hears: they are about whole databases, or change how a value is kept, or what a group was told of.
+const SILENT: &[&str] = &[
+    "flushall",
+    "flushdb",
+    "swapdb",
+    "pfcount",
+    "pfdebug",
+    "xack",
+    "xautoclaim",
+    "xcfgset",
+    "xclaim",
+    "xidmprecord",
+    "xnack",
+    "xreadgroup",
+];
 
 fn words(reply: &str) -> Vec<String> {
     reply.split("\r\n").filter(|line| !line.starts_with(['$', '*'])).map(str::to_owned).collect()
@@ -220,7 +276,8 @@ fn prepared_with(encodings: Encodings) -> Shard {
     let mut shard = Shard::default();
     shard.options.encodings = encodings;
     for line in BEFORE {
-        assert!(!shard.run(line).starts_with('-'), "{line}");
+        let reply = shard.run(line);
+        assert!(!reply.starts_with('-'), "{line}: {reply}");
     }
     shard
 }

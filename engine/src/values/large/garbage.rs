@@ -1,4 +1,4 @@
-//! Trees that nobody holds any more, to be freed a slice at a time.
+//! Trees, and maps, that nobody holds any more, to be freed a slice at a time.
 //!
 //! A frozen view may be the last holder of millions of blocks, and may be dropped anywhere: with a client that went away
 //! in the middle of a reply, say. So the drop of a large tree only puts its root here; the owner of the thread calls
@@ -20,6 +20,37 @@ thread_local! {
 pub(super) fn discard(remains: Box<dyn Remains>) {
     // When the thread ends the pile may be gone already: the box is dropped then, all at once.
     let _ = PILE.try_with(|pile| pile.borrow_mut().push(remains));
+}
+
+/// Values without a tree, each of which counts as a block.
+struct Each<I>(I);
+
+impl<I: Iterator> Remains for Each<I> {
+    fn free_slice(&mut self, budget: &mut usize) -> bool {
+        while *budget > 0 {
+            if self.0.next().is_none() {
+                return false;
+            }
+            *budget -= 1;
+        }
+        true
+    }
+}
+
+/// Values that go at once unless they are more.
+const AT_ONCE_MAX: usize = 64;
+
+/// Gives up a map, or what else consists of many values, each of which is soon freed: at once if they are few, else in
+/// slices.
+pub(in crate::values) fn discard_each<C>(values: C)
+where
+    C: IntoIterator + 'static,
+    C::IntoIter: ExactSizeIterator,
+{
+    let values = values.into_iter();
+    if values.len() > AT_ONCE_MAX {
+        discard(Box::new(Each(values)));
+    }
 }
 
 /// Frees about `budget` blocks of trees that were dropped on this thread; whether more is left. Cheap when nothing is.

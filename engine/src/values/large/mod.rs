@@ -22,6 +22,8 @@
 //! | [`SortedTree`]: sorted set | score, then member | scores, distances, members |
 //! | [`ListTree`]: list | by index | a listpack, or one large element |
 //! | [`Rope`]: string over 64 KiB | by offset | bytes |
+//! | [`StreamTree`]: entries of a stream | by ID | a listpack |
+//! | [`IdTree`]: pending entries of a consumer group | by ID | an array of records |
 //!
 //! **Invariants**
 //! * All leaves are equally deep; no leaf and no branch is empty; an empty tree has no root.
@@ -45,6 +47,7 @@ mod garbage;
 mod hash_leaf;
 mod hash_tree;
 mod hasher;
+mod id_tree;
 mod list_leaf;
 mod list_tree;
 #[cfg(test)]
@@ -53,14 +56,20 @@ mod reference;
 mod rope;
 mod sorted_leaf;
 mod sorted_tree;
+mod stream_leaf;
+mod stream_tree;
 mod tree;
 
 pub use garbage::collect;
+pub(super) use garbage::discard_each;
 pub use hash_leaf::{Element, Field, Old};
 pub use hash_tree::{HashIter, HashTree, Taken};
 pub use hasher::MemberHasher;
+pub use id_tree::{IdIter, IdTree};
 pub use list_leaf::ListElement;
 pub use list_tree::{ListChunk, ListIter, ListIterBack, ListTree};
 pub use rope::{CHUNK_BYTES, Rope};
 pub use sorted_leaf::Scored;
 pub use sorted_tree::{SortedIter, SortedIterBack, SortedTree};
+pub use stream_leaf::{Node, StreamEntry};
+pub use stream_tree::{Full, StreamIter, StreamIterBack, StreamTree};
