@@ -196,6 +196,37 @@ fn clients_that_vanish_leave_no_lock_behind() {
     assert_eq!(witness.ask("FLUSHALL"), "+OK");
 }
 
+/// What is written in slices is done, and its keys are free, though the client that asked for it takes no replies.
+#[test]
+fn who_reads_nothing_holds_no_key_back() {
+    const VALUE_BYTES: usize = 150_000;
+    let server = Server::torc(3, &[]);
+    let mut witness = server.client();
+    assert_eq!(witness.ask(&format!("SET value {}", "x".repeat(VALUE_BYTES))), "+OK");
+    // On one shard and on several.
+    for [a, b, union] in [["{t}a", "{t}b", "{t}union"], ["a", "b", "union"]] {
+        for from in (0..8000).step_by(1000) {
+            let members: Vec<String> = (from..from + 1000).map(|member| format!("m{member}")).collect();
+            let key = if from < 4000 { a } else { b };
+            assert_eq!(witness.ask(&format!("SADD {key} {}", members.join(" "))), ":1000");
+        }
+        let mut silent = server.client();
+        // Far more than sockets take; the server stops reading on the way.
+        let pipeline = [encode(&["GET", "value"]), encode(&["SUNIONSTORE", union, a, b])].concat().repeat(300);
+        silent.send(&pipeline);
+        eventually("the first one is done", || witness.ask(&format!("SCARD {union}")) == ":8000");
+        eventually("the server has stopped reading", || {
+            let before = witness.info_number("total_commands_processed");
+            std::thread::sleep(Duration::from_millis(200));
+            witness.info_number("total_commands_processed") - before < 5
+        });
+        assert_eq!(witness.ask(&format!("SCARD {union}")), ":8000");
+        assert_eq!(witness.ask(&format!("DEL {union}")), ":1");
+        drop(silent);
+    }
+    assert_serves(&server);
+}
+
 #[test]
 fn connections_that_come_and_go_leave_nothing() {
     let server = Server::torc(3, &[]);
