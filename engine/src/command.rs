@@ -10,7 +10,7 @@ pub use argument::Argument;
 pub use table::{Table, unknown_command, unknown_subcommand, wrong_arity};
 
 use crate::journal::EventClass;
-use crate::keyspace::{Access, Keyspace};
+use crate::keyspace::{Access, AccessPolicy, Keyspace};
 use crate::reply::Reply;
 use crate::values::Encodings;
 use std::borrow::Cow;
@@ -519,6 +519,8 @@ pub struct EngineOptions {
     pub lazy_free: bool,
     /// Whether the eviction policy is LFU: what OBJECT FREQ and IDLETIME may be asked.
     pub frequency_counters: bool,
+    /// What the access clocks of keys count; follows the eviction policy.
+    pub access_policy: AccessPolicy,
     /// When collections leave their packed forms.
     pub encodings: Encodings,
 }
@@ -529,6 +531,7 @@ impl Default for EngineOptions {
             string_length_max: 512 << 20,
             lazy_free: true,
             frequency_counters: false,
+            access_policy: AccessPolicy::default(),
             encodings: Encodings::default(),
         }
     }

@@ -159,6 +159,12 @@ impl Journal {
         self.event(database, EventClass::Expired, "expired", key);
     }
 
+    /// Reports that a key went because memory was short.
+    pub(crate) fn evicted(&mut self, database: usize, key: &[u8]) {
+        self.effect(database, &[b"DEL", key]);
+        self.event(database, EventClass::Evicted, "evicted", key);
+    }
+
     /// Adds what a unit on several shards has done, at the place where its writes take effect.
     pub(crate) fn add(&mut self, share: Option<Share>, events: Vec<Event>) {
         self.records.extend(share.map(Record::Share));

@@ -289,9 +289,10 @@ impl<D: Driver> CoreLoop<D> {
                 if self.stopping_since_ns.is_some() { STOPPING_TICK_NS } else { cron_period_ns(&self.core) };
             self.cron.period_ns.set(period_ns);
             self.core.connections_cron();
+            self.core.memory_cron();
             self.more_housekeeping = true;
         }
-        if self.more_housekeeping {
+        if self.more_housekeeping || self.core.is_behind_with_memory() {
             self.more_housekeeping = self.core.housekeeping_slice();
         }
     }

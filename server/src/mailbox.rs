@@ -35,6 +35,8 @@ pub enum Message {
     Part(Part),
     /// The same part, done.
     PartDone(Part),
+    /// Memory is short: the receiver is to evict what it owes (`core::memory`).
+    Evict,
     /// A new connection, accepted by the shard that listens.
     Adopt(DetachedSocket),
     /// A connection that moves here with its session.

@@ -5,6 +5,7 @@
 //!      │
 //!      ├ typed     finding, making and changing collections
 //!      ├ expiry    bounds at each level, a resumable walk
+//!      ├ eviction  what goes when memory is short
 //!      ├ walk      SCAN in the global order of (slot, position), RANDOMKEY
 //!      └ garbage   what was flushed, freed in slices
 //! ```
@@ -19,6 +20,7 @@ mod clock;
 mod cursor;
 mod database;
 mod entry;
+mod eviction;
 mod expiry;
 mod garbage;
 mod key;
@@ -31,6 +33,7 @@ mod walk;
 pub use clock::AccessPolicy;
 pub use cursor::ScanCursor;
 pub use entry::{Entry, OwnedEntry, TravellingEntry, Value};
+pub use eviction::{Eviction, EvictionOrder, EvictionPolicy, Urgency};
 pub use key::{Key, KeyHasher};
 pub use slot::{SLOTS, slot_of};
 pub use typed::{EntryMut, WrongType};
@@ -42,6 +45,7 @@ use crate::values::page::due_second;
 use crate::values::string::stored_integer;
 use crate::values::{Blob, Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, Place};
 use database::Database;
+use eviction::Pool;
 use expiry::ExpiryWalk;
 use garbage::Garbage;
 
@@ -98,6 +102,8 @@ enum Removal {
     Uncounted,
     /// Its time was over, and an access noticed.
     ExpiredLazily,
+    /// Memory was short.
+    Evicted,
 }
 
 /// Makes the seed for members another than the one for keys.
@@ -122,6 +128,7 @@ pub struct Keyspace {
     /// The key that dispatch has hashed, while its command runs: where it lies, its length, slot and hash.
     known: Option<(usize, usize, u16, u64)>,
     walk: ExpiryWalk,
+    eviction: Pool,
     garbage: Garbage,
     /// For the access counters only; seeded like the hash.
     random: fastrand::Rng,
@@ -138,6 +145,7 @@ impl Keyspace {
             leaves_expired: false,
             databases: (0..database_count.max(1)).map(|_| Database::default()).collect(),
             walk: ExpiryWalk::default(),
+            eviction: Pool::default(),
             garbage: Garbage::default(),
             random: fastrand::Rng::with_seed(hasher.seed()),
             member_hasher: MemberHasher::with_seed(hasher.seed() ^ MEMBER_SEED),
@@ -190,7 +198,7 @@ impl Keyspace {
         let (page, index, _) = self.databases[database].at(key.slot, place);
         if access == Access::Touch {
             let before = page.entry(index).clock();
-            let clock = self.access_policy.touched(before, now, &mut self.random);
+            let clock = self.access_policy.read(before, now, &mut self.random);
             // Most reads come within the same second: leave the line clean.
             if clock != before {
                 page.set_clock(index, clock);
@@ -295,6 +303,7 @@ impl Keyspace {
         match reason {
             Removal::Command => self.dirty += 1,
             Removal::Uncounted => {}
+            Removal::Evicted => self.statistics.evicted += 1,
             Removal::ExpiredLazily => {
                 self.statistics.expired += 1;
                 self.statistics.expired_lazily += 1;
@@ -312,8 +321,12 @@ impl Keyspace {
         let target = &mut self.databases[database];
         let (table, ledger) = target.table_mut(slot);
         let expires_at = table.entry(place).expires_at();
-        if reason == Removal::ExpiredLazily && self.journal.is_listening() {
-            self.journal.expired(database, table.entry(place).key());
+        if self.journal.is_listening() {
+            match reason {
+                Removal::ExpiredLazily => self.journal.expired(database, table.entry(place).key()),
+                Removal::Evicted => self.journal.evicted(database, table.entry(place).key()),
+                Removal::Command | Removal::Uncounted => {}
+            }
         }
         let leftover = table.remove(place, ledger);
         target.shrink(slot);

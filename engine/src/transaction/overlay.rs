@@ -243,8 +243,15 @@ mod tests {
         let parts = [(0..keys.len()).collect()];
         let mut out = ReplyBuffer::default();
         let client = ClientContext::default();
-        let overlay =
-            Overlay { handler: command.run, arguments: &arguments, client, keys: &keys, parts: &parts, unit: (0, 1), now };
+        let overlay = Overlay {
+            handler: command.run,
+            arguments: &arguments,
+            client,
+            keys: &keys,
+            parts: &parts,
+            unit: (0, 1),
+            now,
+        };
         for finish in overlay.run(gathered, shard, &mut out) {
             apply(shard, finish);
         }

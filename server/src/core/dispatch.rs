@@ -13,6 +13,7 @@
 use super::Core;
 use super::batches::{OpenBatches, ShardSet};
 use super::connection::{Connection, ConnectionKey, Phase, ReplyMode};
+use super::memory::{OUT_OF_MEMORY, Room};
 use super::session::Session;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::connection::parser::{Limits, Parsed, Parser, Span};
@@ -366,6 +367,20 @@ impl Core {
         arguments: &[&[u8]],
         key: Option<(u16, u64)>,
     ) -> Flow {
+        if entry.takes_memory {
+            match self.room() {
+                Room::Enough => {}
+                Room::Soon => {
+                    connection.paused = true;
+                    self.wait_for_memory(connection.key);
+                    return Flow::NotRun;
+                }
+                Room::None => {
+                    self.fail(connection, &CommandError(OUT_OF_MEMORY.into()));
+                    return Flow::Next;
+                }
+            }
+        }
         if self.waits_for_pause(connection, entry) {
             return Flow::NotRun;
         }

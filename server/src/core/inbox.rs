@@ -1,5 +1,6 @@
 //! The drain: work for our keys, answers for our connections.
 
+use super::memory::{OUT_OF_MEMORY, Room};
 use super::{Arrival, Core, Waiting};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control;
@@ -7,7 +8,7 @@ use crate::mailbox::{Batch, Deferred, Envelope, Message, Outcome, PackedArgument
 use smallvec::SmallVec;
 use torc_engine::command::Milliseconds;
 use torc_engine::keyspace::Key;
-use torc_engine::reply::ReplyBuffer;
+use torc_engine::reply::{Reply, ReplyBuffer};
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::overlay;
 use torc_engine::transaction::schedule::{Claim, Entry, Intent, Ticket};
@@ -51,6 +52,7 @@ impl Core {
                 self.keep_node(envelope);
             }
             Message::Part(_) => self.enter_part(envelope),
+            Message::Evict => self.pay_owed_memory(),
             Message::PartDone(part) => {
                 let part = std::mem::replace(part, Part::nothing(self.index));
                 self.part_done(part);
@@ -88,7 +90,10 @@ impl Core {
                     continue;
                 }
             }
-            if let Target::Engine(handler) = request.entry.target {
+            if request.entry.takes_memory && self.room() == Room::None {
+                self.counters.errors.count(OUT_OF_MEMORY);
+                Reply::new(&mut batch.replies, request.client.protocol).error_bytes(OUT_OF_MEMORY);
+            } else if let Target::Engine(handler) = request.entry.target {
                 let now = self.shard.now();
                 match (request.key, request.entry.keys) {
                     (Some((slot, hash)), KeyPlan::One(index)) => {
