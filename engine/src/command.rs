@@ -484,6 +484,18 @@ impl Execution<'_> {
         self.keyspace.journal.event(self.database, class, name, key);
     }
 
+    /// Reports an event with the parts of the value that it is about.
+    #[inline]
+    pub fn event_of_parts<'p>(
+        &mut self,
+        class: EventClass,
+        name: &'static str,
+        key: &[u8],
+        parts: impl IntoIterator<Item = &'p [u8]>,
+    ) {
+        self.keyspace.journal.event_of_parts(self.database, class, name, key, parts);
+    }
+
     /// How this client's reads count for LRU and LFU.
     pub fn access(&self) -> Access {
         if self.no_touch { Access::NoTouch } else { Access::Touch }

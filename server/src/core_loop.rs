@@ -170,6 +170,7 @@ impl<D: Driver> CoreLoop<D> {
             // Some of it was for ourselves: the next turn may be a while.
             self.core.drain_inbox();
         }
+        self.core.take_events();
         self.core.release_held();
         self.settle();
         let driver = &mut self.driver;

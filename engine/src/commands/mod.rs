@@ -10,7 +10,7 @@
 //!   double      scores and coordinates
 //!   element_scan   what SSCAN, HSCAN and ZSCAN have in common
 //!   glob        patterns                         long_double     the arithmetic of INCRBYFLOAT
-//!   expire_time, errors   what several families parse and say alike
+//!   expire_time, errors, report   what several families parse, say and report alike
 //! ```
 //!
 //! A new command is one row, one function and one test.
@@ -33,6 +33,7 @@ pub mod long_double;
 mod random_choice;
 #[cfg(test)]
 mod replay;
+mod report;
 pub mod set;
 pub mod string;
 pub mod zset;

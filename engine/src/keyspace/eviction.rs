@@ -392,3 +392,183 @@ impl Database {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Access, Expiry, KeyHasher};
+    use super::*;
+    use crate::journal::EventClass;
+    use EvictionOrder::{LeastFrequent, LeastRecent, Random, SoonestExpiry};
+
+    const NOW: Milliseconds = 1_700_000_000_000;
+
+    fn policy(order: EvictionOrder, volatile_only: bool) -> EvictionPolicy {
+        EvictionPolicy { order, volatile_only, samples: 5 }
+    }
+
+    fn set(keyspace: &mut Keyspace, database: usize, name: &str, expiry: Expiry, now: Milliseconds) {
+        let key = keyspace.key(name.as_bytes());
+        keyspace.set_string(database, &key, b"value", expiry, now);
+    }
+
+    fn get(keyspace: &mut Keyspace, name: &str, now: Milliseconds) {
+        let key = keyspace.key(name.as_bytes());
+        keyspace.find(0, &key, now, Access::Touch);
+    }
+
+    fn has(keyspace: &Keyspace, database: usize, name: &str) -> bool {
+        keyspace.peek(database, &keyspace.key(name.as_bytes()), 0).is_some()
+    }
+
+    /// Removes so many keys, of which there are enough.
+    fn evict(keyspace: &mut Keyspace, policy: EvictionPolicy, count: usize, now: Milliseconds) {
+        let mut removed = 0;
+        for _ in 0..100 * count {
+            match keyspace.evict(policy, now, |_| false) {
+                Eviction::Removed => removed += 1,
+                Eviction::NotFound => {}
+                Eviction::Impossible => break,
+            }
+            if removed == count {
+                return;
+            }
+        }
+        panic!("{removed} of {count} keys were removed");
+    }
+
+    #[test]
+    fn the_oldest_go_first() {
+        for tag in ["", "{one slot}"] {
+            let mut keyspace = Keyspace::new(2, KeyHasher::with_seed(1));
+            let name = |number: usize| format!("{tag}{number}");
+            (0..10_000)
+                .for_each(|number| set(&mut keyspace, 0, &name(number), Expiry::Clear, NOW + number as i64 * 1000));
+            evict(&mut keyspace, policy(LeastRecent, false), 2000, NOW + 10_000_000);
+            let old = (0..2500).filter(|number| !has(&keyspace, 0, &name(*number))).count();
+            let young = (5000..10_000).filter(|number| !has(&keyspace, 0, &name(*number))).count();
+            assert!(old > 1600 && young < 20, "{tag}: {old} of the oldest quarter, {young} of the younger half");
+            keyspace.databases[0].audit(None);
+        }
+    }
+
+    #[test]
+    fn who_is_used_stays() {
+        let mut keyspace = Keyspace::new(1, KeyHasher::with_seed(1));
+        (0..300).for_each(|number| set(&mut keyspace, 0, &number.to_string(), Expiry::Clear, NOW));
+        evict(&mut keyspace, policy(LeastRecent, false), 1, NOW + 1000);
+        // By now they are candidates; those that are read meanwhile must not go.
+        let survivors: Vec<String> =
+            (0..300).map(|number| number.to_string()).filter(|name| has(&keyspace, 0, name)).take(50).collect();
+        survivors.iter().for_each(|name| get(&mut keyspace, name, NOW + 50_000));
+        evict(&mut keyspace, policy(LeastRecent, false), 200, NOW + 60_000);
+        assert!(survivors.iter().all(|name| has(&keyspace, 0, name)));
+    }
+
+    #[test]
+    fn reads_do_not_count_where_changes_do() {
+        let mut keyspace = Keyspace::new(1, KeyHasher::with_seed(1));
+        keyspace.access_policy = AccessPolicy::Modification;
+        (0..200).for_each(|number| set(&mut keyspace, 0, &number.to_string(), Expiry::Clear, NOW));
+        (0..100).for_each(|number| get(&mut keyspace, &number.to_string(), NOW + 50_000));
+        (100..200).for_each(|number| set(&mut keyspace, 0, &number.to_string(), Expiry::Clear, NOW + 50_000));
+        evict(&mut keyspace, policy(LeastRecent, false), 100, NOW + 60_000);
+        assert!((0..100).all(|number| !has(&keyspace, 0, &number.to_string())));
+    }
+
+    #[test]
+    fn the_seldom_used_go_first() {
+        let mut keyspace = Keyspace::new(1, KeyHasher::with_seed(1));
+        keyspace.access_policy = AccessPolicy::Frequency { log_factor: 1, decay_minutes: 0 };
+        (0..200).for_each(|number| set(&mut keyspace, 0, &number.to_string(), Expiry::Clear, NOW));
+        for number in (0..200).step_by(2) {
+            (0..100).for_each(|_| get(&mut keyspace, &number.to_string(), NOW));
+        }
+        evict(&mut keyspace, policy(LeastFrequent, false), 90, NOW);
+        assert!((0..200).step_by(2).all(|number| has(&keyspace, 0, &number.to_string())));
+    }
+
+    #[test]
+    fn a_key_without_expiry_is_safe_from_volatile_policies() {
+        for order in [LeastRecent, LeastFrequent, SoonestExpiry, Random] {
+            let mut keyspace = Keyspace::new(2, KeyHasher::with_seed(1));
+            (0..20_000).for_each(|number| set(&mut keyspace, 0, &format!("stays:{number}"), Expiry::Clear, NOW));
+            let volatile = policy(order, true);
+            assert_eq!(keyspace.evict(volatile, NOW, |_| false), Eviction::Impossible);
+            for number in 0..3 {
+                set(&mut keyspace, number % 2, &format!("goes:{number}"), Expiry::At(NOW + 1_000_000), NOW);
+            }
+            evict(&mut keyspace, volatile, 3, NOW);
+            assert_eq!(keyspace.evict(volatile, NOW, |_| false), Eviction::Impossible, "{order:?}");
+            assert_eq!((keyspace.len(0), keyspace.len(1), keyspace.statistics.evicted), (20_000, 0, 3));
+        }
+    }
+
+    #[test]
+    fn what_expires_soonest_goes_first() {
+        let mut keyspace = Keyspace::new(1, KeyHasher::with_seed(1));
+        for number in 0..2000 {
+            set(&mut keyspace, 0, &number.to_string(), Expiry::At(NOW + 1000 + number * 1000), NOW);
+        }
+        evict(&mut keyspace, policy(SoonestExpiry, true), 500, NOW);
+        let late = (1000..2000).filter(|number| !has(&keyspace, 0, &number.to_string())).count();
+        assert!(late < 5, "{late}");
+    }
+
+    #[test]
+    fn chance_reaches_every_key_alike() {
+        let mut counts = [0; 4];
+        for seed in 0..400 {
+            let mut keyspace = Keyspace::new(4, KeyHasher::with_seed(seed));
+            // One database with most keys, one slot with most of these.
+            (0..900).for_each(|number| set(&mut keyspace, 1, &format!("{{tag}}{number}"), Expiry::Clear, NOW));
+            (0..50).for_each(|number| set(&mut keyspace, 1, &format!("a{number}"), Expiry::Clear, NOW));
+            (0..50).for_each(|number| set(&mut keyspace, 3, &format!("b{number}"), Expiry::Clear, NOW));
+            evict(&mut keyspace, policy(Random, false), 100, NOW);
+            counts[0] += 100;
+            counts[1] += 50 - (0..50).filter(|number| has(&keyspace, 1, &format!("a{number}"))).count();
+            counts[3] += 50 - keyspace.len(3);
+        }
+        // Of 40,000 keys removed a twentieth each.
+        assert!((1600..2400).contains(&counts[1]) && (1600..2400).contains(&counts[3]), "{counts:?}");
+    }
+
+    #[test]
+    fn what_a_lock_holds_stays() {
+        let mut keyspace = Keyspace::new(1, KeyHasher::with_seed(1));
+        (0..40).for_each(|number| set(&mut keyspace, 0, &number.to_string(), Expiry::Clear, NOW));
+        let locked: Vec<u64> =
+            (0..20).map(|number: i32| keyspace.hasher().hash(number.to_string().as_bytes())).collect();
+        for _ in 0..1000 {
+            keyspace.evict(policy(LeastRecent, false), NOW, |hash| locked.contains(&hash));
+        }
+        assert!((0..20).all(|number| has(&keyspace, 0, &number.to_string())));
+        assert_eq!(keyspace.len(0), 20);
+        assert_eq!(keyspace.evict(policy(Random, false), NOW, |_| true), Eviction::NotFound);
+    }
+
+    #[test]
+    fn an_eviction_is_told_of() {
+        let mut keyspace = Keyspace::new(1, KeyHasher::with_seed(1));
+        keyspace.journal.listen(true, &[EventClass::Evicted]);
+        set(&mut keyspace, 0, "key", Expiry::Clear, NOW);
+        let dirty = keyspace.dirty;
+        evict(&mut keyspace, policy(LeastRecent, false), 1, NOW);
+        let (effects, events) = keyspace.journal.take();
+        assert_eq!(effects[0].arguments, [&b"DEL"[..], b"key"]);
+        assert_eq!((events.len(), events[0].name, &events[0].key[..]), (1, "evicted", &b"key"[..]));
+        assert_eq!((keyspace.statistics.evicted, keyspace.dirty), (1, dirty));
+    }
+
+    #[test]
+    fn urgencies_of_two_shards_compare() {
+        let lru = policy(LeastRecent, false);
+        let at = |seconds_ago: u64| u64::MAX - (NOW as u64 / 1000 - seconds_ago);
+        assert!(lru.is_clearly_before(at(100), at(10), NOW));
+        assert!(!lru.is_clearly_before(at(100), at(90), NOW) && !lru.is_clearly_before(at(1), at(0), NOW));
+        assert!(lru.is_clearly_before(at(0), 0, NOW) && !lru.is_clearly_before(0, at(0), NOW));
+        let ttl = policy(SoonestExpiry, true);
+        let left = |seconds: u64| u64::MAX - (NOW as u64 + seconds * 1000);
+        assert!(ttl.is_clearly_before(left(10), left(100), NOW) && !ttl.is_clearly_before(left(90), left(100), NOW));
+        assert!(policy(Random, false).is_clearly_before(200, 100, NOW));
+    }
+}

@@ -39,11 +39,11 @@ pub use slot::{SLOTS, slot_of};
 pub use typed::{EntryMut, WrongType};
 
 use crate::command::Milliseconds;
-use crate::journal::Journal;
+use crate::journal::{EventClass, Journal};
 use crate::values::large::MemberHasher;
 use crate::values::page::due_second;
 use crate::values::string::stored_integer;
-use crate::values::{Blob, Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, Place};
+use crate::values::{Blob, Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, Place, Type};
 use database::Database;
 use eviction::Pool;
 use expiry::ExpiryWalk;
@@ -54,8 +54,10 @@ use garbage::Garbage;
 pub enum Access {
     /// It does.
     Touch,
-    /// It does not (OBJECT, TYPE, TTL, CLIENT NO-TOUCH).
+    /// It does not (TYPE, TTL, CLIENT NO-TOUCH).
     NoTouch,
+    /// It does not, and nobody is told if there is no such key (OBJECT).
+    Unnoticed,
 }
 
 /// What a write does to the key's expiry.
@@ -192,6 +194,9 @@ impl Keyspace {
     pub fn find(&mut self, database: usize, key: &Key<'_>, now: Milliseconds, access: Access) -> Option<Entry<'_>> {
         let Some(place) = self.place_for_read(database, key, now) else {
             self.statistics.misses += 1;
+            if access != Access::Unnoticed {
+                self.journal.event(database, EventClass::Miss, "keymiss", key.bytes);
+            }
             return None;
         };
         self.statistics.hits += 1;
@@ -356,6 +361,7 @@ impl Keyspace {
             let expires_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
             let draft = Draft { key: key.bytes, clock: self.access_policy.fresh(now), expires_at, content };
             target.insert(key, draft, &self.hasher);
+            self.journal.event(database, EventClass::New, "new", key.bytes);
             if let Some(at) = part_due {
                 self.note_part_due(database, key, at);
             }
@@ -376,6 +382,7 @@ impl Keyspace {
         if was_expired {
             self.count_removal(Removal::ExpiredLazily);
             self.journal.expired(database, key.bytes);
+            self.journal.event(database, EventClass::New, "new", key.bytes);
         }
         if let Some(at) = part_due {
             self.note_part_due(database, key, at);
@@ -396,12 +403,47 @@ impl Keyspace {
     /// Stores a string as SET does: as an integer where the text is the canonical one of an i64.
     #[inline]
     pub fn set_string(&mut self, database: usize, key: &Key<'_>, value: &[u8], expiry: Expiry, now: Milliseconds) {
+        if self.wants_overwrites() {
+            return self.reporting_overwrite(database, key, Type::String, now, |keyspace| {
+                keyspace.write_string(database, key, value, expiry, now);
+            });
+        }
+        self.write_string(database, key, value, expiry, now);
+    }
+
+    #[inline]
+    fn write_string(&mut self, database: usize, key: &Key<'_>, value: &[u8], expiry: Expiry, now: Milliseconds) {
         let content = match stored_integer(value) {
             Some(integer) => Content::Integer(integer),
             None if value.len() > INLINE_BYTES_MAX && self.overwrite_blob(database, key, value, expiry, now) => return,
             None => Content::text(value, false),
         };
         self.store(database, key, content, expiry, now);
+    }
+
+    #[inline]
+    fn wants_overwrites(&self) -> bool {
+        self.journal.wants_event(EventClass::Overwritten) || self.journal.wants_event(EventClass::TypeChanged)
+    }
+
+    /// Does a write that puts a value in the place of the one that is there, and reports that it did.
+    #[cold]
+    fn reporting_overwrite(
+        &mut self,
+        database: usize,
+        key: &Key<'_>,
+        kind: Type,
+        now: Milliseconds,
+        write: impl FnOnce(&mut Self),
+    ) {
+        let before = self.peek(database, key, now).map(|entry| entry.kind());
+        write(self);
+        if let Some(before) = before {
+            self.journal.event(database, EventClass::Overwritten, "overwritten", key.bytes);
+            if before != kind {
+                self.journal.event(database, EventClass::TypeChanged, "type_changed", key.bytes);
+            }
+        }
     }
 
     /// Writes a long text over the one that is there, if its block will do.
@@ -508,6 +550,20 @@ impl Keyspace {
             self.store(database, key, content, Expiry::Keep, now);
         }
         length
+    }
+
+    /// As [`Keyspace::put`], of a value that comes from another key or database: reported as one that is new here.
+    pub fn arrive(&mut self, database: usize, key: &Key<'_>, entry: OwnedEntry, now: Milliseconds) {
+        let existed = self.journal.wants_event(EventClass::New) && self.peek(database, key, now).is_some();
+        if self.wants_overwrites() {
+            let kind = entry.value.kind();
+            self.reporting_overwrite(database, key, kind, now, |keyspace| keyspace.put(database, key, entry, now));
+        } else {
+            self.put(database, key, entry, now);
+        }
+        if existed {
+            self.journal.event(database, EventClass::New, "new", key.bytes);
+        }
     }
 
     /// Puts a value, with its own expiry, in the key's place.

@@ -96,6 +96,13 @@ impl Shared {
         published + self.unpublished_bytes.load(Relaxed)
     }
 
+    /// Notes the most that was ever taken.
+    fn note_peak(&self, used: i64) {
+        if used > self.peak_bytes.load(Relaxed) {
+            self.peak_bytes.fetch_max(used, Relaxed);
+        }
+    }
+
     /// Notes whether memory is above its limit, for INFO.
     fn note_exceeded(&self, is_exceeded: bool, now: Milliseconds) {
         let since = self.exceeded_since_ms.load(Relaxed);
@@ -189,6 +196,7 @@ impl Core {
         self.publish_memory();
         self.memory.is_behind = false;
         let mut used = self.shared.used_bytes();
+        self.shared.note_peak(used);
         if used > bytes_max
             && let Some(policy) = self.memory.policy
             && !self.is_paused()

@@ -71,6 +71,8 @@ pub struct Counters {
     pub turns: u64,
     /// Wakes.
     pub wakes: u64,
+    /// Keyspace events.
+    pub events: u64,
 }
 
 /// A unit that waits in the schedule.
@@ -173,7 +175,7 @@ impl Core {
         }
         let counters = Counters { calls: vec![0; shared.table.ids], ..Counters::default() };
         let memory = memory::MemoryLimit::new(&settings);
-        Self {
+        let mut core = Self {
             index,
             shard,
             settings,
@@ -207,7 +209,9 @@ impl Core {
             read_clock,
             read_precise_clock: None,
             shared,
-        }
+        };
+        core.listen_to_events();
+        core
     }
 
     /// Begins a turn: the clock has been read after the completions were reaped.
@@ -242,6 +246,22 @@ impl Core {
         self.settings = settings.clone();
         self.shard.set_options(settings.engine.clone());
         self.apply_memory_settings();
+        self.listen_to_events();
+    }
+
+    fn listen_to_events(&mut self) {
+        let events = self.settings.events;
+        self.shard.keyspace.journal.listen_to_events(events.classes(), events.has_subkeys());
+    }
+
+    /// At the end of a turn: what happened to keys since the last one, for those who subscribed to it. There is nobody yet:
+    /// channels come with publish and subscribe, and this is where they are told.
+    #[inline]
+    pub fn take_events(&mut self) {
+        if self.shard.keyspace.journal.has_events() {
+            let events = self.shard.keyspace.journal.take_events();
+            self.counters.events += events.len() as u64;
+        }
     }
 
     /// One slice of active expiry and of freeing; bounded work. True if more is due at once.

@@ -2,6 +2,7 @@
 
 use super::super::errors::is;
 use super::super::expire_time::{RawTime, Unit};
+use super::super::report;
 use super::inspect;
 use crate::command::{CommandError, CommandResult, Execution, Milliseconds};
 
@@ -88,6 +89,11 @@ fn set_expiry(execution: &mut Execution<'_>, arguments: &[&[u8]], unit: Unit, co
         _ => false,
     };
     reply.integer(i64::from(changed));
+    if changed && at <= *now {
+        report::removed(execution, key.bytes);
+    } else if changed {
+        report::expiry_set(execution, key.bytes, at);
+    }
     Ok(())
 }
 
@@ -98,6 +104,9 @@ pub(super) fn persist(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Com
     let volatile = keyspace.peek(*database, &key, *now).is_some_and(|entry| entry.expires_at().is_some());
     let changed = volatile && keyspace.set_expiry(*database, &key, None, *now);
     reply.integer(i64::from(changed));
+    if changed {
+        report::expiry_taken(execution, key.bytes);
+    }
     Ok(())
 }
 

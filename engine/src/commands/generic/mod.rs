@@ -9,6 +9,7 @@ pub mod scan;
 
 pub use rows::COMMANDS;
 
+use super::report;
 use crate::command::{CommandResult, Execution};
 use crate::keyspace::{Access, Entry};
 
@@ -33,7 +34,11 @@ fn count_keys(
 fn del(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     count_keys(execution, arguments, |execution, key| {
         let key = execution.keyspace.key(key);
-        execution.keyspace.remove(execution.database, &key, execution.now)
+        let removed = execution.keyspace.remove(execution.database, &key, execution.now);
+        if removed {
+            report::removed(execution, key.bytes);
+        }
+        removed
     })
 }
 

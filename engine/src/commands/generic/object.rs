@@ -1,8 +1,8 @@
 //! OBJECT: what a value looks like inside. None of it counts as an access.
 
 use super::super::introspection::reply_help;
-use super::inspect;
 use crate::command::{CommandResult, Execution};
+use crate::keyspace::Access;
 use crate::values::StringRef;
 
 /// What the real server calls the references to the small integers that it shares.
@@ -27,7 +27,8 @@ pub(super) fn object(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
         return Ok(());
     }
     let (now, frequency_counters) = (execution.now, execution.options.frequency_counters);
-    let Some(entry) = inspect(execution, arguments[2]) else {
+    let key = execution.keyspace.key(arguments[2]);
+    let Some(entry) = execution.keyspace.find(execution.database, &key, now, Access::Unnoticed) else {
         execution.reply.null();
         return Ok(());
     };

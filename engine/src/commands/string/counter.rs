@@ -3,9 +3,11 @@
 use super::super::errors::{NOT_FINITE, NOT_FLOAT, NOT_INTEGER, OVERFLOW, integer, is, syntax};
 use super::super::expire_time::{RawTime, Unit};
 use super::super::long_double::{LongDouble, NotFinite};
+use super::super::report;
 use super::set::Lifetime;
 use super::{find_quietly, peek, remove};
 use crate::command::{CommandError, CommandResult, Execution, parse_integer};
+use crate::journal::EventClass;
 use crate::keyspace::{Expiry, OwnedEntry, Value};
 use crate::reply::Reply;
 use crate::values::{OwnedString, StringRef};
@@ -42,6 +44,10 @@ fn increment(execution: &mut Execution<'_>, key: &[u8], delta: i64) -> CommandRe
     let new = old.checked_add(delta).ok_or(CommandError::from(OVERFLOW))?;
     keyspace.set_integer(*database, &key, new, Expiry::Keep, *now);
     reply.integer(new);
+    if keyspace.journal.is_listening() {
+        execution.effect(&[b"INCRBY", key.bytes, itoa::Buffer::new().format(delta).as_bytes()]);
+        execution.event(EventClass::String, "incrby", key.bytes);
+    }
     Ok(())
 }
 
@@ -90,6 +96,7 @@ pub(super) fn incrbyfloat(execution: &mut Execution<'_>, arguments: &[&[u8]]) ->
     let sum = old.zip(delta).and_then(|(old, delta)| old.plus(delta));
     let text = sum.ok_or_else(not_finite)?.format();
     store_float(execution, arguments[1], &text, Expiry::Keep);
+    report::string_set(execution, arguments[1], text.as_bytes(), Expiry::Keep, "incrbyfloat");
     execution.reply.bulk(text.as_bytes());
     Ok(())
 }
@@ -213,6 +220,8 @@ impl Number for i64 {
     fn store(self, execution: &mut Execution<'_>, key: &[u8], expiry: Expiry) {
         let key = execution.keyspace.key(key);
         execution.keyspace.set_integer(execution.database, &key, self, expiry, execution.now);
+        let mut scratch = itoa::Buffer::new();
+        report::string_set(execution, key.bytes, scratch.format(self).as_bytes(), expiry, "incrby");
     }
     fn reply(self, reply: &mut Reply<'_>) {
         reply.integer(self);
@@ -241,7 +250,9 @@ impl Number for LongDouble {
         self.is_negative()
     }
     fn store(self, execution: &mut Execution<'_>, key: &[u8], expiry: Expiry) {
-        store_float(execution, key, &self.format(), expiry);
+        let text = self.format();
+        store_float(execution, key, &text, expiry);
+        report::string_set(execution, key, text.as_bytes(), expiry, "incrbyfloat");
     }
     fn reply(self, reply: &mut Reply<'_>) {
         reply.double_text(&self.format());
@@ -307,7 +318,12 @@ fn increment_within<N: Number>(
         Expiry::At(at) if at <= execution.now => {
             remove(execution, key);
         }
-        expiry => new.store(execution, key, expiry),
+        expiry => {
+            new.store(execution, key, expiry);
+            if has_expiry && expiry == Expiry::Clear {
+                execution.event(EventClass::Generic, "persist", key);
+            }
+        }
     }
     reply_pair(execution, new, applied)
 }

@@ -13,7 +13,9 @@ mod several;
 pub use rows::COMMANDS;
 
 use super::errors::{TOO_LONG, wrong_type};
+use super::report;
 use crate::command::{CommandError, CommandResult, Execution};
+use crate::journal::EventClass;
 use crate::keyspace::{Entry, Expiry};
 use crate::reply::Reply;
 use crate::values::StringRef;
@@ -61,6 +63,7 @@ fn reply_value(execution: &mut Execution<'_>, key: &[u8]) -> CommandResult {
 fn set_string(execution: &mut Execution<'_>, key: &[u8], value: &[u8], expiry: Expiry) {
     let key = execution.keyspace.key(key);
     execution.keyspace.set_string(execution.database, &key, value, expiry, execution.now);
+    report::string_set(execution, key.bytes, value, expiry, "set");
 }
 
 fn exists(execution: &mut Execution<'_>, key: &[u8]) -> bool {
@@ -70,7 +73,11 @@ fn exists(execution: &mut Execution<'_>, key: &[u8]) -> bool {
 
 fn remove(execution: &mut Execution<'_>, key: &[u8]) -> bool {
     let key = execution.keyspace.key(key);
-    execution.keyspace.remove(execution.database, &key, execution.now)
+    let removed = execution.keyspace.remove(execution.database, &key, execution.now);
+    if removed {
+        report::removed(execution, key.bytes);
+    }
+    removed
 }
 
 /// The error for a string that would grow past `proto-max-bulk-len`.
@@ -93,6 +100,8 @@ fn append(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     }
     let key = execution.keyspace.key(key);
     let length = execution.keyspace.append(execution.database, &key, suffix, execution.now);
+    execution.effect(&[b"APPEND", key.bytes, suffix]);
+    execution.event(EventClass::String, "append", key.bytes);
     execution.reply.integer(length as i64);
     Ok(())
 }

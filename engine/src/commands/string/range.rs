@@ -3,6 +3,7 @@
 use super::super::errors::{OFFSET_RANGE, integer};
 use super::{check_length, peek, read};
 use crate::command::{CommandError, CommandResult, Execution};
+use crate::journal::EventClass;
 
 /// The bytes from `start` to `end`, both included, negative ones counted from the end.
 fn part(text: &[u8], start: i64, end: i64) -> &[u8] {
@@ -41,6 +42,8 @@ pub(super) fn setrange(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Co
     check_length(execution, (offset as u64).saturating_add(bytes.len() as u64))?;
     let key = execution.keyspace.key(key);
     let length = execution.keyspace.write_at(execution.database, &key, offset, bytes, execution.now);
+    execution.effect(&[b"SETRANGE", key.bytes, arguments[2], bytes]);
+    execution.event(EventClass::String, "setrange", key.bytes);
     execution.reply.integer(length as i64);
     Ok(())
 }

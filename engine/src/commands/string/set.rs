@@ -2,6 +2,7 @@
 
 use super::super::errors::{is, syntax};
 use super::super::expire_time::{RawTime, Unit};
+use super::super::report;
 use super::condition::{ValueTest, allows_write};
 use super::{exists, find_quietly, remove, reply_value, set_string};
 use crate::command::{CommandError, CommandResult, Execution, Milliseconds};
@@ -196,6 +197,7 @@ pub(super) fn getex(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
             let volatile = find_quietly(execution, key).is_some_and(|entry| entry.expires_at().is_some());
             if volatile {
                 execution.keyspace.set_expiry(database, &keyspace_key, None, now);
+                report::expiry_taken(execution, key);
             }
         }
         (Lifetime::Until(_), Expiry::At(at)) if at <= now => {
@@ -203,6 +205,7 @@ pub(super) fn getex(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
         }
         (Lifetime::Until(_), Expiry::At(at)) => {
             execution.keyspace.set_expiry(database, &keyspace_key, Some(at), now);
+            report::expiry_set(execution, key, at);
         }
         _ => {}
     }

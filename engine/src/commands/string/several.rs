@@ -6,7 +6,6 @@ use super::super::expire_time::Unit;
 use super::set::{Lifetime, write_or_remove};
 use super::{exists, reply_string, set_string};
 use crate::command::{CommandError, CommandResult, Execution, parse_integer, wrong_arity};
-use crate::journal::EventClass;
 use crate::keyspace::Expiry;
 
 /// `MGET key [key ...]`
@@ -48,10 +47,7 @@ pub(super) fn msetnx(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
     if absent {
         for [key, value] in pairs {
             set_string(execution, key, value, Expiry::Clear);
-            execution.event(EventClass::String, "set", key);
         }
-        let effect: Vec<&[u8]> = std::iter::once(&b"MSET"[..]).chain(arguments[1..].iter().copied()).collect();
-        execution.effect(&effect);
     }
     execution.reply.integer(i64::from(absent));
     Ok(())
