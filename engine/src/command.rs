@@ -531,6 +531,8 @@ pub struct EngineOptions {
     pub lazy_free: bool,
     /// Whether the eviction policy is LFU: what OBJECT FREQ and IDLETIME may be asked.
     pub frequency_counters: bool,
+    /// Whether OBJECT REFCOUNT shows small integers as shared: not where each key needs a clock of its own.
+    pub shares_integers: bool,
     /// What the access clocks of keys count; follows the eviction policy.
     pub access_policy: AccessPolicy,
     /// When collections leave their packed forms.
@@ -543,6 +545,7 @@ impl Default for EngineOptions {
             string_length_max: 512 << 20,
             lazy_free: true,
             frequency_counters: false,
+            shares_integers: true,
             access_policy: AccessPolicy::default(),
             encodings: Encodings::default(),
         }

@@ -472,7 +472,8 @@ mod tests {
         (0..100).for_each(|number| get(&mut keyspace, &number.to_string(), NOW + 50_000));
         (100..200).for_each(|number| set(&mut keyspace, 0, &number.to_string(), Expiry::Clear, NOW + 50_000));
         evict(&mut keyspace, policy(LeastRecent, false), 100, NOW + 60_000);
-        assert!((0..100).all(|number| !has(&keyspace, 0, &number.to_string())));
+        let unchanged = (0..100).filter(|number| !has(&keyspace, 0, &number.to_string())).count();
+        assert!(unchanged > 85, "{unchanged}");
     }
 
     #[test]

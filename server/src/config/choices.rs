@@ -41,6 +41,11 @@ impl EvictionPolicy {
         matches!(self, Self::VolatileLfu | Self::AllKeysLfu)
     }
 
+    /// Whether it looks at the access clocks of keys.
+    pub fn needs_clocks(self) -> bool {
+        !matches!(self, Self::VolatileTtl | Self::VolatileRandom | Self::AllKeysRandom | Self::NoEviction)
+    }
+
     /// What the access clocks of keys are to count.
     pub fn access(self, log_factor: u32, decay_minutes: u32) -> AccessPolicy {
         match self {

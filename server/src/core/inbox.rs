@@ -171,6 +171,7 @@ impl Core {
         let mut batch = Batch::new(origin, self.index);
         let arguments = arguments.slices();
         let Target::Engine(handler) = request.entry.target else { return };
+        self.room();
         self.shard.keyspace.leaves_expired = true;
         self.shard.execute(handler, &arguments, request.client, now, &mut batch.replies);
         batch.reply_ends.push(ReplyEnd::At(batch.replies.bytes.len(), batch.replies.shared.len()));
@@ -217,6 +218,7 @@ impl Core {
         if let Work::Write { ticket, finish } = &mut part.work {
             // The last hop: its locks are held, nobody has seen these keys since the first.
             let (ticket, finish) = (*ticket, std::mem::take(finish));
+            self.room();
             overlay::apply(&mut self.shard, finish);
             self.schedule.release(ticket);
             return;
@@ -244,6 +246,8 @@ impl Core {
     }
 
     fn run_part(&mut self, mut envelope: Envelope, ticket: Option<Ticket>) {
+        // Whether there is any was decided for all parts together, where they come from.
+        self.room();
         let now = {
             let part = Self::part_mut(&mut envelope);
             let header_now = Part { header: part.header.clone(), ..Part::nothing(0) };

@@ -29,7 +29,7 @@ use torc_engine::keyspace::{Eviction, EvictionPolicy};
 use torc_engine::transaction::inbox::Node;
 
 /// This part of the limit may be overshot unnoticed, and is freed below it.
-const SLACK_PART: i64 = 512;
+const SLACK_PART: i64 = 8192;
 /// This part of the limit may be overshot while other shards evict.
 const PATIENCE_PART: i64 = 64;
 /// Units of garbage collected before each look at what that gave back.

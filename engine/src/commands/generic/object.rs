@@ -27,6 +27,7 @@ pub(super) fn object(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
         return Ok(());
     }
     let (now, frequency_counters) = (execution.now, execution.options.frequency_counters);
+    let shares_integers = execution.options.shares_integers;
     let key = execution.keyspace.key(arguments[2]);
     let Some(entry) = execution.keyspace.find(execution.database, &key, now, Access::Unnoticed) else {
         execution.reply.null();
@@ -56,7 +57,7 @@ pub(super) fn object(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
             execution.reply.integer(seconds as i64);
         }
         _ => {
-            let shared = matches!(entry.string(), Some(StringRef::Integer(0..SHARED_INTEGERS)));
+            let shared = shares_integers && matches!(entry.string(), Some(StringRef::Integer(0..SHARED_INTEGERS)));
             execution.reply.integer(if shared { SHARED_REFERENCES } else { 1 });
         }
     }
