@@ -26,7 +26,7 @@ struct Arguments {
     /// Rounds of A B; the report gives the median of the rounds' ratios. Memory is measured in one round only.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Only this workload (throughput, idle, memory, shards); may be given several times.
+    /// Only this workload (throughput, idle, memory, shards, collections, collections-memory); may be given several times.
     #[arg(long)]
     workload: Vec<String>,
     /// Only this depth of pipeline; may be given several times.
@@ -47,6 +47,12 @@ struct Arguments {
     /// Keys of the memory workload.
     #[arg(long, default_value_t = 10_000_000)]
     memory_keys: u64,
+    /// Commands of each case of the collections.
+    #[arg(long, default_value_t = 800_000)]
+    collection_commands: u64,
+    /// Only this case of the collections (`HSET`, `LRANGE 100`, `a member of one set`); may be given several times.
+    #[arg(long)]
+    case: Vec<String>,
     /// Cores of the server, as taskset writes them; "any" pins nothing.
     #[arg(long, default_value = "0")]
     server_cores: String,
@@ -117,8 +123,10 @@ fn measure(arguments: &Arguments, tool: Tool, workload: Workload) -> Outcome<Sec
         depths: depths(arguments, workload),
         idle_connections: arguments.idle_connections,
         memory_keys: arguments.memory_keys,
+        collection_commands: arguments.collection_commands,
+        cases: arguments.case.clone(),
     };
-    let rounds = if workload == Workload::Memory { 1 } else { arguments.rounds };
+    let rounds = if matches!(workload, Workload::Memory | Workload::CollectionsMemory) { 1 } else { arguments.rounds };
     let mut samples = Vec::new();
     for round in 1..=rounds {
         for (position, contender) in contenders.iter().enumerate() {

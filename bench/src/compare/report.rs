@@ -69,8 +69,8 @@ impl Section {
                     add(case, USER, format!("of it user, {case}"));
                 }
                 Workload::Memory => add(case, BYTES, format!("bytes a key, {case}")),
-                // These hold Torc against itself, or a server against itself; they have tables.
-                Workload::Idle | Workload::Shards => {}
+                // These hold Torc against itself, or a server against itself, or have too many rows; they have tables.
+                Workload::Idle | Workload::Shards | Workload::Collections | Workload::CollectionsMemory => {}
             }
         }
         bars
@@ -86,11 +86,14 @@ impl Section {
             Workload::Idle => writeln!(page, "### Idle connections beside the active ones\n"),
             Workload::Memory => writeln!(page, "### Resident memory a key of 16 bytes with a value of 32 bytes\n"),
             Workload::Shards => writeln!(page, "### {ours} against {theirs}, cores shared with the load\n"),
+            Workload::Collections => writeln!(page, "### Commands on collections, pipeline 16\n"),
+            Workload::CollectionsMemory => writeln!(page, "### Resident memory of collections\n"),
         };
         match self.workload {
             Workload::Throughput | Workload::Shards => self.write_load(&mut page),
             Workload::Idle => self.write_idle(&mut page),
-            Workload::Memory => self.write_memory(&mut page),
+            Workload::Memory | Workload::CollectionsMemory => self.write_memory(&mut page),
+            Workload::Collections => self.write_collections(&mut page),
         }
         page
     }
@@ -120,12 +123,26 @@ impl Section {
         }
     }
 
+    /// A row a command; the median of all ratios last.
+    fn write_collections(&self, page: &mut String) {
+        let [ours, theirs] = &self.contenders;
+        let _ =
+            writeln!(page, "| | measure | {ours} | {theirs} | ratio | rounds from .. to |\n|---|---|--:|--:|--:|--:|");
+        for case in self.cases() {
+            self.write_row(page, case, CPU, "server CPU, µs a command");
+        }
+        if let Some(ratio) = median(self.cases().iter().filter_map(|case| self.ratio(case, CPU))) {
+            let _ = writeln!(page, "| median of all | | | | **{ratio:.2}** | |");
+        }
+        page.push('\n');
+    }
+
     fn write_memory(&self, page: &mut String) {
         let [ours, theirs] = &self.contenders;
         let _ =
             writeln!(page, "| | measure | {ours} | {theirs} | ratio | rounds from .. to |\n|---|---|--:|--:|--:|--:|");
         for case in self.cases() {
-            self.write_row(page, case, BYTES, "bytes a key");
+            self.write_row(page, case, BYTES, "resident bytes");
         }
         page.push('\n');
     }

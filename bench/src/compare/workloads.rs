@@ -2,12 +2,14 @@
 
 use super::load::{Mix, Seen, Tool, encode, fill};
 use super::server::{Contender, Server};
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, collections};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 /// Connections that send the load.
 const CONNECTIONS: u64 = 50;
+/// Depth of pipeline of commands on collections.
+const COLLECTION_DEPTH: u64 = 16;
 
 /// A group of workloads that share a start of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +22,16 @@ pub enum Workload {
     Memory,
     /// Two shards against one, both cores shared with the load.
     Shards,
+    /// Commands on collections, small and large.
+    Collections,
+    /// Resident memory of collections.
+    CollectionsMemory,
 }
 
 impl Workload {
     /// All, in the order in which they run.
-    pub const ALL: [Self; 4] = [Self::Throughput, Self::Idle, Self::Memory, Self::Shards];
+    pub const ALL: [Self; 6] =
+        [Self::Throughput, Self::Idle, Self::Memory, Self::Shards, Self::Collections, Self::CollectionsMemory];
 
     /// As `--workload` takes it.
     pub fn name(self) -> &'static str {
@@ -33,6 +40,8 @@ impl Workload {
             Self::Idle => "idle",
             Self::Memory => "memory",
             Self::Shards => "shards",
+            Self::Collections => "collections",
+            Self::CollectionsMemory => "collections-memory",
         }
     }
 }
@@ -54,6 +63,10 @@ pub struct Plan {
     pub idle_connections: usize,
     /// Keys of the memory workload.
     pub memory_keys: u64,
+    /// Commands of each case of the collections.
+    pub collection_commands: u64,
+    /// Only these cases of the collections; all where it is empty.
+    pub cases: Vec<String>,
 }
 
 /// One number of one round.
@@ -99,7 +112,7 @@ pub struct Recorder<'a> {
 }
 
 impl Recorder<'_> {
-    fn add(&mut self, case: &str, metric: &'static str, value: f64) {
+    pub(super) fn add(&mut self, case: &str, metric: &'static str, value: f64) {
         let (contender, round) = (self.contender, self.round);
         self.samples.push(Sample { case: case.to_owned(), metric, contender, round, value });
     }
@@ -121,6 +134,11 @@ impl Plan {
                 self.run_memory(contender, "without TTL", false, recorder)?;
                 self.run_memory(contender, "with TTL", true, recorder)
             }
+            Workload::Collections => {
+                let start = || Server::start(contender);
+                collections::run_commands(start, &self.cases, COLLECTION_DEPTH, self.collection_commands, recorder)
+            }
+            Workload::CollectionsMemory => collections::run_memory(|| Server::start(contender), &self.cases, recorder),
         }
     }
 

@@ -260,6 +260,19 @@ impl<'a> Encoded<'a> {
         [&self.head[..self.head_len as usize], self.text, &self.tail[..self.tail_len as usize]]
     }
 
+    /// Its last eight bytes in a listpack, if it has so many.
+    #[inline]
+    fn closing(&self) -> Option<[u8; 8]> {
+        let mut closing = [0; 8];
+        let mut left = closing.len();
+        for part in self.parts().into_iter().rev() {
+            let taken = part.len().min(left);
+            closing[left - taken..left].copy_from_slice(&part[part.len() - taken..]);
+            left -= taken;
+        }
+        (left == 0).then_some(closing)
+    }
+
     /// Whether these bytes begin with this element. They are long enough for an element.
     #[inline]
     fn is_at(&self, bytes: &[u8]) -> bool {
@@ -446,10 +459,16 @@ impl<'a> Listpack<'a> {
     pub fn find_from(self, from: usize, wanted: &Encoded<'_>, stride: usize) -> Option<usize> {
         let (mut at, end) = (from, self.end());
         let wanted_len = wanted.len();
+        let closing = wanted.closing();
         while at < end {
             let rest = &self.0[at..];
             let length = element_len(rest);
-            if length == wanted_len && wanted.is_at(rest) {
+            // Names of one kind begin alike and are of one length; they differ near their ends.
+            let may_be = match closing {
+                Some(closing) => length == wanted_len && rest[length - 8..length] == closing,
+                None => length == wanted_len,
+            };
+            if may_be && wanted.is_at(rest) {
                 return Some(at);
             }
             at += length;
