@@ -119,6 +119,7 @@ impl From<&Config> for Settings {
                 string_length_max: config.clients.bulk_bytes_max,
                 lazy_free: config.keyspace.lazy_user_delete,
                 frequency_counters: config.memory.policy.is_lfu(),
+                shares_integers: config.memory.bytes_max == 0 || !config.memory.policy.needs_clocks(),
                 access_policy: config
                     .memory
                     .policy

@@ -100,6 +100,7 @@ fn without_anything_to_evict_writes_are_refused() {
             assert!(refused > 1_000, "{policy} on {shards} shards: {refused}");
             assert!(peak <= bytes_max + bytes_max / 50, "{policy} on {shards} shards: {peak} of {bytes_max}");
             // What takes memory is refused wherever its keys are; what does not is served.
+            assert_eq!(client.ask(&format!("CONFIG SET maxmemory {}", bytes_max - (1 << 20))), "+OK");
             for line in [
                 "SET a 1",
                 "MSET a 1 b 2 c 3 d 4 e 5",
@@ -130,7 +131,10 @@ fn a_limit_that_falls_evicts_in_the_background() {
         storm(&server, |number| format!("key:{number}"), 10_000, "");
         let bytes_max = before + (10 << 20);
         assert_eq!(client.ask(&format!("CONFIG SET maxmemory-policy allkeys-random maxmemory {bytes_max}")), "+OK");
-        support::eventually("memory is back under its limit", || client.info_number("used_memory") <= bytes_max);
+        support::eventually("memory is back under its limit", || {
+            // INFO itself takes a little.
+            client.info_number("used_memory") <= bytes_max + (64 << 10)
+        });
         assert!(client.info_number("evicted_keys") > 6_000);
         assert_eq!(client.info_number("current_eviction_exceeded_time"), 0);
     }

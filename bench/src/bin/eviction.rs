@@ -4,8 +4,8 @@
 //!   one trace (keys by Zipf's law, a part of them shifting) ──┬──> Torc   GET; on a miss SET     hits / reads
 //!                                                             └──> peer   the same, in step
 //! ```
-//! Both servers see the same reads at the same moments, since ages are counted in seconds. The limit is the memory that so
-//! many keys take in each: the same number of keys, whatever a key costs.
+//! Both servers see the same reads at the same moments, since ages are counted in seconds. Both hold the same number of keys,
+//! whatever a key and the buffers around it cost: the limit of each is moved until that is so.
 //!
 //! ```text
 //! cargo build --release && cargo run --release -p torc-bench --bin eviction
@@ -100,6 +100,7 @@ struct Cache {
     reads: usize,
     keys_seen: usize,
     looks: usize,
+    bytes_max: i64,
 }
 
 impl Cache {
@@ -108,7 +109,7 @@ impl Cache {
         let stream = BufReader::new(TcpStream::connect(server.address)?);
         stream.get_ref().set_nodelay(true)?;
         let label = contender.label.clone();
-        Ok(Self { _server: server, stream, label, hits: 0, reads: 0, keys_seen: 0, looks: 0 })
+        Ok(Self { _server: server, stream, label, hits: 0, reads: 0, keys_seen: 0, looks: 0, bytes_max: 0 })
     }
 
     fn send(&mut self, commands: &[Vec<&[u8]>]) -> Outcome<()> {
@@ -163,6 +164,7 @@ impl Cache {
         let report = self.call(&["INFO", "memory"])?;
         let used = report.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap_or("0").trim().to_owned();
         self.call(&["CONFIG", "SET", "maxmemory", &used])?;
+        self.bytes_max = used.parse().unwrap_or(0);
         (self.hits, self.reads, self.keys_seen, self.looks) = (0, 0, 0, 0);
         Ok(())
     }
@@ -184,9 +186,22 @@ impl Cache {
         Ok(())
     }
 
+    fn keys(&mut self) -> Outcome<usize> {
+        Ok(self.call(&["DBSIZE"])?.trim_start_matches(':').parse().unwrap_or(0))
+    }
+
     fn look(&mut self) -> Outcome<()> {
-        self.keys_seen += self.call(&["DBSIZE"])?.trim_start_matches(':').parse::<usize>().unwrap_or(0);
+        self.keys_seen += self.keys()?;
         self.looks += 1;
+        Ok(())
+    }
+
+    /// Moves the limit towards the one at which so many keys fit.
+    fn calibrate(&mut self, fitting: usize, value_bytes: usize) -> Outcome<()> {
+        let missing = fitting as i64 - self.keys()? as i64;
+        self.bytes_max += missing * (value_bytes as i64 + 50) / 2;
+        let bytes_max = self.bytes_max.to_string();
+        self.call(&["CONFIG", "SET", "maxmemory", &bytes_max])?;
         Ok(())
     }
 }
@@ -233,6 +248,8 @@ fn run(arguments: &Arguments) -> Outcome<()> {
                 cache.answer(&names, &value, counts)?;
                 if counts && batch % 500 == 0 {
                     cache.look()?;
+                } else if batch % 200 == 199 {
+                    cache.calibrate(arguments.fitting, arguments.value_bytes)?;
                 }
             }
             let due = Duration::from_secs_f64((batch + 1) as f64 * PIPELINE as f64 / arguments.rate as f64);

@@ -1,6 +1,6 @@
 //! The drain: work for our keys, answers for our connections.
 
-use super::memory::{OUT_OF_MEMORY, Room};
+use super::memory::OUT_OF_MEMORY;
 use super::{Arrival, Core, Waiting};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control;
@@ -90,7 +90,7 @@ impl Core {
                     continue;
                 }
             }
-            if request.entry.takes_memory && self.room() == Room::None {
+            if request.entry.takes_memory && !self.has_room() {
                 self.counters.errors.count(OUT_OF_MEMORY);
                 Reply::new(&mut batch.replies, request.client.protocol).error_bytes(OUT_OF_MEMORY);
             } else if let Target::Engine(handler) = request.entry.target {
@@ -171,7 +171,7 @@ impl Core {
         let mut batch = Batch::new(origin, self.index);
         let arguments = arguments.slices();
         let Target::Engine(handler) = request.entry.target else { return };
-        self.room();
+        self.has_room();
         self.shard.keyspace.leaves_expired = true;
         self.shard.execute(handler, &arguments, request.client, now, &mut batch.replies);
         batch.reply_ends.push(ReplyEnd::At(batch.replies.bytes.len(), batch.replies.shared.len()));
@@ -218,7 +218,7 @@ impl Core {
         if let Work::Write { ticket, finish } = &mut part.work {
             // The last hop: its locks are held, nobody has seen these keys since the first.
             let (ticket, finish) = (*ticket, std::mem::take(finish));
-            self.room();
+            self.has_room();
             overlay::apply(&mut self.shard, finish);
             self.schedule.release(ticket);
             return;
@@ -247,7 +247,7 @@ impl Core {
 
     fn run_part(&mut self, mut envelope: Envelope, ticket: Option<Ticket>) {
         // Whether there is any was decided for all parts together, where they come from.
-        self.room();
+        self.has_room();
         let now = {
             let part = Self::part_mut(&mut envelope);
             let header_now = Part { header: part.header.clone(), ..Part::nothing(0) };

@@ -12,8 +12,8 @@
 //!
 //! So nobody writes to a line that others write to, save to ask for eviction, and no shard has a quota. What the shards
 //! together may overshoot without noticing is the least threshold step of each: [`SLACK_PART`] of the limit in all; eviction
-//! goes as far below the limit. While others owe, a writer goes on up to [`PATIENCE_PART`] above the limit; then it evicts
-//! its own, and where it has none, its clients wait.
+//! goes as far below the limit. While others owe, writers go on up to [`PATIENCE_PART`] above the limit; then clients
+//! wait, and what has come from another shard already, and cannot wait, has keys of this one evicted.
 //!
 //! Keys that a lock holds stay. A pause of clients stops eviction.
 
@@ -32,6 +32,8 @@ use torc_engine::transaction::inbox::Node;
 const SLACK_PART: i64 = 8192;
 /// This part of the limit may be overshot while other shards evict.
 const PATIENCE_PART: i64 = 64;
+/// At least this part of the limit is asked for at once, so that the other shard runs ahead of the writer.
+const REQUEST_PART: i64 = 256;
 /// Units of garbage collected before each look at what that gave back.
 const GARBAGE_BUDGET: usize = 64;
 
@@ -152,20 +154,28 @@ impl Core {
         gauges.urgency.store(keyspace.eviction_urgency(policy), Relaxed);
     }
 
-    /// Before a command that takes memory: makes room if need be.
+    /// Before a command that takes memory and can wait for it: makes room if need be.
     #[inline]
     pub(super) fn room(&mut self) -> Room {
         if self.memory.bytes_max.is_none() || self.used_here() <= self.memory.threshold {
             return Room::Enough;
         }
-        self.make_room()
+        self.make_room(true)
+    }
+
+    /// The same for one that cannot wait; false where there is none.
+    #[inline]
+    pub(super) fn has_room(&mut self) -> bool {
+        self.memory.bytes_max.is_none()
+            || self.used_here() <= self.memory.threshold
+            || self.make_room(false) != Room::None
     }
 
     /// Once a turn: brings memory back under its limit, whatever has made it grow.
     #[inline]
     pub(super) fn keep_memory_limit(&mut self) {
         self.room();
-        if !self.memory.waiting.is_empty() && self.make_room() != Room::Soon {
+        if !self.memory.waiting.is_empty() && self.make_room(true) != Room::Soon {
             self.resumable.append(&mut self.memory.waiting);
         }
     }
@@ -191,7 +201,7 @@ impl Core {
     }
 
     #[cold]
-    fn make_room(&mut self) -> Room {
+    fn make_room(&mut self, may_wait: bool) -> Room {
         let Some(bytes_max) = self.memory.bytes_max else { return Room::Enough };
         self.publish_memory();
         self.memory.is_behind = false;
@@ -201,7 +211,7 @@ impl Core {
             && let Some(policy) = self.memory.policy
             && !self.is_paused()
         {
-            self.evict_or_ask(policy, bytes_max, used);
+            self.evict_or_ask(policy, bytes_max, used, may_wait);
             self.publish_memory();
             used = self.shared.used_bytes();
         }
@@ -239,22 +249,21 @@ impl Core {
         others.map(|(_, gauges)| gauges.owed_bytes.load(Relaxed)).sum()
     }
 
-    fn evict_or_ask(&mut self, policy: EvictionPolicy, bytes_max: i64, used: i64) {
-        let promised = self.promised_bytes();
-        let is_patient = used <= bytes_max + bytes_max / PATIENCE_PART;
-        if used - promised <= bytes_max && is_patient {
-            return;
-        }
+    fn evict_or_ask(&mut self, policy: EvictionPolicy, bytes_max: i64, used: i64, may_wait: bool) {
         let excess = used - (bytes_max - bytes_max / SLACK_PART);
-        if is_patient || self.shard.keyspace.evictable(policy) == 0 {
-            let missing = excess - promised;
-            if missing > 0
-                && let Some(payer) = self.clearly_better_payer(policy)
-            {
-                return self.ask_for_eviction(payer, missing);
-            }
+        let missing = excess - self.promised_bytes();
+        if missing > 0
+            && let Some(payer) = self.clearly_better_payer(policy)
+        {
+            self.ask_for_eviction(payer, missing.max(bytes_max / REQUEST_PART));
         }
-        self.evict_here(policy, excess);
+        let promised = self.promised_bytes();
+        let is_patient = may_wait || used <= bytes_max + bytes_max / PATIENCE_PART;
+        if used - promised > bytes_max {
+            self.evict_here(policy, excess - promised);
+        } else if !is_patient {
+            self.evict_here(policy, excess);
+        }
     }
 
     /// Frees so many bytes, or as many as one slice does; whether keys are left that may go.
@@ -281,7 +290,7 @@ impl Core {
         true
     }
 
-    /// Another shard whose best candidate should clearly go before ours, and that owes nothing yet.
+    /// Another shard whose best candidate should clearly go before ours.
     fn clearly_better_payer(&mut self, policy: EvictionPolicy) -> Option<usize> {
         if self.shared.shards() == 1 {
             return None;
@@ -290,9 +299,12 @@ impl Core {
         self.shard.keyspace.sample_for_eviction(policy, now);
         let ours = self.shard.keyspace.eviction_urgency(policy);
         let has_none = self.shard.keyspace.evictable(policy) == 0;
-        let others = self.shared.gauges.iter().enumerate().filter(|(shard, gauges)| {
-            *shard != self.index && gauges.evictable.load(Relaxed) > 0 && gauges.owed_bytes.load(Relaxed) == 0
-        });
+        let others = self
+            .shared
+            .gauges
+            .iter()
+            .enumerate()
+            .filter(|(shard, gauges)| *shard != self.index && gauges.evictable.load(Relaxed) > 0);
         let (payer, theirs) =
             others.map(|(shard, gauges)| (shard, gauges.urgency.load(Relaxed))).max_by_key(|(_, urgency)| *urgency)?;
         (has_none || policy.is_clearly_before(theirs, ours, now)).then_some(payer)
