@@ -38,12 +38,14 @@ struct Counter {
 }
 
 impl Counter {
-    const NEW: Self = Self { bytes: AtomicI64::new(0), is_published: AtomicBool::new(false) };
+    const fn new() -> Self {
+        Self { bytes: AtomicI64::new(0), is_published: AtomicBool::new(false) }
+    }
 }
 
-static OWN: [Counter; COUNTERS] = [Counter::NEW; COUNTERS];
+static OWN: [Counter; COUNTERS] = [const { Counter::new() }; COUNTERS];
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
-static SHARED: Counter = Counter::NEW;
+static SHARED: Counter = Counter::new();
 
 thread_local! {
     // Without a destructor, so that it is there as long as the thread.

@@ -80,7 +80,10 @@ fn a_shard_evicts_for_another() {
             let refused = storm(&server, |number| format!("{{b}}{number}"), 5_000, expiry);
             assert_eq!(refused, 0);
             let peak = client.info_number("used_memory_peak");
-            assert!(peak <= bytes_max + bytes_max / 50, "{policy} on {shards} shards: {peak} of {bytes_max}");
+            // What is under way to the shard cannot wait: here it may be all that was sent at once.
+            let under_way = 200 * (VALUE_BYTES as u64 + 1024);
+            let most = bytes_max + bytes_max / 50 + under_way;
+            assert!(peak <= most, "{policy} on {shards} shards: {peak} of {bytes_max}");
             let count = |client: &mut Client, pattern: &str| client.call(&format!("KEYS {pattern}")).elements().len();
             let (old, new) = (count(&mut client, "{a}*"), count(&mut client, "{b}*"));
             assert!(new > 4_500 && old < 1_600, "{policy} on {shards} shards: {old} old, {new} new");

@@ -97,7 +97,8 @@ impl Pool {
         if self.candidates.len() == POOL_CANDIDATES {
             self.candidates.remove(0);
         }
-        let at = self.candidates.partition_point(|other| other.urgency <= candidate.urgency);
+        // Behind its equals: who waits longer has had more time to be used.
+        let at = self.candidates.partition_point(|other| other.urgency < candidate.urgency);
         self.candidates.insert(at, candidate);
     }
 }

@@ -31,7 +31,7 @@ use torc_engine::transaction::inbox::Node;
 /// This part of the limit may be overshot unnoticed, and is freed below it.
 const SLACK_PART: i64 = 8192;
 /// This part of the limit may be overshot while other shards evict.
-const PATIENCE_PART: i64 = 64;
+const PATIENCE_PART: i64 = 128;
 /// At least this part of the limit is asked for at once, so that the other shard runs ahead of the writer.
 const REQUEST_PART: i64 = 256;
 /// Units of garbage collected before each look at what that gave back.
