@@ -222,7 +222,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         arguments.shards,
         caches[1].label
     );
-    println!("| policy | {} | peer | keys held | peer |\n|---|--:|--:|--:|--:|", "Torc: hits");
+    println!("| policy | Torc: hits | peer | keys held | peer |\n|---|--:|--:|--:|--:|");
     for policy in &arguments.policies {
         for cache in &mut caches {
             cache.prepare(policy, arguments, &value)?;
