@@ -160,9 +160,8 @@ mod tests {
     fn blocks_are_counted_as_the_allocator_makes_them() {
         let allocator = CountingAllocator;
         let sizes = (1..3000).chain((3000..200_000).step_by(97)).chain([1 << 20, (3 << 20) + 1, 20 << 20]);
-        // Types have sizes that are multiples of their alignments. Wider ones are moved or not as the block at hand lies.
-        let layouts = sizes.flat_map(|size| [(size, 1), (size * 8, 8)]);
-        for (size, alignment) in layouts {
+        // With wider alignments it depends on the block at hand whether one of the next class is taken.
+        for (size, alignment) in sizes.map(|size| (size, 1)) {
             let layout = Layout::from_size_align(size, alignment).expect("a layout");
             // SAFETY: the layout has a size; the block is given back with it.
             let usable = unsafe {
