@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 const COUNTERS: usize = 192;
 
 /// Blocks above this are whole pieces of the system's memory.
-const LARGE_BYTES_MIN: usize = 16 << 20;
+const LARGE_BYTES_MIN: usize = 512 << 10;
 /// In such steps.
 const LARGE_STEP_BYTES: usize = 64 << 10;
 
@@ -159,7 +159,14 @@ mod tests {
     #[test]
     fn blocks_are_counted_as_the_allocator_makes_them() {
         let allocator = CountingAllocator;
-        let sizes = (1..3000).chain((3000..200_000).step_by(97)).chain([1 << 20, (3 << 20) + 1, 20 << 20]);
+        let sizes = (1..3000).chain((3000..200_000).step_by(97)).chain([
+            300_000,
+            520_000,
+            530_000,
+            1 << 20,
+            (3 << 20) + 1,
+            20 << 20,
+        ]);
         // With wider alignments it depends on the block at hand whether one of the next class is taken.
         for (size, alignment) in sizes.map(|size| (size, 1)) {
             let layout = Layout::from_size_align(size, alignment).expect("a layout");
@@ -171,7 +178,9 @@ mod tests {
                 usable
             };
             let counted = block_bytes(size, alignment) as usize;
-            let close = counted.abs_diff(usable) * 100 <= usable || counted == usable;
+            // Whole pieces of the system's memory have heads and tails of their own.
+            let percent = if size < LARGE_BYTES_MIN { 1 } else { 8 };
+            let close = counted.abs_diff(usable) * 100 <= usable * percent;
             assert!(close, "{size} bytes aligned to {alignment}: counted {counted}, usable {usable}");
         }
     }
