@@ -10,7 +10,7 @@ pub use argument::Argument;
 pub use table::{Table, unknown_command, unknown_subcommand, wrong_arity};
 
 use crate::journal::EventClass;
-use crate::keyspace::{Access, Keyspace};
+use crate::keyspace::{Access, AccessPolicy, Keyspace};
 use crate::long::{Later, UNITS_AT_ONCE};
 use crate::reply::Reply;
 use crate::values::Encodings;
@@ -526,6 +526,18 @@ impl Execution<'_> {
         self.keyspace.journal.event(self.database, class, name, key);
     }
 
+    /// Reports an event with the parts of the value that it is about.
+    #[inline]
+    pub fn event_of_parts<'p>(
+        &mut self,
+        class: EventClass,
+        name: &'static str,
+        key: &[u8],
+        parts: impl IntoIterator<Item = &'p [u8]>,
+    ) {
+        self.keyspace.journal.event_of_parts(self.database, class, name, key, parts);
+    }
+
     /// How this client's reads count for LRU and LFU.
     pub fn access(&self) -> Access {
         if self.no_touch { Access::NoTouch } else { Access::Touch }
@@ -563,6 +575,10 @@ pub struct EngineOptions {
     pub lazy_free: bool,
     /// Whether the eviction policy is LFU: what OBJECT FREQ and IDLETIME may be asked.
     pub frequency_counters: bool,
+    /// Whether OBJECT REFCOUNT shows small integers as shared: not where each key needs a clock of its own.
+    pub shares_integers: bool,
+    /// What the access clocks of keys count; follows the eviction policy.
+    pub access_policy: AccessPolicy,
     /// When collections leave their packed forms.
     pub encodings: Encodings,
     /// Up to so many units of work are done at once (see [`long`](crate::long)); no directive.
@@ -575,6 +591,8 @@ impl Default for EngineOptions {
             string_length_max: 512 << 20,
             lazy_free: true,
             frequency_counters: false,
+            shares_integers: true,
+            access_policy: AccessPolicy::default(),
             encodings: Encodings::default(),
             units_at_once: UNITS_AT_ONCE,
         }

@@ -62,6 +62,8 @@ pub struct Event {
     pub name: &'static str,
     /// The key.
     pub key: Vec<u8>,
+    /// The parts of its value that were changed, such as fields, where somebody wants to know them.
+    pub subkeys: Vec<Vec<u8>>,
 }
 
 /// Classes of events, named by the letters of `notify-keyspace-events`.
@@ -90,14 +92,47 @@ pub enum EventClass {
     Miss = 1 << 9,
     /// `n`: a key is new.
     New = 1 << 10,
+    /// `o`: a key's value was replaced whole.
+    Overwritten = 1 << 11,
+    /// `c`: by one of another type.
+    TypeChanged = 1 << 12,
+}
+
+/// A set of classes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventClasses(u16);
+
+impl EventClasses {
+    /// These.
+    pub fn of(classes: &[EventClass]) -> Self {
+        Self(classes.iter().fold(0, |bits, class| bits | *class as u16))
+    }
+
+    /// Whether the class is one of them.
+    #[inline]
+    pub fn has(self, class: EventClass) -> bool {
+        self.0 & class as u16 != 0
+    }
+
+    /// With one more.
+    pub fn with(self, class: EventClass) -> Self {
+        Self(self.0 | class as u16)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 /// Collects the reports of one shard until its owner takes them.
 #[derive(Debug, Default)]
 pub struct Journal {
     wants_effects: bool,
-    /// Bits of the classes that somebody listens to.
-    wanted_events: u16,
+    /// The classes that somebody listens to.
+    wanted_events: EventClasses,
+    /// Whether somebody wants to know the parts of values that events are about.
+    wants_subkeys: bool,
     records: Vec<Record>,
     events: Vec<Event>,
 }
@@ -105,13 +140,36 @@ pub struct Journal {
 impl Journal {
     /// An empty journal with the listeners of this one.
     pub(crate) fn empty_like(&self) -> Self {
-        Self { wants_effects: self.wants_effects, wanted_events: self.wanted_events, ..Self::default() }
+        Self {
+            wants_effects: self.wants_effects,
+            wanted_events: self.wanted_events,
+            wants_subkeys: self.wants_subkeys,
+            ..Self::default()
+        }
     }
 
     /// Says who listens: whether to effects, and to which classes of events.
     pub fn listen(&mut self, effects: bool, events: &[EventClass]) {
         self.wants_effects = effects;
-        self.wanted_events = events.iter().fold(0, |bits, class| bits | *class as u16);
+        self.listen_to_events(EventClasses::of(events), false);
+    }
+
+    /// Says which classes of events somebody listens to, and whether their subkeys are wanted.
+    pub fn listen_to_events(&mut self, classes: EventClasses, subkeys: bool) {
+        self.wanted_events = classes;
+        self.wants_subkeys = subkeys;
+    }
+
+    /// Whether events of a class are collected.
+    #[inline]
+    pub fn wants_event(&self, class: EventClass) -> bool {
+        self.wanted_events.has(class)
+    }
+
+    /// Whether events of a class are collected with the parts of values that they are about.
+    #[inline]
+    pub fn wants_subkeys(&self, class: EventClass) -> bool {
+        self.wants_subkeys && self.wanted_events.has(class)
     }
 
     /// Whether effects are collected.
@@ -123,7 +181,7 @@ impl Journal {
     /// Whether anything is collected.
     #[inline]
     pub fn is_listening(&self) -> bool {
-        self.wants_effects || self.wanted_events != 0
+        self.wants_effects || !self.wanted_events.is_empty()
     }
 
     /// Reports an effect.
@@ -143,20 +201,60 @@ impl Journal {
     /// Reports an event.
     #[inline]
     pub fn event(&mut self, database: usize, class: EventClass, name: &'static str, key: &[u8]) {
-        if self.wanted_events & class as u16 != 0 {
-            self.push_event(database, class, name, key);
+        if self.wanted_events.has(class) {
+            self.push_event(database, class, name, key, Vec::new());
+        }
+    }
+
+    /// Reports an event with the parts of the value that it is about.
+    #[inline]
+    pub fn event_of_parts<'a>(
+        &mut self,
+        database: usize,
+        class: EventClass,
+        name: &'static str,
+        key: &[u8],
+        parts: impl IntoIterator<Item = &'a [u8]>,
+    ) {
+        if self.wanted_events.has(class) {
+            let parts = if self.wants_subkeys { parts.into_iter().map(<[u8]>::to_vec).collect() } else { Vec::new() };
+            self.push_event(database, class, name, key, parts);
         }
     }
 
     #[cold]
-    fn push_event(&mut self, database: usize, class: EventClass, name: &'static str, key: &[u8]) {
-        self.events.push(Event { database, class, name, key: key.to_vec() });
+    fn push_event(
+        &mut self,
+        database: usize,
+        class: EventClass,
+        name: &'static str,
+        key: &[u8],
+        subkeys: Vec<Vec<u8>>,
+    ) {
+        self.events.push(Event { database, class, name, key: key.to_vec(), subkeys });
+    }
+
+    /// Takes the events since the last time, and leaves the effects.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Whether events wait to be taken.
+    #[inline]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// Reports that a key went because its time was over.
     pub(crate) fn expired(&mut self, database: usize, key: &[u8]) {
         self.effect(database, &[b"DEL", key]);
         self.event(database, EventClass::Expired, "expired", key);
+    }
+
+    /// Reports that a key went because memory was short.
+    pub(crate) fn evicted(&mut self, database: usize, key: &[u8]) {
+        self.effect(database, &[b"DEL", key]);
+        self.event(database, EventClass::Evicted, "evicted", key);
     }
 
     /// Adds what a unit on several shards has done, at the place where its writes take effect.

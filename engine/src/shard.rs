@@ -33,14 +33,22 @@ pub struct Shard {
 impl Shard {
     /// An empty shard.
     pub fn new(databases: usize, hasher: KeyHasher, options: EngineOptions, seed: u64) -> Self {
+        let mut keyspace = Keyspace::new(databases, hasher);
+        keyspace.access_policy = options.access_policy;
         Self {
-            keyspace: Keyspace::new(databases, hasher),
+            keyspace,
             options,
             next_shard_cursor: 0,
             random: fastrand::Rng::with_seed(seed),
             now: 0,
             errors: ErrorCounts::default(),
         }
+    }
+
+    /// Puts options in force.
+    pub fn set_options(&mut self, options: EngineOptions) {
+        self.keyspace.access_policy = options.access_policy;
+        self.options = options;
     }
 
     /// The shard's time: the latest at which anything ran. It never goes back.

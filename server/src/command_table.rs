@@ -45,6 +45,8 @@ pub struct CommandEntry {
     pub keys: KeyPlan,
     /// Whether it may change keys.
     pub is_write: bool,
+    /// Whether it is refused when memory is over its limit.
+    pub takes_memory: bool,
     /// Its index in per-command counters.
     pub id: usize,
     /// Subcommands of a container.
@@ -86,7 +88,10 @@ impl CommandTable {
             let is_write = spec.flags.has(Flags::WRITE);
             ids += 1;
             let keys = key_plan(spec);
-            &*Box::leak(Box::new(CommandEntry { spec, full_name, target, keys, is_write, id: ids - 1, subcommands }))
+            let takes_memory = spec.flags.has(Flags::DENYOOM);
+            let id = ids - 1;
+            let entry = CommandEntry { spec, full_name, target, keys, is_write, takes_memory, id, subcommands };
+            &*Box::leak(Box::new(entry))
         };
         let rows = rows.into_iter().map(|(spec, target)| {
             let subcommands = spec

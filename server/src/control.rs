@@ -135,6 +135,10 @@ pub struct ShardFigures {
     pub misses: u64,
     /// Keys expired.
     pub expired: u64,
+    /// Bytes that the shard's thread has taken.
+    pub allocated_bytes: i64,
+    /// Keys evicted.
+    pub evicted: u64,
     /// Bytes in pages and blobs.
     pub used_bytes: usize,
     /// Changes of the dataset.

@@ -172,6 +172,7 @@ impl<D: Driver> CoreLoop<D> {
             // Some of it was for ourselves: the next turn may be a while.
             self.core.drain_inbox();
         }
+        self.core.take_events();
         self.core.release_held();
         self.settle();
         let driver = &mut self.driver;
@@ -291,9 +292,10 @@ impl<D: Driver> CoreLoop<D> {
                 if self.stopping_since_ns.is_some() { STOPPING_TICK_NS } else { cron_period_ns(&self.core) };
             self.cron.period_ns.set(period_ns);
             self.core.connections_cron();
+            self.core.memory_cron();
             self.more_housekeeping = true;
         }
-        if self.more_housekeeping {
+        if self.more_housekeeping || self.core.is_behind_with_memory() {
             self.more_housekeeping = self.core.housekeeping_slice();
         }
     }

@@ -7,6 +7,7 @@
 //!    reactor (io_uring or simulated)
 //! ```
 
+pub mod allocator;
 pub mod command_table;
 pub mod commands;
 pub mod config;

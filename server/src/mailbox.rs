@@ -41,6 +41,8 @@ pub enum Message {
     Piece(Box<Piece>),
     /// The client has room for more of a long reply, or none is wanted any more.
     Credit { run: RunId, is_wanted: bool },
+    /// Memory is short: the receiver is to evict what it owes (`core::memory`).
+    Evict,
     /// A new connection, accepted by the shard that listens.
     Adopt(DetachedSocket),
     /// A connection that moves here with its session.

@@ -1,13 +1,14 @@
 //! `torc-server`: parses what it is told, serves, and ends with 0 when asked to stop.
 
 use std::process::ExitCode;
+use torc_server::allocator::CountingAllocator;
 use torc_server::config::{Config, Machine, Start};
 use torc_server::log::Log;
 use torc_server::process::Presence;
 use torc_server::server::{Server, StartFailure};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();

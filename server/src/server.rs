@@ -172,6 +172,7 @@ impl ShardStart {
         let core = Core::new(self.index, self.shared, self.settings, self.seed, read_clock);
         let mut core_loop = CoreLoop::new(driver, core);
         core_loop.core.read_precise_clock = Some(wall_clock_us);
+        core_loop.core.count_memory_by_allocator();
         core_loop.core.begin_turn(clock);
         if let Err(text) = listen_on(&mut core_loop, &self.listeners, self.backlog) {
             let _ = report.send(Err(text.clone()));
@@ -181,6 +182,9 @@ impl ShardStart {
         // A ring must be known to its peers before the first wake: nobody turns before all are there, and nobody is
         // served before the process has announced itself.
         self.ready.wait();
+        if core_loop.core.index == 0 {
+            core_loop.core.note_startup_memory();
+        }
         core_loop.run()
     }
 }

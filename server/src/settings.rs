@@ -1,8 +1,9 @@
 //! What of the configuration the data path looks at: plain numbers, one copy a shard, replaced whole by a multicast.
 
-use crate::config::Config;
+use crate::config::{Config, KeyspaceEvents};
 use crate::reactor::driver::SocketOptions;
 use torc_engine::command::EngineOptions;
+use torc_engine::keyspace::EvictionPolicy;
 
 /// A class of clients for `client-output-buffer-limit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -13,6 +14,17 @@ pub struct OutputLimit {
     pub soft_bytes: u64,
     /// ... for this many seconds.
     pub soft_s: u64,
+}
+
+/// `maxmemory` and what belongs to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemorySettings {
+    /// `maxmemory`: 0 is no limit.
+    pub bytes_max: u64,
+    /// `maxmemory-policy` with `maxmemory-samples`; none is `noeviction`.
+    pub policy: Option<EvictionPolicy>,
+    /// `maxmemory-eviction-tenacity`.
+    pub eviction_tenacity: u32,
 }
 
 /// The data path's settings.
@@ -34,6 +46,10 @@ pub struct Settings {
     pub protected_mode: bool,
     /// `requirepass`; none lets everyone in.
     pub password: Option<Vec<u8>>,
+    /// The limit of memory.
+    pub memory: MemorySettings,
+    /// `notify-keyspace-events`.
+    pub events: KeyspaceEvents,
     /// `hz`: how often a second the cron runs.
     pub hz: u32,
     /// `active-expire-effort` and its like are the engine's.
@@ -61,6 +77,8 @@ impl Default for Settings {
             bulk_length_max: 512 << 20,
             protected_mode: true,
             password: None,
+            memory: MemorySettings::default(),
+            events: KeyspaceEvents::default(),
             hz: 10,
             engine: EngineOptions::default(),
             gather_ns_max: 400_000,
@@ -89,12 +107,23 @@ impl From<&Config> for Settings {
             bulk_length_max: config.clients.bulk_bytes_max,
             protected_mode: config.network.protected_mode,
             password: config.security.password.clone(),
+            memory: MemorySettings {
+                bytes_max: config.memory.bytes_max,
+                policy: config.memory.policy.to_engine(config.memory.samples),
+                eviction_tenacity: config.memory.eviction_tenacity,
+            },
+            events: config.keyspace.events,
             hz: config.process.hz,
             gather_ns_max: config.gather_time_us * 1000,
             engine: EngineOptions {
                 string_length_max: config.clients.bulk_bytes_max,
                 lazy_free: config.keyspace.lazy_user_delete,
                 frequency_counters: config.memory.policy.is_lfu(),
+                shares_integers: config.memory.bytes_max == 0 || !config.memory.policy.needs_clocks(),
+                access_policy: config
+                    .memory
+                    .policy
+                    .access(config.memory.lfu_log_factor, config.memory.lfu_decay_minutes),
                 encodings: config.encodings,
                 ..EngineOptions::default()
             },

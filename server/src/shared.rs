@@ -4,7 +4,7 @@ use crate::command_table::CommandTable;
 use crate::config::Config;
 use crate::log::Log;
 use crate::mailbox::Message;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use torc_engine::keyspace::{KeyHasher, SLOTS};
 use torc_engine::transaction::multicast::Mailboxes;
@@ -20,6 +20,14 @@ pub struct Gauges {
     pub turns: AtomicU64,
     /// Commands run.
     pub commands: AtomicU64,
+    /// Bytes that this shard's thread has taken, as of the last turn.
+    pub allocated_bytes: AtomicI64,
+    /// Keys that the eviction policy may choose from.
+    pub evictable: AtomicUsize,
+    /// The urgency of the one that would go next.
+    pub urgency: AtomicU64,
+    /// Bytes that other shards have asked this one to free. The one figure here that others write.
+    pub owed_bytes: AtomicI64,
     /// While the server stops: nothing is left to do here, as far as this shard can see.
     pub is_done: AtomicBool,
 }
@@ -44,6 +52,16 @@ pub struct Shared {
     pub started_ms: i64,
     /// Forty hexadecimal digits that name this run of the process.
     pub run_id: String,
+    /// Bytes taken by threads that are no shards.
+    pub unpublished_bytes: AtomicI64,
+    /// The most bytes that were taken at once.
+    pub peak_bytes: AtomicI64,
+    /// Bytes taken when the server had started.
+    pub startup_bytes: AtomicI64,
+    /// Since when memory is above its limit, wall milliseconds; 0 when it is not.
+    pub exceeded_since_ms: AtomicI64,
+    /// For how long it was, in milliseconds, that time left out.
+    pub exceeded_total_ms: AtomicI64,
     /// The server is to stop.
     pub stopping: AtomicBool,
     next_client_id: AtomicU64,
@@ -65,6 +83,11 @@ impl Shared {
             log,
             started_ms: since_epoch.map_or(0, |elapsed| elapsed.as_millis() as i64),
             run_id: (0..40).map(|_| random.digit(16)).collect(),
+            unpublished_bytes: AtomicI64::new(0),
+            peak_bytes: AtomicI64::new(0),
+            startup_bytes: AtomicI64::new(0),
+            exceeded_since_ms: AtomicI64::new(0),
+            exceeded_total_ms: AtomicI64::new(0),
             stopping: AtomicBool::new(false),
             next_client_id: AtomicU64::new(1),
         }

@@ -36,6 +36,7 @@ const ROOMS: &[Room] = &[
             "engine/src/values/",
             "engine/src/transaction/inbox/",
             "server/src/reactor/uring/",
+            "server/src/allocator/",
             "server/tests/simulation/coroutine/",
             "bench/src/runtimes/",
         ],

@@ -13,7 +13,7 @@
 //!   element_scan   what SSCAN, HSCAN and ZSCAN have in common
 //!   glob        patterns                         long_double     the arithmetic of INCRBYFLOAT
 //!   partial_sort   the nearest of many places
-//!   expire_time, errors   what several families parse and say alike
+//!   expire_time, errors, report   what several families parse, say and report alike
 //! ```
 //!
 //! A new command is one row, one function and one test.
@@ -40,6 +40,7 @@ mod partial_sort;
 mod random_choice;
 #[cfg(test)]
 mod replay;
+mod report;
 pub mod set;
 pub mod sort;
 pub mod stream;

@@ -1,6 +1,7 @@
 //! The 24 bits of access clock that each entry carries, read by eviction, `OBJECT IDLETIME` and `OBJECT FREQ`.
 //!
 //! * Recency (LRU policies): seconds of the last access, modulo 2^24 (194 days).
+//! * Modification (LRM policies): the same of the last change.
 //! * Frequency (LFU policies): 16 bits of minutes of the last decay, then 8 bits of a logarithmic counter, as the Redis
 //!   documentation ("Key eviction", the LFU mode) describes it: the counter rises with a probability that falls as it
 //!   grows, and falls by one for each decay period without an access.
@@ -18,12 +19,14 @@ pub enum AccessPolicy {
     /// Time of the last access.
     #[default]
     Recency,
+    /// Time of the last change (LRM policies): reads leave it alone.
+    Modification,
     /// How often it is accessed.
     Frequency {
         /// `lfu-log-factor`: the higher, the slower the counter saturates.
-        log_factor: u16,
+        log_factor: u32,
         /// `lfu-decay-time`: minutes after which the counter falls by one; 0 never.
-        decay_minutes: u16,
+        decay_minutes: u32,
     },
 }
 
@@ -40,36 +43,51 @@ pub(super) fn idle_seconds(clock: u32, now: Milliseconds) -> u64 {
     (seconds(now).wrapping_sub(clock) & CLOCK_MASK) as u64
 }
 
+/// The second since the epoch of the access that a recency clock tells of.
+pub(super) fn last_access_second(clock: u32, now: Milliseconds) -> u64 {
+    (now.max(0) as u64 / 1000).saturating_sub(idle_seconds(clock, now))
+}
+
 impl AccessPolicy {
     /// The clock of a key that is written for the first time.
     #[inline]
     pub(super) fn fresh(self, now: Milliseconds) -> u32 {
         match self {
-            Self::Recency => seconds(now),
+            Self::Recency | Self::Modification => seconds(now),
             Self::Frequency { .. } => (minutes(now) as u32) << 8 | COUNTER_INITIAL as u32,
         }
     }
 
-    /// The clock after one more access.
+    /// The clock after one more read.
+    #[inline]
+    pub(super) fn read(self, clock: u32, now: Milliseconds, random: &mut fastrand::Rng) -> u32 {
+        if self == Self::Modification { clock } else { self.touched(clock, now, random) }
+    }
+
+    /// The clock after one more change.
     #[inline]
     pub(super) fn touched(self, clock: u32, now: Milliseconds, random: &mut fastrand::Rng) -> u32 {
         let Self::Frequency { log_factor, .. } = self else { return seconds(now) };
         let mut counter = self.counter(clock, now);
-        let above = counter.saturating_sub(COUNTER_INITIAL) as u32;
-        let one_in = above * log_factor as u32 + 1;
-        if counter < u8::MAX && random.u32(..one_in) == 0 {
+        let above = counter.saturating_sub(COUNTER_INITIAL) as u64;
+        let one_in = above * log_factor as u64 + 1;
+        if counter < u8::MAX && random.u64(..one_in) == 0 {
             counter += 1;
         }
         (minutes(now) as u32) << 8 | counter as u32
+    }
+
+    /// Minutes since a frequency clock last moved.
+    pub(super) fn stale_minutes(self, clock: u32, now: Milliseconds) -> u16 {
+        minutes(now).wrapping_sub((clock >> 8) as u16)
     }
 
     /// The counter of a frequency clock, decayed until now.
     pub(super) fn counter(self, clock: u32, now: Milliseconds) -> u8 {
         let counter = clock as u8;
         let Self::Frequency { decay_minutes: decay_minutes @ 1.., .. } = self else { return counter };
-        let elapsed = minutes(now).wrapping_sub((clock >> 8) as u16);
-        let periods = elapsed / decay_minutes;
-        counter.saturating_sub(periods.min(u8::MAX as u16) as u8)
+        let periods = u32::from(self.stale_minutes(clock, now)) / decay_minutes;
+        counter.saturating_sub(periods.min(u32::from(u8::MAX)) as u8)
     }
 }
 

@@ -11,6 +11,7 @@
 //! An untouched database owns nothing, a group comes with the first key in its slots. The seconds at each level (page,
 //! slot, group, database) are lower bounds: writes lower them, only the expiry walk raises them.
 
+use super::eviction::GroupSums;
 use super::key::{Key, KeyHasher};
 use super::slot::SLOTS;
 use crate::command::Milliseconds;
@@ -63,6 +64,7 @@ pub(super) struct Database {
     expiry_sum: i128,
     pub(super) earliest_s: u32,
     pub(super) ledger: Ledger,
+    pub(super) group_sums: GroupSums,
 }
 
 impl Database {
@@ -76,6 +78,7 @@ impl Database {
             expiry_sum: 0,
             earliest_s: NEVER_S,
             ledger: Ledger::default(),
+            group_sums: GroupSums::default(),
         }
     }
 

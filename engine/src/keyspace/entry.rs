@@ -46,6 +46,11 @@ impl Value {
         Self::String(OwnedString::new(text))
     }
 
+    /// Something of a type, for those who ask for nothing but that.
+    pub fn stub(kind: Type) -> Self {
+        if kind == Type::String { Self::string(b"0") } else { Self::Packed(Blob::new(&[]), Form::of(kind)) }
+    }
+
     pub(super) fn content(&self) -> Content<'_> {
         match self {
             Self::String(string) => Content::from_owned(string),

@@ -97,7 +97,6 @@ impl Keyspace {
     }
 
     /// The slot of a database in whose middle the walk is.
-    #[cfg(test)]
     pub(super) fn slot_in_walk(&self, database: usize) -> Option<u16> {
         (self.walk.database == database && self.walk.position.is_some()).then_some(self.walk.slot as u16)
     }

@@ -5,6 +5,7 @@
 //!      │
 //!      ├ typed     finding, making and changing collections
 //!      ├ expiry    bounds at each level, a resumable walk
+//!      ├ eviction  what goes when memory is short
 //!      ├ walk      SCAN in the global order of (slot, position), RANDOMKEY
 //!      ├ instant   walks over what was there at one instant (KEYS)
 //!      └ garbage   what was flushed, freed in slices
@@ -20,6 +21,7 @@ mod clock;
 mod cursor;
 mod database;
 mod entry;
+mod eviction;
 mod expiry;
 mod garbage;
 mod instant;
@@ -33,18 +35,20 @@ mod walk;
 pub use clock::AccessPolicy;
 pub use cursor::ScanCursor;
 pub use entry::{Entry, OwnedEntry, Value};
+pub use eviction::{Eviction, EvictionOrder, EvictionPolicy, Urgency};
 pub use instant::{SharedSink, WalkId, WalkSink};
 pub use key::{Key, KeyHasher};
 pub use slot::{SLOTS, slot_of};
 pub use typed::{EntryMut, WrongType};
 
 use crate::command::Milliseconds;
-use crate::journal::Journal;
+use crate::journal::{EventClass, Journal};
 use crate::values::large::MemberHasher;
 use crate::values::page::due_second;
 use crate::values::string::stored_integer;
-use crate::values::{Blob, Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, Place};
+use crate::values::{Blob, Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, Place, Type};
 use database::Database;
+use eviction::Pool;
 use expiry::ExpiryWalk;
 use garbage::Garbage;
 use instant::{Surroundings, Walks};
@@ -54,8 +58,10 @@ use instant::{Surroundings, Walks};
 pub enum Access {
     /// It does.
     Touch,
-    /// It does not (OBJECT, TYPE, TTL, CLIENT NO-TOUCH).
+    /// It does not (TYPE, TTL, CLIENT NO-TOUCH).
     NoTouch,
+    /// It does not, and nobody is told if there is no such key (OBJECT).
+    Unnoticed,
 }
 
 /// What a write does to the key's expiry.
@@ -106,6 +112,8 @@ enum Removal {
     Uncounted,
     /// Its time was over, and an access noticed.
     ExpiredLazily,
+    /// Memory was short.
+    Evicted,
 }
 
 /// Makes the seed for members another than the one for keys.
@@ -132,6 +140,7 @@ pub struct Keyspace {
     known: Option<(usize, usize, u16, u64)>,
     walk: ExpiryWalk,
     walks: Walks,
+    eviction: Pool,
     garbage: Garbage,
     /// For the access counters only; seeded like the hash.
     random: fastrand::Rng,
@@ -150,6 +159,7 @@ impl Keyspace {
             next_database_id: database_count.max(1) as u64,
             walk: ExpiryWalk::default(),
             walks: Walks::default(),
+            eviction: Pool::default(),
             garbage: Garbage::default(),
             random: fastrand::Rng::with_seed(hasher.seed()),
             member_hasher: MemberHasher::with_seed(hasher.seed() ^ MEMBER_SEED),
@@ -206,13 +216,16 @@ impl Keyspace {
     pub fn find(&mut self, database: usize, key: &Key<'_>, now: Milliseconds, access: Access) -> Option<Entry<'_>> {
         let Some(place) = self.place_for_read(database, key, now) else {
             self.statistics.misses += 1;
+            if access != Access::Unnoticed {
+                self.journal.event(database, EventClass::Miss, "keymiss", key.bytes);
+            }
             return None;
         };
         self.statistics.hits += 1;
         let (page, index, _) = self.databases[database].at(key.slot, place);
         if access == Access::Touch {
             let before = page.entry(index).clock();
-            let clock = self.access_policy.touched(before, now, &mut self.random);
+            let clock = self.access_policy.read(before, now, &mut self.random);
             // Most reads come within the same second: leave the line clean.
             if clock != before {
                 page.set_clock(index, clock);
@@ -317,6 +330,7 @@ impl Keyspace {
         match reason {
             Removal::Command => self.dirty += 1,
             Removal::Uncounted => {}
+            Removal::Evicted => self.statistics.evicted += 1,
             Removal::ExpiredLazily => {
                 self.statistics.expired += 1;
                 self.statistics.expired_lazily += 1;
@@ -347,8 +361,12 @@ impl Keyspace {
         let target = &mut self.databases[database];
         let (table, ledger) = target.table_mut(slot);
         let expires_at = table.entry(place).expires_at();
-        if reason == Removal::ExpiredLazily && self.journal.is_listening() {
-            self.journal.expired(database, table.entry(place).key());
+        if self.journal.is_listening() {
+            match reason {
+                Removal::ExpiredLazily => self.journal.expired(database, table.entry(place).key()),
+                Removal::Evicted => self.journal.evicted(database, table.entry(place).key()),
+                Removal::Command | Removal::Uncounted => {}
+            }
         }
         let leftover = table.remove(place, ledger);
         target.shrink(slot);
@@ -379,6 +397,7 @@ impl Keyspace {
             let expires_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
             let draft = Draft { key: key.bytes, clock: self.access_policy.fresh(now), expires_at, content };
             target.insert(key, draft, &self.hasher);
+            self.journal.event(database, EventClass::New, "new", key.bytes);
             if let Some(at) = part_due {
                 self.note_part_due(database, key, at);
             }
@@ -399,6 +418,7 @@ impl Keyspace {
         if was_expired {
             self.count_removal(Removal::ExpiredLazily);
             self.journal.expired(database, key.bytes);
+            self.journal.event(database, EventClass::New, "new", key.bytes);
         }
         if let Some(at) = part_due {
             self.note_part_due(database, key, at);
@@ -419,12 +439,47 @@ impl Keyspace {
     /// Stores a string as SET does: as an integer where the text is the canonical one of an i64.
     #[inline]
     pub fn set_string(&mut self, database: usize, key: &Key<'_>, value: &[u8], expiry: Expiry, now: Milliseconds) {
+        if self.wants_overwrites() {
+            return self.reporting_overwrite(database, key, Type::String, now, |keyspace| {
+                keyspace.write_string(database, key, value, expiry, now);
+            });
+        }
+        self.write_string(database, key, value, expiry, now);
+    }
+
+    #[inline]
+    fn write_string(&mut self, database: usize, key: &Key<'_>, value: &[u8], expiry: Expiry, now: Milliseconds) {
         let content = match stored_integer(value) {
             Some(integer) => Content::Integer(integer),
             None if value.len() > INLINE_BYTES_MAX && self.overwrite_blob(database, key, value, expiry, now) => return,
             None => Content::text(value, false),
         };
         self.store(database, key, content, expiry, now);
+    }
+
+    #[inline]
+    fn wants_overwrites(&self) -> bool {
+        self.journal.wants_event(EventClass::Overwritten) || self.journal.wants_event(EventClass::TypeChanged)
+    }
+
+    /// Does a write that puts a value in the place of the one that is there, and reports that it did.
+    #[cold]
+    fn reporting_overwrite(
+        &mut self,
+        database: usize,
+        key: &Key<'_>,
+        kind: Type,
+        now: Milliseconds,
+        write: impl FnOnce(&mut Self),
+    ) {
+        let before = self.peek(database, key, now).map(|entry| entry.kind());
+        write(self);
+        if let Some(before) = before {
+            self.journal.event(database, EventClass::Overwritten, "overwritten", key.bytes);
+            if before != kind {
+                self.journal.event(database, EventClass::TypeChanged, "type_changed", key.bytes);
+            }
+        }
     }
 
     /// Writes a long text over the one that is there, if its block will do.
@@ -533,6 +588,20 @@ impl Keyspace {
             self.store(database, key, content, Expiry::Keep, now);
         }
         length
+    }
+
+    /// As [`Keyspace::put`], of a value that comes from another key or database: reported as one that is new here.
+    pub fn arrive(&mut self, database: usize, key: &Key<'_>, entry: OwnedEntry, now: Milliseconds) {
+        let existed = self.journal.wants_event(EventClass::New) && self.peek(database, key, now).is_some();
+        if self.wants_overwrites() {
+            let kind = entry.value.kind();
+            self.reporting_overwrite(database, key, kind, now, |keyspace| keyspace.put(database, key, entry, now));
+        } else {
+            self.put(database, key, entry, now);
+        }
+        if existed {
+            self.journal.event(database, EventClass::New, "new", key.bytes);
+        }
     }
 
     /// Puts a value, with its own expiry, in the key's place.

@@ -106,6 +106,12 @@ impl Keyspace {
 
     /// Puts a value without an expiry under a key, whatever was there.
     pub fn replace(&mut self, database: usize, key: &Key<'_>, content: Content<'_>, now: Milliseconds) {
+        if self.wants_overwrites() {
+            let kind = content.kind();
+            return self.reporting_overwrite(database, key, kind, now, |keyspace| {
+                keyspace.store_uncounted(database, key, content, Expiry::Clear, now);
+            });
+        }
         self.store_uncounted(database, key, content, Expiry::Clear, now);
     }
 
@@ -181,6 +187,18 @@ impl EntryMut<'_> {
     #[inline]
     pub fn event(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
         self.keyspace.journal.event(self.database, class, name, key);
+    }
+
+    /// Reports an event with the parts of the value that it is about.
+    #[inline]
+    pub fn event_of_parts<'p>(
+        &mut self,
+        class: EventClass,
+        name: &'static str,
+        key: &[u8],
+        parts: impl IntoIterator<Item = &'p [u8]>,
+    ) {
+        self.keyspace.journal.event_of_parts(self.database, class, name, key, parts);
     }
 
     /// Counts changes.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! So a command needs no code of its own to work over shards. A key that is only overwritten ([`KeyFlags::OW`] without
-//! access) travels as a stub: its handler may ask whether it exists, never what it holds. When the handler changed nothing
+//! access) travels as a stub: its handler may ask whether it exists and of what type it is, never what it holds. When the handler changed nothing
 //! (`dirty` stands still) nothing is written.
 //!
 //! What the handler reported to the temporary keyspace's journal goes, once, to the owner of the first key that the command
@@ -35,7 +35,6 @@ use crate::keyspace::{KeyHasher, OwnedEntry, Value};
 use crate::long::Unfinished;
 use crate::reply::ReplyBuffer;
 use crate::shard::{ClientContext, Shard};
-use crate::values::string::OwnedString;
 use std::collections::HashSet;
 
 /// A key to be read in the first hop.
@@ -124,11 +123,8 @@ pub fn gather(shard: &mut Shard, keys: &[KeyRead], now: Milliseconds) -> Gathere
         let key = keyspace.key(&read.key);
         keyspace.settle_expired(read.database, &key, now, read.writes);
         let entry = keyspace.peek(read.database, &key, now)?;
-        let entry = if read.stub {
-            OwnedEntry::new(Value::String(OwnedString::Integer(0)), entry.expires_at())
-        } else {
-            entry.to_owned()
-        };
+        let entry =
+            if read.stub { OwnedEntry::new(Value::stub(entry.kind()), entry.expires_at()) } else { entry.to_owned() };
         Some(entry)
     };
     Gathered(keys.iter().map(read).collect())
@@ -139,6 +135,8 @@ pub fn apply(shard: &mut Shard, finish: Finish) {
     let Finish { now, writes, share, events, dirty } = finish;
     let keyspace = &mut shard.keyspace;
     let dirty_before = keyspace.dirty;
+    // The command has reported already what it did.
+    let journal = std::mem::take(&mut keyspace.journal);
     for KeyWrite { database, key, entry } in writes {
         let key = keyspace.key(&key);
         match entry {
@@ -147,6 +145,7 @@ pub fn apply(shard: &mut Shard, finish: Finish) {
         }
     }
     keyspace.dirty = dirty_before + dirty;
+    keyspace.journal = journal;
     keyspace.journal.add(share, events);
 }
 
@@ -247,6 +246,8 @@ impl Overlay<'_> {
 
     /// Puts values into a temporary shard; `parts` has the places of their keys.
     pub fn lay_out(&self, gathered: Vec<Gathered>, parts: &[Vec<usize>], temporary: &mut Shard) {
+        // Nobody is told of values that were there before.
+        let journal = std::mem::take(&mut temporary.keyspace.journal);
         for (Gathered(values), places) in gathered.into_iter().zip(parts) {
             for (value, &place) in values.into_iter().zip(places) {
                 if let Some(value) = value {
@@ -257,6 +258,7 @@ impl Overlay<'_> {
             }
         }
         temporary.keyspace.dirty = 0;
+        temporary.keyspace.journal = journal;
     }
 
     /// The keys beyond the known ones that their values name.

@@ -545,6 +545,15 @@ pub enum Content<'a> {
 }
 
 impl<'a> Content<'a> {
+    /// The type.
+    pub fn kind(&self) -> Type {
+        match self {
+            Self::Integer(_) => Type::String,
+            Self::Text { form, .. } | Self::Blob { form, .. } => form.kind(),
+            Self::Object(object) => object.kind(),
+        }
+    }
+
     /// A run of bytes where it belongs by its length.
     #[inline]
     pub fn packed(bytes: &'a [u8], form: Form) -> Self {

@@ -142,6 +142,14 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         std::env::set_current_dir(&change.config.process.directory)
             .map_err(|error| failed(ConfigSetError::failed("dir", &error.to_string())))?;
     }
+    let (limit, used) = (change.config.memory.bytes_max, shared.used_bytes());
+    if limit != config.memory.bytes_max && limit > 0 && used > i64::try_from(limit).unwrap_or(i64::MAX) {
+        tracing::warn!(
+            "WARNING: the new maxmemory value set via CONFIG SET ({limit}) is smaller than the current memory usage \
+             ({used}). This will result in key eviction and/or the inability to accept new write commands depending on \
+             the maxmemory-policy."
+        );
+    }
     shared.log.reconfigure(&change.config.log);
     *config = change.config;
     let settings = Arc::new(Settings::from(&*config));

@@ -1,6 +1,8 @@
 //! Directives whose value is one of a few names, as enums. The order of the names is the order in which an error lists
 //! them.
 
+use torc_engine::keyspace::{AccessPolicy, EvictionOrder};
+
 /// An enum with a name for each variant, as configuration files spell them. The first variant is the enum's `Default`;
 /// the default of a directive is stated by its row in the table.
 macro_rules! choice {
@@ -28,7 +30,8 @@ choice! {
     EvictionPolicy {
         VolatileLru = "volatile-lru", VolatileLfu = "volatile-lfu", VolatileRandom = "volatile-random",
         VolatileTtl = "volatile-ttl", AllKeysLru = "allkeys-lru", AllKeysLfu = "allkeys-lfu",
-        AllKeysRandom = "allkeys-random", NoEviction = "noeviction",
+        AllKeysRandom = "allkeys-random", NoEviction = "noeviction", VolatileLrm = "volatile-lrm",
+        AllKeysLrm = "allkeys-lrm",
     }
 }
 
@@ -36,6 +39,34 @@ impl EvictionPolicy {
     /// Whether keys carry a frequency counter instead of an access time.
     pub fn is_lfu(self) -> bool {
         matches!(self, Self::VolatileLfu | Self::AllKeysLfu)
+    }
+
+    /// Whether it looks at the access clocks of keys.
+    pub fn needs_clocks(self) -> bool {
+        !matches!(self, Self::VolatileTtl | Self::VolatileRandom | Self::AllKeysRandom | Self::NoEviction)
+    }
+
+    /// What the access clocks of keys are to count.
+    pub fn access(self, log_factor: u32, decay_minutes: u32) -> AccessPolicy {
+        match self {
+            Self::VolatileLfu | Self::AllKeysLfu => AccessPolicy::Frequency { log_factor, decay_minutes },
+            Self::VolatileLrm | Self::AllKeysLrm => AccessPolicy::Modification,
+            _ => AccessPolicy::Recency,
+        }
+    }
+
+    /// As the keyspace knows it; none is `noeviction`.
+    pub fn to_engine(self, samples: u32) -> Option<torc_engine::keyspace::EvictionPolicy> {
+        let order = match self {
+            Self::VolatileLru | Self::AllKeysLru | Self::VolatileLrm | Self::AllKeysLrm => EvictionOrder::LeastRecent,
+            Self::VolatileLfu | Self::AllKeysLfu => EvictionOrder::LeastFrequent,
+            Self::VolatileRandom | Self::AllKeysRandom => EvictionOrder::Random,
+            Self::VolatileTtl => EvictionOrder::SoonestExpiry,
+            Self::NoEviction => return None,
+        };
+        let volatile_only =
+            !matches!(self, Self::AllKeysLru | Self::AllKeysLfu | Self::AllKeysLrm | Self::AllKeysRandom);
+        Some(torc_engine::keyspace::EvictionPolicy { order, volatile_only, samples: samples as usize })
     }
 }
 

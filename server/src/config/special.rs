@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use torc_engine::journal::{EventClass, EventClasses};
 
 type Outcome = Result<(), Reason>;
 
@@ -154,12 +155,13 @@ pub(super) fn get_output_limits(config: &Config) -> String {
 
 /// `notify-keyspace-events`: which events are published, a bit for each letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeyspaceEvents(u16);
+pub struct KeyspaceEvents(u32);
 
 impl KeyspaceEvents {
-    /// Letters in the order in which CONFIG GET shows them; `A` stands for the first ten.
-    const LETTERS: &'static [u8; 14] = b"g$lshzxetdKEmn";
-    const ALL: u16 = (1 << 10) - 1;
+    /// Letters in the order in which CONFIG GET shows them; `A` stands for the first ten. The last four are the channels of
+    /// events with subkeys.
+    const LETTERS: &'static [u8; 20] = b"g$lshzxetdKEmnocSTIV";
+    const ALL: u32 = (1 << 10) - 1;
 
     fn parse(word: &[u8]) -> Option<Self> {
         let mut bits = 0;
@@ -177,9 +179,33 @@ impl KeyspaceEvents {
         Self::LETTERS.iter().position(|&known| known == letter).is_some_and(|bit| self.0 & 1 << bit != 0)
     }
 
-    /// Whether anything is published at all: a class, and a channel (`K` or `E`) to publish it on.
-    pub fn any(self) -> bool {
-        self.has(b'K') || self.has(b'E')
+    /// Whether there is a channel that tells of the parts of values, too.
+    pub fn has_subkeys(self) -> bool {
+        b"STIV".iter().any(|letter| self.has(*letter))
+    }
+
+    /// The classes that are published: none without a channel to publish them on.
+    pub fn classes(self) -> EventClasses {
+        const CLASSES: [(u8, EventClass); 13] = [
+            (b'g', EventClass::Generic),
+            (b'$', EventClass::String),
+            (b'l', EventClass::List),
+            (b's', EventClass::Set),
+            (b'h', EventClass::Hash),
+            (b'z', EventClass::SortedSet),
+            (b'x', EventClass::Expired),
+            (b'e', EventClass::Evicted),
+            (b't', EventClass::Stream),
+            (b'm', EventClass::Miss),
+            (b'n', EventClass::New),
+            (b'o', EventClass::Overwritten),
+            (b'c', EventClass::TypeChanged),
+        ];
+        if !(self.has(b'K') || self.has(b'E') || self.has_subkeys()) {
+            return EventClasses::default();
+        }
+        let wanted = CLASSES.iter().filter(|(letter, _)| self.has(*letter));
+        wanted.fold(EventClasses::default(), |classes, (_, class)| classes.with(*class))
     }
 }
 
@@ -439,16 +465,26 @@ mod tests {
 
     #[test]
     fn event_letters_come_back_in_one_order() {
-        for (given, shown) in
-            [("", ""), ("KEA", "AKE"), ("Elg", "glE"), ("EKg$lshzxetdmn", "AKEmn"), ("AKnm", "AKmn"), ("Kn", "Kn")]
-        {
+        for (given, shown) in [
+            ("", ""),
+            ("KEA", "AKE"),
+            ("Elg", "glE"),
+            ("EKg$lshzxetdmn", "AKEmn"),
+            ("AKnm", "AKmn"),
+            ("Kn", "Kn"),
+            ("VcToISEh", "hEocSTIV"),
+        ] {
             assert_eq!(
                 KeyspaceEvents::parse(given.as_bytes()).map(|events| events.to_string()),
                 Some(shown.to_owned())
             );
         }
         assert_eq!(KeyspaceEvents::parse(b"foo"), None);
-        assert!(!KeyspaceEvents::parse(b"A").expect("valid").any());
+        let classes = |text: &str| KeyspaceEvents::parse(text.as_bytes()).expect("valid").classes();
+        assert!(classes("A").is_empty() && classes("K").is_empty());
+        assert_eq!(classes("Ehm"), EventClasses::of(&[EventClass::Hash, EventClass::Miss]));
+        assert_eq!(classes("So"), EventClasses::of(&[EventClass::Overwritten]));
+        assert!(classes("KA").has(EventClass::Stream) && !classes("KA").has(EventClass::New));
     }
 
     #[test]

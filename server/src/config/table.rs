@@ -178,13 +178,13 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     integer("watchdog-period", 0, INT_MAX, 0, Kept).hidden(),
 
     // Memory.
-    memory("maxmemory", 0, ULONG_MAX, 0, number_at!(memory.bytes_max)).no_effect(),
+    memory("maxmemory", 0, ULONG_MAX, 0, number_at!(memory.bytes_max)),
     choice("maxmemory-policy", EvictionPolicy::NAMES, EvictionPolicy::NoEviction as usize,
-        choice_at!(EvictionPolicy, memory.policy)).no_effect(),
-    integer("maxmemory-samples", 1, INT_MAX, 5, number_at!(memory.samples)).no_effect(),
-    integer("maxmemory-eviction-tenacity", 0, 100, 10, number_at!(memory.eviction_tenacity)).no_effect(),
-    integer("lfu-log-factor", 0, INT_MAX, 10, number_at!(memory.lfu_log_factor)).no_effect(),
-    integer("lfu-decay-time", 0, INT_MAX, 1, number_at!(memory.lfu_decay_minutes)).no_effect(),
+        choice_at!(EvictionPolicy, memory.policy)),
+    integer("maxmemory-samples", 1, INT_MAX, 5, number_at!(memory.samples)),
+    integer("maxmemory-eviction-tenacity", 0, 100, 10, number_at!(memory.eviction_tenacity)),
+    integer("lfu-log-factor", 0, INT_MAX, 10, number_at!(memory.lfu_log_factor)),
+    integer("lfu-decay-time", 0, INT_MAX, 1, number_at!(memory.lfu_decay_minutes)),
     flag("activedefrag", false, Kept),
     integer("active-defrag-cycle-min", 1, 99, 1, Kept),
     integer("active-defrag-cycle-max", 1, 99, 25, Kept),
@@ -198,7 +198,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
 
     // Keyspace.
     integer("databases", 1, INT_MAX, 16, number_at!(keyspace.databases)).at_start(),
-    special("notify-keyspace-events", Words::One, "", special::set_events, special::get_events).no_effect(),
+    special("notify-keyspace-events", Words::One, "", special::set_events, special::get_events),
     integer("active-expire-effort", 1, 10, 1, number_at!(keyspace.expire_effort)).no_effect(),
     // Values are freed in slices whatever these say; they are kept for clients that read them.
     flag("lazyfree-lazy-eviction", false, flag_at!(keyspace.lazy_eviction)).no_effect(),

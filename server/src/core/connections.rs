@@ -250,7 +250,7 @@ impl Core {
 
     /// A paused connection goes on in the next local run, when half of what stopped it is gone.
     pub(super) fn consider_resuming(&mut self, key: ConnectionKey) {
-        self.make_room(key);
+        self.wake_producers(key);
         let (unsent_max, outstanding_max) = (self.settings.unsent_pause_bytes / 2, self.settings.outstanding_max / 2);
         let Some(connection) = self.connection_mut(key) else { return };
         if connection.paused

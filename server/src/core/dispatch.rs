@@ -14,6 +14,7 @@ use super::Core;
 use super::batches::{OpenBatches, ShardSet};
 use super::connection::{Connection, ConnectionKey, Phase, ReplyMode};
 use super::coordinator::discovery_of;
+use super::memory::{OUT_OF_MEMORY, Room};
 use super::session::Session;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::connection::parser::{Limits, Parsed, Parser, Span};
@@ -368,6 +369,11 @@ impl Core {
         arguments: &[&[u8]],
         key: Option<(u16, u64)>,
     ) -> Flow {
+        if entry.takes_memory
+            && let Some(flow) = self.without_room(connection)
+        {
+            return flow;
+        }
         if self.waits_for_pause(connection, entry) {
             return Flow::NotRun;
         }
@@ -420,6 +426,23 @@ impl Core {
             self.follow_keys(connection, owner);
         }
         Flow::Next
+    }
+
+    /// Makes room for a command that takes memory; where there is none, how the input goes on.
+    #[inline]
+    fn without_room(&mut self, connection: &mut Connection) -> Option<Flow> {
+        match self.room() {
+            Room::Enough => None,
+            Room::Soon => {
+                connection.paused = true;
+                self.wait_for_memory(connection.key);
+                Some(Flow::NotRun)
+            }
+            Room::None => {
+                self.fail(connection, &CommandError(OUT_OF_MEMORY.into()));
+                Some(Flow::Next)
+            }
+        }
     }
 
     /// A command of the engine on behalf of a session command, which has been counted: to the owner of its keys, whatever

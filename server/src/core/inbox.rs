@@ -1,5 +1,6 @@
 //! The drain: work for our keys, answers for our connections.
 
+use super::memory::OUT_OF_MEMORY;
 use super::{Arrival, Core, Waiting};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control;
@@ -7,7 +8,7 @@ use crate::mailbox::{Batch, Deferred, Envelope, Message, Outcome, PackedArgument
 use smallvec::SmallVec;
 use torc_engine::command::{Milliseconds, Spread};
 use torc_engine::keyspace::Key;
-use torc_engine::reply::ReplyBuffer;
+use torc_engine::reply::{Reply, ReplyBuffer};
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::overlay;
 use torc_engine::transaction::schedule::{Claim, Entry, Intent, Ticket};
@@ -51,6 +52,7 @@ impl Core {
                 self.keep_node(envelope);
             }
             Message::Part(_) => self.enter_part(envelope),
+            Message::Evict => self.pay_owed_memory(),
             Message::PartDone(part) => {
                 let part = std::mem::replace(part, Part::nothing(self.index));
                 self.part_done(part);
@@ -95,7 +97,10 @@ impl Core {
                     continue;
                 }
             }
-            if let Target::Engine(handler) = request.entry.target {
+            if request.entry.takes_memory && !self.has_room() {
+                self.counters.errors.count(OUT_OF_MEMORY);
+                Reply::new(&mut batch.replies, request.client.protocol).error_bytes(OUT_OF_MEMORY);
+            } else if let Target::Engine(handler) = request.entry.target {
                 let (now, replies) = (self.shard.now(), &mut batch.replies);
                 let before = (replies.bytes.len(), replies.shared.len());
                 let unfinished = match (request.key, request.entry.keys) {
@@ -177,6 +182,7 @@ impl Core {
         let mut batch = Batch::new(origin, self.index);
         let arguments = arguments.slices();
         let Target::Engine(handler) = request.entry.target else { return };
+        self.has_room();
         self.shard.keyspace.leaves_expired = true;
         if let Some(unfinished) = self.shard.begin(handler, &arguments, request.client, now, &mut batch.replies) {
             return self.go_on_later(unfinished, origin, (request, batch.replies), &arguments, ticket);
@@ -226,6 +232,7 @@ impl Core {
         if let Work::Write { ticket, finish } = &mut part.work {
             // The last hop: its locks are held, nobody has seen these keys since the first.
             let (ticket, finish) = (*ticket, std::mem::take(finish));
+            self.has_room();
             overlay::apply(&mut self.shard, finish);
             self.schedule.release(ticket);
             return;
@@ -256,6 +263,8 @@ impl Core {
     }
 
     fn run_part(&mut self, mut envelope: Envelope, ticket: Option<Ticket>) {
+        // Whether there is any was decided for all parts together, where they come from.
+        self.has_room();
         let now = {
             let part = Self::part_mut(&mut envelope);
             let header_now = Part { header: part.header.clone(), ..Part::nothing(0) };

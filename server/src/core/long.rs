@@ -360,8 +360,8 @@ impl Core {
         self.consider_resuming(key);
     }
 
-    /// What the client has taken makes room for more.
-    pub(super) fn make_room(&mut self, key: ConnectionKey) {
+    /// What the client has taken makes room for more: those who produce go on.
+    pub(super) fn wake_producers(&mut self, key: ConnectionKey) {
         let Some(connection) = self.connection_mut(key) else { return };
         if connection.runs.is_empty() && connection.streams.is_empty() {
             return;

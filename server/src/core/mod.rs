@@ -19,6 +19,7 @@ mod coordinator;
 mod dispatch;
 mod inbox;
 mod long;
+mod memory;
 mod pause;
 pub mod query_buffer;
 mod rates;
@@ -71,6 +72,8 @@ pub struct Counters {
     pub turns: u64,
     /// Wakes.
     pub wakes: u64,
+    /// Keyspace events.
+    pub events: u64,
 }
 
 /// A unit that waits in the schedule.
@@ -135,6 +138,12 @@ pub struct Core {
     pub cron_runs: bool,
     /// How busy it is, and how it sleeps.
     pub pace: Pace,
+    memory: memory::MemoryLimit,
+    /// What counts as taken by this shard: the allocator's count for its thread, or, where that is not there, what the
+    /// keyspace knows.
+    pub measure_bytes: fn(&Shard) -> i64,
+    /// The allocator's count for threads that are no shards.
+    pub read_unpublished_bytes: fn() -> i64,
     pause: pause::PauseState,
     rates: rates::Rates,
     lookahead: dispatch::Lookahead,
@@ -168,7 +177,8 @@ impl Core {
             shard.next_shard_cursor = torc_engine::keyspace::ScanCursor::at_slot(shared.first_slot(index + 1)).to_u64();
         }
         let counters = Counters { calls: vec![0; shared.table.ids], ..Counters::default() };
-        Self {
+        let memory = memory::MemoryLimit::new(&settings);
+        let mut core = Self {
             index,
             shard,
             settings,
@@ -193,6 +203,9 @@ impl Core {
             active_expire: true,
             cron_runs: true,
             pace: Pace::default(),
+            memory,
+            measure_bytes: |shard| shard.keyspace.used_bytes() as i64,
+            read_unpublished_bytes: || 0,
             pause: pause::PauseState::default(),
             rates: rates::Rates::default(),
             lookahead: dispatch::Lookahead::default(),
@@ -200,7 +213,9 @@ impl Core {
             read_clock,
             read_precise_clock: None,
             shared,
-        }
+        };
+        core.listen_to_events();
+        core
     }
 
     /// Begins a turn: the clock has been read after the completions were reaped.
@@ -210,11 +225,13 @@ impl Core {
         let gauges = &self.shared.gauges[self.index];
         gauges.turns.store(self.counters.turns, Ordering::Relaxed);
         gauges.commands.store(self.counters.commands, Ordering::Relaxed);
+        self.publish_memory();
     }
 
     /// Local work runs at the turn's clock, or at the shard's time if that is ahead.
     pub fn begin_local_run(&mut self) {
         self.shard.advance_time(self.clock.wall_ms);
+        self.keep_memory_limit();
     }
 
     /// Whether every rule of order is kept; only tests say no.
@@ -231,14 +248,32 @@ impl Core {
     /// New settings.
     pub fn apply_settings(&mut self, settings: &Arc<Settings>) {
         self.settings = settings.clone();
-        self.shard.options = settings.engine.clone();
+        self.shard.set_options(settings.engine.clone());
+        self.apply_memory_settings();
+        self.listen_to_events();
+    }
+
+    fn listen_to_events(&mut self) {
+        let events = self.settings.events;
+        self.shard.keyspace.journal.listen_to_events(events.classes(), events.has_subkeys());
+    }
+
+    /// At the end of a turn: what happened to keys since the last one, for those who subscribed to it. There is nobody yet:
+    /// channels come with publish and subscribe, and this is where they are told.
+    #[inline]
+    pub fn take_events(&mut self) {
+        if self.shard.keyspace.journal.has_events() {
+            let events = self.shard.keyspace.journal.take_events();
+            self.counters.events += events.len() as u64;
+        }
     }
 
     /// One slice of active expiry and of freeing; bounded work. True if more is due at once.
     pub fn housekeeping_slice(&mut self) -> bool {
         const EXPIRE_BUDGET_ENTRIES: usize = 2_000;
         const GARBAGE_BUDGET: usize = 2_000;
-        let mut more = self.shard.keyspace.collect_garbage(GARBAGE_BUDGET);
+        self.pay_owed_memory();
+        let mut more = self.shard.keyspace.collect_garbage(GARBAGE_BUDGET) || self.is_behind_with_memory();
         // Locked keys are not expired: with anything in the schedule expiry waits for the next slice.
         if self.schedule.is_idle() && self.active_expire && self.cron_runs && !self.is_paused() {
             more |= self.shard.keyspace.expire_step(self.shard.now(), EXPIRE_BUDGET_ENTRIES).more;
@@ -289,6 +324,8 @@ impl Core {
             hits: keyspace.statistics.hits,
             misses: keyspace.statistics.misses,
             expired: keyspace.statistics.expired,
+            evicted: keyspace.statistics.evicted,
+            allocated_bytes: (self.measure_bytes)(&self.shard),
             used_bytes: keyspace.used_bytes(),
             dirty: keyspace.dirty,
             output_bytes: connections().map(Connection::output_bytes).sum(),
@@ -304,6 +341,8 @@ impl Core {
         self.counters = Counters { calls: vec![0; self.shared.table.ids], turns, ..Counters::default() };
         self.shard.reset_errors();
         self.shard.keyspace.statistics = torc_engine::keyspace::Statistics::default();
+        self.shared.exceeded_total_ms.store(0, Ordering::Relaxed);
+        self.publish_memory();
     }
 
     /// Shards to be woken with the next submit.

@@ -2,9 +2,9 @@
 
 use super::super::errors::is;
 use super::super::expire_time::{RawTime, Unit};
+use super::super::report;
 use super::inspect;
 use crate::command::{CommandError, CommandResult, Execution, Milliseconds};
-use crate::journal::EventClass;
 
 /// On what condition an expiry is set. NX excludes the others, GT excludes LT.
 #[derive(Clone, Copy, Debug, Default)]
@@ -90,11 +90,9 @@ fn set_expiry(execution: &mut Execution<'_>, arguments: &[&[u8]], unit: Unit, co
     };
     reply.integer(i64::from(changed));
     if changed && at <= execution.now {
-        execution.effect(&[b"DEL", key.bytes]);
-        execution.event(EventClass::Generic, "del", key.bytes);
+        report::removed(execution, key.bytes);
     } else if changed {
-        execution.effect(&[b"PEXPIREAT", key.bytes, itoa::Buffer::new().format(at).as_bytes()]);
-        execution.event(EventClass::Generic, "expire", key.bytes);
+        report::expiry_set(execution, key.bytes, at);
     }
     Ok(())
 }
@@ -107,8 +105,7 @@ pub(super) fn persist(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Com
     let changed = volatile && keyspace.set_expiry(*database, &key, None, *now);
     reply.integer(i64::from(changed));
     if changed {
-        execution.effect(arguments);
-        execution.event(EventClass::Generic, "persist", key.bytes);
+        report::expiry_taken(execution, key.bytes);
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! OBJECT: what a value looks like inside. None of it counts as an access.
 
 use super::super::introspection::reply_help;
-use super::inspect;
 use crate::command::{CommandResult, Execution};
+use crate::keyspace::Access;
 use crate::values::StringRef;
 
 /// What the real server calls the references to the small integers that it shares.
@@ -27,7 +27,9 @@ pub(super) fn object(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
         return Ok(());
     }
     let (now, frequency_counters) = (execution.now, execution.options.frequency_counters);
-    let Some(entry) = inspect(execution, arguments[2]) else {
+    let shares_integers = execution.options.shares_integers;
+    let key = execution.keyspace.key(arguments[2]);
+    let Some(entry) = execution.keyspace.find(execution.database, &key, now, Access::Unnoticed) else {
         execution.reply.null();
         return Ok(());
     };
@@ -55,7 +57,7 @@ pub(super) fn object(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
             execution.reply.integer(seconds as i64);
         }
         _ => {
-            let shared = matches!(entry.string(), Some(StringRef::Integer(0..SHARED_INTEGERS)));
+            let shared = shares_integers && matches!(entry.string(), Some(StringRef::Integer(0..SHARED_INTEGERS)));
             execution.reply.integer(if shared { SHARED_REFERENCES } else { 1 });
         }
     }

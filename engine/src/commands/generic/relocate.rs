@@ -40,7 +40,7 @@ fn rename_key(execution: &mut Execution<'_>, arguments: &[&[u8]], replace: bool)
 fn relocate(keyspace: &mut Keyspace, from: (usize, &Key<'_>), to: (usize, &Key<'_>), now: Milliseconds) {
     let dirty = keyspace.dirty;
     if let Some(entry) = keyspace.take(from.0, from.1, now) {
-        keyspace.put(to.0, to.1, entry, now);
+        keyspace.arrive(to.0, to.1, entry, now);
     }
     keyspace.dirty = dirty + 1;
 }
@@ -91,7 +91,7 @@ pub(super) fn copy(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comman
     let entry = keyspace.find(*from, &source, *now, access).map(|entry| entry.to_owned());
     let copied = match entry {
         Some(entry) if replace || !keyspace.exists(to, &destination, *now) => {
-            keyspace.put(to, &destination, entry, *now);
+            keyspace.arrive(to, &destination, entry, *now);
             true
         }
         _ => false,

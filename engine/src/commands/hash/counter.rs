@@ -32,7 +32,7 @@ pub(super) fn hincrby(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Com
     let text = scratch.format(new).as_bytes();
     write_fields(execution, arguments[1], &[[arguments[2], text]], FieldExpiry::Keep)?;
     execution.effect(arguments);
-    execution.event(EventClass::Hash, "hincrby", arguments[1]);
+    execution.event_of_parts(EventClass::Hash, "hincrby", arguments[1], [arguments[2]]);
     execution.reply.integer(new);
     Ok(())
 }
@@ -59,7 +59,7 @@ pub(super) fn hincrbyfloat(execution: &mut Execution<'_>, arguments: &[&[u8]]) -
     if execution.keyspace.journal.wants_effects() {
         report_write(execution, arguments[1], &pairs, FieldExpiry::Keep)?;
     }
-    execution.event(EventClass::Hash, "hincrbyfloat", arguments[1]);
+    execution.event_of_parts(EventClass::Hash, "hincrbyfloat", arguments[1], [arguments[2]]);
     execution.reply.bulk(text.as_bytes());
     Ok(())
 }

@@ -139,12 +139,12 @@ fn set_expiry(execution: &mut Execution<'_>, arguments: &[&[u8]], unit: TimeUnit
     if is_over {
         let effect = [&b"HDEL"[..], arguments[1]].into_iter().chain(changed.iter().copied());
         entry.effect(&effect.collect::<Vec<_>>());
-        finish_removal(entry, arguments[1], changed.len());
+        finish_removal(entry, arguments[1], &changed);
         return Ok(());
     }
     entry.note_due(at);
     report_expiry(&mut entry, arguments[1], at, &changed);
-    entry.event(EventClass::Hash, "hexpire", arguments[1]);
+    entry.event_of_parts(EventClass::Hash, "hexpire", arguments[1], changed);
     Ok(())
 }
 
@@ -233,7 +233,7 @@ pub(super) fn hpersist(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Co
         reply_all(reply, fields, NO_FIELD);
         return Ok(());
     };
-    let mut changed = 0;
+    let mut changed: Vec<&[u8]> = Vec::new();
     reply.array(fields.len());
     for name in fields {
         let answer = match HashRef::of(&entry).get(name, *now).map(|field| field.expires_at) {
@@ -241,16 +241,16 @@ pub(super) fn hpersist(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Co
             Some(None) => NO_EXPIRY,
             Some(Some(_)) => {
                 hash::set_expiry(&mut entry, name, None);
-                changed += 1;
+                changed.push(name);
                 DONE
             }
         };
         reply.integer(answer);
     }
-    entry.changed(changed);
-    if changed > 0 {
+    entry.changed(changed.len() as u64);
+    if !changed.is_empty() {
         entry.effect(arguments);
-        entry.event(EventClass::Hash, "hpersist", arguments[1]);
+        entry.event_of_parts(EventClass::Hash, "hpersist", arguments[1], changed);
     }
     Ok(())
 }

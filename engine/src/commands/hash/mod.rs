@@ -23,6 +23,7 @@ use crate::values::hash::{self, Field, FieldExpiry, HashRef};
 use crate::values::large::HashTree;
 use crate::values::object::LargeHash;
 use crate::values::{Form, NewCollection, Type, listpack};
+use smallvec::SmallVec;
 
 /// The hash of an entry that is one.
 fn hash_of(entry: Entry<'_>) -> HashRef<'_> {
@@ -73,7 +74,7 @@ pub(crate) fn remove_due<'e>(
     if is_heard && removed > 0 {
         let effect = [&b"HDEL"[..], key].into_iter().chain(names.iter().map(Vec::as_slice));
         entry.effect(&effect.collect::<Vec<_>>());
-        entry.event(EventClass::Hash, "hexpired", key);
+        entry.event_of_parts(EventClass::Hash, "hexpired", key, names.iter().map(Vec::as_slice));
     }
     if !is_empty(&entry) {
         return (Some(entry), removed);
@@ -122,7 +123,7 @@ fn set_fields(execution: &mut Execution<'_>, arguments: &[&[u8]], command: &str)
     let (pairs, []) = arguments[2..].as_chunks() else { return Err(wrong_arity(command, None)) };
     let added = write_fields(execution, arguments[1], pairs, FieldExpiry::Clear)?;
     execution.effect(arguments);
-    execution.event(EventClass::Hash, "hset", arguments[1]);
+    execution.event_of_parts(EventClass::Hash, "hset", arguments[1], pairs.iter().map(|[name, _]| *name));
     Ok(added)
 }
 
@@ -148,7 +149,7 @@ fn hsetnx(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     if is_new {
         write_fields(execution, arguments[1], &[[arguments[2], arguments[3]]], FieldExpiry::Clear)?;
         execution.effect(&[b"HSET", arguments[1], arguments[2], arguments[3]]);
-        execution.event(EventClass::Hash, "hset", arguments[1]);
+        execution.event_of_parts(EventClass::Hash, "hset", arguments[1], [arguments[2]]);
     }
     execution.reply.integer(i64::from(is_new));
     Ok(())
@@ -251,23 +252,23 @@ fn hstrlen(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult 
 fn hdel(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let Execution { keyspace, reply, database, now, .. } = execution;
     let key = keyspace.key(arguments[1]);
-    let mut removed = 0;
+    let mut removed: SmallVec<[&[u8]; 8]> = SmallVec::new();
     if let Some(mut entry) = edit(keyspace, *database, &key, *now)? {
-        removed = arguments[2..].iter().filter(|name| hash::remove(&mut entry, name)).count();
-        entry.changed(removed as u64);
-        if removed > 0 {
+        removed.extend(arguments[2..].iter().copied().filter(|name| hash::remove(&mut entry, name)));
+        entry.changed(removed.len() as u64);
+        if !removed.is_empty() {
             entry.effect(arguments);
         }
-        finish_removal(entry, arguments[1], removed);
+        finish_removal(entry, arguments[1], &removed);
     }
-    reply.integer(removed as i64);
+    reply.integer(removed.len() as i64);
     Ok(())
 }
 
-/// Reports that so many fields were removed by a command, and removes the hash with its last one.
-fn finish_removal(mut entry: EntryMut<'_>, key: &[u8], removed: usize) {
-    if removed > 0 {
-        entry.event(EventClass::Hash, "hdel", key);
+/// Reports that fields were removed by a command, and removes the hash with its last one.
+fn finish_removal(mut entry: EntryMut<'_>, key: &[u8], removed: &[&[u8]]) {
+    if !removed.is_empty() {
+        entry.event_of_parts(EventClass::Hash, "hdel", key, removed.iter().copied());
     }
     if is_empty(&entry) {
         entry.event(EventClass::Generic, "del", key);

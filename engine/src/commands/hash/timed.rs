@@ -45,7 +45,7 @@ pub(super) fn hgetdel(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Com
         let effect = [&b"HDEL"[..], arguments[1]].into_iter().chain(removed.iter().copied());
         entry.effect(&effect.collect::<Vec<_>>());
     }
-    finish_removal(entry, arguments[1], removed.len());
+    finish_removal(entry, arguments[1], &removed);
     Ok(())
 }
 
@@ -92,18 +92,18 @@ pub(super) fn hgetex(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
         FieldExpiry::At(at) if at <= *now => {
             let effect = [&b"HDEL"[..], arguments[1]].into_iter().chain(changed.iter().copied());
             entry.effect(&effect.collect::<Vec<_>>());
-            finish_removal(entry, arguments[1], changed.len());
+            finish_removal(entry, arguments[1], &changed);
         }
         FieldExpiry::At(at) => {
             entry.note_due(at);
             report_expiry(&mut entry, arguments[1], at, &changed);
-            entry.event(EventClass::Hash, "hexpire", arguments[1]);
+            entry.event_of_parts(EventClass::Hash, "hexpire", arguments[1], changed);
         }
         _ => {
             let count = changed.len().to_string();
             let head = [b"HPERSIST", arguments[1], b"FIELDS", count.as_bytes()];
             entry.effect(&head.into_iter().chain(changed.iter().copied()).collect::<Vec<_>>());
-            entry.event(EventClass::Hash, "hpersist", arguments[1]);
+            entry.event_of_parts(EventClass::Hash, "hpersist", arguments[1], changed);
         }
     }
     Ok(())
@@ -196,9 +196,9 @@ pub(super) fn hsetex(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
     if execution.keyspace.journal.wants_effects() {
         report_write(execution, arguments[1], pairs, expiry)?;
     }
-    execution.event(EventClass::Hash, "hset", arguments[1]);
+    execution.event_of_parts(EventClass::Hash, "hset", arguments[1], names.iter().copied());
     if matches!(expiry, FieldExpiry::At(_)) {
-        execution.event(EventClass::Hash, "hexpire", arguments[1]);
+        execution.event_of_parts(EventClass::Hash, "hexpire", arguments[1], names);
     }
     Ok(())
 }
@@ -233,13 +233,13 @@ fn remove_fields(execution: &mut Execution<'_>, key_name: &[u8], names: &[&[u8]]
     let Execution { keyspace, database, now, .. } = execution;
     let key = keyspace.key(key_name);
     if let Some(mut entry) = edit(keyspace, *database, &key, *now)? {
-        let removed = names.iter().filter(|name| hash::remove(&mut entry, name)).count();
-        entry.changed(removed as u64);
+        let removed: Vec<&[u8]> = names.iter().copied().filter(|name| hash::remove(&mut entry, name)).collect();
+        entry.changed(removed.len() as u64);
         let effect = [&b"HDEL"[..], key_name].into_iter().chain(names.iter().copied());
-        if removed > 0 {
+        if !removed.is_empty() {
             entry.effect(&effect.collect::<Vec<_>>());
         }
-        finish_removal(entry, key_name, removed);
+        finish_removal(entry, key_name, &removed);
     }
     Ok(())
 }

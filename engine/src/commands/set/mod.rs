@@ -170,6 +170,11 @@ fn smove(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     }
     entry.changed(1);
     let is_empty = remove_if_empty(entry);
+    keyspace.journal.effect(*database, &[b"SREM", from, member]);
+    keyspace.journal.event(*database, EventClass::Set, "srem", from);
+    if is_empty {
+        keyspace.journal.event(*database, EventClass::Generic, "del", from);
+    }
     let (limits, hasher) = (&options.encodings, keyspace.member_hasher().clone());
     let element = Element::of(member);
     let is_new = if let Some(mut entry) = keyspace.edit(*database, &destination, Type::Set, *now)? {
@@ -182,11 +187,6 @@ fn smove(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     };
     keyspace.dirty += u64::from(is_new);
     execution.reply.integer(1);
-    execution.effect(&[b"SREM", from, member]);
-    execution.event(EventClass::Set, "srem", from);
-    if is_empty {
-        execution.event(EventClass::Generic, "del", from);
-    }
     if is_new {
         execution.effect(&[b"SADD", to, member]);
         execution.event(EventClass::Set, "sadd", to);

@@ -3,8 +3,9 @@
 use super::super::errors::{NOT_FINITE, NOT_FLOAT, NOT_INTEGER, OVERFLOW, integer, is, syntax};
 use super::super::expire_time::{RawTime, Unit};
 use super::super::long_double::{LongDouble, NotFinite};
+use super::super::report;
 use super::set::Lifetime;
-use super::{find_quietly, peek, remove, report_set};
+use super::{find_quietly, peek, remove};
 use crate::command::{CommandError, CommandResult, Execution, parse_integer};
 use crate::journal::EventClass;
 use crate::keyspace::{Expiry, OwnedEntry, Value};
@@ -84,7 +85,7 @@ fn store_float(execution: &mut Execution<'_>, key: &[u8], text: &str, expiry: Ex
     let key = execution.keyspace.key(key);
     let value = Value::String(OwnedString::text(text.as_bytes()));
     execution.keyspace.put(execution.database, &key, OwnedEntry::new(value, expires_at), execution.now);
-    report_set(execution, key.bytes, text.as_bytes(), expiry, "incrbyfloat");
+    report::string_set(execution, key.bytes, text.as_bytes(), expiry, "incrbyfloat");
 }
 
 /// `INCRBYFLOAT key increment`
@@ -218,7 +219,7 @@ impl Number for i64 {
         let key = execution.keyspace.key(key);
         execution.keyspace.set_integer(execution.database, &key, self, expiry, execution.now);
         let mut text = itoa::Buffer::new();
-        report_set(execution, key.bytes, text.format(self).as_bytes(), expiry, "incrby");
+        report::string_set(execution, key.bytes, text.format(self).as_bytes(), expiry, "incrby");
     }
     fn reply(self, reply: &mut Reply<'_>) {
         reply.integer(self);

@@ -13,6 +13,7 @@ mod several;
 pub use rows::COMMANDS;
 
 use super::errors::{TOO_LONG, wrong_type};
+use super::report;
 use crate::command::{CommandError, CommandResult, Execution};
 use crate::journal::EventClass;
 use crate::keyspace::{Entry, Expiry};
@@ -62,29 +63,13 @@ fn reply_value(execution: &mut Execution<'_>, key: &[u8]) -> CommandResult {
 /// Stores a string and reports it.
 fn set_string(execution: &mut Execution<'_>, key: &[u8], value: &[u8], expiry: Expiry) {
     set_string_untold(execution, key, value, expiry);
-    if execution.keyspace.journal.is_listening() {
-        report_set(execution, key, value, expiry, "set");
-    }
+    report::string_set(execution, key, value, expiry, "set");
 }
 
 /// Stores a string; the caller reports it.
 fn set_string_untold(execution: &mut Execution<'_>, key: &[u8], value: &[u8], expiry: Expiry) {
     let key = execution.keyspace.key(key);
     execution.keyspace.set_string(execution.database, &key, value, expiry, execution.now);
-}
-
-/// Reports a value as the SET that makes it, and the events of the command that has made it.
-#[cold]
-fn report_set(execution: &mut Execution<'_>, key: &[u8], value: &[u8], expiry: Expiry, event: &'static str) {
-    match expiry {
-        Expiry::Clear => execution.effect(&[b"SET", key, value]),
-        Expiry::Keep => execution.effect(&[b"SET", key, value, b"KEEPTTL"]),
-        Expiry::At(at) => execution.effect(&[b"SET", key, value, b"PXAT", itoa::Buffer::new().format(at).as_bytes()]),
-    }
-    execution.event(EventClass::String, event, key);
-    if matches!(expiry, Expiry::At(_)) {
-        execution.event(EventClass::Generic, "expire", key);
-    }
 }
 
 fn exists(execution: &mut Execution<'_>, key: &[u8]) -> bool {
@@ -97,8 +82,7 @@ fn remove(execution: &mut Execution<'_>, key: &[u8]) -> bool {
     let hashed = execution.keyspace.key(key);
     let removed = execution.keyspace.remove(execution.database, &hashed, execution.now);
     if removed {
-        execution.effect(&[b"DEL", key]);
-        execution.event(EventClass::Generic, "del", key);
+        report::removed(execution, key);
     }
     removed
 }

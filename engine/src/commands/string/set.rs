@@ -2,10 +2,10 @@
 
 use super::super::errors::{is, syntax};
 use super::super::expire_time::{RawTime, Unit};
+use super::super::report;
 use super::condition::{ValueTest, allows_write};
 use super::{exists, find_quietly, remove, reply_value, set_string};
 use crate::command::{CommandError, CommandResult, Execution, Milliseconds};
-use crate::journal::EventClass;
 use crate::keyspace::Expiry;
 
 /// On what condition SET writes.
@@ -197,8 +197,7 @@ pub(super) fn getex(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
             let volatile = find_quietly(execution, key).is_some_and(|entry| entry.expires_at().is_some());
             if volatile {
                 execution.keyspace.set_expiry(database, &keyspace_key, None, now);
-                execution.effect(&[b"PERSIST", key]);
-                execution.event(EventClass::Generic, "persist", key);
+                report::expiry_taken(execution, key);
             }
         }
         (Lifetime::Until(_), Expiry::At(at)) if at <= now => {
@@ -207,8 +206,7 @@ pub(super) fn getex(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
         (Lifetime::Until(_), Expiry::At(at))
             if execution.keyspace.set_expiry(database, &keyspace_key, Some(at), now) =>
         {
-            execution.effect(&[b"PEXPIREAT", key, itoa::Buffer::new().format(at).as_bytes()]);
-            execution.event(EventClass::Generic, "expire", key);
+            report::expiry_set(execution, key, at);
         }
         _ => {}
     }

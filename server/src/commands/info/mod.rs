@@ -5,6 +5,7 @@ mod process;
 mod sections;
 
 pub(super) use process::ProcessFigures;
+pub(super) use sections::{MemoryFigures, percent};
 
 use super::SessionCommand;
 use crate::control::{ControlReply, ControlRequest, ShardFigures};

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::control::{DatabaseFigures, ShardFigures};
 use crate::shared::Shared;
 use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
 use torc_engine::error_counts::ErrorCounts;
 
 /// A section.
@@ -148,23 +149,24 @@ impl<'a> Report<'a> {
         text.field("clients_in_timeout_table", 0);
     }
 
-    /// `used_memory` is the resident memory: the allocator keeps no running sum over threads.
+    /// `used_memory` is what the allocator has handed out; where it does not count, what the keyspace knows of.
     fn memory(&self, text: &mut Text) {
         let process = &self.process;
-        let dataset_bytes = self.sum(|shard| shard.used_bytes as u64);
-        let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
+        let MemoryFigures { used, peak, startup, dataset, overhead } = MemoryFigures::of(self.shared, self.shards);
         let clients_bytes = self.sum(|shard| (shard.query_bytes + shard.output_bytes) as u64);
         text.title("Memory");
-        text.bytes("used_memory", process.resident_bytes);
-        text.field("used_memory_source", "resident set");
+        text.bytes("used_memory", used);
         text.bytes("used_memory_rss", process.resident_bytes);
-        text.bytes("used_memory_peak", process.resident_peak_bytes);
-        let of_peak = share(process.resident_bytes, process.resident_peak_bytes);
-        text.field("used_memory_peak_perc", format_args!("{of_peak:.2}%"));
-        text.field("used_memory_overhead", process.resident_bytes.saturating_sub(dataset_bytes));
-        text.field("used_memory_dataset", dataset_bytes);
-        let of_all = share(dataset_bytes, process.resident_bytes);
+        text.bytes("used_memory_peak", peak);
+        text.field("used_memory_peak_perc", format_args!("{:.2}%", percent(used, peak)));
+        text.field("used_memory_overhead", overhead);
+        text.field("used_memory_startup", startup);
+        text.field("used_memory_dataset", dataset);
+        let of_all = percent(dataset, used.saturating_sub(startup)).min(100.0);
         text.field("used_memory_dataset_perc", format_args!("{of_all:.2}%"));
+        text.field("allocator_allocated", used);
+        text.field("allocator_active", process.resident_bytes.max(used));
+        text.field("allocator_resident", process.resident_bytes.max(used));
         text.bytes("total_system_memory", process.machine_bytes);
         text.bytes("used_memory_lua", 0);
         text.field("used_memory_vm_eval", 0);
@@ -178,6 +180,16 @@ impl<'a> Report<'a> {
         text.bytes("used_memory_scripts", 0);
         text.bytes("maxmemory", self.config.memory.bytes_max);
         text.field("maxmemory_policy", self.config.memory.policy.name());
+        let ratio = |whole: u64, part: u64| if part == 0 { 0.0 } else { whole as f64 / part as f64 };
+        let surplus = |whole: u64, part: u64| whole as i64 - part as i64;
+        text.field("allocator_frag_ratio", format_args!("{:.2}", ratio(process.resident_bytes.max(used), used)));
+        text.field("allocator_frag_bytes", process.resident_bytes.saturating_sub(used));
+        text.field("allocator_rss_ratio", "1.00");
+        text.field("allocator_rss_bytes", 0);
+        text.field("rss_overhead_ratio", "1.00");
+        text.field("rss_overhead_bytes", 0);
+        text.field("mem_fragmentation_ratio", format_args!("{:.2}", ratio(process.resident_bytes, used)));
+        text.field("mem_fragmentation_bytes", surplus(process.resident_bytes, used));
         text.field("mem_not_counted_for_evict", 0);
         text.field("mem_replication_backlog", 0);
         text.field("mem_total_replication_buffers", 0);
@@ -187,6 +199,8 @@ impl<'a> Report<'a> {
         text.field("mem_aof_buffer", 0);
         text.field("mem_allocator", "mimalloc");
         text.field("active_defrag_running", 0);
+        text.field("lazyfree_pending_objects", 0);
+        text.field("lazyfreed_objects", 0);
     }
 
     /// Nothing is ever written in this version, and so nothing fails.
@@ -231,10 +245,12 @@ impl<'a> Report<'a> {
         text.field("sync_partial_ok", 0);
         text.field("sync_partial_err", 0);
         text.field("expired_keys", self.sum(|shard| shard.expired));
-        text.field("evicted_keys", 0);
+        text.field("evicted_keys", self.sum(|shard| shard.evicted));
         text.field("evicted_clients", 0);
-        text.field("total_eviction_exceeded_time", 0);
-        text.field("current_eviction_exceeded_time", 0);
+        let since_ms = self.shared.exceeded_since_ms.load(Relaxed);
+        let current_ms = if since_ms == 0 { 0 } else { (self.now_us / 1000 - since_ms).max(0) };
+        text.field("total_eviction_exceeded_time", self.shared.exceeded_total_ms.load(Relaxed) + current_ms);
+        text.field("current_eviction_exceeded_time", current_ms);
         text.field("keyspace_hits", self.sum(|shard| shard.hits));
         text.field("keyspace_misses", self.sum(|shard| shard.misses));
         text.field("pubsub_channels", 0);
@@ -352,6 +368,37 @@ impl<'a> Report<'a> {
             }
         }
     }
+}
+
+/// Where memory is, over all shards, in bytes.
+pub(in crate::commands) struct MemoryFigures {
+    /// Handed out by the allocator.
+    pub used: u64,
+    /// The most of it so far.
+    pub peak: u64,
+    /// Of it, when the server had started.
+    pub startup: u64,
+    /// Of it, keys and values.
+    pub dataset: u64,
+    /// Of it, the rest.
+    pub overhead: u64,
+}
+
+impl MemoryFigures {
+    /// Now.
+    pub(in crate::commands) fn of(shared: &Shared, shards: &[ShardFigures]) -> Self {
+        let dataset: u64 = shards.iter().map(|shard| shard.used_bytes as u64).sum();
+        let taken: i64 = shards.iter().map(|shard| shard.allocated_bytes).sum();
+        let used = u64::try_from(taken + shared.unpublished_bytes.load(Relaxed)).unwrap_or(0);
+        let peak = shared.peak_bytes.fetch_max(used as i64, Relaxed).max(used as i64) as u64;
+        let startup = shared.startup_bytes.load(Relaxed).max(0) as u64;
+        Self { used, peak, startup, dataset: dataset.min(used), overhead: used.saturating_sub(dataset) }
+    }
+}
+
+/// A part of a whole, in percent.
+pub(in crate::commands) fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
 }
 
 /// Lines in the making.

@@ -341,6 +341,7 @@ static OBJECT: CommandEntry = CommandEntry {
     target: Target::Engine(object_here),
     keys: KeyPlan::One(2),
     is_write: false,
+    takes_memory: false,
     id: 0,
     subcommands: Vec::new(),
 };
@@ -390,6 +391,7 @@ static DIGEST_VALUE: CommandEntry = CommandEntry {
     target: Target::Engine(digest_value_here),
     keys: KeyPlan::Many,
     is_write: false,
+    takes_memory: false,
     id: 0,
     subcommands: Vec::new(),
 };

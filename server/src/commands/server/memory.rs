@@ -2,10 +2,11 @@
 
 use super::{ROW, absent, help_row};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
-use crate::commands::info::ProcessFigures;
+use crate::commands::info::{MemoryFigures, ProcessFigures, percent};
 use crate::commands::{SessionCommand, help, run_subcommand, specs};
 use crate::control::{ControlReply, ControlRequest, DatabaseFigures, ShardFigures};
 use crate::core::session::{Session, SessionResult};
+use crate::shared::Shared;
 use torc_engine::command::argument::{integer, key};
 use torc_engine::command::{
     Arity, CommandError, CommandResult, Execution, Flags, KeyFlags, KeySpec, Spec, parse_integer,
@@ -73,6 +74,7 @@ static USAGE_ENTRY: CommandEntry = CommandEntry {
     target: Target::Engine(measure),
     keys: KeyPlan::One(2),
     is_write: false,
+    takes_memory: false,
     id: 0,
     subcommands: Vec::new(),
 };
@@ -120,33 +122,35 @@ fn stats(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
                 ControlReply::Figures(figures) => Some(*figures),
                 _ => None,
             });
-            reply_stats(&shards.collect::<Vec<_>>(), core.shared.databases, &ProcessFigures::read(), reply);
+            reply_stats(&core.shared, &shards.collect::<Vec<_>>(), &ProcessFigures::read(), reply);
         }),
     );
     Ok(())
 }
 
-fn reply_stats(shards: &[ShardFigures], databases: usize, process: &ProcessFigures, reply: &mut Reply<'_>) {
-    let keys: usize = (0..databases).map(|database| DatabaseFigures::total(shards, database).keys).sum();
-    let dataset: usize = shards.iter().map(|shard| shard.used_bytes).sum();
+fn reply_stats(shared: &Shared, shards: &[ShardFigures], process: &ProcessFigures, reply: &mut Reply<'_>) {
+    let keys: usize = (0..shared.databases).map(|database| DatabaseFigures::total(shards, database).keys).sum();
+    let MemoryFigures { used, peak, startup, dataset, overhead } = MemoryFigures::of(shared, shards);
     let clients: usize = shards.iter().map(|shard| shard.query_bytes + shard.output_bytes).sum();
-    let percent = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
-    let (resident, peak) = (process.resident_bytes, process.resident_peak_bytes);
     let numbers = [
         ("peak.allocated", peak as i64),
-        ("total.allocated", resident as i64),
+        ("total.allocated", used as i64),
+        ("startup.allocated", startup as i64),
         ("replication.backlog", 0),
         ("clients.slaves", 0),
         ("clients.normal", clients as i64),
         ("cluster.links", 0),
         ("aof.buffer", 0),
-        ("overhead.total", resident.saturating_sub(dataset as u64) as i64),
+        ("overhead.total", overhead as i64),
         ("keys.count", keys as i64),
-        ("keys.bytes-per-key", dataset.checked_div(keys).unwrap_or(0) as i64),
+        ("keys.bytes-per-key", dataset.checked_div(keys as u64).unwrap_or(0) as i64),
         ("dataset.bytes", dataset as i64),
     ];
-    let ratios =
-        [("dataset.percentage", percent(dataset as u64, resident)), ("peak.percentage", percent(resident, peak))];
+    let ratios = [
+        ("dataset.percentage", percent(dataset, used.saturating_sub(startup)).min(100.0)),
+        ("peak.percentage", percent(used, peak)),
+        ("fragmentation", if used == 0 { 0.0 } else { process.resident_bytes as f64 / used as f64 }),
+    ];
     reply.map(numbers.len() + ratios.len());
     for (name, number) in numbers {
         reply.bulk(name.as_bytes());

@@ -16,7 +16,6 @@
 //! 3. The mapping and the spares live until the ring is gone and nothing is under way (the driver's `Drop` sees to it).
 
 use io_uring::types::BufRingEntry;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -29,19 +28,24 @@ const NOT_LENT: u32 = u32::MAX;
 const SPARES_KEPT: usize = 8;
 const PAGE_BYTES: usize = 4096;
 
-/// Memory of the ring and its buffers.
+/// Memory of the ring and its buffers. Straight from the system, as the ring itself: it is no memory that data takes, and
+/// does not count for `maxmemory`.
 struct Mapping {
     start: NonNull<u8>,
-    layout: Layout,
+    bytes: usize,
 }
 
 impl Mapping {
-    fn new(bytes: usize) -> Self {
-        let layout = Layout::from_size_align(bytes, PAGE_BYTES).expect("buffer sizes are bounded");
-        // SAFETY: the layout is not empty (at least the ring's page).
-        let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        Self { start, layout }
+    /// Zeroed, and on a page's boundary.
+    fn new(bytes: usize) -> io::Result<Self> {
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping wherever the kernel likes touches nothing that is there.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, bytes })
     }
 }
 
@@ -55,8 +59,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout in `new`; invariant 3 says that the kernel is done with it.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+        // SAFETY: mapped with this length in `new`; invariant 3 says that the kernel is done with it.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
     }
 }
 
@@ -87,7 +91,7 @@ impl Buffers {
         if !count.is_power_of_two() || count > 1 << 15 || buffer_bytes == 0 || !has_room {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "receive buffers: count must be a power of two"));
         }
-        let mapping = Mapping::new(ring_bytes(count) + usize::from(count) * buffer_bytes as usize);
+        let mapping = Mapping::new(ring_bytes(count) + usize::from(count) * buffer_bytes as usize)?;
         let mut this = Self {
             mapping,
             count,
