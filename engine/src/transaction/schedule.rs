@@ -548,6 +548,35 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_on_holding_is_waited_for_by_key_and_passed_by_whole_shard_units() {
+        let mut schedule = Schedule::default();
+        let kept = || SmallVec::from_iter([Intent { fingerprint: 1, exclusive: true }]);
+        let held = must_run(schedule.enter(keys(&[(1, true), (2, false)]), None, true, "union")).expect("ticket");
+        must_queue(schedule.enter(keys(&[(2, true)]), None, false, "set 2"));
+        must_queue(schedule.enter(Claim::Whole, None, false, "flushall"));
+        must_queue(schedule.enter(keys(&[(1, false)]), None, false, "get 1"));
+        assert_eq!(schedule.hold_on(Some(held), kept()), held);
+        let (set, name) = schedule.next_ready().expect("what it only read is free");
+        assert_eq!((name, ready(&mut schedule).len()), ("set 2", 0));
+        schedule.release(set);
+        let (flush, name) = schedule.next_ready().expect("nothing is in front of it but what holds on");
+        assert_eq!(name, "flushall");
+        schedule.release(flush);
+        assert!(ready(&mut schedule).is_empty() && !schedule.may_run(&keys(&[(1, false)])));
+        schedule.release(held);
+        let (get, name) = schedule.next_ready().expect("the key is free");
+        assert_eq!(name, "get 1");
+        schedule.release(get);
+        assert!(schedule.is_idle());
+        // One that has run without a trace.
+        let held = schedule.hold_on(None, kept());
+        must_queue(schedule.enter(keys(&[(1, true)]), None, false, "set 1"));
+        assert!(must_run(schedule.enter(keys(&[(2, true)]), None, false, "set 2")).is_none());
+        schedule.release(held);
+        assert_eq!(ready(&mut schedule).len(), 1);
+    }
+
+    #[test]
     fn what_comes_behind_an_unset_flag_waits_for_its_time() {
         let mut schedule = Schedule::default();
         let header = Multicast::new();

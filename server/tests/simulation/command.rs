@@ -106,6 +106,11 @@ pub enum Command {
         key: Key,
         database: usize,
     },
+    /// BITOP OR of one source: a copy without a time, which may be made in slices.
+    Duplicate {
+        from: Key,
+        to: Key,
+    },
     DbSize,
     Keys,
     FlushAll,
@@ -170,7 +175,10 @@ impl Command {
             Self::MSet(pairs) | Self::MSetNx(pairs) | Self::MSetEx(pairs, _) => {
                 pairs.iter().map(|(key, _)| *key).collect()
             }
-            Self::Rename(from, to) | Self::RenameNx(from, to) | Self::Copy { from, to, .. } => vec![*from, *to],
+            Self::Rename(from, to)
+            | Self::RenameNx(from, to)
+            | Self::Copy { from, to, .. }
+            | Self::Duplicate { from, to } => vec![*from, *to],
             Self::DbSize | Self::Keys | Self::FlushAll | Self::FlushDb | Self::SwapDb(..) => {
                 return Footprint::Everything;
             }
@@ -299,6 +307,7 @@ impl Command {
                 words
             }
             Self::Move { key, database } => vec!["MOVE".into(), name(key), text(*database as i64)],
+            Self::Duplicate { from, to } => vec!["BITOP".into(), "OR".into(), name(to), name(from)],
             Self::DbSize => vec!["DBSIZE".into()],
             Self::Keys => vec!["KEYS".into(), "*".into()],
             Self::FlushAll => vec!["FLUSHALL".into()],
@@ -571,6 +580,14 @@ impl Model {
                 }
                 self.entries.insert((*into, *to), entry);
                 Reply::Integer(1)
+            }
+            Command::Duplicate { from, to } => {
+                let value = self.alive(database, *from, now).map(|entry| entry.value.clone());
+                self.entries.remove(&(database, *to));
+                if let Some(value) = &value {
+                    self.put(database, *to, value, None);
+                }
+                Reply::Integer(value.map_or(0, |value| value.len() as i64))
             }
             Command::Move { key, database: into } => {
                 let Some(entry) = self.alive(database, *key, now).cloned() else { return Reply::Integer(0) };

@@ -113,7 +113,8 @@ fn several_hops(dice: &mut Dice, keys: Key, databases: usize) -> Command {
     let (from, to) = (key(dice, keys), key(dice, keys));
     let database = dice.random.usize(..databases);
     match dice.random.u8(..10) {
-        0..4 => Command::Rename(from, to),
+        0..2 => Command::Rename(from, to),
+        2..4 => Command::Duplicate { from, to },
         4 => Command::RenameNx(from, to),
         5 if databases > 1 => Command::Move { key: from, database },
         5..8 => Command::Copy { from, to, database, replace: dice.percent(50) },
@@ -238,7 +239,7 @@ fn random_settings(random: &mut fastrand::Rng) -> Settings {
         in_flight_bytes_max: pick(&[16, 200, 16 << 20, 16 << 20]),
         affinity_window_commands: pick(&[1, 5, 20, 512]) as u16,
         gather_ns_max: pick(&[0, 20_000, 400_000]) as u64,
-        // Whether KEYS is worked off in slices, however few there are.
+        // Whether KEYS and BITOP are worked off in slices, however little there is to do.
         engine: EngineOptions { units_at_once: pick(&[0, 1024]) as u64, ..EngineOptions::default() },
         ..Settings::default()
     }

@@ -160,7 +160,7 @@ pub(super) fn bitop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
 
 /// Work that it is to make so many bytes out of so many sources: a unit is a block of one of them.
 fn units(length: usize, sources: usize) -> u64 {
-    (length / BLOCK_BYTES) as u64 * (sources as u64 + 1)
+    length.div_ceil(BLOCK_BYTES) as u64 * (sources as u64 + 1)
 }
 
 /// A long result in the making.
