@@ -56,6 +56,17 @@ pub enum Step {
     More,
     /// The reply is complete, and what was to be written is.
     Done,
+    /// The command ends with this error; nothing of a reply has been encoded.
+    Failed(&'static str),
+}
+
+/// What the owner of a command that has begun is told of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to do.
+    More,
+    /// The reply is complete.
+    Done,
 }
 
 /// What a command has left to do. Dropped before its end, it has changed nothing.
@@ -101,14 +112,22 @@ impl Unfinished {
     }
 
     /// About `budget` units more; what they give is appended to `out`.
-    pub fn step(&mut self, shard: &mut Shard, budget: u64, out: &mut ReplyBuffer) -> Step {
+    pub fn step(&mut self, shard: &mut Shard, budget: u64, out: &mut ReplyBuffer) -> Progress {
         let mut execution = shard.execution(self.client, self.now, out);
-        self.work.step(&mut execution, budget.max(1))
+        match self.work.step(&mut execution, budget.max(1)) {
+            Step::More => Progress::More,
+            Step::Done => Progress::Done,
+            Step::Failed(text) => {
+                execution.reply.error(text);
+                shard.count_error(text.as_bytes());
+                Progress::Done
+            }
+        }
     }
 
     /// All that is left, at once: for units in whose middle nothing else may happen.
     pub fn run_to_end(mut self, shard: &mut Shard, out: &mut ReplyBuffer) {
-        while self.step(shard, u64::MAX / 2, out) == Step::More {}
+        while self.step(shard, u64::MAX / 2, out) == Progress::More {}
     }
 }
 

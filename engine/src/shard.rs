@@ -150,6 +150,11 @@ impl Shard {
         }
     }
 
+    /// Counts an error that a command has answered with.
+    pub(crate) fn count_error(&mut self, text: &[u8]) {
+        self.errors.count(text);
+    }
+
     /// What a command, or a step of one, works with.
     #[inline]
     pub(crate) fn execution<'a>(

@@ -5,6 +5,8 @@
 //!   first client    fill, then each command in turn, its reply read as fast as it comes
 //!   second client   PING, wait for the answer, 100 us later the next ...          longest wait = stall
 //! ```
+//! The server has a core for itself; both clients share another, where the second goes before the first: so what is measured
+//! is the server, as far as the host leaves both cores alone. `(nothing)` says how far it did.
 //!
 //! `cargo run --profile quick -p torc-bench --bin stalls -- --server target/quick/torc-server --server redis-server`
 
@@ -16,8 +18,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use torc_bench::compare::Outcome;
 use torc_bench::compare::server::{Contender, Server};
+use torc_bench::compare::{Failure, Outcome};
 
 /// Measures the longest stall of a second client.
 #[derive(Parser)]
@@ -31,7 +33,17 @@ struct Options {
     /// Elements of each collection, and keys.
     #[arg(long, default_value_t = 5_000_000)]
     elements: u64,
+    /// The server's core.
+    #[arg(long, default_value_t = 0)]
+    server_core: usize,
+    /// The clients' core.
+    #[arg(long, default_value_t = 1)]
+    client_core: usize,
 }
+
+/// Nice values of the client that reads, and of the one that measures (which only root may have).
+const READER_NICE: i32 = 10;
+const PINGER_NICE: i32 = -20;
 
 /// What is run, in this order: a name, and the command.
 const COMMANDS: &[&str] = &[
@@ -42,6 +54,7 @@ const COMMANDS: &[&str] = &[
     "SUNIONSTORE copy set set2",
     "ZUNIONSTORE zcopy 2 zset zset2",
     "SINTER set set2",
+    "SORT list ALPHA DESC LIMIT 0 1000000",
     "KEYS *",
     "DEL set",
     "DEL hash",
@@ -136,8 +149,16 @@ fn fill(client: &mut Client, elements: u64) -> Outcome<()> {
     })
 }
 
+/// The nice value of the calling thread: 0 names it to Linux, not its process.
+fn set_nice(value: i32) {
+    if let Err(error) = rustix::process::setpriority_process(None, value) {
+        eprintln!("nice value {value}: {error}; the clients may get into each other's way");
+    }
+}
+
 /// Sends PING every 100 us until told to stop; the longest wait goes to `longest_ns`.
 fn ping(address: SocketAddr, stop: &AtomicBool, longest_ns: &AtomicU64) -> Outcome<()> {
+    set_nice(PINGER_NICE);
     let mut client = Client::connect(address)?;
     while !stop.load(Ordering::Relaxed) {
         let begun = Instant::now();
@@ -160,6 +181,7 @@ fn measure(contender: &Contender, elements: u64) -> Outcome<Vec<(Duration, Durat
         let (stop, longest_ns) = (stop.clone(), longest_ns.clone());
         std::thread::spawn(move || ping(address, &stop, &longest_ns).map_err(|failure| format!("{failure:?}")))
     };
+    set_nice(READER_NICE);
     std::thread::sleep(Duration::from_secs(2));
     let idle = Duration::from_nanos(longest_ns.load(Ordering::Relaxed));
     let mut rows = vec![(Duration::from_secs(2), idle)];
@@ -182,9 +204,13 @@ fn measure(contender: &Contender, elements: u64) -> Outcome<Vec<(Duration, Durat
 
 fn main() -> Outcome<()> {
     let options = Options::parse();
+    let mut cores = rustix::thread::CpuSet::new();
+    cores.set(options.client_core);
+    rustix::thread::sched_setaffinity(None, &cores)
+        .map_err(|error| Failure(format!("core {} for the clients: {error}", options.client_core)))?;
     let mut columns = Vec::new();
     for program in &options.server {
-        let contender = Contender::new(program, options.shards, None)?;
+        let contender = Contender::new(program, options.shards, Some(options.server_core.to_string()))?;
         columns.push((contender.label.clone(), measure(&contender, options.elements)?));
     }
     let labels: Vec<String> = columns.iter().map(|(label, _)| format!(" {label}: stall ms | takes ms |")).collect();

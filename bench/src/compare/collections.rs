@@ -29,6 +29,8 @@ const LARGE_ELEMENTS: u64 = 1_000_000;
 const FIELDS: u64 = 20;
 /// Elements of the values of which memory is measured.
 const MEMORY_ELEMENTS: u64 = 5_000_000;
+/// Commands that a server has run before memory is measured.
+const WARMING_COMMANDS: u64 = 1_000_000;
 /// Hashes of ten fields of which memory is measured.
 const MEMORY_HASHES: u64 = 1_000_000;
 
@@ -277,7 +279,15 @@ pub fn run_memory(start: impl Fn() -> Outcome<Server>, only: &[String], to: &mut
             return Ok(());
         }
         let server = start()?;
+        // What a first client takes once, whatever the data: buffers for its bytes, pages of the program.
+        let idle = server.resident_bytes()?;
+        let mut warming =
+            (0..WARMING_COMMANDS).map(|_| vec!["SET".into(), "large".into(), "a text of some bytes".into()]);
+        let mut connection = Connection::open(&server)?;
+        connection.send_all(&mut warming)?;
+        connection.send_all(&mut std::iter::once(vec!["DEL".to_owned(), "large".into()]))?;
         let before = server.resident_bytes()?;
+        eprintln!("    {case}: the first client took {:.1} MB", (before - idle) / 1e6);
         Connection::open(&server)?.send_all(commands)?;
         let bytes = (server.resident_bytes()? - before) / count as f64;
         to.add(case, BYTES, bytes);

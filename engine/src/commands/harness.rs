@@ -56,7 +56,13 @@ impl Shard {
             run(&mut execution, arguments)?;
             if let Some(mut work) = execution.later.take() {
                 self.long_commands += 1;
-                while work.step(&mut execution, self.units_a_step) == Step::More {}
+                loop {
+                    match work.step(&mut execution, self.units_a_step) {
+                        Step::More => {}
+                        Step::Done => break,
+                        Step::Failed(text) => return Err(text.into()),
+                    }
+                }
             }
             Ok(())
         });

@@ -27,7 +27,7 @@ fn word(random: &mut fastrand::Rng) -> String {
 }
 
 fn fill(random: &mut fastrand::Rng) -> Vec<String> {
-    let mut lines = vec![];
+    let mut lines = vec!["RPUSH texts 3 1 2x 4".to_owned(), "RPUSH texts b a".to_owned()];
     for name in ["1", "2", "3", "4", "5"] {
         for _ in 0..random.usize(..60) {
             lines.push(format!("SADD s{name} {}", word(random)));
@@ -84,6 +84,16 @@ const READS: &[&str] = &[
     "KEYS z?",
     "SINTER s1 l1",
     "ZUNION 2 z1 l1",
+    "SORT l1",
+    "SORT z1 DESC",
+    "SORT s1 ALPHA",
+    "SORT l2 ALPHA DESC LIMIT 3 9",
+    "SORT_RO l1 LIMIT 50 100 GET # GET nothing GET #",
+    "SORT l3 LIMIT 9 0",
+    "SORT l1 BY nosort LIMIT 2 -1 DESC",
+    "SORT z1 BY nosort DESC",
+    "SORT texts",
+    "SORT texts ALPHA",
 ];
 
 const WRITES: &[&str] = &[
@@ -160,6 +170,28 @@ fn what_is_worked_off_in_slices_comes_to_the_same() {
         assert_eq!(shards[0].long_commands, 0);
     }
     assert!(long_commands > 2000, "{long_commands}");
+}
+
+#[test]
+fn many_elements_are_sorted_in_several_merges() {
+    let [short, long] = &mut pair();
+    // More than one merge takes runs, several times over.
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..400 {
+        let words: Vec<String> = (0..100).map(|_| random.i32(-9000..9000).to_string()).collect();
+        for shard in [&mut *short, &mut *long] {
+            shard.run(&format!("RPUSH l {}", words.join(" ")));
+        }
+    }
+    for units in [1, 700, 1_000_000] {
+        long.units_a_step = units;
+        for line in
+            ["SORT l", "SORT l ALPHA DESC", "SORT l LIMIT 0 10", "SORT l LIMIT 39990 100 DESC", "SORT l LIMIT 300 900"]
+        {
+            assert_eq!(short.run(line), long.run(line), "{line}");
+        }
+    }
+    assert_eq!(long.long_commands, 15);
 }
 
 #[test]

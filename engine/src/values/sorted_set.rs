@@ -259,6 +259,21 @@ pub fn from_ordered(members: &[(f64, impl AsRef<[u8]>)], limits: &Encodings, has
     NewCollection::object(Object::SortedSet(tree))
 }
 
+/// A sorted set in the making: a tree, as a packed score has no minus zero.
+pub fn empty_tree(hasher: &MemberHasher) -> NewCollection {
+    NewCollection::object(Object::SortedSet(SortedTree::new(hasher.clone())))
+}
+
+/// What has been made, packed if it fits.
+pub fn made(set: NewCollection, limits: &Encodings, hasher: &MemberHasher) -> NewCollection {
+    let all = SortedSetRef::of(&set);
+    if all.len() > limits.sorted_set_listpack_entries_max {
+        return set;
+    }
+    let members: Vec<_> = all.iter().map(|scored| (scored.score, scored.member.to_bytes())).collect();
+    from_ordered(&members, limits, hasher)
+}
+
 /// Whether a listpack of so many members takes one more of that length.
 fn fits(members: usize, text_len: usize, limits: &Encodings) -> bool {
     (members as u64) < limits.sorted_set_listpack_entries_max

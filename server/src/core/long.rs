@@ -25,7 +25,7 @@ use crate::command_table::CommandEntry;
 use crate::mailbox::{Envelope, Message, Outcome, Piece, Request};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
-use torc_engine::long::{Step, Unfinished};
+use torc_engine::long::{Progress, Unfinished};
 use torc_engine::reply::ReplyBuffer;
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::schedule::{Intent, Ticket};
@@ -262,9 +262,9 @@ impl Core {
                 let (unfinished, budget) = (&mut run.unfinished, run.budget);
                 let step = connection.output.grow(request.sequence, |out| unfinished.step(shard, budget, out));
                 let went = match step {
-                    Step::Done => Went::Over,
-                    Step::More if has_room(&connection) => Went::On,
-                    Step::More => Went::Waits,
+                    Progress::Done => Went::Over,
+                    Progress::More if has_room(&connection) => Went::On,
+                    Progress::More => Went::Waits,
                 };
                 self.mark_dirty(&mut connection);
                 self.put_connection(connection);
@@ -274,11 +274,11 @@ impl Core {
             Destination::Away { credit: 0, .. } => Went::Waits,
             Destination::Away { origin, request, credit, reply } => {
                 let step = run.unfinished.step(&mut self.shard, run.budget, reply);
-                if step == Step::More && reply.is_empty() {
+                if step == Progress::More && reply.is_empty() {
                     return Went::On;
                 }
                 *credit -= 1;
-                let (origin, is_spent, is_last) = (*origin, *credit == 0, step == Step::Done);
+                let (origin, is_spent, is_last) = (*origin, *credit == 0, step == Progress::Done);
                 let reply = std::mem::take(reply);
                 let piece = Piece { request: *request, owner: self.index, run: id, reply, is_last };
                 if is_last {
@@ -293,8 +293,8 @@ impl Core {
                 }
             }
             Destination::Part { reply, .. } => match run.unfinished.step(&mut self.shard, run.budget, reply) {
-                Step::More => Went::On,
-                Step::Done => Went::Over,
+                Progress::More => Went::On,
+                Progress::Done => Went::Over,
             },
         }
     }
@@ -303,8 +303,8 @@ impl Core {
     fn step_unheard(&mut self, run: &mut Run) -> Went {
         let shard = run.overlay.as_mut().map_or(&mut self.shard, |overlay| &mut overlay.temporary);
         match run.unfinished.step(shard, run.budget, &mut ReplyBuffer::default()) {
-            Step::More => Went::On,
-            Step::Done => Went::Over,
+            Progress::More => Went::On,
+            Progress::Done => Went::Over,
         }
     }
 

@@ -12,10 +12,12 @@
 //! * The keys that patterns name are known only when the elements are. On one shard they are just looked up. Where there
 //!   are several, the command is sent to all of them and holds them whole while it reads ([`KEYS`], and the coordinator).
 //! * A stored result is told to logs as the list that it is: DEL and RPUSH.
+//! * Many elements are put in order in slices ([`sliced`]), unless other keys decide, or the result is stored: then at once.
 
 mod elements;
 mod pattern;
 mod rows;
+mod sliced;
 
 pub use rows::COMMANDS;
 
@@ -25,12 +27,16 @@ use super::string::reply_string;
 use crate::command::{CommandError, CommandResult, Discovery, Execution, KeyFinder, KeyFlags, Milliseconds};
 use crate::journal::EventClass;
 use crate::keyspace::{Access, Keyspace};
+use crate::long::LongWork;
 use crate::values::list::{self, End};
 use crate::values::{StringRef, Type};
 use elements::Elements;
 use pattern::Pattern;
 use std::cmp::Ordering;
 use std::collections::HashSet;
+
+/// An element, or a value that it names, is no number.
+const NO_WEIGHT: &str = "ERR One or more scores can't be converted into double";
 
 /// How many elements one effect tells of.
 const EFFECT_ELEMENTS_MAX: usize = 10_000;
@@ -103,6 +109,10 @@ impl<'a> Request<'a> {
         Ok(request)
     }
 
+    fn order(&self) -> Order {
+        Order { as_text: self.as_text, downward: self.downward, stores: self.destination.is_some() }
+    }
+
     /// Whether the values of keys that nobody has named are asked for.
     fn looks_up(&self) -> bool {
         matches!(self.by, By::Pattern(_)) || self.gets.iter().any(|pattern| pattern.names_keys())
@@ -166,7 +176,7 @@ fn sorted(
         By::Nothing => Ok(request.selected(elements.len()).collect()),
         By::Element if request.as_text => {
             let rows = (0..elements.len()).map(|element| Row { element, weight: () }).collect();
-            Ok(select(request, rows, |a, b| request.collate(&elements[a.element], &elements[b.element])))
+            Ok(select(request, rows, |a, b| request.order().collate(&elements[a.element], &elements[b.element])))
         }
         By::Pattern(pattern) if request.as_text => {
             let mut weights = Elements::default();
@@ -178,7 +188,7 @@ fn sorted(
             // A missing weight is less than any.
             let text = |row: &Row<Option<usize>>| row.weight.map(|weight| &weights[weight]);
             Ok(select(request, rows, |a, b| match (text(a), text(b)) {
-                (Some(a), Some(b)) => request.collate(a, b),
+                (Some(a), Some(b)) => request.order().collate(a, b),
                 (a, b) => a.is_some().cmp(&b.is_some()),
             }))
         }
@@ -192,8 +202,7 @@ fn sorted(
                     }),
                     _ => double::parse_weight(text),
                 };
-                let weight =
-                    weight.ok_or(CommandError::from("ERR One or more scores can't be converted into double"))?;
+                let weight = weight.ok_or(CommandError::from(NO_WEIGHT))?;
                 rows.push(Row { element, weight });
             }
             Ok(select(request, rows, |a, b| {
@@ -204,10 +213,18 @@ fn sorted(
     }
 }
 
-impl Request<'_> {
+/// How rows are put in order.
+#[derive(Clone, Copy, Debug)]
+struct Order {
+    as_text: bool,
+    downward: bool,
+    stores: bool,
+}
+
+impl Order {
     /// The order of texts: up to a zero byte, where C's end, unless the result is to be stored.
-    fn collate(&self, a: &[u8], b: &[u8]) -> Ordering {
-        if self.destination.is_some() {
+    fn collate(self, a: &[u8], b: &[u8]) -> Ordering {
+        if self.stores {
             return a.cmp(b);
         }
         let shown = |text: &[u8]| text[..memchr::memchr(0, text).unwrap_or(text.len())].len();
@@ -253,8 +270,45 @@ fn read(execution: &mut Execution<'_>, key: &[u8], request: &mut Request<'_>) ->
     Ok(Elements::of(entry, matches!(request.by, By::Nothing) && request.downward))
 }
 
+/// The work on many elements that are shown themselves, in an order of their own.
+fn in_slices(execution: &mut Execution<'_>, key: &[u8], request: &Request<'_>) -> Option<Box<dyn LongWork>> {
+    if request.destination.is_some() || request.looks_up() {
+        return None;
+    }
+    let Execution { keyspace, database, now, options, .. } = &mut *execution;
+    let entry = keyspace.peek(*database, &keyspace.key(key), *now)?;
+    if !matches!(entry.kind(), Type::List | Type::Set | Type::SortedSet) {
+        return None;
+    }
+    let length = sliced::length_of(entry);
+    if !options.is_long(length, 0) || (matches!(request.by, By::Nothing) && !request.gets.is_empty()) {
+        return None;
+    }
+    let access = execution.access();
+    let Execution { keyspace, database, now, reply, .. } = execution;
+    let value = keyspace.find(*database, &keyspace.key(key), *now, access)?.to_owned().value;
+    if matches!(request.by, By::Nothing) {
+        let places = request.selected(length as usize);
+        reply.array(places.len());
+        let places = places.start as u64..places.end as u64;
+        return Some(Box::new(sliced::Listing { value, places, backwards: request.downward }));
+    }
+    let shown = |pattern: &Pattern<'_>| {
+        if *pattern == Pattern::Element { sliced::Shown::Element } else { sliced::Shown::Nothing }
+    };
+    let mut gets: Vec<_> = request.gets.iter().map(shown).collect();
+    if gets.is_empty() {
+        gets.push(sliced::Shown::Element);
+    }
+    Some(Box::new(sliced::Sorting::new(value, length, request, gets)))
+}
+
 fn run(execution: &mut Execution<'_>, arguments: &[&[u8]], may_store: bool) -> CommandResult {
     let mut request = Request::parse(arguments, may_store)?;
+    if let Some(work) = in_slices(execution, arguments[1], &request) {
+        execution.later.put_boxed(work);
+        return Ok(());
+    }
     let elements = read(execution, arguments[1], &mut request)?;
     let rows = sorted(execution, &request, &elements)?;
     if let Some(destination) = request.destination {

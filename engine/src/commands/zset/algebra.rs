@@ -315,7 +315,8 @@ fn is_begun_later(
         Some(combination::Input { value: entry.to_owned().value, weight: *weight })
     });
     let (frozen, aggregate) = (frozen.collect(), parsed.aggregate);
-    let work = Combination::begin(operation, aggregate, frozen, purpose, options.units_at_once);
+    let (hasher, units_max) = (keyspace.member_hasher(), options.units_at_once);
+    let work = Combination::begin(operation, aggregate, frozen, purpose, hasher, units_max);
     let Some(work) = work else { return false };
     later.put(work);
     true

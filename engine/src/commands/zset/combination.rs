@@ -9,7 +9,7 @@ use super::algebra::{Aggregate, Operation, commit, number};
 use crate::command::Execution;
 use crate::keyspace::{DatabaseId, Value};
 use crate::long::{LongWork, Step};
-use crate::values::large::Scored;
+use crate::values::large::{MemberHasher, Scored};
 use crate::values::set::SetRef;
 use crate::values::sorted_set::SortedSetRef;
 use crate::values::{NewCollection, Type, sorted_set};
@@ -93,6 +93,7 @@ impl Combination {
         aggregate: Aggregate,
         inputs: Vec<Option<Input>>,
         purpose: Purpose,
+        hasher: &MemberHasher,
         units_max: u64,
     ) -> Option<Self> {
         let mut inputs = inputs;
@@ -108,7 +109,7 @@ impl Combination {
             return None;
         }
         let inputs = inputs.into_iter().flatten().collect();
-        let result = sorted_set::empty();
+        let result = sorted_set::empty_tree(hasher);
         let (input, rank, count, listed) = (0, 0, 0, None);
         Some(Self { operation, aggregate, inputs, walked, purpose, input, rank, count, result, listed })
     }
@@ -208,7 +209,9 @@ impl LongWork for Combination {
             Purpose::Store { database, destination, event } => {
                 if let Some(database) = execution.keyspace.database_of(*database) {
                     execution.database = database;
-                    let result = (length > 0).then(|| std::mem::replace(&mut self.result, sorted_set::empty()));
+                    let (limits, hasher) = (&execution.options.encodings, execution.keyspace.member_hasher());
+                    let result = std::mem::replace(&mut self.result, sorted_set::empty());
+                    let result = (length > 0).then(|| sorted_set::made(result, limits, hasher));
                     commit(execution, destination, result, None, event);
                 }
                 execution.reply.integer(length as i64);
@@ -241,7 +244,9 @@ impl LongWork for RangeStore {
         let count = SortedSetRef::of(&self.result).len();
         if let Some(database) = execution.keyspace.database_of(self.database) {
             execution.database = database;
+            let (limits, hasher) = (&execution.options.encodings, execution.keyspace.member_hasher());
             let result = std::mem::replace(&mut self.result, sorted_set::empty());
+            let result = sorted_set::made(result, limits, hasher);
             commit(execution, &self.destination, Some(result), None, "zrangestore");
         }
         execution.reply.integer(count as i64);

@@ -163,7 +163,8 @@ pub(super) fn zrangestore(execution: &mut Execution<'_>, arguments: &[&[u8]]) ->
         let view = tree.clone();
         let (database, destination) = (execution.keyspace.database_id(execution.database), arguments[1].to_vec());
         report_ahead(execution, arguments[1], arguments);
-        execution.later.put(RangeStore { view, ranks, database, destination, result: sorted_set::empty() });
+        let result = sorted_set::empty_tree(execution.keyspace.member_hasher());
+        execution.later.put(RangeStore { view, ranks, database, destination, result });
         return Ok(());
     }
     // Upwards in any case: a result has its own order.
