@@ -134,6 +134,7 @@ struct Run {
 
 const COMMANDS: &[&str] = &[
     "append",
+    "bitop",
     "copy",
     "dbsize",
     "del",
