@@ -86,7 +86,9 @@ fn a_shard_evicts_for_another() {
             assert!(peak <= most, "{policy} on {shards} shards: {peak} of {bytes_max}");
             let count = |client: &mut Client, pattern: &str| client.call(&format!("KEYS {pattern}")).elements().len();
             let (old, new) = (count(&mut client, "{a}*"), count(&mut client, "{b}*"));
-            assert!(new > 4_500 && old < 1_600, "{policy} on {shards} shards: {old} old, {new} new");
+            // Some 5,000 and 1,000 where both shards have a core; fewer where the one that owes gets no time, as what cannot
+            // wait for it is then paid for by the writing shard. Without the other's part nothing old would go.
+            assert!(new > 2_500 && old < 3_600, "{policy} on {shards} shards: {old} old, {new} new");
         }
     }
 }
