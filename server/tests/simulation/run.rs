@@ -414,8 +414,11 @@ impl Run {
         if self.clients.iter().all(Client::is_done) {
             return Ok(true);
         }
-        let awaited = self.seen.history.iter().filter(|operation| operation.reply.is_none()).count();
-        Err(format!("all sleep, and a client still waits; {awaited} commands have no reply"))
+        let awaited: Vec<String> = (self.seen.history.iter().filter(|operation| operation.reply.is_none()))
+            .map(|operation| format!("\n  {operation:?}"))
+            .collect();
+        let left = self.left_behind().join("; ");
+        Err(format!("all sleep, and a client still waits; {left}; no reply to:{}", awaited.concat()))
     }
 
     /// What must not be there when every client is gone and everybody sleeps.
