@@ -156,10 +156,11 @@ impl Core {
             if let Some(connection) = self.connection_mut(request.connection) {
                 connection.output.grow(request.sequence, |out| out.append(&mut beginning));
             }
-            return self.add_run_here(unfinished, request, ticket, None);
+            self.add_run_here(unfinished, request, ticket, None);
+        } else {
+            let destination = Destination::Away { origin, request, credit: PIECES_AHEAD, reply: beginning };
+            self.long.add(Run::new(unfinished, destination, ticket, None));
         }
-        let destination = Destination::Away { origin, request, credit: PIECES_AHEAD, reply: beginning };
-        self.long.add(Run::new(unfinished, destination, ticket, None));
     }
 
     /// A part of a multicast that has begun goes on in slices; its locks are free.
@@ -193,9 +194,13 @@ impl Core {
         }
     }
 
-    /// A command that writes goes on holding the keys that it will write.
+    /// A command that writes goes on holding the keys that it will write; one that reads has frozen what it reads, and
+    /// holds nothing. Whoever waited may be ready now: the caller's [`Core::run_ready`] follows.
     fn hold_on(&mut self, entry: &CommandEntry, arguments: &[&[u8]], ticket: Option<Ticket>) -> Option<Ticket> {
         if !entry.is_write {
+            if let Some(ticket) = ticket {
+                self.schedule.release(ticket);
+            }
             return None;
         }
         let mut intents: SmallVec<[Intent; 4]> = SmallVec::new();
