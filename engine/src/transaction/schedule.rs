@@ -184,6 +184,24 @@ impl<B> Schedule<B> {
         if !hold && flag.is_none_or(|flag| flag.is_enqueued()) && !self.conflicts(&claim) {
             return Entry::Run(body, None);
         }
+        let ticket = self.line_up(claim, flag, body);
+        let unit = self.units.get_mut(&ticket).expect("just inserted");
+        if unit.admitted && unit.missing == 0 && unit.flag.is_none() {
+            // Granted at once: it need not go through the ready line.
+            let body = unit.body.take().expect("just inserted");
+            self.ready.retain(|other| *other != ticket);
+            return Entry::Run(body, Some(ticket));
+        }
+        Entry::Queued(ticket)
+    }
+
+    /// A unit arrives that must not run before the caller has come back to its loop, whatever it finds: it comes out of
+    /// [`Schedule::next_ready`], if need be at once.
+    pub fn queue(&mut self, claim: Claim, body: B) {
+        self.line_up(claim, None, body);
+    }
+
+    fn line_up(&mut self, claim: Claim, flag: Option<&Arc<Multicast>>, body: B) -> Ticket {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         if flag.is_some() {
@@ -196,19 +214,11 @@ impl<B> Schedule<B> {
         if self.whole.is_some() {
             self.behind.push_back(ticket);
             self.waits += 1;
-            return Entry::Queued(ticket);
+            return ticket;
         }
         self.admit(ticket);
-        let unit = self.units.get_mut(&ticket).expect("just inserted");
-        if unit.missing > 0 {
-            self.waits += 1;
-        } else if unit.flag.is_none() {
-            // Granted at once: it need not go through the ready line.
-            let body = unit.body.take().expect("just inserted");
-            self.ready.retain(|other| *other != ticket);
-            return Entry::Run(body, Some(ticket));
-        }
-        Entry::Queued(ticket)
+        self.waits += u64::from(self.units[&ticket].missing > 0);
+        ticket
     }
 
     /// Gives back what a unit holds and lets the next in line run.
@@ -323,7 +333,8 @@ impl<B> Schedule<B> {
             return true;
         }
         match claim {
-            Claim::Whole => true,
+            // What only holds on is passed, as in `grant_whole`.
+            Claim::Whole => self.admitted > 0,
             Claim::Place => false,
             Claim::Keys(intents) => intents.iter().any(|intent| {
                 let Some(line) = self.lines.get(&intent.fingerprint) else { return false };
@@ -572,8 +583,32 @@ mod tests {
         let held = schedule.hold_on(None, kept());
         must_queue(schedule.enter(keys(&[(1, true)]), None, false, "set 1"));
         assert!(must_run(schedule.enter(keys(&[(2, true)]), None, false, "set 2")).is_none());
+        assert!(!schedule.may_run(&Claim::Whole), "behind the one that waits");
         schedule.release(held);
         assert_eq!(ready(&mut schedule).len(), 1);
+    }
+
+    #[test]
+    fn a_whole_shard_unit_beside_what_only_holds_on_leaves_no_trace() {
+        let mut schedule = Schedule::default();
+        let held = schedule.hold_on(None, SmallVec::from_iter([Intent { fingerprint: 1, exclusive: true }]));
+        assert!(schedule.may_run(&Claim::Whole));
+        assert!(must_run(schedule.enter(Claim::Whole, None, false, "flushall")).is_none());
+        must_queue(schedule.enter(keys(&[(1, true)]), None, false, "set 1"));
+        schedule.release(held);
+        assert_eq!(ready(&mut schedule).len(), 1);
+    }
+
+    #[test]
+    fn what_is_queued_waits_for_the_loop_even_if_nothing_is_in_its_way() {
+        let mut schedule = Schedule::default();
+        for claim in [keys(&[(1, true)]), Claim::Whole] {
+            schedule.queue(claim, "unit");
+            assert!(schedule.has_flagged(), "the shard must not sleep");
+            let (ticket, _) = schedule.next_ready().expect("its turn");
+            schedule.release(ticket);
+            assert!(schedule.is_idle());
+        }
     }
 
     #[test]

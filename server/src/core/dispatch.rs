@@ -10,12 +10,12 @@
 //!         -> keys on several shards: the coordinator
 //! ```
 
-use super::Core;
 use super::batches::{OpenBatches, ShardSet};
 use super::connection::{Connection, ConnectionKey, Phase, ReplyMode};
 use super::coordinator::discovery_of;
 use super::memory::{OUT_OF_MEMORY, Room};
 use super::session::Session;
+use super::{Core, Waiting};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::connection::parser::{Limits, Parsed, Parser, Span};
 use crate::mailbox::{Batch, Deferred, Envelope, Message, PackedArguments, Request};
@@ -542,7 +542,9 @@ impl Core {
                 let request = Self::expect_reply(connection, entry, true, arguments.len());
                 let arguments = PackedArguments::new(arguments);
                 let deferred = Deferred { origin: self.index, now: self.shard.now(), request, arguments };
-                return self.defer(claim, deferred);
+                // Its turn may come between the question and now (another shard sets a flag), but its reply finds the
+                // connection only when that is back in its place.
+                return self.schedule.queue(claim, Waiting::Command(Box::new(deferred)));
             }
         }
         let now = self.shard.now();
