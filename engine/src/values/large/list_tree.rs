@@ -126,10 +126,15 @@ impl ListTree {
     /// Removes up to `count` elements from an index on.
     pub fn remove(&mut self, index: u64, count: u64) {
         let mut left = count.min(self.len().saturating_sub(index));
+        let mut may_have_whole_leaves = true;
         while left > 0 {
             let mut rest = index;
             let Some((path, leaf)) = self.0.locate(|branch| branch.child_of_rank(&mut rest)) else { return };
             let here = left.min(leaf.len() as u64 - rest);
+            if here < left && std::mem::take(&mut may_have_whole_leaves) {
+                left -= self.0.cut(index..index + left);
+                continue;
+            }
             self.0.edit(&path, |leaf, bytes| (leaf.remove(rest as usize, here as usize, bytes), None));
             left -= here;
         }

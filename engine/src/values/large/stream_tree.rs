@@ -14,7 +14,6 @@ use smallvec::SmallVec;
 #[derive(Clone, Default)]
 pub struct StreamTree {
     tree: Tree<StreamLeaf>,
-    nodes: u64,
 }
 
 /// The entry's texts are longer than a node may be.
@@ -52,7 +51,7 @@ impl StreamTree {
 
     /// Number of nodes.
     pub fn node_count(&self) -> u64 {
-        self.nodes
+        self.tree.leaves()
     }
 
     /// Adds an entry, whose ID is higher than all that ever were. `fields` are fields and values in turn.
@@ -63,7 +62,6 @@ impl StreamTree {
         }
         let Some((path, last)) = self.tree.locate(last_child) else {
             self.tree.plant(StreamLeaf::of(id, fields).0);
-            self.nodes = 1;
             return Ok(());
         };
         if takes(last, text_bytes, fields.len(), limits) {
@@ -76,7 +74,6 @@ impl StreamTree {
             *bytes += new_bytes;
             ((), Some((id, new)))
         });
-        self.nodes += 1;
         Ok(())
     }
 
@@ -124,19 +121,31 @@ impl StreamTree {
     }
 
     fn delete(&mut self, path: &Path, positions: &[usize]) {
-        let is_gone = self.tree.edit(path, |leaf, bytes| {
-            leaf.delete(positions, bytes);
-            (leaf.node().live() == 0, None)
-        });
-        self.nodes -= u64::from(is_gone);
+        self.tree.edit(path, |leaf, bytes| (leaf.delete(positions, bytes), None));
     }
 
     /// Removes the first node.
     pub fn remove_first_node(&mut self) {
         if let Some((path, _)) = self.tree.locate(|_| 0) {
             self.tree.edit(&path, |leaf, bytes| (leaf.clear(bytes), None));
-            self.nodes -= 1;
         }
+    }
+
+    /// Removes as many of the first nodes as have no more than so many entries together.
+    pub fn remove_first_nodes(&mut self, entries_max: u64) {
+        self.tree.cut(0..entries_max);
+    }
+
+    /// How many entries are in the nodes in front of the one that holds an ID, or would: all of them have lower IDs, the
+    /// deleted ones too.
+    pub fn entries_before_node_of(&self, id: StreamId) -> u64 {
+        let mut before = 0;
+        self.tree.leaf(|branch| {
+            let index = child_of(branch, id);
+            before += branch.counts()[..index].iter().sum::<u64>();
+            index
+        });
+        before
     }
 
     /// Removes the first `count` entries of the first node.
@@ -276,12 +285,9 @@ impl<'a> Iterator for StreamIterBack<'a> {
 impl StreamTree {
     /// Counts everything anew.
     pub(in crate::values) fn audit(&self) {
-        let mut nodes = 0;
         self.tree.audit(|key, leaf| {
-            nodes += 1;
             assert!(key.is_none_or(|key| key <= leaf.node().first_id()));
             leaf.audit();
         });
-        assert_eq!(nodes, self.nodes);
     }
 }

@@ -5,11 +5,15 @@
 //!    [`Tree::edit`] go down that path again and make each block on it the tree's own.
 //! 3. The change of a leaf may split it, empty it or leave it small. On the way up each branch corrects its count, takes
 //!    the new sibling in (and splits, if it is full), lets an empty child go, or joins a small one with a neighbour.
+//! 4. [`Tree::cut`] takes all leaves of a range of ranks away with the branches above them, which are freed in slices: it
+//!    looks at the children of two branches a level, whatever the length of the range. So each branch knows the totals
+//!    below it.
 
 use super::chunk::Shared;
 use super::garbage::{self, Remains};
 use crate::values::prefetch;
 use smallvec::SmallVec;
+use std::ops::Range;
 
 /// The most children of a branch. Few in tests, whose trees are to be deep.
 pub(super) const FAN_OUT: usize = if cfg!(test) { 8 } else { 46 };
@@ -88,9 +92,37 @@ impl<L: Leaf> Drop for Children<L> {
     }
 }
 
+/// What there is below a branch besides elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Totals {
+    /// Bytes of heap.
+    bytes: usize,
+    leaves: u64,
+}
+
+impl Totals {
+    fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.leaves += other.leaves;
+    }
+
+    fn subtract(&mut self, other: Self) {
+        self.bytes -= other.bytes;
+        self.leaves -= other.leaves;
+    }
+
+    /// Changes as another one did since it was `before`.
+    fn follow(&mut self, before: Self, after: Self) {
+        self.bytes = self.bytes.wrapping_add(after.bytes.wrapping_sub(before.bytes));
+        self.leaves = self.leaves.wrapping_add(after.leaves.wrapping_sub(before.leaves));
+    }
+}
+
 /// An inner node.
 #[derive(Clone)]
 pub(super) struct Branch<L: Leaf> {
+    /// Of all below it, without itself.
+    below: Totals,
     keys: SmallVec<[L::Key; FAN_OUT]>,
     counts: SmallVec<[u64; FAN_OUT]>,
     children: Children<L>,
@@ -135,7 +167,7 @@ struct Outcome<R, K, T> {
 pub(super) struct Tree<L: Leaf> {
     root: Option<Node<L>>,
     len: u64,
-    bytes: usize,
+    totals: Totals,
 }
 
 impl<L: Leaf> Branch<L> {
@@ -212,21 +244,51 @@ impl<L: Leaf> Branch<L> {
         }
         debug_assert!(branches.is_empty() || leaves.is_empty(), "siblings are of one kind");
         let children = if leaves.is_empty() { Children::Branches(branches) } else { Children::Leaves(leaves) };
-        Self { keys, counts, children }
+        let mut branch = Self { below: Totals::default(), keys, counts, children };
+        branch.below = branch.totals_of(0..branch.len());
+        branch
+    }
+
+    /// Of some children with all below them.
+    fn totals_of(&self, children: Range<usize>) -> Totals {
+        let mut totals = Totals::default();
+        match &self.children {
+            Children::Branches(branches) => branches[children].iter().for_each(|branch| totals.add(branch.totals())),
+            Children::Leaves(leaves) => {
+                leaves[children.clone()].iter().for_each(|leaf| prefetch::address(leaf.address()));
+                leaves[children].iter().for_each(|leaf| totals.add(leaf_totals(leaf)));
+            }
+        }
+        totals
     }
 
     /// Moves the children from `index` on to a new branch.
     fn split_off(&mut self, index: usize) -> Self {
+        let below = self.totals_of(index..self.len());
+        self.below.subtract(below);
         let children = match &mut self.children {
             Children::Branches(branches) => Children::Branches(branches.drain(index..).collect()),
             Children::Leaves(leaves) => Children::Leaves(leaves.drain(index..).collect()),
         };
-        Self { keys: self.keys.drain(index..).collect(), counts: self.counts.drain(index..).collect(), children }
+        let (keys, counts) = (self.keys.drain(index..).collect(), self.counts.drain(index..).collect());
+        Self { below, keys, counts, children }
     }
 
     fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
+}
+
+impl<L: Leaf> Shared<Branch<L>> {
+    /// Of the branch with all below it.
+    fn totals(&self) -> Totals {
+        let below = self.below;
+        Totals { bytes: below.bytes + Self::HEAP_BYTES, ..below }
+    }
+}
+
+fn leaf_totals<L: Leaf>(leaf: &L) -> Totals {
+    Totals { bytes: leaf.heap_bytes(), leaves: 1 }
 }
 
 enum NodeRef<'a, L: Leaf> {
@@ -241,17 +303,24 @@ impl<L: Leaf> Node<L> {
             Self::Leaf(leaf) => NodeRef::Leaf(leaf),
         }
     }
+
+    fn totals(&self) -> Totals {
+        match self {
+            Self::Branch(branch) => branch.totals(),
+            Self::Leaf(leaf) => leaf_totals(leaf),
+        }
+    }
 }
 
 impl<L: Leaf> Default for Tree<L> {
     fn default() -> Self {
-        Self { root: None, len: 0, bytes: 0 }
+        Self { root: None, len: 0, totals: Totals::default() }
     }
 }
 
 impl<L: Leaf> Clone for Tree<L> {
     fn clone(&self) -> Self {
-        Self { root: self.root.clone(), len: self.len, bytes: self.bytes }
+        Self { root: self.root.clone(), len: self.len, totals: self.totals }
     }
 }
 
@@ -265,7 +334,12 @@ impl<L: Leaf> Tree<L> {
     /// Bytes of heap of all that can be reached.
     #[inline]
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.totals.bytes
+    }
+
+    /// Number of leaves.
+    pub(super) fn leaves(&self) -> u64 {
+        self.totals.leaves
     }
 
     /// The leaf that `find` leads to.
@@ -327,35 +401,32 @@ impl<L: Leaf> Tree<L> {
 
     /// A tree of these leaves in this order, each with the key where it begins.
     pub(super) fn from_leaves(leaves: impl IntoIterator<Item = (L::Key, L)>) -> Self {
-        let mut bytes = 0;
-        let mut level: Vec<(L::Key, Node<L>, u64)> = leaves
-            .into_iter()
-            .map(|(key, leaf)| {
-                bytes += leaf.heap_bytes();
-                let count = leaf.weight();
-                (key, Node::Leaf(leaf), count)
-            })
-            .collect();
+        let with_weight = |(key, leaf): (L::Key, L)| {
+            let count = leaf.weight();
+            (key, Node::Leaf(leaf), count)
+        };
+        let mut level: Vec<(L::Key, Node<L>, u64)> = leaves.into_iter().map(with_weight).collect();
         let len = level.iter().map(|node| node.2).sum();
         while level.len() > 1 {
             let mut above = Vec::with_capacity(level.len() / FILLED_CHILDREN + 1);
             let mut nodes = level.into_iter().peekable();
             while nodes.peek().is_some() {
                 let branch = Branch::of(nodes.by_ref().take(FILLED_CHILDREN));
-                bytes += Shared::<Branch<L>>::HEAP_BYTES;
                 let (key, count) = (branch.keys[0], branch.count());
                 above.push((key, Node::Branch(Shared::new(branch)), count));
             }
             level = above;
         }
-        Self { root: level.pop().map(|node| node.1), len, bytes }
+        let root = level.pop().map(|node| node.1);
+        let totals = root.as_ref().map_or(Totals::default(), Node::totals);
+        Self { root, len, totals }
     }
 
     /// Makes the first leaf of an empty tree.
     pub(super) fn plant(&mut self, leaf: L) {
         debug_assert!(self.root.is_none());
         self.len = leaf.weight();
-        self.bytes = leaf.heap_bytes();
+        self.totals = leaf_totals(&leaf);
         self.root = Some(Node::Leaf(leaf));
     }
 
@@ -366,11 +437,11 @@ impl<L: Leaf> Tree<L> {
         let root = self.root.as_mut().expect("a path leads through a tree that is not empty");
         let (result, delta, split) = match root {
             Node::Leaf(leaf) => {
-                let outcome = edit_leaf(leaf, &mut self.bytes, change);
+                let outcome = edit_leaf(leaf, &mut self.totals, change);
                 (outcome.result, outcome.delta, outcome.split.map(|(key, leaf, count)| (key, Node::Leaf(leaf), count)))
             }
             Node::Branch(branch) => {
-                let outcome = branch.make_mut().edit(&path.steps, &mut self.bytes, change);
+                let outcome = branch.make_mut().edit(&path.steps, &mut self.totals, change);
                 let split = outcome.split.map(|(key, branch, count)| (key, Node::Branch(branch), count));
                 (outcome.result, outcome.delta, split)
             }
@@ -381,12 +452,28 @@ impl<L: Leaf> Tree<L> {
                 let left = self.root.take().expect("there is a root");
                 // The first key says nothing.
                 let branch = Branch::of([(key, left, self.len - right_count), (key, right, right_count)]);
-                self.bytes += Shared::<Branch<L>>::HEAP_BYTES;
+                self.totals.bytes += Shared::<Branch<L>>::HEAP_BYTES;
                 self.root = Some(Node::Branch(Shared::new(branch)));
             }
             None => self.lower_root(),
         }
         result
+    }
+
+    /// Takes all leaves away that lie whole within a range of ranks, to be freed in slices; how many elements they had.
+    pub(super) fn cut(&mut self, ranks: Range<u64>) -> u64 {
+        if ranks.start == 0 && ranks.end >= self.len {
+            return std::mem::take(self).len;
+        }
+        let Some(Node::Branch(root)) = &mut self.root else { return 0 };
+        let mut gone = Vec::new();
+        let removed = root.make_mut().cut(&ranks, &mut self.totals, &mut gone);
+        self.len -= removed;
+        self.lower_root();
+        if gone.iter().any(|node| matches!(node, Node::Branch(_))) {
+            garbage::discard(Box::new(gone));
+        }
+        removed
     }
 
     /// Lets go of a root that is empty or has one child only.
@@ -401,7 +488,7 @@ impl<L: Leaf> Tree<L> {
                 Children::Branches(branches) => Node::Branch(branches[0].clone()),
                 Children::Leaves(leaves) => Node::Leaf(leaves[0].clone()),
             };
-            self.bytes -= Shared::<Branch<L>>::HEAP_BYTES;
+            self.totals.bytes -= Shared::<Branch<L>>::HEAP_BYTES;
             self.root = Some(child);
         }
     }
@@ -417,9 +504,9 @@ impl<L: Leaf> Tree<L> {
     /// all but for the first leaf.
     #[cfg(test)]
     pub(super) fn audit(&self, mut visit: impl FnMut(Option<L::Key>, &L)) {
-        let mut bytes = 0;
-        let len = self.root.as_ref().map_or(0, |root| audit(root.as_ref(), None, &mut bytes, &mut visit).0);
-        assert_eq!((self.len, self.bytes), (len, bytes));
+        let mut totals = Totals::default();
+        let len = self.root.as_ref().map_or(0, |root| audit(root.as_ref(), None, &mut totals, &mut visit).0);
+        assert_eq!((self.len, self.totals), (len, totals));
     }
 }
 
@@ -428,28 +515,32 @@ impl<L: Leaf> Tree<L> {
 fn audit<L: Leaf>(
     node: NodeRef<'_, L>,
     key: Option<L::Key>,
-    bytes: &mut usize,
+    totals: &mut Totals,
     visit: &mut impl FnMut(Option<L::Key>, &L),
 ) -> (u64, usize) {
     let branch = match node {
         NodeRef::Leaf(leaf) => {
             assert!(leaf.weight() > 0);
-            *bytes += leaf.heap_bytes();
+            totals.add(leaf_totals(leaf));
             visit(key, leaf);
             return (leaf.weight(), 0);
         }
         NodeRef::Branch(branch) => branch,
     };
-    *bytes += Shared::<Branch<L>>::HEAP_BYTES;
+    let before = *totals;
     assert!(branch.len() > 0 && branch.keys.len() == branch.len() && branch.len() <= FAN_OUT);
     let mut below = None;
     for index in 0..branch.len() {
         let key = if index == 0 { key } else { Some(branch.keys[index]) };
-        let (count, height) = audit(branch.child(index), key, bytes, visit);
+        let (count, height) = audit(branch.child(index), key, totals, visit);
         assert_eq!(count, branch.counts[index]);
         assert!(below.is_none_or(|below| below == height), "all leaves are equally deep");
         below = Some(height);
     }
+    let mut counted = Totals::default();
+    counted.follow(before, *totals);
+    assert_eq!(branch.below, counted);
+    totals.bytes += Shared::<Branch<L>>::HEAP_BYTES;
     (branch.count(), below.map_or(1, |below| below + 1))
 }
 
@@ -463,11 +554,12 @@ fn prefetch_head<L: Leaf>(leaf: &L) {
 #[inline]
 fn edit_leaf<L: Leaf, R>(
     leaf: &mut L,
-    bytes: &mut usize,
+    totals: &mut Totals,
     change: impl FnOnce(&mut L, &mut usize) -> (R, Split<L>),
 ) -> Outcome<R, L::Key, L> {
     let before = leaf.weight();
-    let (result, split) = change(leaf, bytes);
+    let (result, split) = change(leaf, &mut totals.bytes);
+    totals.leaves += u64::from(split.is_some());
     let split = split.map(|(key, right)| {
         let count = right.weight();
         (key, right, count)
@@ -481,65 +573,79 @@ impl<L: Leaf> Branch<L> {
     fn edit<R>(
         &mut self,
         path: &[u8],
-        bytes: &mut usize,
+        totals: &mut Totals,
         change: impl FnOnce(&mut L, &mut usize) -> (R, Split<L>),
     ) -> Outcome<R, L::Key, Shared<Self>> {
+        let before = *totals;
+        let (result, delta, inserted) = self.edit_child(path, totals, change);
+        self.below.follow(before, *totals);
+        match inserted {
+            Some(index) if self.len() >= FAN_OUT => {
+                let split = Some(self.split(index, &mut totals.bytes));
+                Outcome { result, delta, split }
+            }
+            _ => Outcome { result, delta, split: None },
+        }
+    }
+
+    /// The same, for all below; what came of it, elements that came, and where a child was inserted, if one was.
+    #[inline]
+    fn edit_child<R>(
+        &mut self,
+        path: &[u8],
+        totals: &mut Totals,
+        change: impl FnOnce(&mut L, &mut usize) -> (R, Split<L>),
+    ) -> (R, u64, Option<usize>) {
         let index = path[0] as usize;
         match &mut self.children {
             Children::Leaves(leaves) => {
-                let Outcome { result, delta, split } = edit_leaf(&mut leaves[index], bytes, change);
+                let Outcome { result, delta, split } = edit_leaf(&mut leaves[index], totals, change);
                 self.counts[index] = self.counts[index].wrapping_add(delta);
                 if let Some((key, right, count)) = split {
-                    self.counts[index] -= count;
-                    self.keys.insert(index + 1, key);
-                    self.counts.insert(index + 1, count);
                     leaves.insert(index + 1, right);
-                    return self.outcome(result, delta, index + 1, bytes);
+                    self.insert_beside(index, key, count);
+                    return (result, delta, Some(index + 1));
                 }
                 if self.counts[index] == 0 {
-                    *bytes -= leaves.remove(index).heap_bytes();
+                    totals.subtract(leaf_totals(&leaves.remove(index)));
                     self.keys.remove(index);
                     self.counts.remove(index);
                 } else if leaves[index].is_small() {
-                    self.join_leaf(index, bytes);
+                    self.join_leaf(index, totals);
                 }
-                Outcome { result, delta, split: None }
+                (result, delta, None)
             }
             Children::Branches(branches) => {
-                let Outcome { result, delta, split } = branches[index].make_mut().edit(&path[1..], bytes, change);
+                let Outcome { result, delta, split } = branches[index].make_mut().edit(&path[1..], totals, change);
                 self.counts[index] = self.counts[index].wrapping_add(delta);
                 if let Some((key, right, count)) = split {
-                    self.counts[index] -= count;
-                    self.keys.insert(index + 1, key);
-                    self.counts.insert(index + 1, count);
                     branches.insert(index + 1, right);
-                    return self.outcome(result, delta, index + 1, bytes);
+                    self.insert_beside(index, key, count);
+                    return (result, delta, Some(index + 1));
                 }
                 if branches[index].len() == 0 {
                     branches.remove(index);
-                    *bytes -= Shared::<Self>::HEAP_BYTES;
+                    totals.bytes -= Shared::<Self>::HEAP_BYTES;
                     self.keys.remove(index);
                     self.counts.remove(index);
                 } else if branches[index].len() < CHILDREN_MIN {
-                    self.join_branch(index, bytes);
+                    self.join_branch(index, &mut totals.bytes);
                 }
-                Outcome { result, delta, split: None }
+                (result, delta, None)
             }
         }
     }
 
-    /// What became of this branch after a child was inserted at `index`: if it is full it is split, in the middle or, if
-    /// children keep coming at an end, near there.
-    fn outcome<R>(
-        &mut self,
-        result: R,
-        delta: u64,
-        index: usize,
-        bytes: &mut usize,
-    ) -> Outcome<R, L::Key, Shared<Self>> {
-        if self.len() < FAN_OUT {
-            return Outcome { result, delta, split: None };
-        }
+    /// Notes that the child behind that of an index is its right part.
+    fn insert_beside(&mut self, index: usize, key: L::Key, count: u64) {
+        self.counts[index] -= count;
+        self.keys.insert(index + 1, key);
+        self.counts.insert(index + 1, count);
+    }
+
+    /// Splits a branch that became full with the child at `index`: in the middle or, if children keep coming at an end,
+    /// near there.
+    fn split(&mut self, index: usize, bytes: &mut usize) -> (L::Key, Shared<Self>, u64) {
         let middle = match index {
             FAN_OUT.. => unreachable!("a branch is split before it overflows"),
             index if index == self.len() - 1 => FAN_OUT - FAN_OUT / 8,
@@ -549,7 +655,47 @@ impl<L: Leaf> Branch<L> {
         let right = self.split_off(middle);
         *bytes += Shared::<Self>::HEAP_BYTES;
         let (key, count) = (right.keys[0], right.count());
-        Outcome { result, delta, split: Some((key, Shared::new(right), count)) }
+        (key, Shared::new(right), count)
+    }
+
+    /// Takes all leaves away that lie whole within a range of ranks, which is not all of the branch; how many elements
+    /// they had. What is freed goes to `gone`.
+    fn cut(&mut self, ranks: &Range<u64>, totals: &mut Totals, gone: &mut Vec<Node<L>>) -> u64 {
+        let before = *totals;
+        let (mut whole, mut in_part): (Range<usize>, SmallVec<[usize; 2]>) = (0..0, SmallVec::new());
+        let (mut start, mut removed) = (0, 0);
+        for index in 0..self.len() {
+            let end = start + self.counts[index];
+            if ranks.start <= start && end <= ranks.end {
+                whole = if whole.is_empty() { index..index + 1 } else { whole.start..index + 1 };
+                removed += self.counts[index];
+            } else if start < ranks.end && ranks.start < end {
+                in_part.push(index);
+                if let Children::Branches(branches) = &mut self.children {
+                    let within = ranks.start.saturating_sub(start)..ranks.end - start;
+                    let count = branches[index].make_mut().cut(&within, totals, gone);
+                    self.counts[index] -= count;
+                    removed += count;
+                }
+            }
+            start = end;
+        }
+        totals.subtract(self.totals_of(whole.clone()));
+        match &mut self.children {
+            Children::Branches(branches) => gone.extend(branches.drain(whole.clone()).map(Node::Branch)),
+            Children::Leaves(leaves) => gone.extend(leaves.drain(whole.clone()).map(Node::Leaf)),
+        }
+        self.keys.drain(whole.clone());
+        self.counts.drain(whole.clone());
+        // What is left of children in part may be little. The later one goes first: its neighbours keep their places.
+        for index in in_part.into_iter().rev() {
+            let index = if index >= whole.end { index - whole.len() } else { index };
+            if matches!(&self.children, Children::Branches(branches) if branches[index].len() < CHILDREN_MIN) {
+                self.join_branch(index, &mut totals.bytes);
+            }
+        }
+        self.below.follow(before, *totals);
+        removed
     }
 
     /// The left one of a child and the neighbour that it may be joined with.
@@ -561,12 +707,13 @@ impl<L: Leaf> Branch<L> {
         }
     }
 
-    fn join_leaf(&mut self, index: usize, bytes: &mut usize) {
+    fn join_leaf(&mut self, index: usize, totals: &mut Totals) {
         let Some(left) = self.left_of_pair(index) else { return };
         let Children::Leaves(leaves) = &mut self.children else { return };
         let (lefts, rights) = leaves.split_at_mut(left + 1);
-        if lefts[left].absorb(&rights[0], bytes) {
+        if lefts[left].absorb(&rights[0], &mut totals.bytes) {
             leaves.remove(left + 1);
+            totals.leaves -= 1;
             self.keys.remove(left + 1);
             self.counts[left] += self.counts.remove(left + 1);
         }
@@ -579,6 +726,7 @@ impl<L: Leaf> Branch<L> {
             return;
         }
         let mut right = branches.remove(left + 1);
+        let below = right.below;
         let mut right = match right.get_mut() {
             Some(right) => right.split_off(0),
             None => (*right).clone(),
@@ -588,6 +736,7 @@ impl<L: Leaf> Branch<L> {
         right.keys[0] = self.keys.remove(left + 1);
         self.counts[left] += self.counts.remove(left + 1);
         let left = branches[left].make_mut();
+        left.below.add(below);
         left.keys.append(&mut right.keys);
         left.counts.append(&mut right.counts);
         match (&mut left.children, &mut right.children) {
@@ -640,6 +789,16 @@ impl<L: Leaf> Remains for Option<Node<L>> {
     fn free_slice(&mut self, budget: &mut usize) -> bool {
         *self = self.take().and_then(|root| free_below(root, budget));
         self.is_some()
+    }
+}
+
+impl<L: Leaf> Remains for Vec<Node<L>> {
+    fn free_slice(&mut self, budget: &mut usize) -> bool {
+        while *budget > 0 {
+            let Some(node) = self.pop() else { return false };
+            self.extend(free_below(node, budget));
+        }
+        !self.is_empty()
     }
 }
 

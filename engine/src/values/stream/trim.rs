@@ -91,6 +91,12 @@ impl Stream {
             self.log.entries = StreamTree::default();
             return before;
         }
+        let past = match trim.threshold {
+            Threshold::Length(max) => before.saturating_sub(max),
+            Threshold::Id(min) => self.log.entries.entries_before_node_of(min),
+        };
+        self.log.entries.remove_first_nodes(if trim.limit > 0 { past.min(trim.limit) } else { past });
+        // What is left to go is in a node or two.
         while let Some(node) = self.log.entries.first_node() {
             let length = self.log.entries.len();
             if matches!(trim.threshold, Threshold::Length(max) if length <= max) {
