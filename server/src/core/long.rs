@@ -16,7 +16,8 @@
 //! * A client whose own shard works for it runs nothing else meanwhile. What runs on other shards goes on, as its answers
 //!   are awaited anyway.
 //! * A run that only reads ends with its client. One that writes has its place in the order already: it always ends
-//!   with its commit, heard or not, and only then are its keys free; so it waits for no client.
+//!   with its commit, heard or not, and only then are its keys free; so it waits for no client. What is left to tell then is
+//!   a read as any other.
 
 use super::Core;
 use super::connection::{Connection, ConnectionKey, Phase, RunId, Stream};
@@ -75,6 +76,10 @@ impl Run {
     }
 
     fn is_write(&self) -> bool {
+        self.holds_keys() && !self.unfinished.only_reads()
+    }
+
+    fn holds_keys(&self) -> bool {
         self.ticket.is_some() || self.overlay.as_ref().is_some_and(|overlay| overlay.writes())
     }
 }
@@ -137,7 +142,7 @@ impl Core {
         request: Request,
         arguments: &[&[u8]],
     ) {
-        let ticket = self.hold_on(request.entry, arguments, None);
+        let ticket = self.hold_on(&unfinished, request.entry, arguments, None);
         let id = self.long.add(Run::new(unfinished, Destination::Here(request), ticket, None));
         connection.runs.push(id);
     }
@@ -151,7 +156,7 @@ impl Core {
         arguments: &[&[u8]],
         ticket: Option<Ticket>,
     ) {
-        let ticket = self.hold_on(request.entry, arguments, ticket);
+        let ticket = self.hold_on(&unfinished, request.entry, arguments, ticket);
         if origin == self.index {
             if let Some(connection) = self.connection_mut(request.connection) {
                 connection.output.grow(request.sequence, |out| out.append(&mut beginning));
@@ -168,17 +173,17 @@ impl Core {
         self.long.add(Run::new(unfinished, Destination::Part { envelope, reply }, None, None));
     }
 
-    /// A command on the values of several shards goes on in slices.
+    /// A command on the values of several shards goes on in slices; without these if it only reads what it has frozen.
     pub(super) fn overlay_goes_on_later(
         &mut self,
         unfinished: Unfinished,
         (request, mut beginning): (Request, ReplyBuffer),
-        overlay: Box<OverlayRun>,
+        overlay: Option<Box<OverlayRun>>,
     ) {
         if let Some(connection) = self.connection_mut(request.connection) {
             connection.output.grow(request.sequence, |out| out.append(&mut beginning));
         }
-        self.add_run_here(unfinished, request, None, Some(overlay));
+        self.add_run_here(unfinished, request, None, overlay);
     }
 
     fn add_run_here(
@@ -194,10 +199,16 @@ impl Core {
         }
     }
 
-    /// A command that writes goes on holding the keys that it will write; one that reads has frozen what it reads, and
-    /// holds nothing. Whoever waited may be ready now: the caller's [`Core::run_ready`] follows.
-    fn hold_on(&mut self, entry: &CommandEntry, arguments: &[&[u8]], ticket: Option<Ticket>) -> Option<Ticket> {
-        if !entry.is_write {
+    /// A command that writes goes on holding the keys that it will write; one that reads, or has written, has frozen what it
+    /// reads, and holds nothing. Whoever waited may be ready now: the caller's [`Core::run_ready`] follows.
+    fn hold_on(
+        &mut self,
+        unfinished: &Unfinished,
+        entry: &CommandEntry,
+        arguments: &[&[u8]],
+        ticket: Option<Ticket>,
+    ) -> Option<Ticket> {
+        if !entry.is_write || unfinished.only_reads() {
             if let Some(ticket) = ticket {
                 self.schedule.release(ticket);
             }
@@ -223,6 +234,9 @@ impl Core {
         if took_ns > 0 {
             let fitting = (u128::from(run.budget) * u128::from(SLICE_NS) / u128::from(took_ns)) as u64;
             run.budget = fitting.min(run.budget * 2).clamp(UNITS_MIN, UNITS_MAX);
+        }
+        if !matches!(went, Went::Over) && run.holds_keys() && run.unfinished.only_reads() {
+            self.settle(&mut run);
         }
         match went {
             Went::On => {
@@ -321,6 +335,15 @@ impl Core {
         if let Some(ticket) = run.ticket.take() {
             self.schedule.release(ticket);
         }
+    }
+
+    /// All that a command writes is written: others may have its keys, whatever is still to be told.
+    fn settle(&mut self, run: &mut Run) {
+        self.free_keys(run);
+        if let Some(overlay) = run.overlay.take() {
+            self.end_overlay(*overlay);
+        }
+        self.run_ready();
     }
 
     fn end_run(&mut self, id: RunId, mut run: Run) {
