@@ -20,6 +20,7 @@ pub mod error_counts;
 pub mod journal;
 pub mod keyspace;
 pub mod long;
+mod merge_sort;
 pub mod reply;
 pub mod shard;
 pub mod transaction;

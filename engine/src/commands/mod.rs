@@ -12,13 +12,14 @@
 //!   double      scores and coordinates
 //!   element_scan   what SSCAN, HSCAN and ZSCAN have in common
 //!   glob        patterns                         long_double     the arithmetic of INCRBYFLOAT
-//!   partial_sort   the nearest of many places
+//!   partial_sort   the nearest of many places       chunks   what long commands collect
 //!   expire_time, errors, report   what several families parse, say and report alike
 //! ```
 //!
 //! A new command is one row, one function and one test.
 
 pub mod bitmap;
+mod chunks;
 pub mod database;
 mod double;
 mod element_scan;

@@ -259,16 +259,11 @@ pub fn from_ordered(members: &[(f64, impl AsRef<[u8]>)], limits: &Encodings, has
     NewCollection::object(Object::SortedSet(tree))
 }
 
-/// A sorted set in the making: a tree, as a packed score has no minus zero.
-pub fn empty_tree(hasher: &MemberHasher) -> NewCollection {
-    NewCollection::object(Object::SortedSet(SortedTree::new(hasher.clone())))
-}
-
-/// What has been made, packed if it fits.
-pub fn made(set: NewCollection, limits: &Encodings, hasher: &MemberHasher) -> NewCollection {
-    let all = SortedSetRef::of(&set);
+/// What has been made in slices, packed if it fits.
+pub fn made(set: SortedTree, limits: &Encodings, hasher: &MemberHasher) -> NewCollection {
+    let all = SortedSetRef::Tree(&set);
     if all.len() > limits.sorted_set_listpack_entries_max {
-        return set;
+        return NewCollection::object(Object::SortedSet(set));
     }
     let members: Vec<_> = all.iter().map(|scored| (scored.score, scored.member.to_bytes())).collect();
     from_ordered(&members, limits, hasher)
@@ -397,7 +392,7 @@ pub fn remove_range(set: &mut impl Collection, ranks: Range<u64>) {
     }
     set.change_object(|object| {
         if let Object::SortedSet(tree) = object {
-            (0..count).for_each(|_| drop(tree.take_at(ranks.start)));
+            tree.remove_range(ranks);
         }
     });
 }

@@ -17,9 +17,9 @@ use super::combination::{self, Combination};
 use super::{Listing, sorted_set_of};
 use crate::command::{CommandError, CommandResult, Execution, Milliseconds, parse_integer};
 use crate::journal::EventClass;
-use crate::keyspace::Keyspace;
+use crate::keyspace::{DatabaseId, Keyspace};
 use crate::long::report_ahead;
-use crate::values::large::Scored;
+use crate::values::large::{Scored, SortedTree};
 use crate::values::set::SetRef;
 use crate::values::sorted_set::{self, SortedSetRef};
 use crate::values::{NewCollection, StringRef, Type};
@@ -370,8 +370,26 @@ pub(in super::super) fn store_result(
     execution.reply.integer(members.len() as i64);
 }
 
+/// Puts what has been made in slices in its place, if that is still there, and replies with its length; whether it was.
+pub(in super::super) fn store_made(
+    execution: &mut Execution<'_>,
+    database: DatabaseId,
+    destination: &[u8],
+    result: SortedTree,
+    event: &'static str,
+) -> bool {
+    let length = result.len();
+    execution.reply.integer(length as i64);
+    let Some(database) = execution.keyspace.database_of(database) else { return false };
+    execution.database = database;
+    let (limits, hasher) = (&execution.options.encodings, execution.keyspace.member_hasher());
+    let result = (length > 0).then(|| sorted_set::made(result, limits, hasher));
+    commit(execution, destination, result, None, event);
+    true
+}
+
 /// Puts a result in the place of what is under a key. Without an effect to report, that has been done.
-pub(super) fn commit(
+fn commit(
     execution: &mut Execution<'_>,
     destination: &[u8],
     result: Option<NewCollection>,

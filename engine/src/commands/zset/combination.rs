@@ -1,18 +1,18 @@
 //! Several large sorted sets at once, in slices: what [`algebra`](super::algebra) does at once to small ones.
 //!
-//! Each walked member goes into a new sorted set, with its joined score: the smallest input's that all others have
-//! (intersection), the first one's that no other has (difference), one input after the other (union: a member that is there
-//! already has its scores joined, in the inputs' order). The new set is what is stored, or a frozen view to be listed.
+//! Each walked member goes to the builder of a new sorted set, with its joined score: the smallest input's that all others
+//! have (intersection), the first one's that no other has (difference), one input after the other (union: the builder joins
+//! the scores of equal members, in the inputs' order). The new set is what is stored, or a frozen view to be listed.
 
 use super::Listing;
-use super::algebra::{Aggregate, Operation, commit, number};
+use super::algebra::{Aggregate, Operation, number, store_made};
 use crate::command::Execution;
 use crate::keyspace::{DatabaseId, Value};
 use crate::long::{LongWork, Step};
-use crate::values::large::{MemberHasher, Scored};
+use crate::values::large::{MemberHasher, Scored, SortedBuilder, SortedCut, SortedTree};
 use crate::values::set::SetRef;
 use crate::values::sorted_set::SortedSetRef;
-use crate::values::{NewCollection, Type, sorted_set};
+use crate::values::{StringRef, Type};
 use std::ops::Range;
 
 /// What becomes of the result.
@@ -81,9 +81,16 @@ pub(super) struct Combination {
     rank: u64,
     /// Kept members, where they are only counted.
     count: u64,
-    result: NewCollection,
-    /// Where the listing stands, once it has begun.
-    listed: Option<u64>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Members are walked; without a builder they are only counted.
+    Walk(Option<SortedBuilder>),
+    /// The set is made of them.
+    Build(SortedBuilder),
+    /// It is listed, from a rank on.
+    List(SortedTree, u64),
 }
 
 impl Combination {
@@ -109,40 +116,31 @@ impl Combination {
             return None;
         }
         let inputs = inputs.into_iter().flatten().collect();
-        let result = sorted_set::empty_tree(hasher);
-        let (input, rank, count, listed) = (0, 0, 0, None);
-        Some(Self { operation, aggregate, inputs, walked, purpose, input, rank, count, result, listed })
+        let counts = matches!(purpose, Purpose::Count { .. });
+        let stage = Stage::Walk((!counts).then(|| SortedBuilder::new(members, hasher.clone())));
+        let (input, rank, count) = (0, 0, 0);
+        Some(Self { operation, aggregate, inputs, walked, purpose, input, rank, count, stage })
     }
 
     /// The next members, about `budget` units of them; whether those were the last that matter.
-    fn walk(&mut self, execution: &Execution<'_>, budget: u64) -> bool {
-        let (limits, hasher) = (&execution.options.encodings, execution.keyspace.member_hasher());
+    fn walk(&mut self, budget: u64) -> bool {
+        let Stage::Walk(builder) = &mut self.stage else { return true };
         let limit = if let Purpose::Count { limit } = self.purpose { limit } else { 0 };
-        let counts = matches!(self.purpose, Purpose::Count { .. });
-        // A member that goes into the result costs several times one that is looked up.
-        let units_each = self.inputs.len() as u64 + if counts { 0 } else { 4 };
+        let looked_up = if self.operation == Operation::Union { 0 } else { self.inputs.len() as u64 - 1 };
+        let units_each = 1 + looked_up * UNITS_A_LOOK_UP + builder.as_ref().map_or(0, |_| SortedBuilder::UNITS_A_PUSH);
         let mut left = (budget / units_each).max(1);
         while left > 0 && self.input < self.walked {
-            let (inputs, result, count) = (&self.inputs, &mut self.result, &mut self.count);
+            let (inputs, count) = (&self.inputs, &mut self.count);
             let length = inputs[self.input].len();
             let run = self.rank..length.min(self.rank + left);
             let (operation, aggregate, at) = (self.operation, self.aggregate, self.input);
             let goes_on = inputs[at].each(run.clone(), |Scored { score, member }| {
-                member.with_bytes(|member| {
-                    let known =
-                        (operation == Operation::Union).then(|| SortedSetRef::of(result).score(member)).flatten();
-                    let joined = joined(operation, aggregate, inputs, at, member, score, known);
-                    let Some(score) = joined else { return true };
-                    *count += 1;
-                    if known.is_some_and(|known| known == score && known.to_bits() != score.to_bits()) {
-                        // Zero and minus zero have the same place, but are told apart in replies.
-                        sorted_set::remove(result, member);
-                    }
-                    if !counts {
-                        sorted_set::insert(result, member, score, limits, hasher);
-                    }
-                    limit == 0 || *count < limit
-                })
+                let Some(score) = joined(operation, aggregate, inputs, at, member, score) else { return true };
+                *count += 1;
+                if let Some(builder) = builder {
+                    builder.push(Scored { score, member });
+                }
+                limit == 0 || *count < limit
             });
             if !goes_on {
                 return true;
@@ -156,100 +154,141 @@ impl Combination {
         self.input == self.walked
     }
 
-    /// The next members of the result.
-    fn list(&mut self, execution: &mut Execution<'_>, from: u64, budget: u64, listing: Listing) -> Step {
-        let result = SortedSetRef::of(&self.result);
-        let to = result.len().min(from + budget.min(LISTED_AT_ONCE));
-        result.range(from..to, false).for_each(|scored| listing.reply(&mut execution.reply, scored));
-        self.listed = Some(to);
-        if to == result.len() { Step::Done } else { Step::More }
-    }
-}
-
-/// Members that a step lists at the most, so that what is ahead of a client stays bounded.
-const LISTED_AT_ONCE: u64 = 4096;
-
-/// The score of a walked member in the result, if it is in it. Known is what the result has of it already.
-fn joined(
-    operation: Operation,
-    aggregate: Aggregate,
-    inputs: &[Input],
-    walked: usize,
-    member: &[u8],
-    score: f64,
-    known: Option<f64>,
-) -> Option<f64> {
-    let first = number(aggregate.weigh(score, inputs[walked].weight));
-    match operation {
-        Operation::Union => Some(known.map_or(first, |known| aggregate.join(known, first))),
-        Operation::Intersection => inputs[1..].iter().try_fold(first, |sum, input| {
-            Some(aggregate.join(sum, aggregate.weigh(input.score(member)?, input.weight)))
-        }),
-        Operation::Difference => inputs[1..].iter().all(|input| input.score(member).is_none()).then_some(score),
-    }
-}
-
-impl LongWork for Combination {
-    fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step {
-        if let (Some(from), Purpose::Reply(listing)) = (self.listed, &self.purpose) {
-            let listing = *listing;
-            return self.list(execution, from, budget, listing);
-        }
-        if !self.walk(execution, budget) {
-            return Step::More;
-        }
-        let length = SortedSetRef::of(&self.result).len();
+    /// The set is made: it is stored, or its listing begins.
+    fn conclude(&mut self, execution: &mut Execution<'_>, result: SortedTree) -> Step {
+        let length = result.len();
         match &self.purpose {
-            Purpose::Count { .. } => execution.reply.integer(self.count as i64),
+            Purpose::Count { .. } => {}
             Purpose::Reply(listing) => {
                 listing.open(&mut execution.reply, length as usize);
-                self.listed = Some(0);
+                self.stage = Stage::List(result, 0);
                 return if length == 0 { Step::Done } else { Step::More };
             }
             Purpose::Store { database, destination, event } => {
-                if let Some(database) = execution.keyspace.database_of(*database) {
-                    execution.database = database;
-                    let (limits, hasher) = (&execution.options.encodings, execution.keyspace.member_hasher());
-                    let result = std::mem::replace(&mut self.result, sorted_set::empty());
-                    let result = (length > 0).then(|| sorted_set::made(result, limits, hasher));
-                    commit(execution, destination, result, None, event);
-                }
-                execution.reply.integer(length as i64);
+                store_made(execution, *database, destination, result, event);
             }
         }
         Step::Done
     }
 }
 
+/// Units of a look-up of a member in another input, of which nothing is in the caches.
+const UNITS_A_LOOK_UP: u64 = 8;
+
+/// Members that a step lists at the most, so that what is ahead of a client stays bounded.
+const LISTED_AT_ONCE: u64 = 4096;
+
+/// The score of a walked member in the result, if it is in it; in a union, what this input adds to it.
+fn joined(
+    operation: Operation,
+    aggregate: Aggregate,
+    inputs: &[Input],
+    walked: usize,
+    member: StringRef<'_>,
+    score: f64,
+) -> Option<f64> {
+    let first = number(aggregate.weigh(score, inputs[walked].weight));
+    match operation {
+        Operation::Union => Some(first),
+        Operation::Intersection => member.with_bytes(|member| {
+            inputs[1..].iter().try_fold(first, |sum, input| {
+                Some(aggregate.join(sum, aggregate.weigh(input.score(member)?, input.weight)))
+            })
+        }),
+        Operation::Difference => {
+            let is_in = |input: &Input| member.with_bytes(|member| input.score(member)).is_some();
+            (!inputs[1..].iter().any(is_in)).then_some(score)
+        }
+    }
+}
+
+impl LongWork for Combination {
+    fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step {
+        match &mut self.stage {
+            Stage::Walk(_) => {
+                if !self.walk(budget) {
+                    return Step::More;
+                }
+                let Stage::Walk(Some(builder)) = std::mem::replace(&mut self.stage, Stage::Walk(None)) else {
+                    execution.reply.integer(self.count as i64);
+                    return Step::Done;
+                };
+                self.stage = Stage::Build(builder);
+                Step::More
+            }
+            Stage::Build(builder) => {
+                let aggregate = self.aggregate;
+                if !builder.step(budget, |sum, score| aggregate.join(sum, score)) {
+                    return Step::More;
+                }
+                let Stage::Build(builder) = std::mem::replace(&mut self.stage, Stage::Walk(None)) else {
+                    return Step::Done;
+                };
+                self.conclude(execution, builder.into_set())
+            }
+            Stage::List(result, from) => {
+                let Purpose::Reply(listing) = self.purpose else { return Step::Done };
+                let to = result.len().min(*from + budget.min(LISTED_AT_ONCE));
+                let members = SortedSetRef::Tree(result).range(*from..to, false);
+                members.for_each(|scored| listing.reply(&mut execution.reply, scored));
+                *from = to;
+                if to == result.len() { Step::Done } else { Step::More }
+            }
+        }
+    }
+}
+
 /// The members of some ranks of a view, on their way to a destination.
 pub(super) struct RangeStore {
-    pub(super) view: crate::values::large::SortedTree,
-    pub(super) ranks: Range<u64>,
-    pub(super) database: DatabaseId,
-    pub(super) destination: Vec<u8>,
-    pub(super) result: NewCollection,
+    database: DatabaseId,
+    destination: Vec<u8>,
+    way: Way,
+}
+
+enum Way {
+    /// Most of the view: what is left without the others.
+    Cut(Option<SortedCut>),
+    /// Little of it: a set of its own.
+    Copy { view: SortedTree, ranks: Range<u64>, builder: Option<SortedBuilder> },
+}
+
+impl RangeStore {
+    pub(super) fn new(view: SortedTree, ranks: Range<u64>, database: DatabaseId, destination: &[u8]) -> Self {
+        let way = if SortedCut::is_for_part(&ranks, view.len()) {
+            Way::Cut(Some(SortedCut::part(view, ranks)))
+        } else {
+            let builder = Some(SortedBuilder::new(ranks.end - ranks.start, view.hasher().clone()));
+            Way::Copy { view, ranks, builder }
+        };
+        Self { database, destination: destination.into(), way }
+    }
+
+    /// About `budget` units more; the set, when it is made.
+    fn make(&mut self, budget: u64) -> Option<SortedTree> {
+        match &mut self.way {
+            Way::Cut(cut) => {
+                let is_over = cut.as_mut().is_none_or(|cut| cut.step(budget));
+                cut.take_if(|_| is_over).map(SortedCut::into_set)
+            }
+            Way::Copy { view, ranks, builder } => {
+                let building = builder.as_mut()?;
+                if ranks.is_empty() {
+                    let is_over = building.step(budget, |_, score| score);
+                    return builder.take_if(|_| is_over).map(SortedBuilder::into_set);
+                }
+                let end = ranks.end.min(ranks.start + (budget / SortedBuilder::UNITS_A_PUSH).max(1));
+                SortedSetRef::Tree(view).range(ranks.start..end, false).for_each(|scored| building.push(scored));
+                ranks.start = end;
+                None
+            }
+        }
+    }
 }
 
 impl LongWork for RangeStore {
     fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step {
-        let (limits, hasher) = (&execution.options.encodings, execution.keyspace.member_hasher());
-        let end = self.ranks.end.min(self.ranks.start + (budget / 4).max(1));
-        for Scored { score, member } in SortedSetRef::Tree(&self.view).range(self.ranks.start..end, false) {
-            member.with_bytes(|member| sorted_set::insert(&mut self.result, member, score, limits, hasher));
-        }
-        self.ranks.start = end;
-        if !self.ranks.is_empty() {
-            return Step::More;
-        }
-        let count = SortedSetRef::of(&self.result).len();
-        if let Some(database) = execution.keyspace.database_of(self.database) {
-            execution.database = database;
-            let (limits, hasher) = (&execution.options.encodings, execution.keyspace.member_hasher());
-            let result = std::mem::replace(&mut self.result, sorted_set::empty());
-            let result = sorted_set::made(result, limits, hasher);
-            commit(execution, &self.destination, Some(result), None, "zrangestore");
-        }
-        execution.reply.integer(count as i64);
+        let Some(result) = self.make(budget) else { return Step::More };
+        store_made(execution, self.database, &self.destination, result, "zrangestore");
         Step::Done
     }
 }

@@ -1,17 +1,19 @@
 //! Sorted sets: the command rows and the reads of one sorted set by member. By topic: [`write`] (ZADD, ZREM), [`range`] (what
-//! is asked by rank, score or name), [`pop`] (ZPOPMIN, ZMPOP, ZRANDMEMBER), [`algebra`] (ZUNION and the like).
+//! is asked by rank, score or name), [`pop`] (ZPOPMIN, ZMPOP, ZRANDMEMBER), [`removal`] (of many members), [`algebra`]
+//! (ZUNION and the like).
 
 mod algebra;
 mod bounds;
 mod combination;
 mod pop;
 mod range;
+mod removal;
 mod rows;
 mod write;
 
 pub use rows::COMMANDS;
 
-pub(super) use algebra::store_result;
+pub(super) use algebra::{store_made, store_result};
 pub(super) use write::{AddOptions, add_scored};
 
 use super::double::{DoubleText, reply_double};

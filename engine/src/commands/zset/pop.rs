@@ -3,11 +3,14 @@
 use super::super::errors::{above_zero, is, pop_count, positive, syntax};
 use super::super::random_choice::{Choice, choose, distinct};
 use super::super::string::reply_string;
-use super::{Listing, edit, report_removal, sorted_set_of};
+use super::removal::{ListedRemoval, Removal};
+use super::{Listing, edit, report_removal, sorted_set_of, walk};
 use crate::command::{CommandError, CommandResult, Execution, parse_integer};
+use crate::keyspace::Value;
 use crate::values::Type;
 use crate::values::large::SortedTree;
 use crate::values::sorted_set::{self, SortedSetRef};
+use std::ops::Range;
 
 /// Past this many, ZRANDMEMBER gives no scores: twice as many elements could not be counted.
 const PAIRS_MAX: i64 = i64::MAX / 2;
@@ -37,7 +40,7 @@ fn pop_some(
     count: u64,
     listing: Listing,
 ) -> Result<bool, CommandError> {
-    let Execution { keyspace, reply, database, now, .. } = execution;
+    let Execution { keyspace, reply, database, now, options, .. } = execution;
     let key = keyspace.key(name);
     let Some(mut entry) = keyspace.edit(*database, &key, crate::values::Type::SortedSet, *now)? else {
         return Ok(false);
@@ -45,6 +48,14 @@ fn pop_some(
     let set = SortedSetRef::of(&entry);
     let (length, count) = (set.len(), count.min(set.len()));
     let ranks = if end == End::Lowest { 0..count } else { length - count..length };
+    if let SortedSetRef::Tree(tree) = set
+        && (Removal::is_long(options, &ranks, tree) || options.is_long_part(count, length, tree.bytes()))
+    {
+        listing.open(reply, count as usize);
+        let view = tree.clone();
+        pop_in_slices(execution, name, end, view, ranks, listing);
+        return Ok(true);
+    }
     listing.reply_all(reply, set.range(ranks.clone(), end == End::Highest));
     if count == 0 {
         return Ok(true);
@@ -58,6 +69,31 @@ fn pop_some(
     execution.effect(&[end.event().as_bytes(), name, itoa::Buffer::new().format(count).as_bytes()]);
     report_removal(execution, end.event(), name, count == length);
     Ok(true)
+}
+
+/// The same for many members, whose number has been told.
+fn pop_in_slices(
+    execution: &mut Execution<'_>,
+    name: &[u8],
+    end: End,
+    view: SortedTree,
+    ranks: Range<u64>,
+    listing: Listing,
+) {
+    let count = ranks.end - ranks.start;
+    let listing = walk(&view, ranks.clone(), end == End::Highest, listing);
+    execution.effect(&[end.event().as_bytes(), name, itoa::Buffer::new().format(count).as_bytes()]);
+    if count < view.len() {
+        let removal = Some(Removal::begin(execution, name, view, ranks, end.event()));
+        return execution.later.put(ListedRemoval { removal, listing });
+    }
+    let key = execution.keyspace.key(name);
+    if let Ok(Some(mut entry)) = edit(execution, &key) {
+        entry.changed(count);
+        entry.remove();
+        report_removal(execution, end.event(), name, true);
+    }
+    execution.later.put(listing);
 }
 
 fn pop(execution: &mut Execution<'_>, arguments: &[&[u8]], end: End) -> CommandResult {
@@ -120,16 +156,25 @@ pub(super) fn zrandmember(execution: &mut Execution<'_>, arguments: &[&[u8]]) ->
     let Execution { keyspace, reply, database, now, random, options, later, .. } = execution;
     let random = random.fork();
     let key = keyspace.key(arguments[1]);
-    let set = keyspace.find_typed(*database, &key, *now, access, Type::SortedSet)?.map(sorted_set_of);
-    if let (Some(SortedSetRef::Tree(tree)), Some(choice)) = (set, choice)
-        && options.is_long_part(choice.count(tree.len() as usize) as u64, tree.len(), tree.bytes())
-    {
-        let length = tree.len() as usize;
-        listing.open(reply, choice.count(length));
-        later.put_boxed(choose(tree.clone(), length, choice, random, move |tree: &SortedTree, number, reply| {
-            tree.at(number).into_iter().for_each(|scored| listing.reply(reply, scored));
-        }));
-        return Ok(());
+    let entry = keyspace.find_typed(*database, &key, *now, access, Type::SortedSet)?;
+    let set = entry.map(sorted_set_of);
+    if let (Some(entry), Some(set), Some(choice)) = (entry, set, choice) {
+        let length = set.len() as usize;
+        let count = choice.count(length);
+        let is_long = match set {
+            SortedSetRef::Tree(tree) => options.is_long_part(count as u64, tree.len(), tree.bytes()),
+            // Few members, of which any number may be wanted; each is looked for from the first one on.
+            SortedSetRef::Listpack(_) => count > length && options.is_long((count * length) as u64, 0),
+        };
+        if is_long {
+            listing.open(reply, count);
+            let view = entry.to_owned().value;
+            later.put_boxed(choose(view, length, choice, random, move |view: &Value, number, reply| {
+                let set = SortedSetRef::new(view.packed_bytes(), view.object());
+                set.at(number).into_iter().for_each(|scored| listing.reply(reply, scored));
+            }));
+            return Ok(());
+        }
     }
     reply_random(set, reply, choice, listing, random);
     Ok(())

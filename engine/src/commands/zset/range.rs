@@ -5,6 +5,7 @@
 use super::super::errors::{integer, is, syntax};
 use super::bounds::Bounds;
 use super::combination::RangeStore;
+use super::removal::{RangeRemoval, Removal};
 use super::{Listing, edit, find, report_removal, sorted_set_of, store_result, walk};
 use crate::command::{CommandError, CommandResult, Execution};
 use crate::long::report_ahead;
@@ -163,8 +164,7 @@ pub(super) fn zrangestore(execution: &mut Execution<'_>, arguments: &[&[u8]]) ->
         let view = tree.clone();
         let (database, destination) = (execution.keyspace.database_id(execution.database), arguments[1].to_vec());
         report_ahead(execution, arguments[1], arguments);
-        let result = sorted_set::empty_tree(execution.keyspace.member_hasher());
-        execution.later.put(RangeStore { view, ranks, database, destination, result });
+        execution.later.put(RangeStore::new(view, ranks, database, &destination));
         return Ok(());
     }
     // Upwards in any case: a result has its own order.
@@ -199,12 +199,22 @@ fn remove(
     bounds: Bounds<'_>,
     event: &'static str,
 ) -> CommandResult {
-    let key = execution.keyspace.key(arguments[1]);
+    let (key, options) = (execution.keyspace.key(arguments[1]), execution.options);
     let (mut removed, mut is_empty) = (0, false);
     if let Some(mut entry) = edit(execution, &key)? {
-        let ranks = bounds.ranks_in(SortedSetRef::of(&entry), false);
+        let set = SortedSetRef::of(&entry);
+        let ranks = bounds.ranks_in(set, false);
         removed = ranks.end - ranks.start;
-        is_empty = removed == SortedSetRef::of(&entry).len();
+        is_empty = removed == set.len();
+        if let SortedSetRef::Tree(tree) = set
+            && Removal::is_long(options, &ranks, tree)
+        {
+            let view = tree.clone();
+            let removal = Removal::begin(execution, arguments[1], view, ranks, event);
+            execution.effect(arguments);
+            execution.later.put(RangeRemoval(removal));
+            return Ok(());
+        }
         entry.changed(removed);
         if is_empty {
             entry.remove();

@@ -228,7 +228,11 @@ impl<'a> Element<'a> {
     }
 }
 
-impl Draft<'_> {
+impl<'d> Draft<'d> {
+    fn of(element: &Element<'d>) -> Self {
+        Self { field: element.field, value: element.value, expires_at: element.expires_at }
+    }
+
     fn field_len(&self) -> usize {
         match self.field {
             Field::Position(_) => 1 + POSITION_BYTES,
@@ -345,6 +349,11 @@ fn entry_bytes(bytes: &[u8], index: usize) -> &[u8] {
     &bytes[bytes.len() - distance(bytes, index)..]
 }
 
+/// The bytes of a leaf that no tree counts yet: it will count them when it gets the leaf.
+pub(super) fn uncounted() -> usize {
+    usize::MAX / 2
+}
+
 /// The leaf itself.
 #[derive(Clone)]
 pub(super) struct HashLeaf(Chunk<Entries>);
@@ -354,6 +363,39 @@ impl HashLeaf {
     pub(super) fn with_room(packed_len: usize) -> Self {
         let used = HEAD_BYTES + TAG_BYTES + DISTANCE_BYTES + packed_len;
         Self(Chunk::with_ends(block_bytes(used), &[0; HEAD_BYTES], &[]))
+    }
+
+    /// An empty leaf with room for all that a leaf takes, to be filled and then [fitted](Self::fit).
+    pub(super) fn roomy() -> Self {
+        Self(Chunk::with_ends(LEAF_BYTES_MAX, &[0; HEAD_BYTES], &[]))
+    }
+
+    /// Takes the block that it needs.
+    pub(super) fn fit(&mut self) {
+        if block_bytes(self.used()) < self.0.heap_bytes() {
+            self.move_to_block(block_bytes(self.used()), &mut uncounted());
+        }
+    }
+
+    /// The same leaf with those elements only that are wanted; none without any.
+    pub(super) fn only(&self, mut is_wanted: impl FnMut(&Element<'_>) -> bool) -> Option<Self> {
+        let wanted: SmallVec<[bool; 128]> = self.elements().map(|element| is_wanted(&element)).collect();
+        if wanted.iter().all(|is_wanted| *is_wanted) {
+            return Some(self.clone());
+        }
+        if !wanted.contains(&true) {
+            return None;
+        }
+        let mut part = Self::roomy();
+        for ((tag, element), _) in self.tagged().zip(&wanted).filter(|(_, is_wanted)| **is_wanted) {
+            part.insert(tag, &Draft::of(&element), &mut uncounted());
+        }
+        part.fit();
+        Some(part)
+    }
+
+    fn tagged(&self) -> impl Iterator<Item = (u8, Element<'_>)> {
+        self.tags().iter().copied().zip(self.elements())
     }
 
     /// Number of elements.
@@ -655,9 +697,8 @@ impl Leaf for HashLeaf {
             return false;
         }
         self.reserve(right.used() - HEAD_BYTES, bytes);
-        for (tag, element) in right.tags().iter().zip(right.elements()) {
-            let draft = Draft { field: element.field, value: element.value, expires_at: element.expires_at };
-            self.insert(*tag, &draft, bytes);
+        for (tag, element) in right.tagged() {
+            self.insert(tag, &Draft::of(&element), bytes);
         }
         *bytes -= right.heap_bytes();
         true

@@ -55,6 +55,16 @@ impl HashTree {
         Self { tree: Tree::default(), hasher }
     }
 
+    pub(super) fn of_tree(tree: Tree<HashLeaf>, hasher: MemberHasher) -> Self {
+        Self { tree, hasher }
+    }
+
+    /// The leaves from the one on that holds a rank.
+    pub(super) fn leaves_from(&self, rank: u64) -> Walk<'_, HashLeaf> {
+        let mut rest = rank;
+        self.tree.walk(|branch| branch.child_of_rank(&mut rest))
+    }
+
     /// Number of elements.
     #[inline]
     pub fn len(&self) -> u64 {

@@ -44,6 +44,7 @@
 
 mod chunk;
 mod garbage;
+mod hash_build;
 mod hash_leaf;
 mod hash_tree;
 mod hasher;
@@ -70,6 +71,6 @@ pub use list_leaf::ListElement;
 pub use list_tree::{ListChunk, ListIter, ListIterBack, ListTree};
 pub use rope::{CHUNK_BYTES, Rope};
 pub use sorted_leaf::Scored;
-pub use sorted_tree::{SortedIter, SortedIterBack, SortedTree};
+pub use sorted_tree::{SortedBuilder, SortedCut, SortedIter, SortedIterBack, SortedTree};
 pub use stream_leaf::{Node, StreamEntry};
 pub use stream_tree::{Full, StreamIter, StreamIterBack, StreamTree};

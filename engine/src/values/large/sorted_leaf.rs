@@ -16,7 +16,7 @@
 #![allow(clippy::float_cmp)] // scores are equal if they are the same number, as in the real server
 
 use super::chunk::{self, Chunk, Format};
-use super::hash_leaf::{INLINE_BYTES_MAX, LEAF_BYTES_MAX};
+use super::hash_leaf::{INLINE_BYTES_MAX, LEAF_BYTES_MAX, uncounted};
 use super::reference::{self, REFERENCE_BYTES};
 use super::tree::{Leaf, Split};
 use crate::values::StringRef;
@@ -149,6 +149,27 @@ impl SortedLeaf {
         let mut bytes = leaf.0.heap_bytes();
         leaf.insert(0, scored, &mut bytes);
         (leaf, bytes)
+    }
+
+    /// An empty leaf with room for all that a leaf takes, to be filled and then [fitted](Self::fit).
+    pub(super) fn roomy() -> Self {
+        Self(Chunk::with_ends(LEAF_BYTES_MAX, &[0; HEAD_BYTES], &[]))
+    }
+
+    /// Adds a member behind the others, if it does not make too large a leaf; whether it has.
+    pub(super) fn append(&mut self, scored: &Scored<'_>) -> bool {
+        let fits = !self.is_full_for(packed_len(member_bytes(&scored.member)));
+        if fits {
+            self.insert(self.len(), scored, &mut uncounted());
+        }
+        fits
+    }
+
+    /// Takes the block that it needs.
+    pub(super) fn fit(&mut self) {
+        if block_bytes(self.used()) < self.0.heap_bytes() {
+            self.move_to_block(block_bytes(self.used()), &mut uncounted());
+        }
     }
 
     /// Number of members.
@@ -365,7 +386,7 @@ impl SortedLeaf {
         Some((right.key(), right))
     }
 
-    fn key(&self) -> SortKey {
+    pub(super) fn key(&self) -> SortKey {
         let first = self.scored(0);
         SortKey::new(first.score, member_bytes(&first.member))
     }

@@ -14,6 +14,12 @@
 
 #![allow(clippy::float_cmp)] // scores are equal if they are the same number, as in the real server
 
+mod build;
+mod cut;
+
+pub use build::SortedBuilder;
+pub use cut::SortedCut;
+
 use super::hash_leaf::{Draft, Element, Field, Old};
 use super::hash_tree::{HashTree, Place};
 use super::hasher::{Hash, MemberHasher};

@@ -9,6 +9,10 @@
 //!    looks at the children of two branches a level, whatever the length of the range. So each branch knows the totals
 //!    below it.
 
+mod build;
+
+pub(super) use build::TreeBuilder;
+
 use super::chunk::Shared;
 use super::garbage::{self, Remains};
 use crate::values::prefetch;

@@ -1,7 +1,8 @@
 //! [`SortedTree`] against two maps.
 
-use super::super::{MemberHasher, Scored, SortedTree};
+use super::super::{MemberHasher, Scored, SortedBuilder, SortedCut, SortedTree};
 use super::{Pair, environment, run, run_long, text};
+use crate::values::StringRef;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,6 +99,52 @@ impl SortedPair {
         assert_eq!(taken, expected);
     }
 
+    /// Many members go, or all others do, at once or in slices.
+    fn cut(&mut self) {
+        let length = self.tree.len();
+        let longest = [5, length / 20 + 1, length][self.random.usize(..3)];
+        let start = self.random.u64(..=length);
+        let ranks = start..length.min(start + self.random.u64(..=longest));
+        let before = self.model.pairs();
+        let way = self.random.u32(..4);
+        if way == 0 {
+            self.tree.remove_range(ranks.clone());
+        } else {
+            let removes = way < 3 || ranks.is_empty();
+            let make = if removes { SortedCut::removal } else { SortedCut::part };
+            let mut cut = make(self.tree.clone(), ranks.clone());
+            while !cut.step(self.random.u64(1..300)) {}
+            self.tree = cut.into_set();
+            if !removes {
+                let (low, high) = (ranks.start as usize, ranks.end as usize);
+                before[..low].iter().chain(&before[high..]).for_each(|(member, _)| {
+                    self.model.remove(member);
+                });
+                return;
+            }
+        }
+        for (member, _) in &before[ranks.start as usize..ranks.end as usize] {
+            self.model.remove(member);
+        }
+    }
+
+    /// The same set, built anew from members in any order, some of them twice.
+    fn build(&mut self) {
+        let mut members = self.model.pairs();
+        self.random.shuffle(&mut members);
+        let hint = self.random.u64(..=2 * members.len() as u64);
+        let mut builder = SortedBuilder::new(hint, self.tree.hasher().clone());
+        for (member, score) in &members {
+            let member = StringRef::Bytes(member);
+            if self.random.u8(..10) == 0 {
+                builder.push(Scored { score: self.random.f64(), member });
+            }
+            builder.push(Scored { score: f64::from_bits(*score), member });
+        }
+        while !builder.step(self.random.u64(1..3000), |_, last| last) {}
+        self.tree = builder.into_set();
+    }
+
     fn freeze(&mut self) {
         if self.views.len() > 3 || self.random.bool() && !self.views.is_empty() {
             let (mut view, model) = self.views.swap_remove(self.random.usize(..self.views.len()));
@@ -170,6 +217,8 @@ impl Pair for SortedPair {
         match self.random.u32(..1000) {
             0 => self.removals = [10, 30, 50, 80][self.random.usize(..4)],
             1..5 => self.freeze(),
+            5 => self.cut(),
+            6 => self.build(),
             roll if roll % 100 < self.removals => self.remove(),
             _ => self.write(),
         }
