@@ -35,6 +35,9 @@ fn fill(random: &mut fastrand::Rng) -> Vec<String> {
             lines.push(format!("HSET h{name} {} {}", word(random), word(random)));
             lines.push(format!("RPUSH l{name} {}", word(random)));
             lines.push(format!("SETRANGE b{name} {} {}", random.u32(..9000), word(random)));
+            // Some at the same place.
+            let (longitude, latitude) = (random.i32(-9..9), random.i32(-9..9));
+            lines.push(format!("GEOADD g{name} {longitude} {latitude} {}", word(random)));
         }
         if random.u32(..4) == 0 {
             lines.push(format!("HPEXPIRE h{name} 1000 FIELDS 2 {} {}", word(random), word(random)));
@@ -75,6 +78,20 @@ const READS: &[&str] = &[
     "ZINTER 2 z1 none",
     "ZDIFF 3 z1 z2 s3 WITHSCORES",
     "ZINTERCARD 2 z1 z2 LIMIT 3",
+    "ZCOUNT z1 -2 3",
+    "ZREVRANGEBYLEX z1 + - LIMIT 5 10",
+    "ZRANGE z1 -inf +inf BYSCORE LIMIT 30 5",
+    "GEOSEARCH g1 FROMLONLAT 0 0 BYRADIUS 900 km",
+    "GEOSEARCH g1 FROMLONLAT 0 0 BYRADIUS 900 km ASC WITHDIST WITHCOORD WITHHASH",
+    "GEOSEARCH g2 FROMLONLAT 1 1 BYBOX 1000 800 mi DESC WITHDIST",
+    "GEOSEARCH g1 FROMLONLAT 0 0 BYRADIUS 20000 km COUNT 7",
+    "GEOSEARCH g1 FROMLONLAT 0 0 BYRADIUS 20000 km COUNT 30 DESC WITHDIST",
+    "GEOSEARCH g2 FROMLONLAT 0 0 BYRADIUS 20000 km COUNT 5 ANY",
+    "GEOSEARCH g2 FROMLONLAT 0 0 BYRADIUS 20000 km COUNT 5 ANY ASC",
+    "GEOSEARCH g2 BYPOLYGON 4 -9 -9 9 -9 5 5 -9 9 ASC WITHCOORD",
+    "GEORADIUS g3 0 0 700 km WITHDIST ASC",
+    "GEORADIUS_RO g3 0 0 1 m",
+    "GEORADIUS g3 0 0 2000 km COUNT 4",
     "BITCOUNT b1",
     "BITCOUNT b1 100 -3",
     "BITCOUNT b2 13 -100 BIT",
@@ -109,6 +126,28 @@ const WRITES: &[&str] = &[
     "ZRANGESTORE d z1 2 -3",
     "ZRANGESTORE d z1 2 -3 REV",
     "ZRANGESTORE z1 z1 -inf +inf BYSCORE LIMIT 1 9",
+    "ZREMRANGEBYRANK z1 0 2",
+    "ZREMRANGEBYRANK z1 3 -4",
+    "ZREMRANGEBYRANK z2 1 -1",
+    "ZREMRANGEBYRANK z2 0 -1",
+    "ZREMRANGEBYRANK z3 50 90",
+    "ZREMRANGEBYSCORE z1 (0 3",
+    "ZREMRANGEBYSCORE z3 -inf +inf",
+    "ZREMRANGEBYLEX z1 [1 (3",
+    "ZPOPMIN z1",
+    "ZPOPMIN z1 5",
+    "ZPOPMAX z1 30",
+    "ZPOPMAX z2 100",
+    "ZMPOP 2 none z3 MIN COUNT 20",
+    "ZMPOP 2 z1 z3 MAX COUNT 9",
+    "GEOSEARCHSTORE d g1 FROMLONLAT 0 0 BYRADIUS 900 km",
+    "GEOSEARCHSTORE d g1 FROMLONLAT 0 0 BYRADIUS 900 km STOREDIST",
+    "GEOSEARCHSTORE g2 g2 FROMLONLAT 0 0 BYRADIUS 900 km COUNT 9",
+    "GEOSEARCHSTORE d g2 FROMLONLAT 60 60 BYRADIUS 1 m",
+    "GEOSEARCHSTORE d g3 BYPOLYGON 4 -9 -9 9 -9 5 5 -9 9",
+    "GEOSEARCHSTORE d g3 BYPOLYGON 3 60 60 61 60 60 61",
+    "GEORADIUS g1 0 0 800 mi STOREDIST d",
+    "GEORADIUS g1 0 0 800 mi COUNT 3 DESC STORE d",
     "BITOP AND d b1 b2",
     "BITOP OR b1 b1 b2 b3",
     "BITOP NOT d b1",
@@ -160,9 +199,10 @@ fn what_is_worked_off_in_slices_comes_to_the_same() {
                 assert_eq!(told(&short.3), told(&long.3), "seed {seed}: {line}");
             }
         }
-        for key in ["d", "s1", "z1", "z2", "b1"] {
+        for key in ["d", "s1", "z1", "z2", "z3", "b1", "g2"] {
             let [short, long] = &mut shards;
-            for line in [format!("TYPE {key}"), format!("OBJECT ENCODING {key}"), format!("GET {key}")] {
+            let lines = ["TYPE *", "OBJECT ENCODING *", "GET *", "ZRANGE * 0 -1 WITHSCORES", "LRANGE * 0 -1", "PTTL *"];
+            for line in lines.map(|line| line.replace('*', key)) {
                 assert_eq!(short.run(&line), long.run(&line), "seed {seed}: {line}");
             }
         }

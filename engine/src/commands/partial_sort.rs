@@ -21,52 +21,102 @@ const COMPARISONS_MAX: usize = 64;
 /// Comparisons that are always allowed: they take a few milliseconds.
 const COMPARISONS_FREE: usize = 1 << 20;
 
+/// What is sorted: elements that are named by their places.
+pub(super) trait Places {
+    /// How what is at a place compares with what is at another.
+    fn compare(&self, a: usize, b: usize) -> Ordering;
+    /// Puts each in the place of the other.
+    fn swap(&mut self, a: usize, b: usize);
+}
+
+struct Slice<'e, T, C>(&'e mut [T], C);
+
+impl<T, C: Fn(&T, &T) -> Ordering> Places for Slice<'_, T, C> {
+    fn compare(&self, a: usize, b: usize) -> Ordering {
+        (self.1)(&self.0[a], &self.0[b])
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        self.0.swap(a, b);
+    }
+}
+
 /// Puts those elements in order whose places in the whole order are in `wanted`.
 pub(super) fn partial_sort<T>(elements: &mut [T], wanted: Range<usize>, compare: impl Fn(&T, &T) -> Ordering) {
-    let budget = elements.len().saturating_mul(COMPARISONS_MAX).max(COMPARISONS_FREE);
-    let mut sorter = Sorter { compare: &compare, wanted, budget };
-    if sorter.sort(elements, 0) == Err(GivenUp) {
+    let mut sort = PartialSort::new(elements.len(), wanted);
+    if sort.step(&mut Slice(elements, &compare), u64::MAX).is_err() {
         elements.sort_by(compare);
     }
 }
 
-/// The comparisons are used up.
+/// The comparisons are used up: the elements are all there, in some order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct GivenUp;
+pub(super) struct GivenUp;
 
-struct Sorter<'c, C> {
-    compare: &'c C,
+/// A sort that has begun.
+pub(super) struct PartialSort {
     wanted: Range<usize>,
+    /// Comparisons that are left.
     budget: usize,
+    /// Parts that are not in order yet.
+    parts: Vec<Range<usize>>,
+    now: Now,
 }
 
-impl<C> Sorter<'_, C> {
-    fn compare<T>(&mut self, elements: &[T], a: usize, b: usize) -> Result<Ordering, GivenUp>
-    where
-        C: Fn(&T, &T) -> Ordering,
-    {
-        self.budget = self.budget.checked_sub(1).ok_or(GivenUp)?;
-        Ok((self.compare)(&elements[a], &elements[b]))
+/// What is done with the part at hand.
+enum Now {
+    /// There is none.
+    Nothing,
+    /// What is in front of `end` is in order; the one that was there comes down to `index`.
+    Insert { part: Range<usize>, end: usize, index: usize },
+    /// The pivot is the first; places as in the drawing above.
+    Part { part: Range<usize>, edges: Edges },
+    /// What equals the pivot goes to the middle: `done` of them have.
+    Gather { part: Range<usize>, edges: Edges, done: usize },
+}
+
+/// The edges of what a partition has found so far.
+#[derive(Clone, Copy)]
+struct Edges {
+    equal: usize,
+    left: usize,
+    /// One place behind `right` of the drawing, and so is the next.
+    right_end: usize,
+    equal_right_end: usize,
+    has_swapped: bool,
+    /// Whether `left` stands at what belongs to the right.
+    is_left_found: bool,
+}
+
+impl PartialSort {
+    /// Of so many elements, those are wanted whose places in the whole order are these.
+    pub(super) fn new(length: usize, wanted: Range<usize>) -> Self {
+        let budget = length.saturating_mul(COMPARISONS_MAX).max(COMPARISONS_FREE);
+        Self { wanted, budget, parts: vec![0..length], now: Now::Nothing }
     }
 
-    fn insertion_sort<T>(&mut self, elements: &mut [T]) -> Result<(), GivenUp>
-    where
-        C: Fn(&T, &T) -> Ordering,
-    {
-        for end in 1..elements.len() {
-            let mut index = end;
-            while index > 0 && self.compare(elements, index - 1, index)?.is_gt() {
-                elements.swap(index - 1, index);
-                index -= 1;
+    /// Goes on for about so many comparisons or swaps; whether what is wanted is in order.
+    pub(super) fn step(&mut self, elements: &mut impl Places, steps: u64) -> Result<bool, GivenUp> {
+        for _ in 0..steps {
+            match std::mem::replace(&mut self.now, Now::Nothing) {
+                Now::Nothing => {
+                    let Some(part) = self.parts.pop() else { return Ok(true) };
+                    self.now = self.begin(elements, part)?;
+                }
+                Now::Insert { part, end, index } => self.now = self.insert(elements, part, end, index)?,
+                Now::Part { part, edges } => self.now = self.partition(elements, part, edges)?,
+                Now::Gather { part, edges, done } => self.now = self.gather(elements, part, edges, done),
             }
         }
-        Ok(())
+        Ok(false)
     }
 
-    fn median<T>(&mut self, elements: &[T], [a, b, c]: [usize; 3]) -> Result<usize, GivenUp>
-    where
-        C: Fn(&T, &T) -> Ordering,
-    {
+    fn compare(&mut self, elements: &impl Places, a: usize, b: usize) -> Result<Ordering, GivenUp> {
+        self.budget = self.budget.checked_sub(1).ok_or(GivenUp)?;
+        Ok(elements.compare(a, b))
+    }
+
+    fn median(&mut self, elements: &impl Places, [a, b, c]: [usize; 3]) -> Result<usize, GivenUp> {
         Ok(if self.compare(elements, a, b)?.is_lt() {
             if self.compare(elements, b, c)?.is_lt() {
                 b
@@ -84,16 +134,14 @@ impl<C> Sorter<'_, C> {
         })
     }
 
-    fn pivot<T>(&mut self, elements: &[T]) -> Result<usize, GivenUp>
-    where
-        C: Fn(&T, &T) -> Ordering,
-    {
-        let (mut first, mut middle, mut last) = (0, elements.len() / 2, elements.len() - 1);
-        if elements.len() == 7 {
+    fn pivot(&mut self, elements: &impl Places, part: &Range<usize>) -> Result<usize, GivenUp> {
+        let length = part.len();
+        let (mut first, mut middle, mut last) = (part.start, part.start + length / 2, part.end - 1);
+        if length == 7 {
             return Ok(middle);
         }
-        if elements.len() > 40 {
-            let step = elements.len() / 8;
+        if length > 40 {
+            let step = length / 8;
             first = self.median(elements, [first, first + step, first + 2 * step])?;
             middle = self.median(elements, [middle - step, middle, middle + step])?;
             last = self.median(elements, [last - 2 * step, last - step, last])?;
@@ -101,85 +149,103 @@ impl<C> Sorter<'_, C> {
         self.median(elements, [first, middle, last])
     }
 
-    /// Sorts what is wanted of a part that begins at place `start` of the whole.
-    fn sort<T>(&mut self, mut elements: &mut [T], mut start: usize) -> Result<(), GivenUp>
-    where
-        C: Fn(&T, &T) -> Ordering,
-    {
-        loop {
-            let length = elements.len();
-            if length < 7 {
-                return self.insertion_sort(elements);
-            }
-            let Some(parts) = self.partition(elements)? else { return self.insertion_sort(elements) };
-            let less = parts.start;
-            if less > 1 && self.is_wanted(start, less) {
-                self.sort(&mut elements[..less], start)?;
-            }
-            if length - parts.end <= 1 || !self.is_wanted(start + parts.end, length - parts.end) {
-                return Ok(());
-            }
-            elements = &mut elements[parts.end..];
-            start += parts.end;
+    fn begin(&mut self, elements: &mut impl Places, part: Range<usize>) -> Result<Now, GivenUp> {
+        if part.len() < 7 {
+            return Ok(Now::Insert { end: part.start + 1, index: part.start + 1, part });
         }
+        let pivot = self.pivot(elements, &part)?;
+        elements.swap(part.start, pivot);
+        let (start, end) = (part.start + 1, part.end);
+        let (has_swapped, is_left_found) = (false, false);
+        let edges =
+            Edges { equal: start, left: start, right_end: end, equal_right_end: end, has_swapped, is_left_found };
+        Ok(Now::Part { part, edges })
     }
 
-    fn is_wanted(&self, start: usize, length: usize) -> bool {
-        self.wanted.start < start + length && start < self.wanted.end
+    /// One comparison of an insertion sort.
+    fn insert(
+        &mut self,
+        elements: &mut impl Places,
+        part: Range<usize>,
+        end: usize,
+        index: usize,
+    ) -> Result<Now, GivenUp> {
+        if end >= part.end {
+            return Ok(Now::Nothing);
+        }
+        if index > part.start && self.compare(elements, index - 1, index)?.is_gt() {
+            elements.swap(index, index - 1);
+            return Ok(Now::Insert { part, end, index: index - 1 });
+        }
+        Ok(Now::Insert { part, end: end + 1, index: end + 1 })
     }
 
-    /// Puts what is less than a pivot in front, what is greater behind; where those that equal it are. None:
-    /// nothing had to be swapped, so all may be in order.
-    fn partition<T>(&mut self, elements: &mut [T]) -> Result<Option<Range<usize>>, GivenUp>
-    where
-        C: Fn(&T, &T) -> Ordering,
-    {
-        let (length, pivot) = (elements.len(), self.pivot(elements)?);
-        elements.swap(0, pivot);
-        let (mut equal, mut left, mut right, mut equal_right) = (1, 1, length - 1, length - 1);
-        let mut has_swapped = false;
-        loop {
-            while left <= right {
-                match self.compare(elements, left, 0)? {
-                    Ordering::Greater => break,
-                    Ordering::Equal => {
-                        has_swapped = true;
-                        elements.swap(equal, left);
-                        equal += 1;
-                    }
-                    Ordering::Less => {}
-                }
-                left += 1;
+    /// One comparison of a partition: puts what is less than the pivot in front, what is greater behind.
+    fn partition(&mut self, elements: &mut impl Places, part: Range<usize>, mut edges: Edges) -> Result<Now, GivenUp> {
+        let Edges { left, right_end, .. } = edges;
+        if left >= right_end {
+            if !edges.has_swapped {
+                // Nothing had to be swapped, so all may be in order.
+                return Ok(Now::Insert { end: part.start + 1, index: part.start + 1, part });
             }
-            while left <= right {
-                match self.compare(elements, right, 0)? {
-                    Ordering::Less => break,
-                    Ordering::Equal => {
-                        has_swapped = true;
-                        elements.swap(right, equal_right);
-                        equal_right -= 1;
-                    }
-                    Ordering::Greater => {}
-                }
-                right -= 1;
-            }
-            if left > right {
-                break;
-            }
-            elements.swap(left, right);
-            has_swapped = true;
-            left += 1;
-            right -= 1;
+            return Ok(Now::Gather { part, edges, done: 0 });
         }
-        if !has_swapped {
-            return Ok(None);
+        let pivot = part.start;
+        if !edges.is_left_found {
+            match self.compare(elements, left, pivot)? {
+                Ordering::Greater => edges.is_left_found = true,
+                Ordering::Equal => {
+                    edges.has_swapped = true;
+                    elements.swap(edges.equal, left);
+                    edges.equal += 1;
+                    edges.left += 1;
+                }
+                Ordering::Less => edges.left += 1,
+            }
+            return Ok(Now::Part { part, edges });
         }
-        let (less, greater) = (left - equal, equal_right - right);
-        let count = equal.min(less);
-        (0..count).for_each(|index| elements.swap(index, left - count + index));
-        let count = greater.min(length - 1 - equal_right);
-        (0..count).for_each(|index| elements.swap(left + index, length - count + index));
-        Ok(Some(less..length - greater))
+        let right = right_end - 1;
+        edges.right_end = right;
+        match self.compare(elements, right, pivot)? {
+            Ordering::Less => {
+                elements.swap(left, right);
+                edges.has_swapped = true;
+                edges.left += 1;
+                edges.is_left_found = false;
+            }
+            Ordering::Equal => {
+                edges.has_swapped = true;
+                edges.equal_right_end -= 1;
+                elements.swap(right, edges.equal_right_end);
+            }
+            Ordering::Greater => {}
+        }
+        Ok(Now::Part { part, edges })
+    }
+
+    /// One swap; at the end, what is less and what is greater are parts of their own.
+    fn gather(&mut self, elements: &mut impl Places, part: Range<usize>, edges: Edges, done: usize) -> Now {
+        let Edges { equal, left, equal_right_end, .. } = edges;
+        let (less, greater) = (left - equal, equal_right_end - left);
+        let in_front = (equal - part.start).min(less);
+        let behind = greater.min(part.end - equal_right_end);
+        if done < in_front {
+            elements.swap(part.start + done, left - in_front + done);
+        } else if done < in_front + behind {
+            let done = done - in_front;
+            elements.swap(left + done, part.end - behind + done);
+        } else {
+            let parts = [part.start..part.start + less, part.end - greater..part.end];
+            // The first one is the next.
+            for part in parts.into_iter().rev() {
+                let is_wanted = self.wanted.start < part.end && part.start < self.wanted.end;
+                if part.len() > 1 && is_wanted {
+                    self.parts.push(part);
+                }
+            }
+            return Now::Nothing;
+        }
+        Now::Gather { part, edges, done: done + 1 }
     }
 }
 

@@ -51,3 +51,41 @@ fn report_string(execution: &mut Execution<'_>, key: &[u8], value: &[u8], expiry
         }
     }
 }
+
+/// How many elements one effect tells of.
+pub(crate) const EFFECT_ELEMENTS_MAX: usize = 10_000;
+
+/// Effects that make a large value anew, put together before they are told: a removal of the key, then commands that add
+/// elements.
+pub(crate) struct Remade {
+    effects: Vec<Vec<Vec<u8>>>,
+    /// Elements of the last one.
+    elements: usize,
+    head: [Vec<u8>; 2],
+}
+
+impl Remade {
+    /// `adds` is the command that adds elements to a key.
+    pub(crate) fn new(adds: &[u8], key: &[u8]) -> Self {
+        let effects = vec![vec![b"DEL".to_vec(), key.to_vec()]];
+        Self { effects, elements: EFFECT_ELEMENTS_MAX, head: [adds.to_vec(), key.to_vec()] }
+    }
+
+    /// Adds an element, which the command names by these words.
+    pub(crate) fn add(&mut self, words: &[&[u8]]) {
+        if self.elements == EFFECT_ELEMENTS_MAX {
+            self.effects.push(self.head.to_vec());
+            self.elements = 0;
+        }
+        self.elements += 1;
+        if let Some(effect) = self.effects.last_mut() {
+            effect.extend(words.iter().map(|word| word.to_vec()));
+        }
+    }
+
+    /// Tells of it all.
+    pub(crate) fn tell(self, execution: &mut Execution<'_>) {
+        let database = execution.database;
+        self.effects.into_iter().for_each(|effect| execution.keyspace.journal.tell(database, effect));
+    }
+}

@@ -12,6 +12,7 @@ mod cell;
 mod rows;
 mod search;
 mod shape;
+mod sliced;
 
 pub use rows::COMMANDS;
 

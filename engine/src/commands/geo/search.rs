@@ -3,15 +3,20 @@
 use super::super::double::{self, DoubleText};
 use super::super::errors::{integer, is, syntax};
 use super::super::partial_sort::partial_sort;
+use super::super::report::Remade;
 use super::super::string::reply_string;
 use super::super::zset::{find, store_result};
-use super::cell::Point;
+use super::cell::{Cell, Point};
 use super::shape::{Outline, Shape};
+use super::sliced::{self, Purpose, Search};
 use super::{parse_point, parse_unit, point_of, reply_distance, reply_point};
 use crate::command::{CommandError, CommandResult, Execution, KeyFinder, KeyFlags, parse_integer};
+use crate::long::report_ahead;
 use crate::reply::Reply;
-use crate::values::StringRef;
+use crate::values::large::{Scored, SortedTree};
 use crate::values::sorted_set::SortedSetRef;
+use std::cmp::Ordering;
+use std::ops::Range;
 
 /// Which command it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +57,7 @@ impl Dialect {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
+pub(super) enum Order {
     Nearest,
     Farthest,
 }
@@ -75,6 +80,8 @@ struct Destination<'a> {
 /// What a client asks for.
 #[derive(Clone, Debug, Default)]
 struct Request<'a> {
+    /// GEOSEARCH or GEOSEARCHSTORE.
+    is_new: bool,
     /// Which option gave the middle, if one has.
     origin: Option<Origin>,
     /// Unknown also where it is a member of a set that is not there.
@@ -87,16 +94,45 @@ struct Request<'a> {
     count: usize,
     /// As many as are wanted will do, near or far.
     any: bool,
-    with_distance: bool,
-    with_hash: bool,
-    with_point: bool,
+    details: Details,
     destination: Option<Destination<'a>>,
+}
+
+/// What is told of a place besides its name.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Details {
+    distance: bool,
+    hash: bool,
+    point: bool,
+}
+
+impl Details {
+    fn count(self) -> usize {
+        [self.distance, self.hash, self.point].into_iter().filter(|is_wanted| *is_wanted).count()
+    }
+
+    /// Encodes one place; its distance is in the client's unit.
+    pub(super) fn reply(self, reply: &mut Reply<'_>, scored: Scored<'_>, distance: f64) {
+        if self.count() > 0 {
+            reply.array(1 + self.count());
+        }
+        reply_string(reply, scored.member);
+        if self.distance {
+            reply_distance(reply, distance);
+        }
+        if self.hash {
+            reply.integer(scored.score as i64);
+        }
+        if self.point {
+            reply_point(reply, Point::of_score(scored.score));
+        }
+    }
 }
 
 impl<'a> Request<'a> {
     /// Errors come in the real server's order; so members are looked up on the way.
     fn parse(dialect: Dialect, arguments: &[&'a [u8]], set: Option<SortedSetRef<'_>>) -> Result<Self, CommandError> {
-        let mut request = Self { unit: 1.0, ..Self::default() };
+        let mut request = Self { unit: 1.0, is_new: dialect.is_new(), ..Self::default() };
         if dialect == Dialect::SearchStore {
             request.destination = Some(Destination { key: arguments[1], distances: false });
         }
@@ -164,9 +200,9 @@ impl<'a> Request<'a> {
         let (word, rest) = (words[0], &words[1..]);
         let may_store = dialect.may_store_by_option();
         match rest {
-            _ if is(word, "WITHDIST") => self.with_distance = true,
-            _ if is(word, "WITHHASH") => self.with_hash = true,
-            _ if is(word, "WITHCOORD") => self.with_point = true,
+            _ if is(word, "WITHDIST") => self.details.distance = true,
+            _ if is(word, "WITHHASH") => self.details.hash = true,
+            _ if is(word, "WITHCOORD") => self.details.point = true,
             _ if is(word, "ANY") => self.any = true,
             _ if is(word, "ASC") => self.order = Some(Order::Nearest),
             _ if is(word, "DESC") => self.order = Some(Order::Farthest),
@@ -242,7 +278,7 @@ impl<'a> Request<'a> {
     }
 
     fn check(&self, dialect: Dialect, name: &[u8]) -> Result<(), CommandError> {
-        if self.destination.is_some() && (self.with_distance || self.with_hash || self.with_point) {
+        if self.destination.is_some() && self.details.count() > 0 {
             let who = if dialect.is_new() { "GEOSEARCHSTORE" } else { "STORE option in GEORADIUS" };
             return Err(format!("ERR {who} is not compatible with WITHDIST, WITHHASH and WITHCOORD options").into());
         }
@@ -268,29 +304,40 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The places that are asked for, in order.
-    fn search<'k>(&self, set: Option<SortedSetRef<'k>>) -> Vec<Found<'k>> {
-        let (Some(set), Some(shape)) = (set, self.shape()) else { return Vec::new() };
-        let enough = if self.any { self.count } else { usize::MAX };
-        let mut found = Vec::new();
-        for cell in shape.cover() {
+    /// The ranks of all that may be in the area.
+    fn ranks(&self, shape: &Shape, set: SortedSetRef<'_>) -> Vec<Range<u64>> {
+        let ranks = |cell: Cell| {
             let (min, end) = cell.scores();
-            let ranks = set.rank_of_score(min, false)..set.rank_of_score(end, false);
-            let inside = set.range(ranks, false).filter_map(|scored| {
-                let point = Point::of_score(scored.score);
-                let distance = shape.distance_m(point)?;
-                Some(Found { member: scored.member, score: scored.score, point, distance })
-            });
-            found.extend(inside.take(enough - found.len()));
-        }
+            set.rank_of_score(min, false)..set.rank_of_score(end, false)
+        };
+        shape.cover().map(ranks).collect()
+    }
+
+    /// How many places will do, wherever they are.
+    fn enough(&self) -> usize {
+        if self.any { self.count } else { usize::MAX }
+    }
+
+    /// How many of so many places are wanted, and in which order; in none, as they are found.
+    fn selection(&self, found: usize) -> (usize, Option<Order>) {
         // Some of all, but not the nearest of all, would make no sense.
         let order = self.order.or((self.count > 0 && !self.any).then_some(Order::Nearest));
-        let length = if self.count > 0 { self.count.min(found.len()) } else { found.len() };
+        (if self.count > 0 { self.count.min(found) } else { found }, order)
+    }
+
+    /// The places that are asked for, in order.
+    fn search<'k>(&self, shape: &Shape, set: SortedSetRef<'k>, ranks: Vec<Range<u64>>) -> Vec<Found<'k>> {
+        let mut found = Vec::new();
+        for ranks in ranks {
+            let inside = set.range(ranks, false).filter_map(|scored| {
+                let distance = shape.distance_m(Point::of_score(scored.score))?;
+                Some(Found { scored, distance })
+            });
+            found.extend(inside.take(self.enough() - found.len()));
+        }
+        let (length, order) = self.selection(found.len());
         if let Some(order) = order {
-            let compare = |a: &Found<'_>, b: &Found<'_>| match order {
-                Order::Nearest => a.distance.total_cmp(&b.distance),
-                Order::Farthest => b.distance.total_cmp(&a.distance),
-            };
+            let compare = |a: &Found<'_>, b: &Found<'_>| order.compare(a.distance, b.distance);
             if length == found.len() {
                 found.sort_by(compare);
             } else {
@@ -302,24 +349,34 @@ impl<'a> Request<'a> {
         found
     }
 
-    fn reply(&self, reply: &mut Reply<'_>, found: &[Found<'_>]) {
-        let details = [self.with_distance, self.with_hash, self.with_point];
-        let details = details.into_iter().filter(|is_wanted| *is_wanted).count();
-        reply.array(found.len());
-        for place in found {
-            if details > 0 {
-                reply.array(1 + details);
+    /// The same in slices.
+    fn search_later(&self, execution: &mut Execution<'_>, shape: Shape, set: SortedTree, ranks: Vec<Range<u64>>) {
+        let purpose = match self.destination {
+            None => Purpose::Reply(self.details),
+            Some(Destination { key, distances }) => {
+                let is_told = matches!(self.outline, Some(Outline::Polygon(_)));
+                let told = is_told && execution.keyspace.journal.wants_effects();
+                let told = told.then(|| Remade::new(b"ZADD", key));
+                let database = execution.keyspace.database_id(execution.database);
+                let event = self.store_event();
+                Purpose::Store { database, destination: key.into(), distances, event, told, is_told }
             }
-            reply_string(reply, place.member);
-            if self.with_distance {
-                reply_distance(reply, place.distance);
-            }
-            if self.with_hash {
-                reply.integer(place.score as i64);
-            }
-            if self.with_point {
-                reply_point(reply, place.point);
-            }
+        };
+        let choice =
+            sliced::Choice { enough: self.enough(), count: self.count, order: self.selection(0).1, unit: self.unit };
+        execution.later.put(Search::new(set, shape, ranks, choice, purpose));
+    }
+
+    fn store_event(&self) -> &'static str {
+        if self.is_new { "geosearchstore" } else { "georadiusstore" }
+    }
+}
+
+impl Order {
+    pub(super) fn compare(self, a: f64, b: f64) -> Ordering {
+        match self {
+            Self::Nearest => a.total_cmp(&b),
+            Self::Farthest => b.total_cmp(&a),
         }
     }
 }
@@ -342,26 +399,38 @@ fn parse_corners<'b, 'a>(count: &[u8], words: &'b [&'a [u8]]) -> Result<(Vec<Poi
 /// A place in the area.
 #[derive(Clone, Copy, Debug)]
 struct Found<'k> {
-    member: StringRef<'k>,
-    score: f64,
-    point: Point,
+    scored: Scored<'k>,
     /// From the middle: in metres while it is sorted, then in the client's unit.
     distance: f64,
 }
 
 fn run(execution: &mut Execution<'_>, arguments: &[&[u8]], dialect: Dialect) -> CommandResult {
+    let options = execution.options;
     let (set, reply) = find(execution, arguments[dialect.source()])?;
     let request = Request::parse(dialect, arguments, set)?;
-    let found = request.search(set);
+    let area = set.and_then(|set| request.shape().map(|shape| (set, request.ranks(&shape, set), shape)));
+    if let Some((SortedSetRef::Tree(tree), ranks, shape)) = &area
+        && options.is_long(ranks.iter().map(|ranks| ranks.end - ranks.start).sum::<u64>() * shape.units(), 0)
+    {
+        let (view, shape, ranks) = ((*tree).clone(), shape.clone(), ranks.clone());
+        if let (Some(destination), false) = (request.destination, matches!(request.outline, Some(Outline::Polygon(_))))
+        {
+            report_ahead(execution, destination.key, arguments);
+        }
+        request.search_later(execution, shape, view, ranks);
+        return Ok(());
+    }
+    let found = area.map_or_else(Vec::new, |(set, ranks, shape)| request.search(&shape, set, ranks));
     let Some(destination) = request.destination else {
-        request.reply(reply, &found);
+        reply.array(found.len());
+        found.iter().for_each(|place| request.details.reply(reply, place.scored, place.distance));
         return Ok(());
     };
-    let score = |place: &Found<'_>| if destination.distances { place.distance } else { place.score };
+    let score = |place: &Found<'_>| if destination.distances { place.distance } else { place.scored.score };
     let mut members: Vec<(f64, Vec<u8>)> =
-        found.iter().map(|place| (score(place), place.member.to_bytes().into_owned())).collect();
+        found.iter().map(|place| (score(place), place.scored.member.to_bytes().into_owned())).collect();
     members.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-    store(execution, arguments, dialect, &request, destination.key, &members);
+    store(execution, arguments, &request, destination.key, &members);
     Ok(())
 }
 
@@ -369,12 +438,11 @@ fn run(execution: &mut Execution<'_>, arguments: &[&[u8]], dialect: Dialect) -> 
 fn store(
     execution: &mut Execution<'_>,
     arguments: &[&[u8]],
-    dialect: Dialect,
     request: &Request<'_>,
     destination: &[u8],
     members: &[(f64, Vec<u8>)],
 ) {
-    let event = if dialect.is_new() { "geosearchstore" } else { "georadiusstore" };
+    let event = request.store_event();
     let is_told_as_result = matches!(request.outline, Some(Outline::Polygon(_))) && !members.is_empty();
     if is_told_as_result && execution.keyspace.journal.wants_effects() {
         execution.effect(&[b"DEL", destination]);

@@ -138,6 +138,11 @@ impl Shape {
         }
     }
 
+    /// Units of work that it takes to find out whether a place is inside.
+    pub(super) fn units(&self) -> u64 {
+        4 + if let Outline::Polygon(corners) = &self.outline { corners.len() as u64 / 4 } else { 0 }
+    }
+
     /// The cells that cover it: the middle's first, each once.
     pub(super) fn cover(&self) -> impl Iterator<Item = Cell> + use<> {
         let (longitudes, latitudes) = self.bounds();
