@@ -10,7 +10,7 @@ pub use argument::Argument;
 pub use table::{Table, unknown_command, unknown_subcommand, wrong_arity};
 
 use crate::journal::EventClass;
-use crate::keyspace::{Access, AccessPolicy, Keyspace};
+use crate::keyspace::{Access, AccessPolicy, KeyFilter, Keyspace};
 use crate::long::{Later, UNITS_AT_ONCE};
 use crate::reply::Reply;
 use crate::values::Encodings;
@@ -343,8 +343,8 @@ impl KeySpec {
 /// Finds the keys among a command's arguments.
 pub type FindNamed = fn(&[&[u8]], &mut dyn FnMut(usize, KeyFlags)) -> bool;
 
-/// Finds the keys that a command's values name.
-pub type Discover = fn(&mut Execution<'_>, &[&[u8]]) -> Vec<Vec<u8>>;
+/// Tells the keys that a command's values may name from all others.
+pub type FindFilter = fn(&[&[u8]]) -> KeyFilter;
 
 /// How a command's keys are found that no [`KeySpec`] describes.
 #[derive(Debug)]
@@ -368,8 +368,9 @@ impl KeyFinder {
 pub struct Discovery {
     /// Whether these arguments ask for such keys.
     pub is_needed: fn(&[&[u8]]) -> bool,
-    /// The keys, in a keyspace that has the values of the named ones. None may come twice.
-    pub discover: Discover,
+    /// Which keys these can be. The command asks for their values as they were at its instant
+    /// ([`LongWork::questions`](crate::long::LongWork::questions)).
+    pub filter: FindFilter,
 }
 
 /// How a command on several shards is carried out (`server/ARCHITECTURE.md`, "Order and atomicity").

@@ -192,8 +192,8 @@ impl Journal {
         }
     }
 
-    /// Reports an effect whose arguments were put together before.
-    pub(crate) fn tell(&mut self, database: usize, arguments: Vec<Vec<u8>>) {
+    /// The same of arguments that were built for it.
+    pub fn effect_owned(&mut self, database: usize, arguments: Vec<Vec<u8>>) {
         if self.wants_effects {
             self.records.push(Record::Effect(Effect { database, arguments }));
         }

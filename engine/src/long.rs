@@ -24,6 +24,7 @@
 
 use crate::command::{EngineOptions, Execution, Milliseconds};
 use crate::keyspace::DatabaseId;
+use crate::keyspace::OwnedEntry;
 use crate::reply::{Reply, ReplyBuffer};
 use crate::shard::{ClientContext, Shard};
 use bytes::Bytes;
@@ -76,6 +77,17 @@ pub enum Progress {
 pub trait LongWork {
     /// Does about `budget` units, and encodes what they give. The execution has the time of the command's first step.
     fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step;
+
+    /// The keys that it wants to know the values of before it goes on, where the keyspace holds those keys only that the
+    /// command names ([`Keyspace::is_partial`]). Its owner looks them up as they were at the command's instant.
+    ///
+    /// [`Keyspace::is_partial`]: crate::keyspace::Keyspace::is_partial
+    fn questions(&mut self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    /// Their values, in the same order.
+    fn answers(&mut self, _values: Vec<Option<OwnedEntry>>) {}
 
     /// Whether all that is left is to encode what was frozen: the command's writes are in place, so its keys are free, and
     /// the keyspace is not looked at any more.
@@ -132,6 +144,16 @@ impl Unfinished {
                 Progress::Done
             }
         }
+    }
+
+    /// The keys that the command must know the values of before its next step: see [`LongWork::questions`].
+    pub fn questions(&mut self) -> Vec<Vec<u8>> {
+        self.work.questions()
+    }
+
+    /// Their values, in the same order.
+    pub fn answer(&mut self, values: Vec<Option<OwnedEntry>>) {
+        self.work.answers(values);
     }
 
     /// Whether the command has written all that it will write, and looks at no key any more.

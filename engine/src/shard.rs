@@ -1,6 +1,6 @@
 //! One shard's state and the room in which commands run.
 
-use crate::command::{CommandError, Discovery, EngineOptions, Execution, Handler, Milliseconds};
+use crate::command::{CommandError, EngineOptions, Execution, Handler, Milliseconds};
 use crate::error_counts::ErrorCounts;
 use crate::keyspace::{Key, KeyHasher, Keyspace};
 use crate::long::{Later, Unfinished};
@@ -98,18 +98,6 @@ impl Shard {
         let unfinished = self.begin(handler, arguments, client, now, out);
         self.keyspace.set_known(None);
         unfinished
-    }
-
-    /// The keys that a command reads because the values of its named keys say so.
-    pub fn discover(
-        &mut self,
-        discovery: &Discovery,
-        arguments: &[&[u8]],
-        client: ClientContext,
-        now: Milliseconds,
-    ) -> Vec<Vec<u8>> {
-        let mut out = ReplyBuffer::default();
-        (discovery.discover)(&mut self.execution(client, now, &mut out), arguments)
     }
 
     /// Runs one command to completion at `now`; exactly one reply is appended to `out`.

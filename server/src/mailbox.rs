@@ -6,6 +6,8 @@
 //!                      <───────── Message::Replies ────  the same node
 //!                      <───────── Message::Piece ──────  of a long reply, one for each Credit and a few ahead
 //!                       ── Message::Credit ───────────>
+//!   a long command      ── Message::Ask ──────────────>  looks keys up as they were at the command's instant
+//!                      <───────── Message::Answer ─────
 //!   Part of a multicast ── Message::Part ─────────────>  runs at its position when granted and flagged
 //!                      <──────── Message::PartDone ────  the same node
 //! ```
@@ -15,7 +17,8 @@ use crate::control::{ControlReply, ControlRequest};
 use crate::core::connection::{ConnectionKey, MovedConnection, RunId};
 use crate::reactor::driver::DetachedSocket;
 use std::sync::Arc;
-use torc_engine::command::Milliseconds;
+use torc_engine::command::{FindFilter, Milliseconds};
+use torc_engine::keyspace::OwnedEntry;
 use torc_engine::reply::ReplyBuffer;
 use torc_engine::shard::ClientContext;
 use torc_engine::transaction::inbox::Node;
@@ -41,12 +44,29 @@ pub enum Message {
     Piece(Box<Piece>),
     /// The client has room for more of a long reply, or none is wanted any more.
     Credit { run: RunId, is_wanted: bool },
+    /// A long command asks what keys held at its instant.
+    Ask(Box<Ask>),
+    /// The same, answered.
+    Answer(Box<Ask>),
     /// Memory is short: the receiver is to evict what it owes (`core::memory`).
     Evict,
     /// A new connection, accepted by the shard that listens.
     Adopt(DetachedSocket),
     /// A connection that moves here with its session.
     Move(Box<MovedConnection>),
+}
+
+/// What keys of one shard held at the instant of a command that another shard coordinates.
+#[derive(Debug)]
+pub struct Ask {
+    /// The shard that coordinates it, and the transaction there: which instant is meant.
+    pub unit: (usize, u64),
+    /// The command's name there, as one that is worked off in slices.
+    pub run: RunId,
+    /// The keys, and which of those asked for each is.
+    pub keys: Vec<(usize, Vec<u8>)>,
+    /// What they held, in the same order.
+    pub values: Vec<Option<OwnedEntry>>,
 }
 
 /// A piece of a reply that its owner's shard produces in slices.
@@ -210,14 +230,23 @@ pub struct Deferred {
 pub enum Work {
     /// One hop: run the command on the arguments that belong here.
     Command { entry: &'static CommandEntry, client: ClientContext, arguments: PackedArguments },
-    /// First hop: read these keys and hold the locks.
-    Read { keys: Vec<KeyRead> },
-    /// A hop between: read what the values of the first have named, under the locks that are held.
-    ReadMore { ticket: Ticket, now: Milliseconds, keys: Vec<KeyRead> },
+    /// First hop: read these keys and hold the locks; or begin an instant, and hold what may be written.
+    Read { keys: Vec<KeyRead>, instant: Option<Arc<InstantRequest>> },
     /// Last hop: write, and release what the ticket holds.
     Write { ticket: Ticket, finish: Finish },
     /// The server's own: no keys.
     Control(Arc<ControlRequest>),
+}
+
+/// Which keys a command may ask for after its first hop.
+#[derive(Debug)]
+pub struct InstantRequest {
+    /// What tells them from others.
+    pub filter: FindFilter,
+    /// The command's arguments.
+    pub arguments: PackedArguments,
+    /// Its database.
+    pub database: usize,
 }
 
 /// What became of it.

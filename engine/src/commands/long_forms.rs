@@ -28,6 +28,10 @@ fn word(random: &mut fastrand::Rng) -> String {
 
 fn fill(random: &mut fastrand::Rng) -> Vec<String> {
     let mut lines = vec!["RPUSH texts 3 1 2x 4".to_owned(), "RPUSH texts b a".to_owned()];
+    for _ in 0..40 {
+        lines.push(format!("SET w_{} {}", word(random), random.i32(-9..9)));
+        lines.push(format!("HSET wh_{} f {}", word(random), random.i32(-9..9)));
+    }
     for name in ["1", "2", "3", "4", "5"] {
         for _ in 0..random.usize(..60) {
             lines.push(format!("SADD s{name} {}", word(random)));
@@ -111,9 +115,28 @@ const READS: &[&str] = &[
     "SORT z1 BY nosort DESC",
     "SORT texts",
     "SORT texts ALPHA",
+    "SORT l1 BY w_*",
+    "SORT z1 BY w_* DESC GET # GET w_* GET wh_*->f GET nothing",
+    "SORT l2 BY w_* ALPHA GET w_*",
+    "SORT l2 BY nosort GET w_* LIMIT 3 9",
+    "SORT z1 BY nosort GET # GET wh_*->f DESC",
+    "SORT l1 GET wh_*->f LIMIT 2 7",
+    "SORT_RO z2 BY wh_*->f ALPHA DESC LIMIT 5 9",
+    "SORT l1 BY texts*",
+    "SORT b1 BY w_*",
+    "SORT none BY w_*",
 ];
 
 const WRITES: &[&str] = &[
+    "SORT l1 STORE d",
+    "SORT l2 ALPHA DESC LIMIT 3 9 STORE l2",
+    "SORT s1 BY nosort STORE d",
+    "SORT z1 BY w_* GET # GET w_* GET nothing STORE d",
+    "SORT l3 BY w_* ALPHA STORE l1",
+    "SORT l1 BY nosort GET w_* STORE d",
+    "SORT none BY w_* STORE d",
+    "SORT l1 LIMIT 500 9 STORE d",
+    "SORT texts STORE d",
     "SINTERSTORE d s1 s2",
     "SUNIONSTORE s1 s1 s2 s3",
     "SUNIONSTORE d s1 s2 s3 s4 s5",
@@ -199,7 +222,7 @@ fn what_is_worked_off_in_slices_comes_to_the_same() {
                 assert_eq!(told(&short.3), told(&long.3), "seed {seed}: {line}");
             }
         }
-        for key in ["d", "s1", "z1", "z2", "z3", "b1", "g2"] {
+        for key in ["d", "s1", "z1", "z2", "z3", "b1", "g2", "l1", "l2"] {
             let [short, long] = &mut shards;
             let lines = ["TYPE *", "OBJECT ENCODING *", "GET *", "ZRANGE * 0 -1 WITHSCORES", "LRANGE * 0 -1", "PTTL *"];
             for line in lines.map(|line| line.replace('*', key)) {

@@ -86,6 +86,6 @@ impl Remade {
     /// Tells of it all.
     pub(crate) fn tell(self, execution: &mut Execution<'_>) {
         let database = execution.database;
-        self.effects.into_iter().for_each(|effect| execution.keyspace.journal.tell(database, effect));
+        self.effects.into_iter().for_each(|effect| execution.keyspace.journal.effect_owned(database, effect));
     }
 }

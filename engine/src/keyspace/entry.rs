@@ -27,6 +27,11 @@ impl Value {
         if let Self::Packed(blob, _) = self { Some(blob.as_slice()) } else { None }
     }
 
+    /// The string, if it is one.
+    pub fn as_string(&self) -> Option<StringRef<'_>> {
+        if let Self::String(string) = self { Some(string.as_ref()) } else { None }
+    }
+
     /// The large collection, if it is one.
     pub fn object(&self) -> Option<&Object> {
         if let Self::Object(object) = self { Some(object) } else { None }

@@ -18,17 +18,19 @@
 //! * A flush leaves the tables to the walks on them; the last one gives them to the garbage. SWAPDB moves a walk's database
 //!   to another number, which does not matter to it.
 //! * Who asks for a walk holds its sink; a walk whose sink is gone ends by itself.
+//! * A walk that never moves is an [`Instant`]: what changes is kept for it, what does not is where it was, and so single keys
+//!   can be looked up as they were. SORT reads so what elements name.
 
 use super::clock::AccessPolicy;
 use super::database::Database;
 use super::garbage::Garbage;
 use super::key::KeyHasher;
 use super::slot::SLOTS;
-use super::{Entry, Keyspace};
+use super::{Entry, Key, Keyspace, OwnedEntry};
 use crate::command::Milliseconds;
 use crate::values::PackedEntry;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::{Rc, Weak};
 
 /// Where a walk shows each key, once.
@@ -234,6 +236,51 @@ impl Keyspace {
     }
 }
 
+/// Which keys will be looked up.
+pub type KeyFilter = Box<dyn Fn(&[u8]) -> bool>;
+
+/// What keys of an [`Instant`] held that have changed since, or stood beside one that has.
+struct Kept {
+    wants: KeyFilter,
+    entries: HashMap<Vec<u8>, OwnedEntry>,
+}
+
+impl WalkSink for Kept {
+    fn key(&mut self, key: &[u8], entry: &Entry<'_>) {
+        if (self.wants)(key) {
+            self.entries.insert(key.to_vec(), entry.to_owned());
+        }
+    }
+}
+
+/// A database as it is at one instant, as far as some keys are concerned. It ends when it is dropped.
+pub struct Instant {
+    walk: WalkId,
+    kept: Rc<RefCell<Kept>>,
+    _sink: SharedSink,
+}
+
+impl Keyspace {
+    /// From now on the keys that a filter wants can be looked up as they are now.
+    pub fn begin_instant(&mut self, database: usize, now: Milliseconds, wants: KeyFilter) -> Instant {
+        let kept = Rc::new(RefCell::new(Kept { wants, entries: HashMap::new() }));
+        let sink: SharedSink = kept.clone();
+        Instant { walk: self.begin_walk(database, now, &sink), kept, _sink: sink }
+    }
+
+    /// What a key held at an instant; a large value is shared. One that was expired then is absent.
+    pub fn look_up_at(&self, instant: &Instant, key: &Key<'_>) -> Option<OwnedEntry> {
+        let walk = self.walks.walks.iter().find(|walk| walk.id == instant.walk)?;
+        if walk.is_done_with((key.slot, key.hash.reverse_bits())) {
+            return instant.kept.borrow().entries.get(key.bytes).cloned();
+        }
+        let there = || self.databases.iter().find(|database| database.id == walk.database);
+        let database = walk.detached.as_deref().or_else(there)?;
+        let packed = database.entry(key.slot, database.find(key)?)?;
+        (!packed.is_expired(walk.now)).then(|| Entry::new(packed, self.access_policy).to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Expiry, Key};
@@ -328,5 +375,32 @@ mod tests {
             keyspace.databases.iter().for_each(|database| database.audit(None));
         }
         assert!(flushed > 100, "{flushed}");
+    }
+
+    #[test]
+    fn keys_can_be_looked_up_as_they_were_whatever_happens_meanwhile() {
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut keyspace = Keyspace::new(2, KeyHasher::with_seed(seed));
+            let mut now = 1000;
+            let fill = random.usize(..2000);
+            (0..fill).for_each(|_| change(&mut keyspace, &mut random, seed as u32, &mut now));
+            let expected = there_is(&keyspace, 0, now);
+            let is_odd = |name: &[u8]| name.last().is_some_and(|last| last % 2 == 1);
+            let instant = keyspace.begin_instant(0, now, Box::new(is_odd));
+            for _ in 0..300 {
+                (0..random.usize(..20)).for_each(|_| change(&mut keyspace, &mut random, seed as u32, &mut now));
+                let name = name(random.u32(..700), seed as u32);
+                if is_odd(&name) {
+                    let found = keyspace.look_up_at(&instant, &keyspace.key(&name));
+                    let found = found.and_then(|entry| Some(entry.value.as_string()?.to_bytes().into_owned()));
+                    let was = expected.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone());
+                    assert_eq!(found, was, "seed {seed}: {}", name.escape_ascii());
+                }
+            }
+            drop(instant);
+            keyspace.collect_garbage(1);
+            assert!(keyspace.walks.is_empty());
+        }
     }
 }

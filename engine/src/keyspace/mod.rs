@@ -36,7 +36,7 @@ pub use clock::AccessPolicy;
 pub use cursor::ScanCursor;
 pub use entry::{Entry, OwnedEntry, Value};
 pub use eviction::{Eviction, EvictionOrder, EvictionPolicy, Urgency};
-pub use instant::{SharedSink, WalkId, WalkSink};
+pub use instant::{Instant, KeyFilter, SharedSink, WalkId, WalkSink};
 pub use key::{Key, KeyHasher};
 pub use slot::{SLOTS, slot_of};
 pub use typed::{EntryMut, WrongType};
@@ -132,6 +132,8 @@ pub struct Keyspace {
     /// Reads leave expired keys where they are. Set while work waits on this shard that may run at an earlier time than the
     /// reads that overtake it: an MGET of two keys must not miss the one that a GET beside it has found expired meanwhile.
     pub leaves_expired: bool,
+    /// It holds the named keys of one command only, for which others are looked up elsewhere.
+    pub is_partial: bool,
     databases: Vec<Database>,
     next_database_id: u64,
     hasher: KeyHasher,
@@ -155,6 +157,7 @@ impl Keyspace {
             journal: Journal::default(),
             access_policy: AccessPolicy::default(),
             leaves_expired: false,
+            is_partial: false,
             databases: (0..).take(database_count.max(1)).map(Database::empty).collect(),
             next_database_id: database_count.max(1) as u64,
             walk: ExpiryWalk::default(),
@@ -232,6 +235,18 @@ impl Keyspace {
             }
         }
         Some(Entry::new(page.entry(index), self.access_policy))
+    }
+
+    /// Counts a client's read of a key that was looked up as it had been.
+    pub fn count_read(&mut self, database: usize, key: &[u8], is_there: bool, access: Access) {
+        if is_there {
+            self.statistics.hits += 1;
+            return;
+        }
+        self.statistics.misses += 1;
+        if access != Access::Unnoticed {
+            self.journal.event(database, EventClass::Miss, "keymiss", key);
+        }
     }
 
     /// Looks a key up without counting, touching or removing anything; an expired one is absent.

@@ -14,28 +14,27 @@
 //! may write, in the last hop: with the writes, and between what that shard did before and after ([`Finish`]). Its count of
 //! changes goes there too. What was counted for INFO (hits, errors) stays with the coordinator.
 //!
-//! Where values name further keys (SORT BY, GET), the first hop takes every shard whole, and a hop between the two reads
-//! what was found: see [`Discovery`].
+//! Where values name further keys (SORT BY, GET), the first hop takes every shard whole for a moment: each remembers from
+//! that [`Instant`](crate::keyspace::Instant) on what such keys hold, and goes on; only what the command may write stays locked.
+//! The command asks for values some at a time, in slices, and each shard answers as of the instant.
 //!
 //! ```text
-//!   hop 1   every shard, held whole:   gather(named keys)
-//!           coordinator:               discover(the values)   -> further keys
-//!   hop 2   every shard:               gather(further keys)
-//!           coordinator:               runs the handler
-//!   hop 3   every shard:               apply(writes), released
+//!   hop 1   every shard, held whole:   gather(named keys), begin the instant; then held: what may be written
+//!           coordinator:               runs the handler on the values
+//!               keys, some at a time   ──>  what they held  ──>  ...
+//!   hop 2   every shard:               apply(writes), released, the instant ends
 //! ```
 //!
 //! A key whose time is over is absent for the command; a log, which knows no clock, is told so before. A key that may be
 //! written is locked for this command alone and goes at once. One that is only read stays, as a reader beside this one may
 //! run at an earlier time; its DEL is reported all the same.
 
-use crate::command::{Discovery, Handler, KeyFlags, Milliseconds, Spec, parse_integer};
+use crate::command::{Handler, KeyFlags, Milliseconds, Spec, parse_integer};
 use crate::journal::{Event, Record, Share};
 use crate::keyspace::{KeyHasher, OwnedEntry, Value};
 use crate::long::Unfinished;
 use crate::reply::ReplyBuffer;
 use crate::shard::{ClientContext, Shard};
-use std::collections::HashSet;
 
 /// A key to be read in the first hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,22 +169,24 @@ pub struct Overlay<'a> {
 
 impl Overlay<'_> {
     /// On the coordinator: runs the command on the values that the parts have gathered, in their order, and returns the
-    /// temporary shard where it did, and what it has left to do there.
-    pub fn begin(&self, gathered: Vec<Gathered>, shard: &Shard, out: &mut ReplyBuffer) -> (Shard, Option<Unfinished>) {
+    /// temporary shard where it did, and what it has left to do there. Of keys that values name it may ask the values.
+    pub fn begin(
+        &self,
+        gathered: Vec<Gathered>,
+        may_ask: bool,
+        shard: &Shard,
+        out: &mut ReplyBuffer,
+    ) -> (Shard, Option<Unfinished>) {
         let mut temporary = self.temporary(shard);
-        self.lay_out(gathered, self.parts, &mut temporary);
-        let unfinished = self.begin_on(&mut temporary, out);
+        temporary.keyspace.is_partial = may_ask;
+        self.lay_out(gathered, &mut temporary);
+        let unfinished = temporary.begin(self.handler, self.arguments, self.client, self.now, out);
         (temporary, unfinished)
-    }
-
-    /// The same where all values have been laid out.
-    pub fn begin_on(&self, temporary: &mut Shard, out: &mut ReplyBuffer) -> Option<Unfinished> {
-        temporary.begin(self.handler, self.arguments, self.client, self.now, out)
     }
 
     /// All of it at once: for units in whose middle nothing else may happen.
     pub fn run(&self, gathered: Vec<Gathered>, shard: &mut Shard, out: &mut ReplyBuffer) -> Vec<Finish> {
-        let (mut temporary, unfinished) = self.begin(gathered, shard, out);
+        let (mut temporary, unfinished) = self.begin(gathered, false, shard, out);
         if let Some(unfinished) = unfinished {
             unfinished.run_to_end(&mut temporary, out);
         }
@@ -236,7 +237,7 @@ impl Overlay<'_> {
     }
 
     /// An empty shard like the coordinator's.
-    pub fn temporary(&self, shard: &Shard) -> Shard {
+    fn temporary(&self, shard: &Shard) -> Shard {
         let hasher: KeyHasher = shard.keyspace.hasher().clone();
         let databases = shard.keyspace.database_count();
         let mut temporary = Shard::new(databases, hasher, shard.options.clone(), self.now as u64);
@@ -244,11 +245,11 @@ impl Overlay<'_> {
         temporary
     }
 
-    /// Puts values into a temporary shard; `parts` has the places of their keys.
-    pub fn lay_out(&self, gathered: Vec<Gathered>, parts: &[Vec<usize>], temporary: &mut Shard) {
+    /// Puts values into a temporary shard.
+    fn lay_out(&self, gathered: Vec<Gathered>, temporary: &mut Shard) {
         // Nobody is told of values that were there before.
         let journal = std::mem::take(&mut temporary.keyspace.journal);
-        for (Gathered(values), places) in gathered.into_iter().zip(parts) {
+        for (Gathered(values), places) in gathered.into_iter().zip(self.parts) {
             for (value, &place) in values.into_iter().zip(places) {
                 if let Some(value) = value {
                     let KeyRead { database, key, .. } = &self.keys[place];
@@ -259,16 +260,6 @@ impl Overlay<'_> {
         }
         temporary.keyspace.dirty = 0;
         temporary.keyspace.journal = journal;
-    }
-
-    /// The keys beyond the known ones that their values name.
-    pub fn discover(&self, discovery: &Discovery, temporary: &mut Shard) -> Vec<KeyRead> {
-        let known: HashSet<&[u8]> = self.keys.iter().map(|read| read.key.as_slice()).collect();
-        let keys = temporary.discover(discovery, self.arguments, self.client, self.now).into_iter();
-        let database = self.client.database;
-        keys.filter(|key| !known.contains(key.as_slice()))
-            .map(|key| KeyRead { database, key, stub: false, writes: false })
-            .collect()
     }
 
     /// The part that owns the first key which the command may write: where its journal entries go.

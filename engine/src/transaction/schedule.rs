@@ -233,13 +233,7 @@ impl<B> Schedule<B> {
                 }
             }
             Claim::Place => self.admitted -= 1,
-            Claim::Whole => {
-                self.whole = None;
-                while self.whole.is_none() {
-                    let Some(next) = self.behind.pop_front() else { break };
-                    self.admit(next);
-                }
-            }
+            Claim::Whole => self.admit_behind_whole(),
         }
         self.grant_whole();
     }
@@ -284,6 +278,52 @@ impl<B> Schedule<B> {
         };
         self.units.insert(ticket, unit);
         ticket
+    }
+
+    /// A whole-shard unit that runs right now goes on holding these keys only, until [`Schedule::release`]. Who holds on to
+    /// one of them already is in front of it: then it may not write yet ([`Schedule::wait_to_write`]).
+    pub fn narrow(&mut self, ticket: Ticket, kept: SmallVec<[Intent; 4]>) {
+        let mut kept = kept;
+        merge_duplicates(&mut kept);
+        let Some(unit) = self.units.get_mut(&ticket) else { return };
+        let was_whole = matches!(unit.claim, Claim::Whole);
+        if kept.is_empty() {
+            return self.release(ticket);
+        }
+        for intent in &kept {
+            let line = self.lines.entry(intent.fingerprint).or_default();
+            line.waiting.push_back((ticket, intent.exclusive));
+            if line.waiting.len() == 1 {
+                line.granted = 1;
+            } else {
+                unit.missing += 1;
+            }
+        }
+        unit.claim = Claim::Keys(kept);
+        if was_whole {
+            self.admitted += 1;
+            self.admit_behind_whole();
+        }
+    }
+
+    /// A unit whose claim was [narrowed](Schedule::narrow) is about to write: whether it must wait, and comes out of
+    /// [`Schedule::next_ready`] then; the body, if not.
+    pub fn wait_to_write(&mut self, ticket: Ticket, body: B) -> Option<B> {
+        match self.units.get_mut(&ticket) {
+            Some(unit) if unit.missing > 0 => {
+                unit.body = Some(body);
+                None
+            }
+            _ => Some(body),
+        }
+    }
+
+    fn admit_behind_whole(&mut self) {
+        self.whole = None;
+        while self.whole.is_none() {
+            let Some(next) = self.behind.pop_front() else { break };
+            self.admit(next);
+        }
     }
 
     /// The time of the multicast that arrived last, once, when its flag is found set; whatever comes from now on runs no
@@ -379,6 +419,10 @@ impl<B> Schedule<B> {
     /// All intents are there: it is ready, or parked until its flag is set.
     fn granted(&mut self, ticket: Ticket) {
         let unit = self.units.get_mut(&ticket).expect("a granted unit is in the schedule");
+        if unit.body.is_none() {
+            // It holds on, and has nothing to do yet.
+            return;
+        }
         if unit.is_flagged() {
             self.ready.push_back(ticket);
         } else {
@@ -700,5 +744,48 @@ mod tests {
             assert_eq!(ran, claims.len(), "seed {seed}: a unit never ran");
             assert!(schedule.is_idle(), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_whole_shard_unit_may_keep_some_keys_and_free_the_rest() {
+        let mut schedule = Schedule::default();
+        let kept: SmallVec<[Intent; 4]> = [Intent { fingerprint: 1, exclusive: true }].into_iter().collect();
+        let ticket = must_run(schedule.enter(Claim::Whole, None, true, "sort")).expect("ticket");
+        must_queue(schedule.enter(keys(&[(1, false)]), None, false, "get 1"));
+        must_queue(schedule.enter(keys(&[(2, true)]), None, false, "set 2"));
+        schedule.narrow(ticket, kept.clone());
+        let run = ready(&mut schedule);
+        assert_eq!(run.iter().map(|(_, name)| *name).collect::<Vec<_>>(), ["set 2"]);
+        schedule.release(run[0].0);
+        must_queue(schedule.enter(Claim::Whole, None, false, "flush"));
+        assert!(ready(&mut schedule).is_empty());
+        assert_eq!(schedule.wait_to_write(ticket, "write"), Some("write"));
+        schedule.release(ticket);
+        let run = ready(&mut schedule);
+        assert_eq!(run.iter().map(|(_, name)| *name).collect::<Vec<_>>(), ["get 1"]);
+        schedule.release(run[0].0);
+        let run = ready(&mut schedule);
+        assert_eq!(run.iter().map(|(_, name)| *name).collect::<Vec<_>>(), ["flush"]);
+        schedule.release(run[0].0);
+        assert!(schedule.is_idle());
+    }
+
+    #[test]
+    fn who_passed_one_that_holds_on_waits_for_it_before_it_writes() {
+        let mut schedule = Schedule::default();
+        let kept: SmallVec<[Intent; 4]> = [Intent { fingerprint: 1, exclusive: true }].into_iter().collect();
+        let long = schedule.hold_on(None, kept.clone());
+        let ticket = must_run(schedule.enter(Claim::Whole, None, true, "sort")).expect("ticket");
+        schedule.narrow(ticket, kept);
+        must_queue(schedule.enter(keys(&[(1, false)]), None, false, "get 1"));
+        assert_eq!(schedule.wait_to_write(ticket, "write"), None);
+        assert!(ready(&mut schedule).is_empty());
+        schedule.release(long);
+        assert_eq!(ready(&mut schedule), [(ticket, "write")]);
+        schedule.release(ticket);
+        let run = ready(&mut schedule);
+        assert_eq!(run.iter().map(|(_, name)| *name).collect::<Vec<_>>(), ["get 1"]);
+        schedule.release(run[0].0);
+        assert!(schedule.is_idle());
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   one hop       parts -> replies  -> merged -> client
 //!   overlay       reads -> values   -> run on a temporary keyspace -> writes -> client
-//!                       (SORT: values -> the keys they name -> reads -> values)
+//!                       (SORT: what the values name is asked for meanwhile, `instants`)
 //!   control       question -> answers -> concluded -> client
 //! ```
 //! A transaction belongs to its coordinator, not to the connection: it ends, and frees its locks, whatever becomes of
@@ -15,7 +15,7 @@ use super::inbox::claim_of;
 use super::session::Conclude;
 use crate::command_table::{CommandEntry, Target};
 use crate::control::{ControlReply, ControlRequest};
-use crate::mailbox::{Message, Outcome, PackedArguments, Part, Request, Work};
+use crate::mailbox::{InstantRequest, Message, Outcome, PackedArguments, Part, Request, Work};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -45,12 +45,10 @@ struct Hops {
     /// All keys, and which of them each part has.
     keys: Vec<KeyRead>,
     places: Vec<Vec<usize>>,
-    /// How further keys are found, until they have been looked for.
-    discovery: Option<&'static Discovery>,
+    /// Whether its values name further keys, which it asks for.
+    asks: bool,
     /// When the locks were taken: the time of all hops.
     now: Milliseconds,
-    /// The values of the first hop and, for each part, the places of the keys that were found in them.
-    found: Option<(Shard, Vec<Vec<usize>>)>,
 }
 
 struct Transaction {
@@ -130,11 +128,16 @@ impl Core {
         self.start(connection, entry, Kind::Merge { spread: entry.spec.spread, places }, parts);
     }
 
-    /// The values come to the command: first hop. If they may name further keys, every shard is held whole.
+    /// The values come to the command: first hop. If they may name further keys, every shard is held whole for a moment.
     fn start_overlay(&mut self, connection: &mut Connection, entry: &'static CommandEntry, arguments: &[&[u8]]) {
         let client = connection.session.client;
         let Some(mut keys) = overlay::keys_of(entry.spec, arguments, client.database) else { return };
         let discovery = discovery_of(entry, arguments);
+        let packed = PackedArguments::new(arguments);
+        let instant = discovery.map(|discovery| {
+            let (filter, arguments, database) = (discovery.filter, packed.clone(), client.database);
+            Arc::new(InstantRequest { filter, arguments, database })
+        });
         let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         if discovery.is_some() {
             groups.extend((0..self.shared.shards()).map(|shard| (shard, Vec::new())));
@@ -152,11 +155,11 @@ impl Core {
                 .iter()
                 .map(|read| Intent { fingerprint: self.shared.hasher.hash(&read.key), exclusive: read.writes });
             let claim = if discovery.is_some() { Claim::Whole } else { Claim::Keys(intents.collect()) };
-            parts.push((shard, claim, Work::Read { keys: reads }));
+            parts.push((shard, claim, Work::Read { keys: reads, instant: instant.clone() }));
             places.push(group);
         }
-        let arguments = PackedArguments::new(arguments);
-        let hops = Hops { entry, arguments, keys, places, discovery, now: 0, found: None };
+        let asks = discovery.is_some();
+        let hops = Hops { entry, arguments: packed, keys, places, asks, now: 0 };
         self.start(connection, entry, Kind::Overlay(Box::new(hops)), parts);
     }
 
@@ -296,11 +299,6 @@ impl Core {
     }
 
     fn conclude(&mut self, id: u64, mut transaction: Transaction) {
-        if let Kind::Overlay(hops) = &transaction.kind
-            && hops.discovery.is_some()
-        {
-            return self.ask_for_more(id, transaction);
-        }
         let request = transaction.request.take();
         let mut out = ReplyBuffer::default();
         match transaction.kind {
@@ -328,57 +326,16 @@ impl Core {
         }
     }
 
-    /// The hop between first and last: reads the keys that the values of the first name.
-    fn ask_for_more(&mut self, id: u64, mut transaction: Transaction) {
-        let Kind::Overlay(hops) = &mut transaction.kind else { return };
-        let Some(discovery) = hops.discovery.take() else { return };
-        hops.now = transaction.header.now();
-        let (tickets, gathered) = values(std::mem::take(&mut transaction.outcomes));
-        let (temporary, found) = {
-            let arguments = hops.arguments.slices();
-            let overlay = hops.overlay(&arguments, transaction.client, (self.index, id));
-            let mut temporary = overlay.temporary(&self.shard);
-            overlay.lay_out(gathered, &hops.places, &mut temporary);
-            let found = overlay.discover(discovery, &mut temporary);
-            (temporary, found)
-        };
-        let mut places = vec![Vec::new(); tickets.len()];
-        let mut reads = vec![Vec::new(); tickets.len()];
-        for read in found {
-            let shard = self.shared.shard_of(slot_of(&read.key));
-            places[shard].push(hops.keys.len());
-            reads[shard].push(read.clone());
-            hops.keys.push(read);
-        }
-        let now = hops.now;
-        hops.found = Some((temporary, places));
-        let parts = tickets.into_iter().zip(reads).enumerate();
-        let parts: Vec<_> =
-            parts.map(|(shard, (ticket, keys))| (shard, Claim::Place, Work::ReadMore { ticket, now, keys })).collect();
-        transaction.outcomes = parts.iter().map(|_| Outcome::None).collect();
-        transaction.remaining = parts.len();
-        self.coordinator.transactions.insert(id, transaction);
-        self.multicast(&Multicast::new(), id, parts);
-    }
-
     /// Runs the command on the values, then the last hop; or has both done later.
     fn run_overlay(&mut self, id: u64, transaction: Transaction, request: Option<Request>) {
         let Kind::Overlay(mut hops) = transaction.kind else { return };
         let (tickets, gathered) = values(transaction.outcomes);
-        let found = hops.found.take();
-        if found.is_none() {
-            hops.now = transaction.header.now();
-        }
+        hops.now = transaction.header.now();
         let mut held = Held { hops, id, client: transaction.client, involved: transaction.involved, tickets };
         let mut out = ReplyBuffer::default();
-        let (mut temporary, unfinished) = held.with(self.index, |overlay| match found {
-            None => overlay.begin(gathered, &self.shard, &mut out),
-            Some((mut temporary, places)) => {
-                overlay.lay_out(gathered, &places, &mut temporary);
-                let unfinished = overlay.begin_on(&mut temporary, &mut out);
-                (temporary, unfinished)
-            }
-        });
+        let asks = held.hops.asks;
+        let (mut temporary, unfinished) =
+            held.with(self.index, |overlay| overlay.begin(gathered, asks, &self.shard, &mut out));
         match (unfinished, request) {
             (Some(unfinished), Some(request)) => {
                 if unfinished.only_reads() && held.writes() {
@@ -386,7 +343,7 @@ impl Core {
                     self.last_hop(&mut held, finishes);
                     return self.overlay_goes_on_later(unfinished, (request, out), None);
                 }
-                if !held.writes() {
+                if !held.writes() && !asks {
                     // No lock is held while a client is waited for; what it reads is its own.
                     let releases = held.with(self.index, |overlay| overlay.releases());
                     self.last_hop(&mut held, releases);
@@ -457,6 +414,11 @@ impl OverlayRun {
     /// Whether it may write.
     pub(super) fn writes(&self) -> bool {
         self.held.writes()
+    }
+
+    /// How other shards name it.
+    pub(super) fn unit(&self, coordinator: usize) -> (usize, u64) {
+        (coordinator, self.held.id)
     }
 }
 

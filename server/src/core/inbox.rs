@@ -10,7 +10,7 @@ use torc_engine::command::{Milliseconds, Spread};
 use torc_engine::keyspace::Key;
 use torc_engine::reply::{Reply, ReplyBuffer};
 use torc_engine::transaction::inbox::Node;
-use torc_engine::transaction::overlay;
+use torc_engine::transaction::overlay::{self, KeyRead};
 use torc_engine::transaction::schedule::{Claim, Entry, Intent, Ticket};
 
 /// Requests of a batch whose pages are fetched ahead.
@@ -62,6 +62,14 @@ impl Core {
                 let Node { message, .. } = *envelope;
                 if let Message::Piece(piece) = message {
                     self.piece(*piece);
+                }
+            }
+            Message::Ask(_) | Message::Answer(_) => {
+                let Node { message, .. } = *envelope;
+                match message {
+                    Message::Ask(ask) => self.asked(ask),
+                    Message::Answer(ask) => self.answered(*ask),
+                    _ => unreachable!("matched above"),
                 }
             }
             Message::Adopt(_) | Message::Move(_) => {
@@ -229,16 +237,12 @@ impl Core {
     fn enter_part(&mut self, mut envelope: Envelope) {
         let rules = self.rules();
         let part = Self::part_mut(&mut envelope);
-        if let Work::Write { ticket, finish } = &mut part.work {
-            // The last hop: its locks are held, nobody has seen these keys since the first.
-            let (ticket, finish) = (*ticket, std::mem::take(finish));
-            self.has_room();
-            overlay::apply(&mut self.shard, finish);
-            self.schedule.release(ticket);
+        if let Work::Write { ticket, .. } = part.work {
+            self.instants.remove(&(part.coordinator, part.transaction));
+            if let Some(Waiting::Part(mut envelope)) = self.schedule.wait_to_write(ticket, Waiting::Part(envelope)) {
+                self.last_hop_here(Self::part_mut(&mut envelope));
+            }
             return;
-        }
-        if matches!(part.work, Work::ReadMore { .. }) {
-            return self.read_more(envelope);
         }
         let hold = matches!(part.work, Work::Read { .. });
         let claim = std::mem::replace(&mut part.claim, Claim::Place);
@@ -249,6 +253,16 @@ impl Core {
         match self.schedule.enter(claim, flag, hold, Waiting::Part(envelope)) {
             Entry::Queued(_) => {}
             Entry::Run(body, ticket) => self.run_waiting(body, ticket),
+        }
+    }
+
+    /// The last hop: its locks are held, nobody has seen these keys since the first.
+    fn last_hop_here(&mut self, part: &mut Part) {
+        if let Work::Write { ticket, finish } = &mut part.work {
+            let (ticket, finish) = (*ticket, std::mem::take(finish));
+            self.has_room();
+            overlay::apply(&mut self.shard, finish);
+            self.schedule.release(ticket);
         }
     }
 
@@ -263,6 +277,10 @@ impl Core {
     }
 
     fn run_part(&mut self, mut envelope: Envelope, ticket: Option<Ticket>) {
+        if matches!(Self::part_mut(&mut envelope).work, Work::Write { .. }) {
+            // Another command held what it writes.
+            return self.last_hop_here(Self::part_mut(&mut envelope));
+        }
         // Whether there is any was decided for all parts together, where they come from.
         self.has_room();
         let now = {
@@ -294,9 +312,16 @@ impl Core {
                 }
                 part.outcome = Outcome::Reply(replies);
             }
-            Work::Read { keys } => {
+            Work::Read { keys, instant } => {
                 let gathered = overlay::gather(&mut self.shard, keys, now);
                 let ticket = ticket.expect("a unit that holds has a ticket");
+                if let Some(request) = instant.take() {
+                    let written = keys.iter().filter(|read| read.writes);
+                    let intent =
+                        |read: &KeyRead| Intent { fingerprint: self.shared.hasher.hash(&read.key), exclusive: true };
+                    self.schedule.narrow(ticket, written.map(intent).collect());
+                    self.begin_instant((part.coordinator, part.transaction), &request, now);
+                }
                 part.outcome = Outcome::Values { ticket, gathered };
             }
             Work::Control(request) => {
@@ -304,17 +329,7 @@ impl Core {
                 part.outcome = Outcome::Control(control::answer(self, &request));
                 self.release(ticket);
             }
-            Work::Write { .. } | Work::ReadMore { .. } => unreachable!("later hops do not wait"),
-        }
-        self.part_is_done(envelope);
-    }
-
-    /// A hop between first and last: what it reads is locked.
-    fn read_more(&mut self, mut envelope: Envelope) {
-        let part = Self::part_mut(&mut envelope);
-        if let Work::ReadMore { ticket, now, keys } = &part.work {
-            let gathered = overlay::gather(&mut self.shard, keys, *now);
-            part.outcome = Outcome::Values { ticket: *ticket, gathered };
+            Work::Write { .. } => unreachable!("seen to above"),
         }
         self.part_is_done(envelope);
     }
@@ -386,7 +401,7 @@ impl Part {
             transaction: u64::MAX,
             index: 0,
             claim: Claim::Place,
-            work: Work::Read { keys: Vec::new() },
+            work: Work::Read { keys: Vec::new(), instant: None },
             outcome: Outcome::None,
         }
     }

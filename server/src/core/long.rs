@@ -22,6 +22,7 @@
 use super::Core;
 use super::connection::{Connection, ConnectionKey, Phase, RunId, Stream};
 use super::coordinator::OverlayRun;
+use super::instants::Awaited;
 use crate::command_table::CommandEntry;
 use crate::mailbox::{Envelope, Message, Outcome, Piece, Request};
 use smallvec::SmallVec;
@@ -53,13 +54,15 @@ enum Destination {
 }
 
 /// A command that is worked off in slices.
-struct Run {
-    unfinished: Unfinished,
+pub(super) struct Run {
+    pub(super) unfinished: Unfinished,
     destination: Destination,
     /// Under which it holds what it will write.
     ticket: Option<Ticket>,
     /// The values of other shards that it works on, if it does.
-    overlay: Option<Box<OverlayRun>>,
+    pub(super) overlay: Option<Box<OverlayRun>>,
+    /// What it has asked other shards: it takes no step before they have answered.
+    pub(super) awaited: Option<Awaited>,
     budget: u64,
     /// Nobody wants the reply any more.
     is_abandoned: bool,
@@ -72,7 +75,7 @@ impl Run {
         ticket: Option<Ticket>,
         overlay: Option<Box<OverlayRun>>,
     ) -> Self {
-        Self { unfinished, destination, ticket, overlay, budget: UNITS_A_STEP, is_abandoned: false }
+        Self { unfinished, destination, ticket, overlay, awaited: None, budget: UNITS_A_STEP, is_abandoned: false }
     }
 
     fn is_write(&self) -> bool {
@@ -98,10 +101,14 @@ impl LongRuns {
     }
 
     /// The run has something to do, if it is not in line already.
-    fn wake(&mut self, run: RunId) {
+    pub(super) fn wake(&mut self, run: RunId) {
         if self.runs.contains_key(&run) && !self.ready.contains(&run) {
             self.ready.push_back(run);
         }
+    }
+
+    pub(super) fn run_mut(&mut self, run: RunId) -> Option<&mut Run> {
+        self.runs.get_mut(&run)
     }
 
     fn add(&mut self, run: Run) -> RunId {
@@ -236,8 +243,9 @@ impl Core {
             run.budget = fitting.min(run.budget * 2).clamp(UNITS_MIN, UNITS_MAX);
         }
         if !matches!(went, Went::Over) && run.holds_keys() && run.unfinished.only_reads() {
-            self.settle(&mut run);
+            self.let_go(&mut run);
         }
+        let went = if matches!(went, Went::On) && self.ask(id, &mut run) { Went::Waits } else { went };
         match went {
             Went::On => {
                 self.long.runs.insert(id, run);
@@ -260,6 +268,9 @@ impl Core {
             if !run.is_write() {
                 return Went::Over;
             }
+        }
+        if run.awaited.is_some() {
+            return Went::Waits;
         }
         let is_write = run.is_write();
         match &mut run.destination {
@@ -338,7 +349,7 @@ impl Core {
     }
 
     /// All that a command writes is written: others may have its keys, whatever is still to be told.
-    fn settle(&mut self, run: &mut Run) {
+    fn let_go(&mut self, run: &mut Run) {
         self.free_keys(run);
         if let Some(overlay) = run.overlay.take() {
             self.end_overlay(*overlay);

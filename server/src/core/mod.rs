@@ -18,6 +18,7 @@ pub mod connections;
 mod coordinator;
 mod dispatch;
 mod inbox;
+mod instants;
 mod long;
 mod memory;
 mod pause;
@@ -120,6 +121,7 @@ pub struct Core {
     resumable: Vec<ConnectionKey>,
     /// Commands that are worked off in slices.
     long: long::LongRuns,
+    instants: instants::Instants,
     /// Open batches, by destination; our own index is the batch to ourselves.
     batches: batches::OpenBatches,
     /// Bytes of requests under way to each shard.
@@ -194,6 +196,7 @@ impl Core {
             held: Vec::new(),
             resumable: Vec::new(),
             long: long::LongRuns::default(),
+            instants: instants::Instants::default(),
             batches: batches::OpenBatches::new(shards),
             in_flight_bytes: vec![0; shards],
             spare_nodes: Vec::new(),

@@ -10,9 +10,10 @@
 //! * Equal weights are put in the order of their elements, so that a sort by numbers has one result.
 //! * Text is compared byte by byte, as in the C locale.
 //! * The keys that patterns name are known only when the elements are. On one shard they are just looked up. Where there
-//!   are several, the command is sent to all of them and holds them whole while it reads ([`KEYS`], and the coordinator).
+//!   are several, each of them remembers from one instant on what such keys hold, and the command asks them for it in
+//!   slices ([`KEYS`], and the coordinator).
 //! * A stored result is told to logs as the list that it is: DEL and RPUSH.
-//! * Many elements are put in order in slices ([`sliced`]), unless other keys decide, or the result is stored: then at once.
+//! * Many elements are read, put in order and shown or stored in slices ([`sliced`]).
 
 mod elements;
 mod pattern;
@@ -23,23 +24,20 @@ pub use rows::COMMANDS;
 
 use super::double;
 use super::errors::{integer, is, syntax, wrong_type};
+use super::report::{EFFECT_ELEMENTS_MAX, Remade};
 use super::string::reply_string;
 use crate::command::{CommandError, CommandResult, Discovery, Execution, KeyFinder, KeyFlags, Milliseconds};
 use crate::journal::EventClass;
-use crate::keyspace::{Access, Keyspace};
+use crate::keyspace::{Access, KeyFilter, Keyspace};
 use crate::long::LongWork;
 use crate::values::list::{self, End};
 use crate::values::{StringRef, Type};
 use elements::Elements;
-use pattern::Pattern;
+use pattern::{OwnedPattern, Pattern};
 use std::cmp::Ordering;
-use std::collections::HashSet;
 
 /// An element, or a value that it names, is no number.
 const NO_WEIGHT: &str = "ERR One or more scores can't be converted into double";
-
-/// How many elements one effect tells of.
-const EFFECT_ELEMENTS_MAX: usize = 10_000;
 
 /// What decides the order.
 #[derive(Clone, Copy, Debug, Default)]
@@ -110,7 +108,24 @@ impl<'a> Request<'a> {
     }
 
     fn order(&self) -> Order {
-        Order { as_text: self.as_text, downward: self.downward, stores: self.destination.is_some() }
+        Order { downward: self.downward, stores: self.destination.is_some() }
+    }
+
+    /// A stored result must be the same wherever the command is replayed.
+    fn settle_order(&mut self, kind: Type) {
+        if matches!(self.by, By::Nothing) && kind == Type::Set && self.destination.is_some() {
+            (self.by, self.as_text) = (By::Element, true);
+        }
+    }
+
+    /// Which keys elements may name.
+    fn filter(&self) -> KeyFilter {
+        let by = if let By::Pattern(pattern) = self.by { Some(pattern) } else { None };
+        let patterns: Vec<OwnedPattern> = by.iter().chain(&self.gets).map(|pattern| pattern.owned()).collect();
+        Box::new(move |key| {
+            let names = |pattern: &OwnedPattern| matches!(pattern.as_ref(), Pattern::Key(name) if name.may_name(key));
+            patterns.iter().any(names)
+        })
     }
 
     /// Whether the values of keys that nobody has named are asked for.
@@ -216,7 +231,6 @@ fn sorted(
 /// How rows are put in order.
 #[derive(Clone, Copy, Debug)]
 struct Order {
-    as_text: bool,
     downward: bool,
     stores: bool,
 }
@@ -263,49 +277,48 @@ fn read(execution: &mut Execution<'_>, key: &[u8], request: &mut Request<'_>) ->
     if !matches!(entry.kind(), Type::List | Type::Set | Type::SortedSet) {
         return Err(wrong_type());
     }
-    if matches!(request.by, By::Nothing) && entry.kind() == Type::Set && request.destination.is_some() {
-        // A stored result must be the same wherever the command is replayed.
-        (request.by, request.as_text) = (By::Element, true);
-    }
+    request.settle_order(entry.kind());
     Ok(Elements::of(entry, matches!(request.by, By::Nothing) && request.downward))
 }
 
-/// The work on many elements that are shown themselves, in an order of their own.
-fn in_slices(execution: &mut Execution<'_>, key: &[u8], request: &Request<'_>) -> Option<Box<dyn LongWork>> {
-    if request.destination.is_some() || request.looks_up() {
-        return None;
-    }
+/// The work on many elements, or on few where the keys that they name are elsewhere.
+fn in_slices(execution: &mut Execution<'_>, key: &[u8], request: &mut Request<'_>) -> Option<Box<dyn LongWork>> {
+    let access = execution.access();
     let Execution { keyspace, database, now, options, .. } = &mut *execution;
     let entry = keyspace.peek(*database, &keyspace.key(key), *now)?;
     if !matches!(entry.kind(), Type::List | Type::Set | Type::SortedSet) {
         return None;
     }
+    request.settle_order(entry.kind());
     let length = sliced::length_of(entry);
-    if !options.is_long(length, 0) || (matches!(request.by, By::Nothing) && !request.gets.is_empty()) {
+    let read = if matches!(request.by, By::Nothing) { request.selected(length as usize).len() as u64 } else { length };
+    let units = read.saturating_mul(if request.looks_up() { sliced::UNITS_A_LOOK_UP } else { 1 });
+    let is_elsewhere = keyspace.is_partial && request.looks_up();
+    if !is_elsewhere && !options.is_long(units, 0) {
         return None;
     }
-    let access = execution.access();
-    let Execution { keyspace, database, now, reply, .. } = execution;
     let value = keyspace.find(*database, &keyspace.key(key), *now, access)?.to_owned().value;
-    if matches!(request.by, By::Nothing) {
-        let places = request.selected(length as usize);
-        reply.array(places.len());
-        let places = places.start as u64..places.end as u64;
-        return Some(Box::new(sliced::Listing { value, places, backwards: request.downward }));
-    }
-    let shown = |pattern: &Pattern<'_>| {
-        if *pattern == Pattern::Element { sliced::Shown::Element } else { sliced::Shown::Nothing }
+    let source = match request.looks_up() {
+        true if is_elsewhere => sliced::Source::elsewhere(),
+        true => sliced::Source::Here(keyspace.begin_instant(*database, *now, request.filter())),
+        false => sliced::Source::Nowhere,
     };
-    let mut gets: Vec<_> = request.gets.iter().map(shown).collect();
-    if gets.is_empty() {
-        gets.push(sliced::Shown::Element);
-    }
-    Some(Box::new(sliced::Sorting::new(value, length, request, gets)))
+    let stored = request.destination.map(|destination| {
+        let told = keyspace.journal.wants_effects().then(|| Remade::new(b"RPUSH", destination));
+        sliced::Stored {
+            list: list::empty(),
+            length: 0,
+            database: keyspace.database_id(*database),
+            destination: destination.into(),
+            told,
+        }
+    });
+    Some(Box::new(sliced::Sorting::new(value, length, request, source, stored)))
 }
 
 fn run(execution: &mut Execution<'_>, arguments: &[&[u8]], may_store: bool) -> CommandResult {
     let mut request = Request::parse(arguments, may_store)?;
-    if let Some(work) = in_slices(execution, arguments[1], &request) {
+    if let Some(work) = in_slices(execution, arguments[1], &mut request) {
         execution.later.put_boxed(work);
         return Ok(());
     }
@@ -429,34 +442,11 @@ static KEYS_READ_ONLY: KeyFinder = KeyFinder {
 
 const DISCOVERY: Discovery = Discovery {
     is_needed: |arguments| Request::parse(arguments, true).is_ok_and(|request| request.looks_up()),
-    discover,
+    filter: |arguments| match Request::parse(arguments, true) {
+        Ok(request) => request.filter(),
+        Err(_) => Box::new(|_| false),
+    },
 };
-
-/// The keys that the patterns name.
-fn discover(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Vec<Vec<u8>> {
-    let Ok(mut request) = Request::parse(arguments, true) else { return Vec::new() };
-    let Ok(elements) = read(execution, arguments[1], &mut request) else { return Vec::new() };
-    let (mut patterns, rows) = match request.by {
-        // Only when all weights are known is it clear which elements are wanted.
-        By::Pattern(pattern) => (vec![pattern], (0..elements.len()).collect()),
-        // What cannot be sorted reads nothing more.
-        _ => (Vec::new(), sorted(execution, &request, &elements).unwrap_or_default()),
-    };
-    patterns.extend(&request.gets);
-    let mut keys: HashSet<Vec<u8>> = HashSet::new();
-    let mut key = Vec::new();
-    for row in rows {
-        for pattern in &patterns {
-            if let Pattern::Key(name) = pattern {
-                name.write(&elements[row], &mut key);
-                if !keys.contains(&key) {
-                    keys.insert(key.clone());
-                }
-            }
-        }
-    }
-    keys.into_iter().collect()
-}
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@
 //! ```
 
 use crate::command::Milliseconds;
-use crate::keyspace::Entry;
+use crate::keyspace::{Entry, Value};
 use crate::values::hash::HashRef;
 use crate::values::{StringRef, Type};
 
@@ -40,9 +40,38 @@ impl<'a> Pattern<'a> {
         Some(Self::Key(KeyName { prefix, suffix, field }))
     }
 
+    /// The same on its own feet.
+    pub(super) fn owned(self) -> OwnedPattern {
+        match self {
+            Self::Element => OwnedPattern::Element,
+            Self::Nothing => OwnedPattern::Nothing,
+            Self::Key(KeyName { prefix, suffix, field }) => {
+                OwnedPattern::Key(prefix.to_vec(), suffix.to_vec(), field.map(<[u8]>::to_vec))
+            }
+        }
+    }
+
     /// Whether keys are looked at.
     pub(super) fn names_keys(self) -> bool {
         matches!(self, Self::Key(_))
+    }
+}
+
+/// A pattern that outlives the arguments.
+#[derive(Clone, Debug)]
+pub(super) enum OwnedPattern {
+    Element,
+    Key(Vec<u8>, Vec<u8>, Option<Vec<u8>>),
+    Nothing,
+}
+
+impl OwnedPattern {
+    pub(super) fn as_ref(&self) -> Pattern<'_> {
+        match self {
+            Self::Element => Pattern::Element,
+            Self::Nothing => Pattern::Nothing,
+            Self::Key(prefix, suffix, field) => Pattern::Key(KeyName { prefix, suffix, field: field.as_deref() }),
+        }
     }
 }
 
@@ -61,6 +90,23 @@ impl<'a> KeyName<'a> {
         key.extend_from_slice(self.prefix);
         key.extend_from_slice(element);
         key.extend_from_slice(self.suffix);
+    }
+
+    /// Whether it is the name of a key for some element.
+    pub(super) fn may_name(&self, key: &[u8]) -> bool {
+        key.len() >= self.prefix.len() + self.suffix.len() && key.starts_with(self.prefix) && key.ends_with(self.suffix)
+    }
+
+    /// As [`KeyName::value_in`] for a value that was looked up elsewhere.
+    pub(super) fn value_of(&self, value: &'a Value, now: Milliseconds) -> Option<StringRef<'a>> {
+        match self.field {
+            None => value.as_string(),
+            Some(field) if value.kind() == Type::Hash => {
+                let hash = HashRef::new(value.form(), value.packed_bytes(), value.object());
+                hash.get(field, now).map(|field| field.value)
+            }
+            Some(_) => None,
+        }
     }
 
     /// The value that is asked for, in the entry of the key; none if it is of another type.

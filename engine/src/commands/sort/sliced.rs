@@ -1,37 +1,39 @@
-//! SORT of a large collection in slices, where nothing but its own elements decides and is shown.
+//! SORT of a large collection in slices, and of any one whose elements name keys that are elsewhere.
 //!
 //! ```text
-//!   reading    elements of the frozen view are copied, with their weights; each ROWS_A_RUN of them are sorted: a run
-//!   merging    the WAYS oldest runs into one, some rows a step, until one run is left
-//!   showing    the rows that LIMIT selects
+//!   reading    elements of the frozen view are copied, with their weights      (not where nothing is sorted)
+//!   merging    runs of rows into one order, some rows a step
+//!   showing    the rows that LIMIT selects: to the client, or into a list that takes the destination's place
 //! ```
 //!
-//! * No run is longer than LIMIT reaches: what stands behind that in its run stands behind it in the result.
-//! * Texts and runs lie in chunks, and a merge frees the chunks it has used up: nothing large is moved or freed at once.
-//! * Many ways, since the texts at the heads of the runs stay in the caches: a text is fetched once a merge, not once a
-//!   comparison.
+//! * Keys that elements name are looked up as they were at the command's instant, some at a time: here, or wherever they
+//!   are, and then the work waits for the answers ([`Source`]).
+//! * Texts lie in chunks that never move.
 
 use super::super::double;
-use super::{Order, Request};
+use super::super::report::Remade;
+use super::pattern::{OwnedPattern, Pattern};
+use super::{By, Order, Request};
 use crate::command::Execution;
-use crate::keyspace::{Entry, Value};
+use crate::journal::EventClass;
+use crate::keyspace::{DatabaseId, Entry, Instant, OwnedEntry, Value};
 use crate::long::{LongWork, STEP_BYTES_MAX, Step};
-use crate::values::list::{End, ListRef};
+use crate::merge_sort::Sorter;
+use crate::values::list::{self, End, ListRef};
 use crate::values::set::SetRef;
 use crate::values::sorted_set::SortedSetRef;
-use crate::values::{StringRef, Type};
+use crate::values::{NewCollection, StringRef, Type};
 use std::cmp::Ordering;
-use std::collections::VecDeque;
 use std::ops::Range;
 
 /// Rows that are sorted at once; some 50 us.
 const ROWS_A_RUN: usize = 256;
 
-/// Runs that are merged at a time.
-const WAYS: usize = 32;
+/// Units of a look-up of a key.
+pub(super) const UNITS_A_LOOK_UP: u64 = 8;
 
-/// Rows of a chunk of a run.
-const ROWS_A_CHUNK: usize = 512;
+/// Keys that are looked up at a time.
+const LOOK_UPS_MAX: usize = 256;
 
 /// How many elements a list, a set or a sorted set has.
 pub(super) fn length_of(entry: Entry<'_>) -> u64 {
@@ -60,29 +62,6 @@ fn elements(value: &Value, from: u64, backwards: bool) -> Box<dyn Iterator<Item 
             let left = if backwards { 0..length.saturating_sub(from) } else { from.min(length)..length };
             Box::new(set.range(left, backwards).map(|scored| scored.member))
         }
-    }
-}
-
-/// The elements as they come, from a place to another: SORT BY nosort.
-pub(super) struct Listing {
-    pub(super) value: Value,
-    pub(super) places: Range<u64>,
-    pub(super) backwards: bool,
-}
-
-impl LongWork for Listing {
-    fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step {
-        let reply = &mut execution.reply;
-        let bytes = reply.buffer().len();
-        let count = budget.min(self.places.end - self.places.start);
-        for element in elements(&self.value, self.places.start, self.backwards).take(count as usize) {
-            super::reply_string(reply, element);
-            self.places.start += 1;
-            if reply.buffer().len() - bytes > STEP_BYTES_MAX {
-                break;
-            }
-        }
-        if self.places.is_empty() { Step::Done } else { Step::More }
     }
 }
 
@@ -120,235 +99,392 @@ impl Texts {
     }
 }
 
-/// An element and what it weighs; nothing where the text decides.
+/// An element and what decides where it goes.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     text: Place,
     weight: f64,
+    /// The text of its weight, if that is one.
+    by: Option<Place>,
 }
 
-fn compare(order: Order, texts: &Texts, a: &Row, b: &Row) -> Ordering {
-    let by_value = if order.as_text {
-        order.collate(texts.get(a.text), texts.get(b.text))
-    } else {
-        let by_weight = a.weight.partial_cmp(&b.weight).unwrap_or(Ordering::Equal);
-        by_weight.then_with(|| texts.get(a.text).cmp(texts.get(b.text)))
+fn compare(order: Order, sorts: Sorts, texts: &Texts, a: &Row, b: &Row) -> Ordering {
+    let by_value = match sorts {
+        Sorts::Text => order.collate(texts.get(a.text), texts.get(b.text)),
+        // A missing weight is less than any.
+        Sorts::ByText => match (a.by, b.by) {
+            (Some(a), Some(b)) => order.collate(texts.get(a), texts.get(b)),
+            (a, b) => a.is_some().cmp(&b.is_some()),
+        },
+        Sorts::Number | Sorts::ByNumber | Sorts::Nothing => {
+            let by_weight = a.weight.partial_cmp(&b.weight).unwrap_or(Ordering::Equal);
+            by_weight.then_with(|| texts.get(a.text).cmp(texts.get(b.text)))
+        }
     };
     let by_value = if order.downward { by_value.reverse() } else { by_value };
     by_value.then_with(|| a.text.cmp(&b.text))
 }
 
-/// Sorted rows, in chunks; the first `used` of the first one are gone. No chunk is empty.
+/// What decides the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sorts {
+    Nothing,
+    Text,
+    Number,
+    ByText,
+    ByNumber,
+}
+
+/// Where the values are that elements name.
+pub(super) enum Source {
+    /// None are asked for.
+    Nowhere,
+    /// In the keyspace.
+    Here(Instant),
+    /// Elsewhere: what is asked for, and what has been answered.
+    Elsewhere { questions: Vec<Vec<u8>>, answers: Option<Vec<Option<OwnedEntry>>> },
+}
+
+impl Source {
+    pub(super) fn elsewhere() -> Self {
+        Self::Elsewhere { questions: Vec::new(), answers: None }
+    }
+}
+
+/// Rows whose keys are looked up.
 #[derive(Default)]
-struct Run {
-    chunks: VecDeque<Vec<Row>>,
-    used: usize,
-    length: usize,
+struct Batch {
+    rows: Vec<Place>,
+    /// The keys of each of them in turn.
+    names: Vec<Vec<u8>>,
+    is_asked: bool,
+    /// Units of what it took to find them.
+    units: u64,
 }
 
-impl Run {
-    fn push(&mut self, row: Row) {
-        if self.chunks.back().is_none_or(|chunk| chunk.len() == ROWS_A_CHUNK) {
-            self.chunks.push_back(Vec::with_capacity(ROWS_A_CHUNK));
-        }
-        self.chunks.back_mut().expect("one was there or added").push(row);
-        self.length += 1;
-    }
-
-    fn head(&self) -> Option<&Row> {
-        self.chunks.front().map(|chunk| &chunk[self.used])
-    }
-
-    fn pop(&mut self) -> Option<Row> {
-        let row = *self.head()?;
-        self.used += 1;
-        self.length -= 1;
-        if self.used == self.chunks[0].len() {
-            self.chunks.pop_front();
-            self.used = 0;
-        }
-        Some(row)
-    }
-}
-
-/// Runs on their way into one: a heap whose top has the least head. None of them is empty.
-struct Merge {
-    heap: Vec<Run>,
-    merged: Run,
-}
-
-impl Merge {
-    fn of(runs: impl Iterator<Item = Run>, order: Order, texts: &Texts) -> Self {
-        let mut merge = Self { heap: runs.filter(|run| run.length > 0).collect(), merged: Run::default() };
-        for place in (0..merge.heap.len() / 2).rev() {
-            merge.sink(place, order, texts);
-        }
-        merge
-    }
-
-    fn sink(&mut self, mut place: usize, order: Order, texts: &Texts) {
-        let is_less = |a: &Run, b: &Run| match (a.head(), b.head()) {
-            (Some(a), Some(b)) => compare(order, texts, a, b) == Ordering::Less,
-            _ => false,
-        };
-        loop {
-            let mut least = place;
-            for child in [2 * place + 1, 2 * place + 2] {
-                if child < self.heap.len() && is_less(&self.heap[child], &self.heap[least]) {
-                    least = child;
-                }
-            }
-            if least == place {
-                return;
-            }
-            self.heap.swap(place, least);
-            place = least;
-        }
-    }
-
-    /// Moves one row; false if there is none.
-    fn step(&mut self, order: Order, texts: &Texts) -> bool {
-        let Some(row) = self.heap.first_mut().and_then(Run::pop) else { return false };
-        self.merged.push(row);
-        if self.heap[0].length == 0 {
-            self.heap.swap_remove(0);
-        }
-        self.sink(0, order, texts);
-        true
-    }
+/// A result that is stored.
+pub(super) struct Stored {
+    pub(super) list: NewCollection,
+    pub(super) length: u64,
+    pub(super) database: DatabaseId,
+    pub(super) destination: Vec<u8>,
+    pub(super) told: Option<Remade>,
 }
 
 enum Stage {
-    /// The next element to read, and the rows of the run to come.
-    Reading(u64, Vec<Row>),
-    Merging(Option<Merge>),
-    /// So many rows of the last run have been shown, or were in front of those that are.
+    /// The next element to read.
+    Reading(u64),
+    Merging,
+    /// So many rows have been shown, or were in front of those that are.
     Showing(usize),
 }
 
-/// A SORT whose elements decide, and are shown.
+/// A SORT.
 pub(super) struct Sorting {
     value: Value,
     length: u64,
     order: Order,
+    sorts: Sorts,
+    by: OwnedPattern,
+    gets: Vec<OwnedPattern>,
     /// Rows of the result that are shown.
     selected: Range<usize>,
-    /// How often each is.
-    shown: Vec<Shown>,
+    source: Source,
+    stored: Option<Stored>,
     texts: Texts,
-    runs: VecDeque<Run>,
+    sorter: Sorter<Row>,
+    batch: Option<Batch>,
     stage: Stage,
-}
-
-/// What is shown of an element.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Shown {
-    /// It.
-    Element,
-    /// A null, of a GET that names nothing.
-    Nothing,
+    /// Whether the reply has begun.
+    is_open: bool,
 }
 
 impl Sorting {
-    pub(super) fn new(value: Value, length: u64, request: &Request<'_>, shown: Vec<Shown>) -> Self {
+    pub(super) fn new(
+        value: Value,
+        length: u64,
+        request: &Request<'_>,
+        source: Source,
+        stored: Option<Stored>,
+    ) -> Self {
+        let (sorts, by) = match request.by {
+            By::Nothing => (Sorts::Nothing, Pattern::Nothing),
+            By::Element => (if request.as_text { Sorts::Text } else { Sorts::Number }, Pattern::Element),
+            By::Pattern(pattern) => (if request.as_text { Sorts::ByText } else { Sorts::ByNumber }, pattern),
+        };
+        let by = by.owned();
+        let gets = request.gets.iter().map(|pattern| pattern.owned());
+        let gets = if request.gets.is_empty() { vec![OwnedPattern::Element] } else { gets.collect() };
         let selected = request.selected(length as usize);
-        let (order, stage) = (request.order(), Stage::Reading(0, Vec::with_capacity(ROWS_A_RUN)));
-        Self { value, length, order, selected, shown, texts: Texts::default(), runs: VecDeque::new(), stage }
-    }
-
-    fn end_run(&mut self, mut rows: Vec<Row>) {
-        rows.sort_unstable_by(|a, b| compare(self.order, &self.texts, a, b));
-        rows.truncate(self.selected.end);
-        if !rows.is_empty() {
-            self.runs.push_back(Run { length: rows.len(), chunks: VecDeque::from([rows]), used: 0 });
+        let sorter = Sorter::new(selected.end, ROWS_A_RUN);
+        let stage = if sorts == Sorts::Nothing { Stage::Showing(selected.start) } else { Stage::Reading(0) };
+        let (order, texts) = (request.order(), Texts::default());
+        Self {
+            value,
+            length,
+            order,
+            sorts,
+            by,
+            gets,
+            selected,
+            source,
+            stored,
+            texts,
+            sorter,
+            batch: None,
+            stage,
+            is_open: false,
         }
     }
 
-    /// Whether all have been read; nothing if one of them has no weight.
-    fn read(&mut self, budget: u64) -> Option<bool> {
-        let Stage::Reading(from, rows) = &mut self.stage else { return Some(true) };
-        let (from, mut rows) = (*from, std::mem::take(rows));
-        let mut scratch = itoa::Buffer::new();
-        let mut read = 0;
-        for element in elements(&self.value, from, false).take(budget as usize) {
-            let text = element.as_bytes(&mut scratch);
-            let weight = if self.order.as_text { 0.0 } else { double::parse_weight(text)? };
-            rows.push(Row { text: self.texts.push(text), weight });
-            read += 1;
-            if rows.len() == ROWS_A_RUN {
-                break;
+    /// The values of a batch's keys, if they are there.
+    fn look_up(&mut self, execution: &mut Execution<'_>, batch: &mut Batch) -> Option<Vec<Option<OwnedEntry>>> {
+        let values = match &mut self.source {
+            _ if batch.names.is_empty() => return Some(Vec::new()),
+            Source::Nowhere => return Some(Vec::new()),
+            Source::Here(instant) => {
+                let keyspace = &execution.keyspace;
+                batch.names.iter().map(|name| keyspace.look_up_at(instant, &keyspace.key(name))).collect()
             }
-        }
-        let is_all = from + read == self.length;
-        if is_all || rows.len() == ROWS_A_RUN {
-            self.end_run(std::mem::replace(&mut rows, Vec::with_capacity(ROWS_A_RUN)));
-        }
-        self.stage = Stage::Reading(from + read, rows);
-        Some(is_all)
-    }
-
-    /// Whether all is merged.
-    fn merge(&mut self, budget: u64) -> bool {
-        let Stage::Merging(merge) = &mut self.stage else { return true };
-        if merge.is_none() && self.runs.len() <= 1 {
-            return true;
-        }
-        let ways = self.runs.len().min(WAYS);
-        let under_way = merge.get_or_insert_with(|| Merge::of(self.runs.drain(..ways), self.order, &self.texts));
-        for _ in 0..budget {
-            if under_way.merged.length == self.selected.end || !under_way.step(self.order, &self.texts) {
-                self.runs.push_back(std::mem::take(&mut under_way.merged));
-                *merge = None;
-                break;
-            }
-        }
-        false
-    }
-
-    /// Whether all is shown.
-    fn show(&mut self, execution: &mut Execution<'_>, budget: u64) -> bool {
-        let Stage::Showing(place) = &mut self.stage else { return true };
-        let reply = &mut execution.reply;
-        let bytes = reply.buffer().len();
-        for _ in 0..budget {
-            if *place >= self.selected.end || reply.buffer().len() - bytes > STEP_BYTES_MAX {
-                break;
-            }
-            let Some(row) = self.runs.front_mut().and_then(Run::pop) else { return true };
-            if *place >= self.selected.start {
-                for shown in &self.shown {
-                    match shown {
-                        Shown::Element => reply.bulk(self.texts.get(row.text)),
-                        Shown::Nothing => reply.null(),
+            Source::Elsewhere { questions, answers } => {
+                let Some(values) = answers.take() else {
+                    if !std::mem::replace(&mut batch.is_asked, true) {
+                        *questions = batch.names.clone();
                     }
+                    return None;
+                };
+                values
+            }
+        };
+        let (database, access) = (execution.database, execution.access());
+        for (name, value) in batch.names.iter().zip(&values) {
+            execution.keyspace.count_read(database, name, value.is_some(), access);
+        }
+        Some(values)
+    }
+
+    /// How many rows with so many look-ups each make a batch.
+    fn batch_rows(look_ups: usize, budget: u64) -> usize {
+        if look_ups == 0 {
+            return (budget as usize).clamp(1, LOOK_UPS_MAX);
+        }
+        let rows = budget as usize / (look_ups * UNITS_A_LOOK_UP as usize);
+        rows.clamp(1, (LOOK_UPS_MAX / look_ups).max(1))
+    }
+
+    /// The next elements, with the keys that decide on them.
+    fn next_elements(&mut self, budget: u64) -> Batch {
+        let Stage::Reading(from) = &mut self.stage else { return Batch::default() };
+        let mut batch = Batch::default();
+        let by = self.by.as_ref();
+        let rows = Self::batch_rows(usize::from(by.names_keys()), budget);
+        let (mut scratch, mut name) = (itoa::Buffer::new(), Vec::new());
+        for element in elements(&self.value, *from, false).take(rows) {
+            let text = element.as_bytes(&mut scratch);
+            if let Pattern::Key(key) = by {
+                key.write(text, &mut name);
+                batch.names.push(name.clone());
+            }
+            batch.rows.push(self.texts.push(text));
+        }
+        *from += batch.rows.len() as u64;
+        batch
+    }
+
+    /// Reads a batch of elements; how many, or none if answers are waited for, or an element has no weight.
+    fn read(&mut self, execution: &mut Execution<'_>, budget: u64) -> Result<usize, Step> {
+        let mut batch = match self.batch.take() {
+            Some(batch) => batch,
+            None => self.next_elements(budget),
+        };
+        let Some(values) = self.look_up(execution, &mut batch) else {
+            self.batch = Some(batch);
+            return Err(Step::More);
+        };
+        let now = execution.now;
+        for (index, text) in batch.rows.iter().enumerate() {
+            let value = values.get(index).and_then(Option::as_ref);
+            let value = match self.by.as_ref() {
+                Pattern::Key(name) => value.and_then(|entry| name.value_of(&entry.value, now)),
+                _ => None,
+            };
+            let mut row = Row { text: *text, weight: 0.0, by: None };
+            match self.sorts {
+                Sorts::Nothing | Sorts::Text => {}
+                Sorts::Number => {
+                    let weight = double::parse_weight(self.texts.get(*text));
+                    row.weight = weight.ok_or(Step::Failed(super::NO_WEIGHT))?;
+                }
+                Sorts::ByText => row.by = value.map(|value| value.with_bytes(|value| self.texts.push(value))),
+                Sorts::ByNumber => {
+                    // A missing weight is zero.
+                    let weight = value.map_or(Some(0.0), |value| value.with_bytes(double::parse_weight));
+                    row.weight = weight.ok_or(Step::Failed(super::NO_WEIGHT))?;
                 }
             }
-            *place += 1;
+            let (order, sorts, texts) = (self.order, self.sorts, &self.texts);
+            self.sorter.push(row, |a, b| compare(order, sorts, texts, a, b));
         }
-        *place >= self.selected.end
+        Ok(batch.rows.len())
+    }
+
+    /// The next rows that are shown, with the keys that they show values of.
+    fn next_rows(&mut self, budget: u64) -> Batch {
+        let Stage::Showing(place) = &mut self.stage else { return Batch::default() };
+        let look_ups = self.gets.iter().filter(|pattern| pattern.as_ref().names_keys()).count();
+        let rows = Self::batch_rows(look_ups, budget);
+        let mut batch = Batch::default();
+        if self.sorts == Sorts::Nothing {
+            // Nothing else needs the texts of those before.
+            self.texts = Texts::default();
+            let wanted = rows.min(self.selected.end - *place);
+            let mut scratch = itoa::Buffer::new();
+            for element in elements(&self.value, *place as u64, self.order.downward).take(wanted) {
+                batch.rows.push(self.texts.push(element.as_bytes(&mut scratch)));
+            }
+            *place += wanted;
+        } else {
+            let (order, sorts, texts) = (self.order, self.sorts, &self.texts);
+            for _ in 0..rows {
+                let Some(row) = self.sorter.next(|a, b| compare(order, sorts, texts, a, b)) else {
+                    *place = self.selected.end;
+                    break;
+                };
+                if *place >= self.selected.start {
+                    batch.rows.push(row.text);
+                }
+                *place += 1;
+                batch.units += 1;
+            }
+        }
+        let mut name = Vec::new();
+        for row in &batch.rows {
+            for pattern in &self.gets {
+                if let Pattern::Key(key) = pattern.as_ref() {
+                    key.write(self.texts.get(*row), &mut name);
+                    batch.names.push(name.clone());
+                }
+            }
+        }
+        batch
+    }
+
+    /// Shows a batch of rows; how many units that took, or none if answers are waited for.
+    fn show(&mut self, execution: &mut Execution<'_>, budget: u64) -> Option<u64> {
+        let mut batch = match self.batch.take() {
+            Some(batch) => batch,
+            None => self.next_rows(budget),
+        };
+        let Some(values) = self.look_up(execution, &mut batch) else {
+            self.batch = Some(batch);
+            return None;
+        };
+        let (now, limits) = (execution.now, &execution.options.encodings);
+        let mut values = values.iter();
+        for row in &batch.rows {
+            for pattern in &self.gets {
+                let text = match pattern.as_ref() {
+                    Pattern::Element => Some(StringRef::Bytes(self.texts.get(*row))),
+                    Pattern::Nothing => None,
+                    Pattern::Key(name) => {
+                        let entry = values.next().and_then(Option::as_ref);
+                        entry.and_then(|entry| name.value_of(&entry.value, now))
+                    }
+                };
+                match (&mut self.stored, text) {
+                    (None, Some(text)) => super::reply_string(&mut execution.reply, text),
+                    (None, None) => execution.reply.null(),
+                    (Some(stored), text) => text.unwrap_or(StringRef::Bytes(b"")).with_bytes(|text| {
+                        list::push(&mut stored.list, End::Right, &[text], limits);
+                        stored.length += 1;
+                        if let Some(told) = &mut stored.told {
+                            told.add(&[text]);
+                        }
+                    }),
+                }
+            }
+        }
+        Some(1 + batch.units + batch.rows.len() as u64 + batch.names.len() as u64 * UNITS_A_LOOK_UP)
+    }
+
+    /// All is shown, or what was to be stored is made.
+    fn conclude(&mut self, execution: &mut Execution<'_>) {
+        let Some(Stored { mut list, length, database, destination, told }) = self.stored.take() else { return };
+        if let Some(database) = execution.keyspace.database_of(database) {
+            execution.database = database;
+            let key = execution.keyspace.key(&destination);
+            if length > 0 {
+                execution.keyspace.settle_expired(database, &key, execution.now, true);
+                execution.keyspace.create(database, &key, &mut list, execution.now);
+                execution.keyspace.dirty += length;
+                if let Some(told) = told {
+                    told.tell(execution);
+                }
+                execution.event(EventClass::List, "sortstore", &destination);
+            } else if execution.keyspace.remove(database, &key, execution.now) {
+                execution.effect(&[b"DEL", &destination]);
+                execution.event(EventClass::Generic, "del", &destination);
+            }
+        }
+        execution.reply.integer(length as i64);
     }
 }
 
 impl LongWork for Sorting {
     fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step {
         match self.stage {
-            Stage::Reading(..) => match self.read(budget) {
-                None => return Step::Failed(super::NO_WEIGHT),
-                Some(true) => self.stage = Stage::Merging(None),
-                Some(false) => {}
-            },
-            Stage::Merging(_) => {
-                if self.merge(budget) {
-                    execution.reply.array(self.selected.len() * self.shown.len());
+            Stage::Reading(_) => {
+                let mut left = budget;
+                while left > 0 {
+                    let Stage::Reading(from) = self.stage else { break };
+                    if from == self.length && self.batch.is_none() {
+                        self.stage = Stage::Merging;
+                        break;
+                    }
+                    let each = if self.by.as_ref().names_keys() { UNITS_A_LOOK_UP } else { 1 };
+                    match self.read(execution, left) {
+                        Ok(count) => left = left.saturating_sub(each * count.max(1) as u64),
+                        Err(step) => return step,
+                    }
+                }
+            }
+            Stage::Merging => {
+                let (order, sorts, texts) = (self.order, self.sorts, &self.texts);
+                if self.sorter.merge(budget, |a, b| compare(order, sorts, texts, a, b)) {
                     self.stage = Stage::Showing(0);
                 }
             }
             Stage::Showing(_) => {
-                if self.show(execution, budget) {
-                    return Step::Done;
+                if !std::mem::replace(&mut self.is_open, true) && self.stored.is_none() {
+                    execution.reply.array(self.selected.len() * self.gets.len());
+                }
+                let (mut left, bytes) = (budget, execution.reply.buffer().len());
+                while left > 0 && execution.reply.buffer().len() - bytes <= STEP_BYTES_MAX {
+                    let Stage::Showing(place) = self.stage else { break };
+                    if place >= self.selected.end && self.batch.is_none() {
+                        self.conclude(execution);
+                        return Step::Done;
+                    }
+                    match self.show(execution, left) {
+                        Some(units) => left = left.saturating_sub(units),
+                        None => return Step::More,
+                    }
                 }
             }
         }
         Step::More
+    }
+
+    fn questions(&mut self) -> Vec<Vec<u8>> {
+        match &mut self.source {
+            Source::Elsewhere { questions, .. } => std::mem::take(questions),
+            _ => Vec::new(),
+        }
+    }
+
+    fn answers(&mut self, values: Vec<Option<OwnedEntry>>) {
+        if let Source::Elsewhere { answers, .. } = &mut self.source {
+            *answers = Some(values);
+        }
     }
 }
