@@ -55,6 +55,15 @@ const COMMANDS: &[&str] = &[
     "ZUNIONSTORE zcopy 2 zset zset2",
     "SINTER set set2",
     "SORT list ALPHA DESC LIMIT 0 1000000",
+    "SORT numbers BY key:* GET key:* LIMIT 0 1000000",
+    "SORT numbers BY key:* DESC GET # STORE sorted",
+    "ZINTERSTORE zcopy2 2 zset zset2",
+    "ZRANGESTORE zcopy3 zset 1000 -1000",
+    "ZREMRANGEBYRANK zcopy3 0 2500000",
+    "ZREMRANGEBYSCORE zset2 100000 200000",
+    "ZPOPMIN zset2 1000000",
+    "GEOSEARCH places FROMLONLAT 0 0 BYRADIUS 5000 km ASC COUNT 100000 WITHDIST",
+    "GEOSEARCHSTORE near places FROMLONLAT 0 0 BYRADIUS 8000 km STOREDIST",
     "KEYS *",
     "DEL set",
     "DEL hash",
@@ -144,6 +153,15 @@ fn fill(client: &mut Client, elements: u64) -> Outcome<()> {
         })?;
     }
     client.fill(batches, |text, batch| each(text, "RPUSH list", batch, &name))?;
+    let number_text = |text: &mut String, number: u64| add(text, format_args!(" {number}"));
+    client.fill(batches, |text, batch| each(text, "RPUSH numbers", batch, &number_text))?;
+    client.fill(batches, |text, batch| {
+        each(text, "GEOADD places", batch, &|text, number| {
+            let (longitude, latitude) = (number.wrapping_mul(7919) % 360, number.wrapping_mul(104_729) % 170);
+            let (longitude, latitude) = (longitude as f64 - 179.5, latitude as f64 - 84.5);
+            add(text, format_args!(" {longitude} {latitude} member:{number:010}"));
+        });
+    })?;
     client.fill(batches, |text, batch| {
         each(text, "MSET", batch, &|text, number| add(text, format_args!(" key:{number} {number}")));
     })

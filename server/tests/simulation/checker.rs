@@ -365,7 +365,7 @@ impl<'a> Search<'a> {
         let is_missed = |value: &Value| {
             is_written_once(value)
                 && self.to_be_seen.get(value).is_some_and(|left| *left > 0)
-                && !after.entries.values().any(|entry| !entry.is_over && entry.value == *value)
+                && !after.entries.values().any(|entry| !entry.is_over && entry.shows(value))
         };
         before.entries.values().any(|entry| !entry.is_over && is_missed(&entry.value))
     }
@@ -380,7 +380,7 @@ impl<'a> Search<'a> {
         for index in order.iter().skip(order.len().saturating_sub(SHOWN_BEFORE)) {
             let _ = writeln!(text, "  before: {}", describe(self.operations[*index], self.names));
         }
-        for ((database, key), Entry { value, expires_at, is_over }) in &model.entries {
+        for ((database, key), Entry { value, expires_at, is_over, .. }) in &model.entries {
             let name = String::from_utf8_lossy(&self.names[*key as usize]);
             let over = if *is_over { ", over" } else { "" };
             let _ = writeln!(text, "  {database}/{name} = {} until {expires_at:?}{over}", brief(value));

@@ -111,6 +111,32 @@ pub enum Command {
         from: Key,
         to: Key,
     },
+    /// A place named like a string key comes into a sorted set: GEOADD.
+    Place {
+        key: Key,
+        member: Key,
+    },
+    /// The first members go, up to that rank: ZREMRANGEBYRANK.
+    Cut {
+        key: Key,
+        last: i64,
+    },
+    /// ZRANGE
+    Members(Key),
+    /// A sorted set becomes what another one holds: GEOSEARCHSTORE around the world.
+    Near {
+        from: Key,
+        to: Key,
+    },
+    /// A list becomes the values of the string keys (all of which are below `keys`) that a sorted set names, in their
+    /// order: SORT BY GET STORE.
+    SortInto {
+        from: Key,
+        to: Key,
+        keys: Key,
+    },
+    /// LRANGE
+    Elements(Key),
     DbSize,
     Keys,
     FlushAll,
@@ -168,7 +194,12 @@ impl Command {
             | Self::Append(key, _)
             | Self::ExpireAt(key, _)
             | Self::Set { key, .. }
+            | Self::Place { key, .. }
+            | Self::Cut { key, .. }
+            | Self::Members(key)
+            | Self::Elements(key)
             | Self::Move { key, .. } => vec![*key],
+            Self::SortInto { from, to, keys } => (0..*keys).chain([*from, *to]).collect(),
             Self::Exists(keys) | Self::Touch(keys) | Self::Del(keys) | Self::Unlink(keys) | Self::MGet(keys) => {
                 keys.clone()
             }
@@ -178,6 +209,7 @@ impl Command {
             Self::Rename(from, to)
             | Self::RenameNx(from, to)
             | Self::Copy { from, to, .. }
+            | Self::Near { from, to }
             | Self::Duplicate { from, to } => vec![*from, *to],
             Self::DbSize | Self::Keys | Self::FlushAll | Self::FlushDb | Self::SwapDb(..) => {
                 return Footprint::Everything;
@@ -198,6 +230,8 @@ impl Command {
                 | Self::Exists(_)
                 | Self::Touch(_)
                 | Self::MGet(_)
+                | Self::Members(_)
+                | Self::Elements(_)
                 | Self::DbSize
                 | Self::Keys
         )
@@ -225,6 +259,8 @@ impl Command {
                 | Self::Copy { .. }
                 | Self::Move { .. }
                 | Self::Persist(_)
+                | Self::Place { .. }
+                | Self::Cut { .. }
                 | Self::ExpireAt(..),
                 Reply::Integer(0),
             ) => true,
@@ -308,6 +344,23 @@ impl Command {
             }
             Self::Move { key, database } => vec!["MOVE".into(), name(key), text(*database as i64)],
             Self::Duplicate { from, to } => vec!["BITOP".into(), "OR".into(), name(to), name(from)],
+            Self::Place { key, member } => {
+                vec!["GEOADD".into(), name(key), text(i64::from(*member)), "0".into(), name(member)]
+            }
+            Self::Cut { key, last } => vec!["ZREMRANGEBYRANK".into(), name(key), "0".into(), text(*last)],
+            Self::Members(key) => vec!["ZRANGE".into(), name(key), "0".into(), "-1".into()],
+            Self::Elements(key) => vec!["LRANGE".into(), name(key), "0".into(), "-1".into()],
+            Self::Near { from, to } => {
+                let mut words = two("GEOSEARCHSTORE", to, from);
+                words.extend(["FROMLONLAT", "0", "0", "BYRADIUS", "20020", "km"].map(Into::into));
+                words
+            }
+            Self::SortInto { from, to, .. } => {
+                let mut words = one("SORT", from);
+                words.extend(["BY", "*", "ALPHA", "GET", "*", "STORE"].map(Into::into));
+                words.push(name(to));
+                words
+            }
             Self::DbSize => vec!["DBSIZE".into()],
             Self::Keys => vec!["KEYS".into(), "*".into()],
             Self::FlushAll => vec!["FLUSHALL".into()],
@@ -372,8 +425,34 @@ pub struct Entry {
     pub value: Value,
     /// Over when the time is past this.
     pub expires_at: Option<i64>,
+    /// It is a list: of texts, one behind the other.
+    pub is_list: bool,
     /// Somebody has found it expired: from then on it is gone, whatever the time.
     pub is_over: bool,
+}
+
+/// Several texts as one value: each behind its length.
+fn joined(texts: &[Value]) -> Value {
+    texts.iter().flat_map(|text| [&(text.len() as u32).to_le_bytes()[..], text].concat()).collect()
+}
+
+/// The same, taken apart.
+fn parts(value: &[u8]) -> Vec<Value> {
+    let mut rest = value;
+    let mut texts = Vec::new();
+    while let Some((length, behind)) = rest.split_first_chunk() {
+        let (text, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
+        texts.push(text.into());
+        rest = behind;
+    }
+    texts
+}
+
+impl Entry {
+    /// Whether a reply about it may show a value.
+    pub fn shows(&self, value: &Value) -> bool {
+        self.value == *value || self.is_list && parts(&self.value).contains(value)
+    }
 }
 
 /// The sequential server. Expired keys stay until something takes their place: nobody sees the difference but DBSIZE.
@@ -390,7 +469,8 @@ impl Model {
     }
 
     fn put(&mut self, database: usize, key: Key, value: &Value, expires_at: Option<i64>) {
-        self.entries.insert((database, key), Entry { value: value.clone(), expires_at, is_over: false });
+        let (value, is_list, is_over) = (value.clone(), false, false);
+        self.entries.insert((database, key), Entry { value, expires_at, is_list, is_over });
     }
 
     /// A time that is over already leaves nothing, not even for the rest of its millisecond.
@@ -460,6 +540,15 @@ impl Model {
             Command::Exists(keys) | Command::Touch(keys) => number(self.count(database, keys, now)),
             Command::ExpireTime(key) => {
                 number(self.alive(database, *key, now).map_or(-2, |entry| entry.expires_at.unwrap_or(-1)))
+            }
+            Command::Members(key) => {
+                let members = self.alive(database, *key, now).map_or(Vec::new(), |entry| entry.value.to_vec());
+                let name = |member: &u8| Reply::Bulk(names[usize::from(*member)].as_slice().into());
+                Reply::Array(members.iter().map(name).collect())
+            }
+            Command::Elements(key) => {
+                let elements = self.alive(database, *key, now).map_or(Vec::new(), |entry| parts(&entry.value));
+                Reply::Array(elements.into_iter().map(Reply::Bulk).collect())
             }
             Command::DbSize => {
                 let of_this = || self.entries.keys().filter(|(of, _)| *of == database);
@@ -533,8 +622,53 @@ impl Model {
                 }
                 Reply::Integer(1)
             }
+            Command::Place { .. } | Command::Cut { .. } | Command::Near { .. } | Command::SortInto { .. } => {
+                Reply::Integer(self.apply_to_collection(database, command, now) as i64)
+            }
             _ => self.relocate(database, command, now),
         }
+    }
+
+    /// Writes to sorted sets, whose members are kept as a byte each, and to lists; the number that the reply tells.
+    fn apply_to_collection(&mut self, database: usize, command: &Command, now: i64) -> usize {
+        let members = |model: &Self, key: &Key| -> Vec<u8> {
+            model.alive(database, *key, now).map_or(Vec::new(), |entry| entry.value.to_vec())
+        };
+        let (key, new, count, is_list) = match command {
+            Command::Place { key, member } => {
+                let (mut all, member) = (members(self, key), *member as u8);
+                let is_new = !all.contains(&member);
+                all.extend(is_new.then_some(member));
+                all.sort_unstable();
+                (key, all, usize::from(is_new), false)
+            }
+            Command::Cut { key, last } => {
+                let mut all = members(self, key);
+                let count = all.len().min(*last as usize + 1);
+                all.drain(..count);
+                (key, all, count, false)
+            }
+            Command::Near { from, to } => {
+                let all = members(self, from);
+                let count = all.len();
+                (to, all, count, false)
+            }
+            Command::SortInto { from, to, .. } => {
+                let value = |member: u8| self.alive(database, Key::from(member), now).map(|entry| entry.value.clone());
+                let mut values: Vec<_> = members(self, from).into_iter().map(value).collect();
+                values.sort();
+                let values: Vec<Value> =
+                    values.into_iter().map(|value| value.unwrap_or_else(|| b""[..].into())).collect();
+                (to, joined(&values).to_vec(), values.len(), true)
+            }
+            _ => unreachable!("no write to a collection"),
+        };
+        self.entries.remove(&(database, *key));
+        if !new.is_empty() {
+            self.put(database, *key, &new.into(), None);
+            self.entries.entry((database, *key)).and_modify(|entry| entry.is_list = is_list);
+        }
+        count
     }
 
     fn increment(&mut self, database: usize, key: Key, now: i64) -> Reply {

@@ -27,6 +27,7 @@ struct Mix {
     whole: u32,
     expiry: u32,
     unordered: u32,
+    collections: u32,
     databases: usize,
 }
 
@@ -41,13 +42,14 @@ impl Mix {
             whole: if scans { 0 } else { weight(&[0, 0, 3, 10]) },
             expiry: weight(&[0, 0, 10, 30]),
             unordered: weight(&[0, 5]),
+            collections: weight(&[0, 0, 10, 40]),
             databases: weight(&[1, 1, databases as u32]) as usize,
         }
     }
 
     fn command(&self, dice: &mut Dice, keys: Key) -> Command {
-        let weights =
-            [self.reads, self.writes, self.several_keys, self.several_hops, self.whole, self.expiry, self.unordered];
+        let (several, rest) = ([self.several_keys, self.several_hops, self.whole], [self.expiry, self.unordered]);
+        let weights = [&[self.reads, self.writes][..], &several, &rest, &[self.collections]].concat();
         let mut ticket = dice.random.u32(..weights.iter().sum::<u32>());
         let mut kind = 0;
         while ticket >= weights[kind] {
@@ -61,7 +63,8 @@ impl Mix {
             3 => several_hops(dice, keys, self.databases),
             4 => whole(dice, self.databases),
             5 => expiry(dice, keys),
-            _ => unordered(dice, self.databases),
+            6 => unordered(dice, self.databases),
+            _ => collection(dice, keys),
         }
     }
 }
@@ -151,6 +154,22 @@ fn unordered(dice: &mut Dice, databases: usize) -> Command {
         1 if databases > 1 => Command::Select(dice.random.usize(..databases)),
         2 => Command::Scan { cursor: 0, count: 10 },
         _ => Command::RandomKey,
+    }
+}
+
+/// Keys behind the others: two sorted sets, then a list.
+const COLLECTIONS: Key = 3;
+
+/// Sorted sets that name string keys, and a list of what these hold.
+fn collection(dice: &mut Dice, keys: Key) -> Command {
+    let (set, other, list) = (keys + dice.random.u16(..2), keys + dice.random.u16(..2), keys + 2);
+    match dice.random.u8(..12) {
+        0..5 => Command::Place { key: set, member: key(dice, keys) },
+        5 => Command::Cut { key: set, last: dice.random.i64(..3) },
+        6 => Command::Members(set),
+        7 => Command::Near { from: set, to: other },
+        8..10 => Command::SortInto { from: set, to: list, keys },
+        _ => Command::Elements(list),
     }
 }
 
@@ -288,7 +307,9 @@ pub fn random_plan(seed: u64) -> Plan {
         faults,
         settings: random_settings(random),
         clients,
-        names: (0..keys).map(|key| name_on(key as usize % shards, shards, (b'a' + key as u8) as char)).collect(),
+        names: (0..keys + COLLECTIONS)
+            .map(|key| name_on(key as usize % shards, shards, (b'a' + key as u8) as char))
+            .collect(),
         step_ns_max: [2_000, 50_000, 200_000][random.usize(..3)],
         loses_wakes: false,
         stops_after: (random.u8(..8) == 0).then(|| random.u64(500..20_000)),
