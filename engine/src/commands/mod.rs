@@ -47,6 +47,7 @@ pub mod stream;
 pub mod string;
 pub mod zset;
 
+pub(crate) use double::DoubleText;
 pub(crate) use errors::wrong_type;
 pub(crate) use hash::remove_due;
 
