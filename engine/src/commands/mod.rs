@@ -24,6 +24,8 @@ mod double;
 mod element_scan;
 mod errors;
 mod expire_time;
+#[cfg(test)]
+mod frozen;
 pub mod generic;
 pub mod geo;
 pub mod glob;
