@@ -392,8 +392,17 @@ pub enum Spread {
     AllShardsOk,
     /// One hop on every shard, array replies concatenated (KEYS).
     AllShardsConcat,
+    /// One hop on every shard, digests of its data added (DEBUG DIGEST).
+    AllShardsDigest,
     /// A protocol of its own in the server (SCAN, RANDOMKEY).
     Walk,
+}
+
+impl Spread {
+    /// Whether every shard runs the command, in one hop.
+    pub fn is_on_all_shards(self) -> bool {
+        matches!(self, Self::AllShardsSum | Self::AllShardsOk | Self::AllShardsConcat | Self::AllShardsDigest)
+    }
 }
 
 impl Flags {

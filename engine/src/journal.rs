@@ -154,6 +154,11 @@ impl Journal {
         self.listen_to_events(EventClasses::of(events), false);
     }
 
+    /// Says whether somebody listens to effects.
+    pub fn listen_to_effects(&mut self, wanted: bool) {
+        self.wants_effects = wanted;
+    }
+
     /// Says which classes of events somebody listens to, and whether their subkeys are wanted.
     pub fn listen_to_events(&mut self, classes: EventClasses, subkeys: bool) {
         self.wanted_events = classes;
@@ -292,6 +297,11 @@ impl Journal {
         });
         let effects = effects.filter(|_| tells).collect();
         self.records.push(Record::Share(Share { unit, shares, effects }));
+    }
+
+    /// Takes the effects since the last time, and leaves the events.
+    pub fn take_effects(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.records)
     }
 
     /// Takes the history since the last time.

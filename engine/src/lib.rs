@@ -16,6 +16,7 @@ pub mod values;
 
 pub mod command;
 pub mod commands;
+pub mod digest;
 pub mod error_counts;
 pub mod journal;
 pub mod keyspace;

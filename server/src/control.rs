@@ -1,7 +1,7 @@
 //! What the server itself asks all shards: figures, settings, clients. Travels as parts of a multicast without keys.
 
 use crate::commands::client::{ClientFilter, client_line};
-use crate::commands::server::{self, Digest, Switch};
+use crate::commands::server::{self, Switch};
 use crate::core::Core;
 use crate::core::connection::ConnectionKey;
 use crate::settings::Settings;
@@ -34,8 +34,6 @@ pub enum ControlRequest {
     Sleep(Duration),
     /// DEBUG POPULATE.
     Populate { database: usize, count: u64, prefix: Vec<u8>, value_bytes: Option<usize> },
-    /// DEBUG DIGEST.
-    Digest,
 }
 
 /// A shard's answer.
@@ -51,8 +49,6 @@ pub enum ControlReply {
     Clients(Vec<(u64, Vec<u8>)>),
     /// How many.
     Count(usize),
-    /// Of the shard's data.
-    Digest(Digest),
 }
 
 /// One database of one shard.
@@ -199,14 +195,6 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
         ControlRequest::Populate { database, count, prefix, value_bytes } => {
             server::populate(core, *database, *count, prefix, *value_bytes);
             ControlReply::Done
-        }
-        ControlRequest::Digest => {
-            let mut total = Digest::default();
-            for database in 0..core.shared.databases {
-                let digest = server::digest_of_database(core, database);
-                total.iter_mut().zip(digest).for_each(|(byte, other)| *byte ^= other);
-            }
-            ControlReply::Digest(total)
         }
     }
 }

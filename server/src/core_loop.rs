@@ -172,6 +172,7 @@ impl<D: Driver> CoreLoop<D> {
             // Some of it was for ourselves: the next turn may be a while.
             self.core.drain_inbox();
         }
+        self.core.hand_over_effects();
         self.core.take_events();
         self.core.release_held();
         self.settle();

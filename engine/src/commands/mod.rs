@@ -25,6 +25,8 @@ mod double;
 mod element_scan;
 mod errors;
 mod expire_time;
+#[cfg(test)]
+mod frozen;
 pub mod generic;
 pub mod geo;
 pub mod glob;
@@ -48,6 +50,7 @@ pub mod stream;
 pub mod string;
 pub mod zset;
 
+pub(crate) use double::DoubleText;
 pub(crate) use errors::wrong_type;
 pub(crate) use hash::remove_due;
 

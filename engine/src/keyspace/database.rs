@@ -241,6 +241,7 @@ impl Database {
                 assert_eq!(group.occupied >> lane & 1 == 1, !table.is_empty(), "slot {slot}");
                 for page in (0..table.page_count()).map(|index| table.page(index)) {
                     volatile += page.entries().filter(|entry| entry.expires_at().is_some()).count();
+                    page.entries().filter_map(|entry| entry.object()).for_each(crate::values::Object::audit);
                     let due = page.entries().filter_map(PackedEntry::expires_at).map(due_second).min();
                     assert!(page.earliest_s() <= due.unwrap_or(NEVER_S));
                     assert!(walked || group.earliest_s[lane] <= page.earliest_s());

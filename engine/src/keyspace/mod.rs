@@ -729,6 +729,14 @@ impl Keyspace {
 }
 
 #[cfg(test)]
+impl Keyspace {
+    /// Checks every count and bound, and all values that are trees. Expiry is not in the middle of a walk.
+    pub(crate) fn audit(&self) {
+        self.databases.iter().for_each(|database| database.audit(None));
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

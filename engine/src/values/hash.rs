@@ -161,6 +161,16 @@ impl<'a> HashRef<'a> {
         (!field.is_expired(now)).then_some(field)
     }
 
+    /// The fields from a number on, those whose time is over too.
+    pub fn iter_from(&self, index: usize) -> impl Iterator<Item = Field<'a>> + use<'a> {
+        let seek = |list: Listpack<'a>, index| list.iter_from(list.seek(index).unwrap_or(list.end()));
+        match *self {
+            Self::Pairs(list) => Fields::Pairs(seek(list, index * 2)),
+            Self::Triples(list) => Fields::Triples(seek(list, index * 3)),
+            Self::Tree(hash) => Fields::Tree(hash.tree.iter_from(index as u64)),
+        }
+    }
+
     /// All fields, those whose time is over too.
     #[inline]
     fn all(&self) -> Fields<'a> {

@@ -89,3 +89,21 @@ impl std::fmt::Debug for Object {
         formatter.debug_tuple("Object").field(&self.kind()).finish()
     }
 }
+
+#[cfg(test)]
+impl Object {
+    /// Counts everything in it anew.
+    pub(crate) fn audit(&self) {
+        match self {
+            Self::Set(tree) => tree.audit(),
+            Self::Hash(hash) => {
+                hash.tree.audit();
+                let times = hash.tree.iter().filter(|field| field.expires_at.is_some()).count();
+                assert_eq!(hash.times.due_count(i64::MAX), times, "a time is in the tree and in the order of times");
+            }
+            Self::SortedSet(tree) => tree.audit(),
+            Self::List(tree) => tree.audit(),
+            Self::Stream(stream) => stream.audit(),
+        }
+    }
+}

@@ -463,6 +463,7 @@ fn merge(spread: Spread, replies: Vec<ReplyBuffer>, places: &[Vec<usize>], reply
                 reply.buffer().append(&mut part);
             }
         }
+        Spread::AllShardsDigest => torc_engine::digest::merge(&replies, reply),
         _ => reply.ok(),
     }
 }

@@ -450,6 +450,10 @@ impl Core {
     pub(super) fn forward(&mut self, connection: &mut Connection, entry: &'static CommandEntry, arguments: &[&[u8]]) {
         let Target::Engine(handler) = entry.target else { return };
         let owner = match entry.keys {
+            // What a shard answers is no reply yet, also where it is the only one.
+            KeyPlan::None if entry.spec.spread.is_on_all_shards() => {
+                return self.start_on_all(connection, entry, arguments);
+            }
             KeyPlan::One(index) => Some(self.shared.shard_of(slot_of(arguments[index]))),
             KeyPlan::None => Some(self.index),
             KeyPlan::Many => self.owner_of_keys(entry, arguments),
@@ -485,7 +489,7 @@ impl Core {
             return Some(self.index);
         }
         match entry.spec.spread {
-            Spread::AllShardsSum | Spread::AllShardsOk | Spread::AllShardsConcat => None,
+            spread if spread.is_on_all_shards() => None,
             Spread::Walk if entry.spec.name == "scan" => {
                 let cursor = arguments.get(1).and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
                 let slot = cursor.map(|cursor| ScanCursor::from_u64(cursor).slot());

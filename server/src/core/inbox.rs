@@ -372,10 +372,7 @@ pub(super) fn claim_of(hasher: &torc_engine::keyspace::KeyHasher, entry: &Comman
     let mut intents = SmallVec::new();
     match entry.keys {
         KeyPlan::None => {
-            return match entry.spec.spread {
-                Spread::AllShardsSum | Spread::AllShardsOk | Spread::AllShardsConcat => Claim::Whole,
-                _ => Claim::Place,
-            };
+            return if entry.spec.spread.is_on_all_shards() { Claim::Whole } else { Claim::Place };
         }
         KeyPlan::One(index) => {
             if let Some(key) = arguments.get(index) {

@@ -37,6 +37,7 @@ use coordinator::Coordinator;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use torc_engine::error_counts::ErrorCounts;
+use torc_engine::journal::Record;
 use torc_engine::shard::Shard;
 use torc_engine::transaction::schedule::Schedule;
 
@@ -91,6 +92,10 @@ struct ConnectionSlot {
     generation: u32,
     connection: Option<Box<Connection>>,
 }
+
+/// Takes a shard's effects at the end of each turn, in the order in which they took effect and before the turn's replies
+/// leave for clients. Those of several shards are joined as [`torc_engine::journal`] says.
+pub type EffectSink = Box<dyn FnMut(Vec<Record>)>;
 
 /// One shard.
 pub struct Core {
@@ -150,6 +155,7 @@ pub struct Core {
     rates: rates::Rates,
     lookahead: dispatch::Lookahead,
     accept_cursor: usize,
+    effects: Option<EffectSink>,
     read_clock: Box<dyn Fn() -> i64>,
     /// Wall microseconds, for TIME; none where the clock counts milliseconds.
     pub read_precise_clock: Option<fn() -> i64>,
@@ -213,6 +219,7 @@ impl Core {
             rates: rates::Rates::default(),
             lookahead: dispatch::Lookahead::default(),
             accept_cursor: index,
+            effects: None,
             read_clock,
             read_precise_clock: None,
             shared,
@@ -259,6 +266,23 @@ impl Core {
     fn listen_to_events(&mut self) {
         let events = self.settings.events;
         self.shard.keyspace.journal.listen_to_events(events.classes(), events.has_subkeys());
+    }
+
+    /// From now on somebody takes the effects of what runs here. A log and replicas will; today tests do.
+    pub fn listen_to_effects(&mut self, sink: EffectSink) {
+        self.shard.keyspace.journal.listen_to_effects(true);
+        self.effects = Some(sink);
+    }
+
+    /// At the end of a turn: hands over its effects.
+    #[inline]
+    pub fn hand_over_effects(&mut self) {
+        if let Some(sink) = &mut self.effects {
+            let records = self.shard.keyspace.journal.take_effects();
+            if !records.is_empty() {
+                sink(records);
+            }
+        }
     }
 
     /// At the end of a turn: what happened to keys since the last one, for those who subscribed to it. There is nobody yet:

@@ -20,6 +20,8 @@ mod registers;
 mod rows;
 mod sparse;
 
+#[cfg(test)]
+pub(super) use registers::place;
 pub use rows::COMMANDS;
 
 use crate::command::{CommandError, CommandResult, Execution};

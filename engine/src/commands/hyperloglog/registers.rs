@@ -36,7 +36,7 @@ fn hash(element: &[u8]) -> u64 {
 }
 
 /// The register that an element belongs to, and its rank: 1 to 51.
-pub(super) fn place(element: &[u8]) -> (usize, u8) {
+pub(in crate::commands) fn place(element: &[u8]) -> (usize, u8) {
     let hash = hash(element);
     let rank = (hash >> INDEX_BITS | 1 << RANK_BITS).trailing_zeros() + 1;
     (hash as usize & (REGISTERS - 1), rank as u8)

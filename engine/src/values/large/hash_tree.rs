@@ -360,7 +360,7 @@ impl ExactSizeIterator for HashIter<'_> {}
 #[cfg(test)]
 impl HashTree {
     /// Counts everything anew and checks that all elements are where they belong.
-    pub(super) fn audit(&self) {
+    pub(in crate::values) fn audit(&self) {
         let mut from = 0;
         self.tree.audit(|key, leaf| {
             let key = key.unwrap_or(0);

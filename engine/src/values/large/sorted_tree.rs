@@ -503,7 +503,7 @@ impl ExactSizeIterator for SortedIterBack<'_> {}
 #[cfg(test)]
 impl SortedTree {
     /// Counts everything anew and checks that tree and index agree.
-    pub(super) fn audit(&self) {
+    pub(in crate::values) fn audit(&self) {
         self.index.audit();
         assert_eq!(self.index.len(), self.len());
         self.tree.audit(|key, leaf| {

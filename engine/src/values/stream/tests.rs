@@ -33,16 +33,19 @@ fn seen(stream: &Stream) -> Model {
     Model { entries: entries.collect(), groups: groups.collect() }
 }
 
-fn audit(stream: &Stream) {
-    stream.entries().audit();
-    let mut bytes = 0;
-    for (name, group) in stream.groups() {
-        group.audit();
-        bytes += group_bytes(name, group);
+impl Stream {
+    /// Counts everything in it anew.
+    pub(crate) fn audit(&self) {
+        self.entries().audit();
+        let mut bytes = 0;
+        for (name, group) in self.groups() {
+            group.audit();
+            bytes += group_bytes(name, group);
+        }
+        assert_eq!(self.groups_bytes, bytes);
+        let back: Vec<_> = self.entries().range_back(StreamId::MIN, StreamId::MAX).map(|entry| entry.id).collect();
+        assert!(self.entries().range(StreamId::MIN, StreamId::MAX).map(|entry| entry.id).eq(back.into_iter().rev()));
     }
-    assert_eq!(stream.groups_bytes, bytes);
-    let back: Vec<_> = stream.entries().range_back(StreamId::MIN, StreamId::MAX).map(|entry| entry.id).collect();
-    assert!(stream.entries().range(StreamId::MIN, StreamId::MAX).map(|entry| entry.id).eq(back.into_iter().rev()));
 }
 
 struct Run {
@@ -200,14 +203,14 @@ fn run(seed: u64, steps: u32, limits: Encodings) {
                 let at = run.random.usize(..views.len());
                 let (stream, model) = views.swap_remove(at);
                 assert_eq!(seen(&stream), model);
-                audit(&stream);
+                stream.audit();
             }
         }
     }
     views.push((run.stream, run.model));
     for (stream, model) in views {
         assert_eq!(seen(&stream), model);
-        audit(&stream);
+        stream.audit();
     }
 }
 
@@ -239,7 +242,7 @@ fn nodes_end_where_the_directives_say() {
         for number in 1..=entries {
             stream.log_mut().append(StreamId::new(number, 0), &[b"field", text], limits).expect("a higher ID");
         }
-        audit(&stream);
+        stream.audit();
         let nodes: Vec<u64> = stream.entries().nodes().map(|node| node.live()).collect();
         nodes
     };

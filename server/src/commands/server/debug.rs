@@ -4,15 +4,15 @@
 use super::{ADMIN, ROW};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::commands::{SessionCommand, all_done};
-use crate::control::{ControlReply, ControlRequest};
+use crate::control::ControlRequest;
 use crate::core::Core;
 use crate::core::session::{Session, SessionHandler, SessionResult};
-use std::hash::{DefaultHasher, Hasher};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use torc_engine::command::{
     Arity, CommandError, CommandResult, Execution, Flags, KeyFlags, KeySpec, Spec, Spread, parse_integer,
 };
+use torc_engine::digest::{digest_dataset, digest_values};
 use torc_engine::keyspace::{Entry, Expiry, Key, slot_of};
 use torc_engine::reply::Protocol;
 
@@ -48,7 +48,7 @@ static SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "dict-resizing", arguments: 1..=1, syntax: "<0|1>", run: nothing_to_switch,
         summary: "Accepted: tables here grow in small steps and never at once" },
     Subcommand { name: "digest", arguments: 0..=0, syntax: "", run: digest,
-        summary: "A number that two servers of this version share if their data are the same" },
+        summary: "Digits that two servers share if their data are the same" },
     Subcommand { name: "digest-value", arguments: 0..=ANY, syntax: "[<key> ...]", run: digest_value,
         summary: "The same for the values of keys" },
     Subcommand { name: "error", arguments: 1..=1, syntax: "<text>", run: error,
@@ -268,69 +268,6 @@ pub fn populate(core: &mut Core, database: usize, count: u64, prefix: &[u8], val
     }
 }
 
-/// 160 bits that stand for some data.
-pub type Digest = [u8; 20];
-
-fn digest(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
-    session.ask_all(
-        ControlRequest::Digest,
-        Box::new(|_, answers, reply| {
-            let mut total = Digest::default();
-            for answer in answers {
-                if let ControlReply::Digest(digest) = answer {
-                    add(&mut total, &digest);
-                }
-            }
-            reply.status(&hexadecimal(&total));
-        }),
-    );
-    Ok(())
-}
-
-/// Of all keys, values and expiry times of a shard's slice of a database; 0 for an empty one.
-pub fn digest_of_database(core: &Core, database: usize) -> Digest {
-    let mut total = Digest::default();
-    let index = (database as u64).to_le_bytes();
-    core.shard.keyspace.keys(database, core.shard.now(), &mut |key, entry| {
-        let is_volatile = [u8::from(entry.expires_at().is_some())];
-        add(&mut total, &digest_of(&[&index, key, &digest_of_value(entry), &is_volatile]));
-    });
-    total
-}
-
-fn digest_of_value(entry: &Entry<'_>) -> Digest {
-    let text = entry.string().map(|value| value.to_bytes()).unwrap_or_default();
-    digest_of(&[entry.type_name().as_bytes(), &text])
-}
-
-/// Not cryptographic, and not the real server's: good to compare two states of servers of this version.
-fn digest_of(parts: &[&[u8]]) -> Digest {
-    let mut words = [[0; 8]; 3];
-    for (lane, word) in words.iter_mut().enumerate() {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_usize(lane);
-        for part in parts {
-            hasher.write_usize(part.len());
-            hasher.write(part);
-        }
-        *word = hasher.finish().to_le_bytes();
-    }
-    let mut digest = Digest::default();
-    digest.copy_from_slice(&words.as_flattened()[..20]);
-    digest
-}
-
-/// Adds without regard to order.
-fn add(total: &mut Digest, other: &Digest) {
-    total.iter_mut().zip(other).for_each(|(byte, other)| *byte ^= other);
-}
-
-fn hexadecimal(digest: &Digest) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[digit as usize])).collect()
-}
-
 /// A part of DEBUG that runs where its keys are.
 const KEYED: Spec = Spec { name: "debug", flags: Flags::READONLY, ..ROW };
 
@@ -383,12 +320,29 @@ fn serialized_bytes(entry: &Entry<'_>) -> usize {
     }
 }
 
+static DIGEST_SPEC: Spec = Spec { spread: Spread::AllShardsDigest, ..KEYED };
+static DIGEST: CommandEntry = CommandEntry {
+    spec: &DIGEST_SPEC,
+    full_name: String::new(),
+    target: Target::Engine(digest_dataset),
+    keys: KeyPlan::None,
+    is_write: false,
+    takes_memory: false,
+    id: 0,
+    subcommands: Vec::new(),
+};
+
+fn digest(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    session.forward(&DIGEST, arguments);
+    Ok(())
+}
+
 static DIGEST_VALUE_SPEC: Spec =
     Spec { keys: &[KeySpec::range(KeyFlags::RO, 1, -1, 1)], spread: Spread::Gather, ..KEYED };
 static DIGEST_VALUE: CommandEntry = CommandEntry {
     spec: &DIGEST_VALUE_SPEC,
     full_name: String::new(),
-    target: Target::Engine(digest_value_here),
+    target: Target::Engine(digest_values),
     keys: KeyPlan::Many,
     is_write: false,
     takes_memory: false,
@@ -402,18 +356,6 @@ fn digest_value(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult
     Ok(())
 }
 
-fn digest_value_here(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    let keys = &arguments[1..];
-    execution.reply.array(keys.len());
-    for key in keys {
-        let key = execution.keyspace.key(key);
-        let found = execution.keyspace.peek(execution.database, &key, execution.now);
-        let digest = found.map(|entry| digest_of_value(&entry)).unwrap_or_default();
-        execution.reply.status(&hexadecimal(&digest));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -423,25 +365,6 @@ mod tests {
         for (text, number) in [("1", 1), ("0", 0), ("x", 0), ("", 0), ("12x", 12)] {
             assert_eq!(leading_integer(text.as_bytes()), number, "{text}");
         }
-    }
-
-    #[test]
-    fn digests_tell_parts_and_their_borders_apart() {
-        let all = [
-            digest_of(&[b"a", b"bc"]),
-            digest_of(&[b"ab", b"c"]),
-            digest_of(&[b"abc"]),
-            digest_of(&[b"abc", b""]),
-            digest_of(&[]),
-        ];
-        for (index, digest) in all.iter().enumerate() {
-            assert!(!all[..index].contains(digest));
-        }
-        let mut total = all[0];
-        add(&mut total, &all[1]);
-        add(&mut total, &all[0]);
-        assert_eq!(total, all[1]);
-        assert_eq!(hexadecimal(&Digest::default()), "0".repeat(40));
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod debug;
 mod lolwut;
 mod memory;
 
-pub use debug::{Digest, Switch, digest_of_database, populate};
+pub use debug::{Switch, populate};
 
 use super::{SessionCommand, help, not_supported, run_subcommand, specs};
 use crate::core::connection::Phase;
