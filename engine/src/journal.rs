@@ -192,6 +192,13 @@ impl Journal {
         }
     }
 
+    /// The same of arguments that were built for it.
+    pub fn effect_owned(&mut self, database: usize, arguments: Vec<Vec<u8>>) {
+        if self.wants_effects {
+            self.records.push(Record::Effect(Effect { database, arguments }));
+        }
+    }
+
     #[cold]
     fn push_effect(&mut self, database: usize, arguments: &[&[u8]]) {
         let arguments = arguments.iter().map(|argument| argument.to_vec()).collect();

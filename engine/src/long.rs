@@ -17,10 +17,13 @@
 //! * A write holds its destination's lock from the views' instant to the commit, so nobody sees the key in between, and
 //!   its effect is reported at that instant: in the order of the log the sources are what the views are. What empties or
 //!   renumbers databases meanwhile is not held up: the commit finds its database by identity, or finds it gone.
+//! * A write that has little to do but much to tell (LPOP of a million elements) makes its change at once, or in its first
+//!   slices, and goes on as a read of what it froze before: [`LongWork::only_reads`]. Its keys are free by then.
 //! * Where nothing may come between (a unit of several commands) the same work runs to its end at once:
 //!   [`Unfinished::run_to_end`].
 
 use crate::command::{EngineOptions, Execution, Milliseconds};
+use crate::keyspace::DatabaseId;
 use crate::reply::{Reply, ReplyBuffer};
 use crate::shard::{ClientContext, Shard};
 use bytes::Bytes;
@@ -73,6 +76,12 @@ pub enum Progress {
 pub trait LongWork {
     /// Does about `budget` units, and encodes what they give. The execution has the time of the command's first step.
     fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step;
+
+    /// Whether all that is left is to encode what was frozen: the command's writes are in place, so its keys are free, and
+    /// the keyspace is not looked at any more.
+    fn only_reads(&self) -> bool {
+        false
+    }
 }
 
 /// Where a handler puts what it has left to do.
@@ -125,6 +134,11 @@ impl Unfinished {
         }
     }
 
+    /// Whether the command has written all that it will write, and looks at no key any more.
+    pub fn only_reads(&self) -> bool {
+        self.work.only_reads()
+    }
+
     /// All that is left, at once: for units in whose middle nothing else may happen.
     pub fn run_to_end(mut self, shard: &mut Shard, out: &mut ReplyBuffer) {
         while self.step(shard, u64::MAX / 2, out) == Progress::More {}
@@ -143,6 +157,32 @@ pub fn report_ahead(execution: &mut Execution<'_>, destination: &[u8], effect: &
     let key = execution.keyspace.key(destination);
     execution.keyspace.settle_expired(execution.database, &key, execution.now, true);
     execution.effect(effect);
+}
+
+/// The key that a command will change in a later step, and holds until then.
+pub struct Locked {
+    database: DatabaseId,
+    name: Vec<u8>,
+}
+
+impl Locked {
+    /// A key of the execution's database.
+    pub fn new(execution: &Execution<'_>, name: &[u8]) -> Self {
+        Self { database: execution.keyspace.database_id(execution.database), name: name.to_vec() }
+    }
+
+    /// The key.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Makes the key's database that of the execution, whatever number it has by now; false if it was flushed meanwhile, and
+    /// nothing is left to be changed.
+    pub fn enter(&self, execution: &mut Execution<'_>) -> bool {
+        let database = execution.keyspace.database_of(self.database);
+        execution.database = database.unwrap_or(execution.database);
+        database.is_some()
+    }
 }
 
 /// What visits a run of ranks of a view, for [`ViewWalk`].
@@ -180,6 +220,10 @@ impl<V> LongWork for ViewWalk<V> {
         }
         if self.ranks.is_empty() { Step::Done } else { Step::More }
     }
+
+    fn only_reads(&self) -> bool {
+        true
+    }
 }
 
 /// Elements of a reply whose number is known only when the last has been found: encoded, and kept in pieces that never
@@ -187,6 +231,8 @@ impl<V> LongWork for ViewWalk<V> {
 #[derive(Default)]
 pub struct Collected {
     count: usize,
+    /// Of closed pieces.
+    bytes: usize,
     pieces: std::collections::VecDeque<Bytes>,
     open: ReplyBuffer,
 }
@@ -207,6 +253,7 @@ impl Collected {
     fn close_piece(&mut self) {
         let open = std::mem::take(&mut self.open);
         let mut from = 0;
+        self.bytes += open.bytes.len();
         let bytes = Bytes::from(open.bytes);
         for (at, value) in open.shared {
             self.pieces.push_back(bytes.slice(from..at));
@@ -224,6 +271,11 @@ impl Collected {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// About how many bytes they take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// No more elements come: pieces are handed out from now on.

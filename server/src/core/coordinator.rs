@@ -381,13 +381,18 @@ impl Core {
         });
         match (unfinished, request) {
             (Some(unfinished), Some(request)) => {
+                if unfinished.only_reads() && held.writes() {
+                    let finishes = held.with(self.index, |overlay| overlay.finish(temporary, &mut self.shard));
+                    self.last_hop(&mut held, finishes);
+                    return self.overlay_goes_on_later(unfinished, (request, out), None);
+                }
                 if !held.writes() {
                     // No lock is held while a client is waited for; what it reads is its own.
                     let releases = held.with(self.index, |overlay| overlay.releases());
                     self.last_hop(&mut held, releases);
                 }
                 let overlay = Box::new(OverlayRun { temporary, held });
-                self.overlay_goes_on_later(unfinished, (request, out), overlay);
+                self.overlay_goes_on_later(unfinished, (request, out), Some(overlay));
             }
             (unfinished, request) => {
                 if let Some(unfinished) = unfinished {

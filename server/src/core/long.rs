@@ -12,11 +12,12 @@
 //! ```
 //!
 //! * How many units fit in a slice is learnt from the clock, for each run by itself. A clock that stands still during
-//!   a turn teaches nothing: the simulation cuts in steps of `UNITS_A_STEP`.
+//!   a turn teaches nothing: the simulation cuts in steps as long as a first one.
 //! * A client whose own shard works for it runs nothing else meanwhile. What runs on other shards goes on, as its answers
 //!   are awaited anyway.
 //! * A run that only reads ends with its client. One that writes has its place in the order already: it always ends
-//!   with its commit, heard or not, and only then are its keys free; so it waits for no client.
+//!   with its commit, heard or not, and only then are its keys free; so it waits for no client. What is left to tell then is
+//!   a read as any other.
 
 use super::Core;
 use super::connection::{Connection, ConnectionKey, Phase, RunId, Stream};
@@ -71,10 +72,15 @@ impl Run {
         ticket: Option<Ticket>,
         overlay: Option<Box<OverlayRun>>,
     ) -> Self {
-        Self { unfinished, destination, ticket, overlay, budget: UNITS_A_STEP, is_abandoned: false }
+        let budget = UNITS_A_STEP;
+        Self { unfinished, destination, ticket, overlay, budget, is_abandoned: false }
     }
 
     fn is_write(&self) -> bool {
+        self.holds_keys() && !self.unfinished.only_reads()
+    }
+
+    fn holds_keys(&self) -> bool {
         self.ticket.is_some() || self.overlay.as_ref().is_some_and(|overlay| overlay.writes())
     }
 }
@@ -137,8 +143,8 @@ impl Core {
         request: Request,
         arguments: &[&[u8]],
     ) {
-        let ticket = self.hold_on(request.entry, arguments, None);
-        let id = self.long.add(Run::new(unfinished, Destination::Here(request), ticket, None));
+        let ticket = self.hold_on(&unfinished, request.entry, arguments, None);
+        let id = self.add_run(Run::new(unfinished, Destination::Here(request), ticket, None));
         connection.runs.push(id);
     }
 
@@ -151,7 +157,7 @@ impl Core {
         arguments: &[&[u8]],
         ticket: Option<Ticket>,
     ) {
-        let ticket = self.hold_on(request.entry, arguments, ticket);
+        let ticket = self.hold_on(&unfinished, request.entry, arguments, ticket);
         if origin == self.index {
             if let Some(connection) = self.connection_mut(request.connection) {
                 connection.output.grow(request.sequence, |out| out.append(&mut beginning));
@@ -159,26 +165,32 @@ impl Core {
             self.add_run_here(unfinished, request, ticket, None);
         } else {
             let destination = Destination::Away { origin, request, credit: PIECES_AHEAD, reply: beginning };
-            self.long.add(Run::new(unfinished, destination, ticket, None));
+            self.add_run(Run::new(unfinished, destination, ticket, None));
         }
     }
 
     /// A part of a multicast that has begun goes on in slices; its locks are free.
     pub(super) fn part_goes_on_later(&mut self, unfinished: Unfinished, envelope: Envelope, reply: ReplyBuffer) {
-        self.long.add(Run::new(unfinished, Destination::Part { envelope, reply }, None, None));
+        self.add_run(Run::new(unfinished, Destination::Part { envelope, reply }, None, None));
     }
 
-    /// A command on the values of several shards goes on in slices.
+    /// A command on the values of several shards goes on in slices; without these if it only reads what it has frozen.
     pub(super) fn overlay_goes_on_later(
         &mut self,
         unfinished: Unfinished,
         (request, mut beginning): (Request, ReplyBuffer),
-        overlay: Box<OverlayRun>,
+        overlay: Option<Box<OverlayRun>>,
     ) {
         if let Some(connection) = self.connection_mut(request.connection) {
             connection.output.grow(request.sequence, |out| out.append(&mut beginning));
         }
-        self.add_run_here(unfinished, request, None, Some(overlay));
+        self.add_run_here(unfinished, request, None, overlay);
+    }
+
+    /// A first step does no more than would have been done at once.
+    fn add_run(&mut self, run: Run) -> RunId {
+        let at_once = self.shard.options.units_at_once;
+        self.long.add(Run { budget: run.budget.min(at_once.max(UNITS_MIN)), ..run })
     }
 
     fn add_run_here(
@@ -188,16 +200,22 @@ impl Core {
         ticket: Option<Ticket>,
         overlay: Option<Box<OverlayRun>>,
     ) {
-        let id = self.long.add(Run::new(unfinished, Destination::Here(request), ticket, overlay));
+        let id = self.add_run(Run::new(unfinished, Destination::Here(request), ticket, overlay));
         if let Some(connection) = self.connection_mut(request.connection) {
             connection.runs.push(id);
         }
     }
 
-    /// A command that writes goes on holding the keys that it will write; one that reads has frozen what it reads, and
-    /// holds nothing. Whoever waited may be ready now: the caller's [`Core::run_ready`] follows.
-    fn hold_on(&mut self, entry: &CommandEntry, arguments: &[&[u8]], ticket: Option<Ticket>) -> Option<Ticket> {
-        if !entry.is_write {
+    /// A command that writes goes on holding the keys that it will write; one that reads, or has written, has frozen what it
+    /// reads, and holds nothing. Whoever waited may be ready now: the caller's [`Core::run_ready`] follows.
+    fn hold_on(
+        &mut self,
+        unfinished: &Unfinished,
+        entry: &CommandEntry,
+        arguments: &[&[u8]],
+        ticket: Option<Ticket>,
+    ) -> Option<Ticket> {
+        if !entry.is_write || unfinished.only_reads() {
             if let Some(ticket) = ticket {
                 self.schedule.release(ticket);
             }
@@ -223,6 +241,9 @@ impl Core {
         if took_ns > 0 {
             let fitting = (u128::from(run.budget) * u128::from(SLICE_NS) / u128::from(took_ns)) as u64;
             run.budget = fitting.min(run.budget * 2).clamp(UNITS_MIN, UNITS_MAX);
+        }
+        if !matches!(went, Went::Over) && run.holds_keys() && run.unfinished.only_reads() {
+            self.let_go(&mut run);
         }
         match went {
             Went::On => {
@@ -321,6 +342,15 @@ impl Core {
         if let Some(ticket) = run.ticket.take() {
             self.schedule.release(ticket);
         }
+    }
+
+    /// All that a command writes is written: others may have its keys, whatever is still to be told.
+    fn let_go(&mut self, run: &mut Run) {
+        self.free_keys(run);
+        if let Some(overlay) = run.overlay.take() {
+            self.end_overlay(*overlay);
+        }
+        self.run_ready();
     }
 
     fn end_run(&mut self, id: RunId, mut run: Run) {
