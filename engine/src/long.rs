@@ -253,6 +253,8 @@ impl<V> LongWork for ViewWalk<V> {
 #[derive(Default)]
 pub struct Collected {
     count: usize,
+    /// Of closed pieces.
+    bytes: usize,
     pieces: std::collections::VecDeque<Bytes>,
     open: ReplyBuffer,
 }
@@ -273,6 +275,7 @@ impl Collected {
     fn close_piece(&mut self) {
         let open = std::mem::take(&mut self.open);
         let mut from = 0;
+        self.bytes += open.bytes.len();
         let bytes = Bytes::from(open.bytes);
         for (at, value) in open.shared {
             self.pieces.push_back(bytes.slice(from..at));
@@ -290,6 +293,11 @@ impl Collected {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// About how many bytes they take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// No more elements come: pieces are handed out from now on.

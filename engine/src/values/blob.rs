@@ -187,6 +187,17 @@ impl Blob {
         }
     }
 
+    /// A blob without bytes, with the room that this one would have if it grew to `length`, and for its own bytes at least.
+    pub fn empty_with_room(&self, length: usize) -> Self {
+        let capacity = if length <= self.capacity() { self.capacity() } else { Self::grown_capacity(length) };
+        Self::with_capacity(&[], capacity.max(self.len()))
+    }
+
+    /// The room that a string gets which grows to `length`.
+    fn grown_capacity(length: usize) -> usize {
+        length + length.min(DOUBLING_BYTES_MAX).max(length / 2)
+    }
+
     /// A blob of these parts one after the other, in a block of just the allocator's size.
     pub fn of_parts(parts: &[&[u8]]) -> Self {
         let length = parts.iter().map(|part| part.len()).sum();
@@ -265,8 +276,8 @@ impl Blob {
         if unique && needed <= capacity {
             return;
         }
-        let extra = if needed <= capacity { 0 } else { needed.min(DOUBLING_BYTES_MAX).max(needed / 2) };
-        let target = (needed + extra).max(self.len()).min(self.len() + u32::MAX as usize);
+        let target = if needed <= capacity { needed } else { Self::grown_capacity(needed) };
+        let target = target.max(self.len()).min(self.len() + u32::MAX as usize);
         if !unique {
             *self = Self::with_capacity(self.as_slice(), target);
             return;

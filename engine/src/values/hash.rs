@@ -30,12 +30,14 @@ pub struct Field<'a> {
 
 impl<'a> Field<'a> {
     /// An element of a tree.
-    fn of(element: super::large::Element<'a>) -> Self {
+    /// That of an element of a tree.
+    pub fn of(element: super::large::Element<'a>) -> Self {
         let value = element.value.unwrap_or(StringRef::Bytes(&[]));
         Self { name: element.name(), value, expires_at: element.expires_at }
     }
 
-    fn is_expired(&self, now: i64) -> bool {
+    /// Whether its time is over.
+    pub fn is_expired(&self, now: i64) -> bool {
         self.expires_at.is_some_and(|at| now > at)
     }
 }

@@ -239,7 +239,7 @@ fn become_tree(list: &mut impl Collection) {
 
 /// Makes a tree a listpack if it has become so small.
 #[inline]
-fn shrink(list: &mut impl Collection, limits: &Encodings) {
+pub fn shrink(list: &mut impl Collection, limits: &Encodings) {
     let ListRef::Tree(tree) = ListRef::of(list) else { return };
     let half = Limit::of(limits).half();
     // The blocks of a tree take more than its elements do, but not by much.

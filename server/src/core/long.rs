@@ -12,7 +12,7 @@
 //! ```
 //!
 //! * How many units fit in a slice is learnt from the clock, for each run by itself. A clock that stands still during
-//!   a turn teaches nothing: the simulation cuts in steps of `UNITS_A_STEP`.
+//!   a turn teaches nothing: the simulation cuts in steps as long as a first one.
 //! * A client whose own shard works for it runs nothing else meanwhile. What runs on other shards goes on, as its answers
 //!   are awaited anyway.
 //! * A run that only reads ends with its client. One that writes has its place in the order already: it always ends
@@ -150,7 +150,7 @@ impl Core {
         arguments: &[&[u8]],
     ) {
         let ticket = self.hold_on(&unfinished, request.entry, arguments, None);
-        let id = self.long.add(Run::new(unfinished, Destination::Here(request), ticket, None));
+        let id = self.add_run(Run::new(unfinished, Destination::Here(request), ticket, None));
         connection.runs.push(id);
     }
 
@@ -171,13 +171,13 @@ impl Core {
             self.add_run_here(unfinished, request, ticket, None);
         } else {
             let destination = Destination::Away { origin, request, credit: PIECES_AHEAD, reply: beginning };
-            self.long.add(Run::new(unfinished, destination, ticket, None));
+            self.add_run(Run::new(unfinished, destination, ticket, None));
         }
     }
 
     /// A part of a multicast that has begun goes on in slices; its locks are free.
     pub(super) fn part_goes_on_later(&mut self, unfinished: Unfinished, envelope: Envelope, reply: ReplyBuffer) {
-        self.long.add(Run::new(unfinished, Destination::Part { envelope, reply }, None, None));
+        self.add_run(Run::new(unfinished, Destination::Part { envelope, reply }, None, None));
     }
 
     /// A command on the values of several shards goes on in slices; without these if it only reads what it has frozen.
@@ -193,6 +193,12 @@ impl Core {
         self.add_run_here(unfinished, request, None, overlay);
     }
 
+    /// A first step does no more than would have been done at once.
+    fn add_run(&mut self, run: Run) -> RunId {
+        let at_once = self.shard.options.units_at_once;
+        self.long.add(Run { budget: run.budget.min(at_once.max(UNITS_MIN)), ..run })
+    }
+
     fn add_run_here(
         &mut self,
         unfinished: Unfinished,
@@ -200,7 +206,7 @@ impl Core {
         ticket: Option<Ticket>,
         overlay: Option<Box<OverlayRun>>,
     ) {
-        let id = self.long.add(Run::new(unfinished, Destination::Here(request), ticket, overlay));
+        let id = self.add_run(Run::new(unfinished, Destination::Here(request), ticket, overlay));
         if let Some(connection) = self.connection_mut(request.connection) {
             connection.runs.push(id);
         }

@@ -3,6 +3,7 @@
 //! All operations are parsed before the first one runs; then the string is made long enough for all of them, once.
 
 use super::super::errors::{integer, is, syntax};
+use super::super::string::room::is_made_first;
 use super::{bit_offset, bits, change, read};
 use crate::command::{CommandError, CommandResult, EngineOptions, Execution, parse_integer};
 use crate::journal::EventClass;
@@ -190,6 +191,9 @@ pub(super) fn bitfield(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Co
     let Some(length) = writers.map(Operation::length_needed).max() else {
         return read_fields(execution, key, &operations);
     };
+    if is_made_first(execution, (bitfield, arguments), key, length) {
+        return Ok(());
+    }
     let mut changes = 0;
     let mut values = Values::new();
     let is_longer = change(execution, key, length, |bytes, is_longer| {

@@ -1,5 +1,6 @@
 //! One bit: SETBIT, GETBIT.
 
+use super::super::string::room::is_made_first;
 use super::{bit_offset, change, read};
 use crate::command::{CommandError, CommandResult, Execution, parse_integer};
 use crate::journal::EventClass;
@@ -17,6 +18,9 @@ pub(super) fn setbit(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
         _ => return Err(CommandError::from("ERR bit is not an integer or out of range")),
     };
     let (byte, mask) = ((offset >> 3) as usize, mask(offset));
+    if is_made_first(execution, (setbit, arguments), arguments[1], byte + 1) {
+        return Ok(());
+    }
     let (was_on, is_longer) = change(execution, arguments[1], byte + 1, |bytes, is_longer| {
         let was_on = bytes[byte] & mask != 0;
         if was_on != on {

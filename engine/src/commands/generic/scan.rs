@@ -4,7 +4,7 @@
 use super::super::errors::{integer, is, syntax};
 use super::super::glob::{self, Case};
 use crate::command::{CommandError, CommandResult, Execution, Milliseconds};
-use crate::keyspace::{Entry, Keyspace, ScanCursor, SharedSink, WalkId, WalkSink};
+use crate::keyspace::{DatabaseId, Entry, Keyspace, ScanCursor, SharedSink, WalkId, WalkSink};
 use crate::long::{Collected, LongWork, Step};
 use crate::reply::{Protocol, Reply};
 use crate::values::Type;
@@ -102,6 +102,14 @@ pub fn reply_scan<'k>(reply: &mut Reply<'_>, cursor: ScanCursor, keys: impl Exac
 /// first position.
 pub(super) fn scan(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let request = ScanRequest::parse(arguments)?;
+    let length = execution.keyspace.len(execution.database);
+    if execution.options.is_long(request.count.min(length) as u64, 0) {
+        let database = execution.keyspace.database_id(execution.database);
+        let (cursor, left) = (request.cursor, request.count);
+        let work = LongScan { request, database, cursor: Some(cursor), left, collected: Collected::default() };
+        execution.later.put(work);
+        return Ok(());
+    }
     let mut keys: Vec<Vec<u8>> = Vec::new();
     let (database, now) = (execution.database, execution.now);
     let next = request.step(execution.keyspace, database, request.cursor, request.count, now, &mut |key| {
@@ -110,6 +118,50 @@ pub(super) fn scan(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comman
     let next = if next == ScanCursor::START { ScanCursor::from_u64(execution.next_shard_cursor) } else { next };
     reply_scan(&mut execution.reply, next, keys.iter().map(Vec::as_slice));
     Ok(())
+}
+
+/// A SCAN call that looks at many keys. What it has found waits for the cursor, which stands in front: so a call ends
+/// early where its names take much memory, and the client goes on from there.
+struct LongScan {
+    request: ScanRequest,
+    database: DatabaseId,
+    /// None when the cursor has been told.
+    cursor: Option<ScanCursor>,
+    left: usize,
+    collected: Collected,
+}
+
+impl LongScan {
+    /// About how many bytes of names a call finds at the most.
+    const FOUND_BYTES_MAX: usize = 16 << 20;
+}
+
+impl LongWork for LongScan {
+    fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step {
+        let Some(cursor) = self.cursor else { return self.collected.hand_out(&mut execution.reply) };
+        let protocol = execution.reply.protocol();
+        let run = usize::try_from(budget).unwrap_or(usize::MAX).min(self.left);
+        // A database that was flushed meanwhile is at its end.
+        let next = execution.keyspace.database_of(self.database).map_or(ScanCursor::START, |database| {
+            let collected = &mut self.collected;
+            self.request.step(execution.keyspace, database, cursor, run, execution.now, &mut |key| {
+                collected.add(protocol, |reply| reply.bulk(key));
+            })
+        });
+        self.left -= run;
+        if next != ScanCursor::START && self.left > 0 && self.collected.bytes() < Self::FOUND_BYTES_MAX {
+            self.cursor = Some(next);
+            return Step::More;
+        }
+        let next = if next == ScanCursor::START { execution.next_shard_cursor } else { next.to_u64() };
+        self.cursor = None;
+        self.collected.close();
+        let reply = &mut execution.reply;
+        reply.array(2);
+        reply.bulk(next.to_string().as_bytes());
+        reply.array(self.collected.len());
+        Step::More
+    }
 }
 
 fn is_wanted(pattern: &[u8], key: &[u8]) -> bool {

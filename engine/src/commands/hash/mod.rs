@@ -12,7 +12,7 @@ mod timed;
 
 pub use rows::COMMANDS;
 
-use super::element_scan;
+use super::element_scan::{self, LongScan, Seen};
 use super::string::reply_string;
 use crate::command::{CommandError, CommandResult, Execution, Milliseconds, wrong_arity};
 use crate::journal::EventClass;
@@ -279,10 +279,24 @@ fn finish_removal(mut entry: EntryMut<'_>, key: &[u8], removed: &[&[u8]]) {
 /// `HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]`
 fn hscan(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let access = execution.access();
-    let Execution { keyspace, reply, database, now, .. } = execution;
+    let Execution { keyspace, reply, database, now, options, later, .. } = execution;
     let key = keyspace.key(arguments[1]);
     let cursor = element_scan::cursor(arguments)?;
     let entry = keyspace.find_typed(*database, &key, *now, access, Type::Hash)?;
+    if let Some(HashRef::Tree(LargeHash { tree, .. })) = entry.map(hash_of) {
+        let (size, now) = ((tree.len(), tree.bytes()), *now);
+        let walk = move |tree: &HashTree, from, count, show: &mut dyn FnMut(Seen<'_>)| {
+            tree.scan(from, count, |element| {
+                let field = Field::of(element);
+                show((!field.is_expired(now)).then_some((field.name, Some(field.value))));
+            })
+        };
+        let work = LongScan::begin(arguments, Some("NOVALUES"), options, size, || tree.clone(), walk)?;
+        if let Some(work) = work {
+            later.put(work);
+            return Ok(());
+        }
+    }
     element_scan::reply_scan(reply, arguments, Some("NOVALUES"), entry, |entry, scan, reply| {
         let mut count = 0;
         let next = hash_of(entry).scan(cursor, scan.count, *now, |field| {

@@ -8,6 +8,7 @@
 //!              1: sparse (runs)
 //!
 //!   registers   hash, rank, estimate        dense, sparse   the two encodings
+//!   union       PFCOUNT of several, PFMERGE
 //!   debug       PFDEBUG PFSELFTEST
 //! ```
 //!
@@ -19,6 +20,7 @@ mod dense;
 mod registers;
 mod rows;
 mod sparse;
+mod union;
 
 #[cfg(test)]
 pub(super) use registers::place;
@@ -46,6 +48,9 @@ const EMPTY: [u8; HEADER_BYTES + sparse::EMPTY.len()] = {
     [b'H', b'Y', b'L', b'L', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, first, second]
 };
 
+const NOT_ONE: &str = "WRONGTYPE Key is not a valid HyperLogLog string value.";
+const CORRUPT: &str = "INVALIDOBJ Corrupted HLL object detected";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
     Dense,
@@ -58,7 +63,7 @@ impl Encoding {
         match (bytes.get(ENCODING_AT), bytes.len()) {
             (Some(0), length) if length == HEADER_BYTES + DENSE_BYTES && bytes.starts_with(b"HYLL") => Ok(Self::Dense),
             (Some(1), HEADER_BYTES..) if bytes.starts_with(b"HYLL") => Ok(Self::Sparse),
-            _ => Err("WRONGTYPE Key is not a valid HyperLogLog string value.".into()),
+            _ => Err(NOT_ONE.into()),
         }
     }
 }
@@ -66,7 +71,7 @@ impl Encoding {
 impl From<Corrupt> for CommandError {
     #[cold]
     fn from(_: Corrupt) -> Self {
-        "INVALIDOBJ Corrupted HLL object detected".into()
+        CORRUPT.into()
     }
 }
 
@@ -249,7 +254,7 @@ fn read<R>(
 
 /// `PFCOUNT key [key ...]`
 fn pfcount(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    let [_, key] = arguments else { return count_union(execution, &arguments[1..]) };
+    let [_, key] = arguments else { return union::pfcount(execution, &arguments[1..]) };
     let found = read(execution, key, |sketch| {
         let kept = sketch.kept_estimate();
         Ok((kept.is_some(), kept.map_or_else(|| sketch.estimate(), Ok)?))
@@ -274,53 +279,6 @@ fn keep_estimate(execution: &mut Execution<'_>, key: &[u8], estimate: i64) -> Co
         entry.changed(1);
         execution.effect(&[b"PFCOUNT", key]);
     }
-    Ok(())
-}
-
-fn count_union(execution: &mut Execution<'_>, keys: &[&[u8]]) -> CommandResult {
-    let mut union = Box::new([0; REGISTERS]);
-    for key in keys {
-        read(execution, key, |sketch| Ok(sketch.merge(&mut union)?))?;
-    }
-    let mut histogram = Histogram::new();
-    union.iter().for_each(|rank| histogram.add(*rank, 1));
-    execution.reply.integer(histogram.estimate());
-    Ok(())
-}
-
-/// `PFMERGE destination [key ...]`
-fn pfmerge(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    let mut union = Box::new([0; REGISTERS]);
-    let mut any_dense = false;
-    for key in &arguments[1..] {
-        read(execution, key, |sketch| {
-            any_dense |= sketch.encoding == Encoding::Dense;
-            Ok(sketch.merge(&mut union)?)
-        })?;
-    }
-    let bytes_max = sparse_bytes_max(execution);
-    let Execution { keyspace, database, now, .. } = execution;
-    let key = keyspace.key(arguments[1]);
-    let entry = keyspace.edit(*database, &key, Type::String, *now)?;
-    // Made beside the old value: each register may move the runs behind it.
-    let old = entry.as_ref().map_or(&EMPTY[..], |entry| entry.bytes());
-    let mut merged = NewCollection::packed(old, Form::RAW_STRING);
-    if any_dense {
-        make_dense(&mut merged)?;
-    }
-    let mut encoding = Encoding::of(merged.bytes())?;
-    for (index, rank) in union.iter().enumerate().filter(|(_, rank)| **rank > 0) {
-        raise(&mut merged, &mut encoding, index, *rank, bytes_max)?;
-    }
-    set_stale(&mut merged);
-    match entry {
-        Some(mut entry) => entry.become_packed(merged.bytes(), Form::RAW_STRING),
-        None => keyspace.create(*database, &key, &mut merged, *now),
-    }
-    keyspace.dirty += 1;
-    execution.effect(arguments);
-    execution.event(EventClass::String, "pfadd", arguments[1]);
-    execution.reply.ok();
     Ok(())
 }
 

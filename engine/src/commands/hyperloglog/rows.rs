@@ -71,7 +71,7 @@ pub static COMMANDS: &[Command] = &[
             arguments: &[key("destkey"), key_of(1, "sourcekey").multiple()],
             ..HYPERLOGLOG
         },
-        run: super::pfmerge,
+        run: super::union::pfmerge,
     },
     Command {
         spec: Spec {

@@ -6,6 +6,7 @@
 mod pop;
 mod position;
 mod rows;
+mod sliced;
 mod transfer;
 
 pub use rows::COMMANDS;
@@ -15,11 +16,12 @@ use super::string::reply_string;
 use crate::command::{CommandError, CommandResult, Execution};
 use crate::journal::EventClass;
 use crate::keyspace::{Entry, EntryMut, WrongType};
-use crate::long::ViewWalk;
+use crate::long::{Locked, ViewWalk};
 use crate::reply::Reply;
 use crate::values::large::ListTree;
 use crate::values::list::{self, End, ListRef};
 use crate::values::{Element, Type};
+use sliced::{Insertion, Removal};
 
 impl End {
     /// LEFT or RIGHT, in any case.
@@ -205,12 +207,19 @@ fn linsert(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult 
         word if is(word, "AFTER") => 1,
         _ => return Err(syntax()),
     };
-    let Execution { keyspace, reply, database, now, options, .. } = &mut *execution;
+    let locked = Locked::new(execution, arguments[1]);
+    let Execution { keyspace, reply, database, now, options, later, .. } = &mut *execution;
     let key = keyspace.key(arguments[1]);
     let Some(mut entry) = keyspace.edit(*database, &key, Type::List, *now)? else {
         reply.integer(0);
         return Ok(());
     };
+    if let ListRef::Tree(tree) = ListRef::of(&entry)
+        && options.is_long(tree.len(), tree.bytes() as u64)
+    {
+        later.put(Insertion::new(locked, tree, arguments[3], (arguments[2], behind), arguments[4]));
+        return Ok(());
+    }
     let found = ListRef::of(&entry).find(Element::of(arguments[3]), End::Left).next();
     let Some(pivot) = found else {
         reply.integer(-1);
@@ -230,10 +239,17 @@ fn lrem(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
         0 => (End::Left, u64::MAX),
         count => (if count > 0 { End::Left } else { End::Right }, count.unsigned_abs()),
     };
-    let Execution { keyspace, database, now, options, .. } = &mut *execution;
+    let locked = Locked::new(execution, arguments[1]);
+    let Execution { keyspace, database, now, options, later, .. } = &mut *execution;
     let key = keyspace.key(arguments[1]);
     let (mut removed, mut is_gone) = (0, false);
     if let Some(mut entry) = keyspace.edit(*database, &key, Type::List, *now)? {
+        if let ListRef::Tree(tree) = ListRef::of(&entry)
+            && options.is_long(tree.len(), tree.bytes() as u64)
+        {
+            later.put(Removal::new(locked, tree, (arguments[2], arguments[3]), from, count));
+            return Ok(());
+        }
         removed = list::remove_equal(&mut entry, arguments[3], from, count, &options.encodings);
         entry.changed(removed);
         is_gone = remove_if_empty(entry);

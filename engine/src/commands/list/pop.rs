@@ -4,8 +4,11 @@ use super::super::errors::{above_zero, pop_count, positive, syntax};
 use super::super::string::reply_string;
 use super::report;
 use crate::command::{CommandError, CommandResult, Execution, wrong_arity};
+use crate::long::{LongWork, ViewWalk};
 use crate::values::Type;
+use crate::values::large::ListTree;
 use crate::values::list::{self, End, ListRef};
+use std::ops::Range;
 
 /// How elements are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,21 +29,26 @@ fn pop_some(
     count: u64,
     listing: Listing,
 ) -> Result<bool, CommandError> {
-    let Execution { keyspace, reply, database, now, options, .. } = &mut *execution;
+    let Execution { keyspace, reply, database, now, options, later, .. } = &mut *execution;
     let key = keyspace.key(name);
     let Some(mut entry) = keyspace.edit(*database, &key, Type::List, *now)? else { return Ok(false) };
     let list = ListRef::of(&entry);
     let (length, indexes) = (list.len(), list.end(end, count));
-    let elements = list.range(indexes.clone(), end);
+    let count = indexes.end - indexes.start;
     if listing == Listing::WithKey {
         reply.array(2);
         reply.bulk(name);
     }
     if listing != Listing::Bare {
-        reply.array(elements.len());
+        reply.array(count as usize);
     }
-    elements.for_each(|element| reply_string(reply, element));
-    let count = indexes.end - indexes.start;
+    match list {
+        // They go at once; what is told of them is read from a view.
+        ListRef::Tree(tree) if options.is_long_part(count, length, tree.bytes()) => {
+            later.put(told_later(tree, &indexes, end));
+        }
+        list => list.range(indexes.clone(), end).for_each(|element| reply_string(reply, element)),
+    }
     if count == 0 {
         return Ok(true);
     }
@@ -52,6 +60,18 @@ fn pop_some(
     }
     report_pop(execution, name, end, count, count == length);
     Ok(true)
+}
+
+/// The elements of some indexes, beginning with that of an end, slice by slice.
+fn told_later(tree: &ListTree, indexes: &Range<u64>, end: End) -> impl LongWork + 'static {
+    let (first, count) = (indexes.start, indexes.end - indexes.start);
+    ViewWalk::new(tree.clone(), 0..count, move |tree: &ListTree, turns, reply| {
+        let indexes = match end {
+            End::Left => first + turns.start..first + turns.end,
+            End::Right => first + count - turns.end..first + count - turns.start,
+        };
+        ListRef::Tree(tree).range(indexes, end).for_each(|element| reply_string(reply, element));
+    })
 }
 
 /// Reports that elements went off an end.

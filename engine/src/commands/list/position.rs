@@ -2,11 +2,12 @@
 
 use super::super::errors::{integer, is, syntax};
 use super::list_of;
+use super::sliced::{Found, Scan};
 use crate::command::{CommandError, CommandResult, Execution, parse_integer};
 use crate::long::{Collected, LongWork, Step};
 use crate::reply::Protocol;
 use crate::values::large::ListTree;
-use crate::values::list::{End, ListRef, equals};
+use crate::values::list::{End, ListRef};
 use crate::values::{Element, Type};
 
 /// What LPOS asks for.
@@ -70,10 +71,8 @@ fn rank(text: &[u8]) -> Result<i64, CommandError> {
 
 /// A search through a long list.
 struct LongSearch {
-    list: ListTree,
-    wanted: Vec<u8>,
+    scan: Scan,
     search: Search,
-    looked_at: u64,
     matches: u64,
     found: Collected,
     is_listing: bool,
@@ -81,37 +80,21 @@ struct LongSearch {
 
 impl LongSearch {
     fn new(list: &ListTree, wanted: &[u8], search: Search) -> Self {
-        let (list, wanted) = (list.clone(), wanted.to_vec());
-        Self { list, wanted, search, looked_at: 0, matches: 0, found: Collected::default(), is_listing: false }
+        let scan = Scan::new(list, wanted, search.from, search.elements_max);
+        Self { scan, search, matches: 0, found: Collected::default(), is_listing: false }
     }
 
     /// Looks at so many elements more; whether that was enough.
     fn look(&mut self, budget: u64, protocol: Protocol) -> bool {
-        let list = ListRef::Tree(&self.list);
-        let length = list.len();
-        let end = self.search.elements_max.min(length);
-        let run = self.looked_at..end.min(self.looked_at + budget);
-        let indexes = match self.search.from {
-            End::Left => run.clone(),
-            End::Right => length - run.end..length - run.start,
-        };
-        let wanted = Element::of(&self.wanted);
-        let last = self.search.skipped.saturating_add(self.search.count.unwrap_or(1));
-        for (number, element) in run.clone().zip(list.range(indexes, self.search.from)) {
-            if !equals(element, wanted) {
-                continue;
+        let Self { scan, search, matches, found, .. } = self;
+        let last = search.skipped.saturating_add(search.count.unwrap_or(1));
+        scan.look(budget, |index| {
+            *matches += 1;
+            if *matches > search.skipped {
+                found.add(protocol, |reply| reply.integer(index as i64));
             }
-            self.matches += 1;
-            if self.matches > self.search.skipped {
-                let index = if self.search.from == End::Left { number } else { length - 1 - number };
-                self.found.add(protocol, |reply| reply.integer(index as i64));
-            }
-            if self.matches >= last {
-                return true;
-            }
-        }
-        self.looked_at = run.end;
-        run.end == end
+            if *matches >= last { Found::Enough } else { Found::Next(0) }
+        })
     }
 }
 

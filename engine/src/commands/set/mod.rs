@@ -7,7 +7,7 @@ mod rows;
 
 pub use rows::COMMANDS;
 
-use super::element_scan;
+use super::element_scan::{self, LongScan};
 use super::string::reply_string;
 use crate::command::{CommandError, CommandResult, Execution};
 use crate::journal::EventClass;
@@ -197,10 +197,25 @@ fn smove(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
 /// `SSCAN key cursor [MATCH pattern] [COUNT count]`
 fn sscan(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let access = execution.access();
-    let Execution { keyspace, reply, database, now, .. } = execution;
+    let Execution { keyspace, reply, database, now, options, later, .. } = execution;
     let key = keyspace.key(arguments[1]);
     let cursor = element_scan::cursor(arguments)?;
     let entry = keyspace.find_typed(*database, &key, *now, access, Type::Set)?;
+    if let Some(SetRef::Tree(tree)) = entry.map(set_of) {
+        let size = (tree.len(), tree.bytes());
+        let work = LongScan::begin(
+            arguments,
+            None,
+            options,
+            size,
+            || tree.clone(),
+            |tree: &HashTree, from, count, show| tree.scan(from, count, |element| show(Some((element.name(), None)))),
+        )?;
+        if let Some(work) = work {
+            later.put(work);
+            return Ok(());
+        }
+    }
     element_scan::reply_scan(reply, arguments, None, entry, |entry, scan, reply| {
         let mut count = 0;
         let mut visit = |member: StringRef<'_>| {

@@ -2,11 +2,13 @@
 
 use super::super::errors::{NO_SUCH_KEY, integer, is, syntax};
 use super::arguments::{AddOrTrim, Naming};
-use super::{change, create, decimal, effect_on_ids, effects_of_released, ids, peek, reply_id};
+use super::sliced::{LongTrim, REFERENCE_UNITS};
+use super::{change, create, decimal, effect_on_ids, effects_of_released, ids, peek, reply_id, report_trimmed};
 use crate::command::{CommandError, CommandResult, Execution, wrong_arity};
 use crate::journal::EventClass;
+use crate::long::Locked;
 use crate::values::Encodings;
-use crate::values::stream::{IdempotencyLimits, Log, NewId, Refused, Seen, Stream, StreamId, Trim, Trimmed};
+use crate::values::stream::{IdempotencyLimits, Log, NewId, Refused, Seen, Stream, StreamId, Trim, Trimmed, Trimming};
 use twox_hash::XxHash3_64;
 
 const NOT_HIGHER: &str = "ERR The ID specified in XADD is equal or smaller than the target stream top item";
@@ -22,7 +24,8 @@ struct Addition<'a> {
 
 /// What XADD has done.
 enum Outcome {
-    Added(StreamId, Trimmed),
+    /// Entries are still to be trimmed.
+    Added(StreamId),
     /// It was there already.
     Known(StreamId),
 }
@@ -52,9 +55,28 @@ impl Addition<'_> {
             known.forget_due(now);
             known.note(producer, name, id, now);
         }
-        let trimmed = self.trim.as_ref().map_or_else(Trimmed::default, |trim| stream.trim(trim));
-        Ok(Outcome::Added(id, trimmed))
+        Ok(Outcome::Added(id))
     }
+
+    fn trim(&self, stream: &mut Stream) -> Trimmed {
+        self.trim.as_ref().map_or_else(Trimmed::default, |trim| stream.trim(trim))
+    }
+
+    /// What is to be told of it.
+    fn added(&self, execution: &Execution<'_>, id: StreamId) -> Added {
+        let is_told = execution.keyspace.journal.wants_effects();
+        let fields = if is_told { self.fields.iter().map(|text| text.to_vec()).collect() } else { Vec::new() };
+        let name = self.name.as_ref().map(|(producer, name)| (producer.to_vec(), name.clone()));
+        Added { id, fields, name }
+    }
+}
+
+/// An entry that was added.
+pub(super) struct Added {
+    pub(super) id: StreamId,
+    /// Where somebody wants to know them.
+    fields: Vec<Vec<u8>>,
+    name: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// The name of an entry by what it holds: two hashes of 64 bits that differ in their seeds. It stands in logs, so it stays
@@ -87,7 +109,26 @@ pub(super) fn xadd(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comman
     });
     let addition = Addition { wish, fields, trim: parsed.trim, name };
     let (key, now) = (arguments[1], execution.now);
-    let outcome = match change(execution, key, |stream, _| addition.run(stream, now, limits))? {
+    if let Some(stream) = peek(execution, key)?
+        && let Some(trim) = &addition.trim
+        && is_long(execution, stream, trim)
+    {
+        let mut changed = stream.clone();
+        // What is known is told at once, as below.
+        if let Outcome::Added(id) = addition.run(&mut changed, now, limits)? {
+            let trimming = Trimming::new(&mut changed, trim);
+            let added = addition.added(execution, id);
+            let work = LongTrim::new(Locked::new(execution, key), changed, trimming, Some(added));
+            execution.later.put(work);
+            return Ok(());
+        }
+    }
+    let run = |stream: &mut Stream| {
+        let outcome = addition.run(stream, now, limits)?;
+        let trimmed = if matches!(outcome, Outcome::Added(_)) { addition.trim(stream) } else { Trimmed::default() };
+        Ok::<_, CommandError>((outcome, trimmed))
+    };
+    let (outcome, trimmed) = match change(execution, key, |stream, _| run(stream))? {
         Some(outcome) => outcome?,
         None if parsed.is_only_if_exists => {
             execution.reply.null();
@@ -95,60 +136,72 @@ pub(super) fn xadd(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comman
         }
         None => {
             let mut stream = Stream::default();
-            let outcome = addition.run(&mut stream, now, limits)?;
+            let outcome = run(&mut stream)?;
             create(execution, key, stream);
             outcome
         }
     };
     match outcome {
         Outcome::Known(id) => reply_id(&mut execution.reply, id),
-        Outcome::Added(id, trimmed) => {
+        Outcome::Added(id) => {
             reply_id(&mut execution.reply, id);
             execution.keyspace.dirty += 1;
-            report_added(execution, key, id, &addition, &trimmed)?;
+            addition.added(execution, id).report(execution, key, &trimmed);
         }
     }
     Ok(())
 }
 
-/// Tells of an entry, and of those that went for it.
-fn report_added(
-    execution: &mut Execution<'_>,
-    key: &[u8],
-    id: StreamId,
-    addition: &Addition<'_>,
-    trimmed: &Trimmed,
-) -> CommandResult {
-    execution.event(EventClass::Stream, "xadd", key);
-    if trimmed.count > 0 {
-        execution.event(EventClass::Stream, "xtrim", key);
+/// Whether a trim is too much to be done at once.
+fn is_long(execution: &Execution<'_>, stream: &Stream, trim: &Trim) -> bool {
+    let references = Trimming::looks_at(stream, trim).saturating_mul(stream.groups().len() as u64);
+    references > 0 && execution.options.is_long(references.saturating_mul(REFERENCE_UNITS), 0)
+}
+
+impl Added {
+    /// Tells of the entry, and of those that went for it.
+    pub(super) fn report(&self, execution: &mut Execution<'_>, key: &[u8], trimmed: &Trimmed) {
+        execution.event(EventClass::Stream, "xadd", key);
+        if trimmed.count > 0 {
+            execution.event(EventClass::Stream, "xtrim", key);
+        }
+        if !execution.keyspace.journal.wants_effects() {
+            return;
+        }
+        let Ok(Some(entries)) = peek(execution, key).map(|stream| stream.map(Stream::entries)) else { return };
+        let (id_text, length) = (self.id.text(), decimal(entries.len()));
+        let is_there = entries.get(self.id).is_some();
+        let mut effect: Vec<&[u8]> = vec![b"XADD", key];
+        if trimmed.count > 0 && trimmed.scattered.is_empty() {
+            effect.extend([&b"MAXLEN"[..], b"=", &length]);
+        }
+        effect.push(&id_text);
+        effect.extend(self.fields.iter().map(Vec::as_slice));
+        execution.effect(&effect);
+        if let Some((producer, name)) = &self.name
+            && is_there
+        {
+            execution.effect(&[b"XIDMPRECORD", key, producer, name, &id_text]);
+        }
+        effect_on_ids(execution, &[b"XDEL", key], &trimmed.scattered);
+        effects_of_released(execution, key, &trimmed.released);
     }
-    if !execution.keyspace.journal.wants_effects() {
-        return Ok(());
-    }
-    let Some(entries) = peek(execution, key)?.map(Stream::entries) else { return Ok(()) };
-    let (id_text, length, is_there) = (id.text(), decimal(entries.len()), entries.get(id).is_some());
-    let mut effect: Vec<&[u8]> = vec![b"XADD", key];
-    if trimmed.count > 0 && trimmed.scattered.is_empty() {
-        effect.extend([&b"MAXLEN"[..], b"=", &length]);
-    }
-    effect.push(&id_text);
-    effect.extend_from_slice(addition.fields);
-    execution.effect(&effect);
-    if let Some((producer, name)) = &addition.name
-        && is_there
-    {
-        execution.effect(&[b"XIDMPRECORD", key, producer, name, &id_text]);
-    }
-    effect_on_ids(execution, &[b"XDEL", key], &trimmed.scattered);
-    effects_of_released(execution, key, &trimmed.released);
-    Ok(())
 }
 
 /// `XTRIM key MAXLEN | MINID [= | ~] threshold [LIMIT count] [KEEPREF | DELREF | ACKED]`
 pub(super) fn xtrim(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let parsed = AddOrTrim::of_trim(arguments, &execution.options.encodings)?;
     let key = arguments[1];
+    if let Some(stream) = peek(execution, key)?
+        && let Some(trim) = &parsed.trim
+        && is_long(execution, stream, trim)
+    {
+        let mut changed = stream.clone();
+        let trimming = Trimming::new(&mut changed, trim);
+        let work = LongTrim::new(Locked::new(execution, key), changed, trimming, None);
+        execution.later.put(work);
+        return Ok(());
+    }
     let trimmed = change(execution, key, |stream, _| {
         let trimmed = parsed.trim.as_ref().map_or_else(Trimmed::default, |trim| stream.trim(trim));
         (trimmed, stream.entries().len())
@@ -162,12 +215,7 @@ pub(super) fn xtrim(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
         return Ok(());
     }
     execution.keyspace.dirty += trimmed.count;
-    execution.event(EventClass::Stream, "xtrim", key);
-    if trimmed.scattered.is_empty() {
-        execution.effect(&[b"XTRIM", key, b"MAXLEN", b"=", &decimal(length)]);
-    }
-    effect_on_ids(execution, &[b"XDEL", key], &trimmed.scattered);
-    effects_of_released(execution, key, &trimmed.released);
+    report_trimmed(execution, key, &trimmed, length);
     Ok(())
 }
 

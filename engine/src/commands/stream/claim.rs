@@ -1,34 +1,38 @@
 //! What consumers of a group have not acknowledged: XCLAIM, XAUTOCLAIM, XPENDING.
 
 use super::super::errors::{integer, is, syntax};
+use super::sliced::{LongClaim, LongQuery, REFERENCE_UNITS};
 use super::{
-    change, effect_of_pending, effect_of_position, effect_of_release, find, ids, no_group, reply_entry, reply_id,
+    PendingEffects, change, effect_of_position, effect_of_release, find, ids, no_group, reply_entry, reply_id,
+    stream_of,
 };
 use crate::command::{CommandError, CommandResult, Execution, parse_integer};
 use crate::journal::EventClass;
+use crate::long::Locked;
 use crate::reply::{Reply, ReplyBuffer};
-use crate::values::stream::{ConsumerNumber, Group, Log, Pending, StreamId};
+use crate::values::Type;
+use crate::values::stream::{Consumer, ConsumerNumber, Group, Log, Pending, StreamId};
 
 /// How entries are claimed.
 #[derive(Default)]
-struct Claim {
+pub(super) struct Claim {
     /// Only those that have been idle for so long, in ms.
     idle_ms: i64,
     delivered_at: Option<i64>,
     deliveries: Option<u64>,
     is_forced: bool,
-    only_ids: bool,
+    pub(super) only_ids: bool,
     /// The group has been told of the stream up to there, at least.
     last_id: StreamId,
 }
 
 /// What claiming has changed.
 #[derive(Default)]
-struct Changes {
+pub(super) struct Changes {
     is_new_consumer: bool,
-    claimed: Vec<(StreamId, Pending)>,
+    pub(super) claimed: Vec<(StreamId, Pending)>,
     /// Entries that are in the stream no more.
-    released: Vec<StreamId>,
+    pub(super) released: Vec<StreamId>,
     has_moved: bool,
 }
 
@@ -39,9 +43,10 @@ struct Claiming<'g, 'r, 'b> {
     name: &'g [u8],
     now: i64,
     claim: &'g Claim,
-    consumer: Option<ConsumerNumber>,
-    reply: &'r mut Reply<'b>,
-    changes: Changes,
+    consumer: &'g mut Option<ConsumerNumber>,
+    /// Where they are told at once.
+    reply: Option<&'r mut Reply<'b>>,
+    changes: &'g mut Changes,
 }
 
 /// What became of an entry.
@@ -57,7 +62,7 @@ impl Claiming<'_, '_, '_> {
     /// The consumer, who is added if need be.
     fn consumer(&mut self) -> Option<ConsumerNumber> {
         if self.consumer.is_none() {
-            self.consumer = match self.group.find_consumer(self.name) {
+            *self.consumer = match self.group.find_consumer(self.name) {
                 Some(consumer) => {
                     self.group.note_seen(consumer, self.now);
                     Some(consumer)
@@ -68,7 +73,7 @@ impl Claiming<'_, '_, '_> {
                 }
             };
         }
-        self.consumer
+        *self.consumer
     }
 
     /// Claims an entry if it may be, and writes it.
@@ -105,12 +110,80 @@ impl Claiming<'_, '_, '_> {
         };
         self.group.set_pending(id, claimed);
         self.changes.claimed.push((id, claimed));
-        if self.claim.only_ids {
-            reply_id(self.reply, id);
-        } else {
-            reply_entry(self.reply, &entry);
+        if let Some(reply) = &mut self.reply {
+            if self.claim.only_ids {
+                reply_id(reply, id);
+            } else {
+                reply_entry(reply, &entry);
+            }
         }
         Fate::Claimed
+    }
+}
+
+/// How far XAUTOCLAIM has come.
+pub(super) struct Taking {
+    name: Vec<u8>,
+    now: i64,
+    consumer: Option<ConsumerNumber>,
+    pub(super) changes: Changes,
+    next: Option<StreamId>,
+    count: u64,
+    attempts: u64,
+    /// Where the next one is to begin; zero at the end.
+    pub(super) cursor: StreamId,
+}
+
+impl Taking {
+    /// How many entries are looked at for each that may be claimed.
+    const ATTEMPTS: u64 = 10;
+
+    fn new(name: &[u8], now: i64, start: StreamId, count: u64) -> Self {
+        Self {
+            name: name.to_vec(),
+            now,
+            consumer: None,
+            changes: Changes::default(),
+            next: Some(start),
+            count,
+            attempts: count.saturating_mul(Self::ATTEMPTS),
+            cursor: StreamId::MIN,
+        }
+    }
+
+    /// Looks at so many pending entries more; whether those were the last.
+    pub(super) fn take(
+        &mut self,
+        log: &Log,
+        group: &mut Group,
+        claim: &Claim,
+        reply: Option<&mut Reply<'_>>,
+        budget: u64,
+    ) -> bool {
+        let Self { name, now, consumer, changes, next, count, attempts, cursor } = self;
+        let mut claiming = Claiming { log, group, name, now: *now, claim, consumer, reply, changes };
+        for _ in 0..budget {
+            let Some((id, _)) = next.and_then(|from| claiming.group.pending_from(from).next()) else { return true };
+            if *attempts == 0 || *count == 0 {
+                *cursor = id;
+                return true;
+            }
+            *attempts -= 1;
+            *count -= u64::from(claiming.take(id) != Fate::Left);
+            *next = id.next();
+        }
+        false
+    }
+
+    /// Counts and tells what has changed.
+    pub(super) fn report(
+        &self,
+        execution: &mut Execution<'_>,
+        key: &[u8],
+        group: &[u8],
+        position: (StreamId, Option<i64>),
+    ) {
+        report(execution, key, group, &self.name, &self.changes, position);
     }
 }
 
@@ -130,11 +203,9 @@ fn report(
         execution.effect(&[b"XGROUP", b"CREATECONSUMER", key, group, consumer]);
     }
     effect_of_release(execution, key, group, &changes.released);
-    if execution.keyspace.journal.wants_effects() {
-        for &(id, pending) in &changes.claimed {
-            effect_of_pending(execution, key, group, (id, pending, consumer), last_id);
-        }
-    }
+    let mut effects = PendingEffects::new(execution.keyspace.journal.wants_effects(), key, group, consumer);
+    changes.claimed.iter().for_each(|(id, pending)| effects.add(*id, *pending));
+    effects.report(execution, last_id);
     if changes.has_moved && changes.claimed.is_empty() {
         execution.keyspace.dirty += u64::from(changes.released.is_empty());
         effect_of_position(execution, key, group, last_id, read);
@@ -202,13 +273,13 @@ pub(super) fn xclaim(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
             if has_moved {
                 group.set_position(claim.last_id, group.entries_read());
             }
-            let reply = &mut Reply::new(&mut body, protocol);
-            let changes = Changes { has_moved, ..Changes::default() };
-            let mut claiming = Claiming { log, group, name, now, claim: &claim, consumer: None, reply, changes };
+            let reply = Some(&mut Reply::new(&mut body, protocol));
+            let mut changes = Changes { has_moved, ..Changes::default() };
+            let (claim, consumer, changes_made) = (&claim, &mut None, &mut changes);
+            let mut claiming = Claiming { log, group, name, now, claim, consumer, reply, changes: changes_made };
             for id in ids {
                 claiming.take(id);
             }
-            let changes = claiming.changes;
             (changes, (group.last_id(), group.entries_read()))
         })
     })?;
@@ -241,63 +312,57 @@ fn automatic_options(options: &[&[u8]]) -> Result<(u64, bool), CommandError> {
 
 /// `XAUTOCLAIM key group consumer min-idle-time start [COUNT count] [JUSTID]`
 pub(super) fn xautoclaim(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    /// How many entries are looked at for each that may be claimed.
-    const ATTEMPTS: u64 = 10;
-    let (key, group, name, now) = (arguments[1], arguments[2], arguments[3], execution.now);
+    let (key, name, now) = (arguments[1], arguments[2], execution.now);
     let idle_ms = argument(arguments[4], "ERR Invalid min-idle-time argument for XAUTOCLAIM")?.max(0);
     let start = ids::start(arguments[5])?;
-    let (mut count, only_ids) = automatic_options(&arguments[6..])?;
-    if find(execution, key)?.0.and_then(|stream| stream.group(group)).is_none() {
-        return Err(no_group(key, group, ""));
-    }
+    let (count, only_ids) = automatic_options(&arguments[6..])?;
+    let (stream, _) = find(execution, key)?;
+    let Some((stream, group)) = stream.and_then(|stream| Some((stream, stream.group(name)?))) else {
+        return Err(no_group(key, name, ""));
+    };
+    let pending = group.pending_count();
+    let units = pending.min(count.saturating_mul(Taking::ATTEMPTS)) + pending.min(count) * REFERENCE_UNITS;
+    let view = stream.clone();
     let claim = Claim { idle_ms, only_ids, ..Claim::default() };
+    let mut taking = Taking::new(arguments[3], now, start, count);
+    if execution.options.is_long(units, 0) {
+        let work = LongClaim::new(Locked::new(execution, key), &view, name, claim, taking);
+        execution.later.put(work);
+        return Ok(());
+    }
+    drop(view);
     let mut body = ReplyBuffer::default();
     let protocol = execution.reply.protocol();
     let done = change(execution, key, |stream, _| {
-        stream.change_group(group, |log, group| {
-            let reply = &mut Reply::new(&mut body, protocol);
-            let changes = Changes::default();
-            let mut claiming = Claiming { log, group, name, now, claim: &claim, consumer: None, reply, changes };
-            let (mut attempts, mut next) = (count.saturating_mul(ATTEMPTS), Some(start));
-            let mut cursor = StreamId::MIN;
-            while let Some(from) = next {
-                let Some((id, _)) = claiming.group.pending_from(from).next() else { break };
-                if attempts == 0 || count == 0 {
-                    cursor = id;
-                    break;
-                }
-                attempts -= 1;
-                count -= u64::from(claiming.take(id) != Fate::Left);
-                next = id.next();
-            }
-            let changes = claiming.changes;
-            (changes, cursor, (group.last_id(), group.entries_read()))
+        stream.change_group(name, |log, group| {
+            taking.take(log, group, &claim, Some(&mut Reply::new(&mut body, protocol)), u64::MAX);
+            (group.last_id(), group.entries_read())
         })
     })?;
-    let Some((changes, cursor, position)) = done.flatten() else { return Err(no_group(key, group, "")) };
-    let reply = &mut execution.reply;
+    let Some(position) = done.flatten() else { return Err(no_group(key, name, "")) };
+    let (reply, changes) = (&mut execution.reply, &taking.changes);
     reply.array(3);
-    reply_id(reply, cursor);
+    reply_id(reply, taking.cursor);
     reply.array(changes.claimed.len());
     reply.buffer().append(&mut body);
     reply.array(changes.released.len());
     changes.released.iter().for_each(|id| reply_id(reply, *id));
-    report(execution, key, group, name, &changes, position);
+    taking.report(execution, key, name, position);
     Ok(())
 }
 
 /// Which pending entries are asked for.
-struct Query<'a> {
+pub(super) struct Query {
     idle_ms: i64,
-    from: StreamId,
+    pub(super) from: StreamId,
     to: StreamId,
-    count: u64,
-    consumer: Option<&'a [u8]>,
+    pub(super) count: u64,
+    consumer: Option<Vec<u8>>,
 }
 
-impl<'a> Query<'a> {
+impl Query {
     /// `[IDLE ms] start end count [consumer]`; nothing if there is nothing.
-    fn parse(arguments: &[&'a [u8]]) -> Result<Option<Self>, CommandError> {
+    fn parse(arguments: &[&[u8]]) -> Result<Option<Self>, CommandError> {
         if !matches!(arguments.len(), 0 | 3..=6) {
             return Err(syntax());
         }
@@ -312,34 +377,48 @@ impl<'a> Query<'a> {
         let &[from, to, count, ref rest @ ..] = rest else { return Err(syntax()) };
         let count = u64::try_from(integer(count)?).unwrap_or(0);
         let (from, to) = (ids::start(from)?, ids::end(to)?);
-        Ok(Some(Self { idle_ms, from, to, count, consumer: rest.first().copied() }))
+        Ok(Some(Self { idle_ms, from, to, count, consumer: rest.first().map(|name| name.to_vec()) }))
+    }
+
+    /// The pending entries of the range from an ID on, idle or not; of one consumer or all.
+    pub(super) fn entries<'g>(
+        &self,
+        group: &'g Group,
+        number: Option<ConsumerNumber>,
+        from: StreamId,
+    ) -> impl Iterator<Item = (StreamId, Pending)> + use<'g> {
+        let held = number.map(|number| group.held_from(number, from));
+        let all = if held.is_none() { Some(group.pending_from(from)) } else { None };
+        let to = self.to;
+        held.into_iter().flatten().chain(all.into_iter().flatten()).take_while(move |(id, _)| *id <= to)
+    }
+
+    pub(super) fn is_idle(&self, pending: &Pending, now: i64) -> bool {
+        self.idle_ms == 0 || pending.consumer.is_none() || now.saturating_sub(pending.delivered_at) >= self.idle_ms
+    }
+
+    /// How many entries are looked at, at the most.
+    fn units(&self, group: &Group, number: Option<ConsumerNumber>) -> u64 {
+        let held = number.and_then(|number| group.consumer(number));
+        let there = held.map_or(group.pending_count(), Consumer::held_count);
+        if self.idle_ms > 0 && self.count > 0 { there } else { there.min(self.count) }
     }
 
     /// Writes the entries.
-    fn reply(&self, group: &Group, now: i64, reply: &mut Reply<'_>) {
-        let consumer = self.consumer.map(|name| group.find_consumer(name));
-        let number = match consumer {
-            Some(None) => return reply.array(0),
-            Some(number) => number,
-            None => None,
-        };
-        let entries: Box<dyn Iterator<Item = (StreamId, Pending)>> = match number {
-            Some(number) => Box::new(group.held_from(number, self.from)),
-            None => Box::new(group.pending_from(self.from)),
-        };
-        let is_idle = |pending: &Pending| {
-            self.idle_ms == 0 || pending.consumer.is_none() || now.saturating_sub(pending.delivered_at) >= self.idle_ms
-        };
-        let asked = entries.take_while(|(id, _)| *id <= self.to).filter(|(_, pending)| is_idle(pending));
+    fn reply(&self, group: &Group, number: Option<ConsumerNumber>, now: i64, reply: &mut Reply<'_>) {
+        let asked = self.entries(group, number, self.from).filter(|(_, pending)| self.is_idle(pending, now));
         let asked: Vec<_> = asked.take(usize::try_from(self.count).unwrap_or(usize::MAX)).collect();
         reply.array(asked.len());
-        for (id, pending) in asked {
-            reply.array(4);
-            reply_id(reply, id);
-            reply.bulk(group.name_of(pending.consumer));
-            reply.integer(if pending.consumer.is_some() { pending.idle_ms(now) } else { -1 });
-            reply.integer(pending.deliveries as i64);
-        }
+        asked.into_iter().for_each(|entry| Self::reply_one(group, entry, now, reply));
+    }
+
+    /// Writes one entry.
+    pub(super) fn reply_one(group: &Group, (id, pending): (StreamId, Pending), now: i64, reply: &mut Reply<'_>) {
+        reply.array(4);
+        reply_id(reply, id);
+        reply.bulk(group.name_of(pending.consumer));
+        reply.integer(if pending.consumer.is_some() { pending.idle_ms(now) } else { -1 });
+        reply.integer(pending.deliveries as i64);
     }
 }
 
@@ -367,11 +446,31 @@ fn reply_summary(group: &Group, reply: &mut Reply<'_>) {
 pub(super) fn xpending(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let (key, name, now) = (arguments[1], arguments[2], execution.now);
     let query = Query::parse(&arguments[3..])?;
-    let (stream, reply) = find(execution, key)?;
-    let Some(group) = stream.and_then(|stream| stream.group(name)) else { return Err(no_group(key, name, "")) };
-    match query {
-        None => reply_summary(group, reply),
-        Some(query) => query.reply(group, now, reply),
+    let access = execution.access();
+    let Execution { keyspace, reply, database, options, later, .. } = execution;
+    let entry = keyspace.find_typed(*database, &keyspace.key(key), now, access, Type::Stream)?;
+    let stream = entry.and_then(stream_of);
+    let Some((stream, group)) = stream.and_then(|stream| Some((stream, stream.group(name)?))) else {
+        return Err(no_group(key, name, ""));
+    };
+    let Some(query) = query else {
+        reply_summary(group, reply);
+        return Ok(());
+    };
+    let number = match &query.consumer {
+        Some(consumer) => match group.find_consumer(consumer) {
+            None => {
+                reply.array(0);
+                return Ok(());
+            }
+            number => number,
+        },
+        None => None,
+    };
+    if options.is_long(query.units(group, number), 0) {
+        later.put(LongQuery::new(stream, name, query, number, now));
+    } else {
+        query.reply(group, number, now, reply);
     }
     Ok(())
 }

@@ -3,13 +3,14 @@
 use super::super::errors::{integer, is, syntax};
 use super::super::introspection::reply_help;
 use super::delete::counted_ids;
+use super::sliced::{LongRemoval, REFERENCE_UNITS};
 use super::{
-    change, create, effect_of_pending, effect_of_position, effect_of_release, find, ids, no_group, no_group_of_key,
-    peek,
+    change, create, effect_of_position, effect_of_release, effect_of_return, find, ids, no_group, no_group_of_key, peek,
 };
 use crate::command::{CommandError, CommandResult, Execution, wrong_arity};
 use crate::journal::EventClass;
-use crate::values::stream::{Group, Pending, Stream, StreamId};
+use crate::long::Locked;
+use crate::values::stream::{Consumer, Group, Pending, Stream, StreamId};
 
 /// `XGROUP CREATE | CREATECONSUMER | DELCONSUMER | DESTROY | SETID | HELP ...`
 pub(super) fn xgroup(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
@@ -184,7 +185,16 @@ fn create_consumer(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comman
 }
 
 fn delete_consumer(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    require(execution, arguments, true)?;
+    let stream = require(execution, arguments, true)?;
+    let group = stream.group(arguments[3]);
+    let held = group.and_then(|group| group.consumer(group.find_consumer(arguments[4])?));
+    let pending = held.map_or(0, Consumer::held_count);
+    if execution.options.is_long(pending.saturating_mul(REFERENCE_UNITS), 0) {
+        let key = Locked::new(execution, arguments[2]);
+        let work = LongRemoval::new(key, stream, arguments[3], arguments[4], pending);
+        execution.later.put(work);
+        return Ok(());
+    }
     let removed = change(execution, arguments[2], |stream, _| {
         stream.change_group(arguments[3], |_, group| group.remove_consumer(arguments[4]))
     })?;
@@ -288,14 +298,14 @@ pub(super) fn xnack(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
                 group.set_pending(id, pending);
                 given_back.push((id, pending));
             }
-            (given_back, group.last_id())
+            given_back
         })
     })?;
-    let (given_back, last_id) = given_back.flatten().unwrap_or_default();
+    let given_back = given_back.flatten().unwrap_or_default();
     execution.reply.integer(given_back.len() as i64);
     execution.keyspace.dirty += given_back.len() as u64;
     for (id, pending) in given_back {
-        effect_of_pending(execution, key, group, (id, pending, b""), last_id);
+        effect_of_return(execution, key, group, id, pending);
     }
     Ok(())
 }

@@ -3,10 +3,12 @@
 use super::super::errors::{NO_SUCH_KEY, integer, is};
 use super::super::introspection::reply_help;
 use super::group::wrong_subcommand;
+use super::sliced::LongInfo;
 use super::{find, no_group_of_key, reply_entry, reply_id};
 use crate::command::{CommandError, CommandResult, Execution};
+use crate::long::{LongWork, Step};
 use crate::reply::Reply;
-use crate::values::stream::{ConsumerNumber, Group, Log, Stream, StreamId};
+use crate::values::stream::{Consumer, Group, Log, Pending, Stream, StreamId};
 
 /// How many entries, and pending ones of each group and consumer, FULL tells.
 const COUNT_DEFAULT: usize = 10;
@@ -28,8 +30,24 @@ pub(super) fn xinfo(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
         }
         [] if is(subcommand, "GROUPS") => groups(reply, stream),
         [] => summary(reply, stream),
-        options => full(reply, stream, count(subcommand, options)?),
+        options => {
+            let count_max = count(subcommand, options)? as u64;
+            let work = LongInfo::new(stream, count_max);
+            full_head(reply, stream, count_max);
+            return run(execution, work);
+        }
     }
+    Ok(())
+}
+
+/// Tells the rest of FULL: at once if it is little.
+fn run(execution: &mut Execution<'_>, work: LongInfo) -> CommandResult {
+    if execution.options.is_long(work.units(), 0) {
+        execution.later.put(work);
+        return Ok(());
+    }
+    let mut work = work;
+    while work.step(execution, u64::MAX) == Step::More {}
     Ok(())
 }
 
@@ -138,33 +156,33 @@ fn summary(reply: &mut Reply<'_>, stream: &Stream) {
     }
 }
 
-fn full(reply: &mut Reply<'_>, stream: &Stream, count_max: usize) {
+/// Writes what stands in front of the entries.
+fn full_head(reply: &mut Reply<'_>, stream: &Stream, count_max: u64) {
     head(reply, stream, 2);
-    let entries = stream.entries();
-    let count = (entries.len() as usize).min(count_max);
     reply.bulk(b"entries");
-    reply.array(count);
-    entries.range(StreamId::MIN, StreamId::MAX).take(count).for_each(|entry| reply_entry(reply, &entry));
-    reply.bulk(b"groups");
-    reply.array(stream.groups().len());
-    for (name, group) in stream.groups() {
-        reply.map(7);
-        reply.bulk(b"name");
-        reply.bulk(name);
-        position(reply, stream.log(), group);
-        reply_number(reply, "pel-count", group.pending_count() as i64);
-        pending(reply, group, count_max);
-        reply.bulk(b"consumers");
-        reply.array(group.consumer_count());
-        for (number, consumer) in group.consumers() {
-            reply.map(4);
-            reply.bulk(b"name");
-            reply.bulk(consumer.name());
-            reply_number(reply, "seen-time", consumer.seen_at);
-            reply_number(reply, "pel-count", consumer.held_count() as i64);
-            held(reply, group, number, count_max);
-        }
-    }
+    reply.array(stream.entries().len().min(count_max) as usize);
+}
+
+/// Writes what stands in front of the pending entries of a group.
+pub(super) fn group_head(reply: &mut Reply<'_>, name: &[u8], log: &Log, group: &Group, count_max: u64) {
+    reply.map(7);
+    reply.bulk(b"name");
+    reply.bulk(name);
+    position(reply, log, group);
+    reply_number(reply, "pel-count", group.pending_count() as i64);
+    reply.bulk(b"pending");
+    reply.array(group.pending_count().min(count_max) as usize);
+}
+
+/// Writes what stands in front of the pending entries of a consumer.
+pub(super) fn consumer_head(reply: &mut Reply<'_>, consumer: &Consumer, count_max: u64) {
+    reply.map(4);
+    reply.bulk(b"name");
+    reply.bulk(consumer.name());
+    reply_number(reply, "seen-time", consumer.seen_at);
+    reply_number(reply, "pel-count", consumer.held_count() as i64);
+    reply.bulk(b"pending");
+    reply.array(consumer.held_count().min(count_max) as usize);
 }
 
 /// How far a group has been told of the stream.
@@ -174,28 +192,21 @@ fn position(reply: &mut Reply<'_>, log: &Log, group: &Group) {
     reply_known(reply, "lag", log.lag(group));
 }
 
-fn pending(reply: &mut Reply<'_>, group: &Group, count_max: usize) {
-    reply.bulk(b"pending");
-    reply.array((group.pending_count() as usize).min(count_max));
-    for (id, pending) in group.pending_from(StreamId::MIN).take(count_max) {
-        reply.array(4);
-        reply_id(reply, id);
-        reply.bulk(group.name_of(pending.consumer));
-        reply.integer(pending.delivered_at);
-        reply.integer(pending.deliveries as i64);
-    }
+/// Writes a pending entry of a group.
+pub(super) fn pending(reply: &mut Reply<'_>, group: &Group, id: StreamId, pending: Pending) {
+    reply.array(4);
+    reply_id(reply, id);
+    reply.bulk(group.name_of(pending.consumer));
+    reply.integer(pending.delivered_at);
+    reply.integer(pending.deliveries as i64);
 }
 
-fn held(reply: &mut Reply<'_>, group: &Group, number: ConsumerNumber, count_max: usize) {
-    let held: Vec<_> = group.held_from(number, StreamId::MIN).take(count_max).collect();
-    reply.bulk(b"pending");
-    reply.array(held.len());
-    for (id, pending) in held {
-        reply.array(3);
-        reply_id(reply, id);
-        reply.integer(pending.delivered_at);
-        reply.integer(pending.deliveries as i64);
-    }
+/// Writes a pending entry of a consumer.
+pub(super) fn held(reply: &mut Reply<'_>, id: StreamId, pending: Pending) {
+    reply.array(3);
+    reply_id(reply, id);
+    reply.integer(pending.delivered_at);
+    reply.integer(pending.deliveries as i64);
 }
 
 fn groups(reply: &mut Reply<'_>, stream: &Stream) {

@@ -3,10 +3,11 @@
 //! ```text
 //!   add      XADD XTRIM XDEL XDELEX XSETID XCFGSET      what is in a stream
 //!   range    XLEN XRANGE XREVRANGE                      reading a part of one
-//!   read     XREAD XREADGROUP                           reading what is new in several
+//!   read     XREAD XREADGROUP                           reading what is new in several; `sliced_read` reads much
 //!   group    XGROUP XACK XACKDEL XNACK                  consumer groups
 //!   claim    XCLAIM XAUTOCLAIM XPENDING                 what consumers have not acknowledged
 //!   info     XINFO
+//!   sliced   what is too much of these to be done at once
 //! ```
 //!
 //! Effects are written in Redis 7.0's syntax, with IDs in full, times absolute and lengths exact: XREADGROUP tells XCLAIM and
@@ -22,15 +23,18 @@ mod info;
 mod range;
 mod read;
 mod rows;
+mod sliced;
+mod sliced_read;
 
 pub use rows::COMMANDS;
 
 use crate::command::{CommandError, Execution};
+use crate::journal::EventClass;
 use crate::keyspace::{Entry, WrongType};
 use crate::reply::Reply;
 use crate::values::collection::Collection;
 use crate::values::large::StreamEntry;
-use crate::values::stream::{Pending, Stream, StreamId};
+use crate::values::stream::{Pending, Stream, StreamId, Trimmed};
 use crate::values::{Element, NewCollection, Object, Type};
 use std::sync::Arc;
 
@@ -132,23 +136,64 @@ fn decimal(value: impl itoa::Integer) -> Vec<u8> {
     itoa::Buffer::new().format(value).as_bytes().to_vec()
 }
 
-/// The effect that makes an entry pending as it is now.
-fn effect_of_pending(
-    execution: &mut Execution<'_>,
-    key: &[u8],
-    group: &[u8],
-    (id, pending, consumer): (StreamId, Pending, &[u8]),
-    last_id: StreamId,
-) {
-    let (time, count) = (decimal(pending.delivered_at), decimal(pending.deliveries));
-    let (id, last_id) = (id.text(), last_id.text());
-    if pending.consumer.is_none() {
-        execution.effect(&[b"XNACK", key, group, b"FAIL", b"IDS", b"1", &id, b"RETRYCOUNT", &count, b"FORCE"]);
-        return;
+/// The effects that make entries pending as they are now, of one consumer: XCLAIM of all with the same time and number of
+/// deliveries that follow each other.
+#[derive(Default)]
+struct PendingEffects {
+    is_wanted: bool,
+    head: [Vec<u8>; 3],
+    /// Without LASTID's value in the end, save the last one, which ends with its IDs.
+    effects: Vec<Vec<Vec<u8>>>,
+    /// What the last one is about.
+    open: Option<Pending>,
+}
+
+impl PendingEffects {
+    /// IDs of one effect.
+    const IDS_MAX: usize = 1024;
+    const HEAD: usize = 5;
+
+    fn new(is_wanted: bool, key: &[u8], group: &[u8], consumer: &[u8]) -> Self {
+        let head = if is_wanted { [key.to_vec(), group.to_vec(), consumer.to_vec()] } else { <_>::default() };
+        Self { is_wanted, head, ..Self::default() }
     }
-    let options: [&[u8]; 8] = [b"TIME", &time, b"RETRYCOUNT", &count, b"FORCE", b"JUSTID", b"LASTID", &last_id];
-    let head: [&[u8]; 6] = [b"XCLAIM", key, group, consumer, b"0", &id];
-    execution.effect(&[&head[..], &options[..]].concat());
+
+    /// One more entry.
+    fn add(&mut self, id: StreamId, pending: Pending) {
+        if !self.is_wanted {
+            return;
+        }
+        let is_full = self.effects.last().is_none_or(|effect| effect.len() == Self::HEAD + Self::IDS_MAX);
+        if is_full || self.open != Some(pending) {
+            self.close();
+            let [key, group, consumer] = self.head.clone();
+            self.effects.push(vec![b"XCLAIM".to_vec(), key, group, consumer, b"0".to_vec()]);
+            self.open = Some(pending);
+        }
+        self.effects.last_mut().into_iter().for_each(|effect| effect.push(id.text().to_vec()));
+    }
+
+    fn close(&mut self) {
+        let (Some(pending), Some(effect)) = (self.open.take(), self.effects.last_mut()) else { return };
+        let (time, count) = (decimal(pending.delivered_at), decimal(pending.deliveries));
+        effect.extend([b"TIME".to_vec(), time, b"RETRYCOUNT".to_vec(), count]);
+        effect.extend([b"FORCE".to_vec(), b"JUSTID".to_vec(), b"LASTID".to_vec()]);
+    }
+
+    /// Reports them; the group has been told of the stream up to that ID.
+    fn report(mut self, execution: &mut Execution<'_>, last_id: StreamId) {
+        self.close();
+        for mut effect in self.effects {
+            effect.push(last_id.text().to_vec());
+            execution.keyspace.journal.effect_owned(execution.database, effect);
+        }
+    }
+}
+
+/// The effect that gives an entry back to the group as it is now.
+fn effect_of_return(execution: &mut Execution<'_>, key: &[u8], group: &[u8], id: StreamId, pending: Pending) {
+    let (count, id) = (decimal(pending.deliveries), id.text());
+    execution.effect(&[b"XNACK", key, group, b"FAIL", b"IDS", b"1", &id, b"RETRYCOUNT", &count, b"FORCE"]);
 }
 
 /// The effect that sets how far a group has been told of the stream.
@@ -178,6 +223,16 @@ fn effects_of_released(execution: &mut Execution<'_>, key: &[u8], released: &[(A
     for (group, id) in released {
         effect_of_release(execution, key, group, &[*id]);
     }
+}
+
+/// Tells that entries were trimmed; so many are left.
+fn report_trimmed(execution: &mut Execution<'_>, key: &[u8], trimmed: &Trimmed, length: u64) {
+    execution.event(EventClass::Stream, "xtrim", key);
+    if trimmed.scattered.is_empty() {
+        execution.effect(&[b"XTRIM", key, b"MAXLEN", b"=", &decimal(length)]);
+    }
+    effect_on_ids(execution, &[b"XDEL", key], &trimmed.scattered);
+    effects_of_released(execution, key, &trimmed.released);
 }
 
 #[cfg(test)]

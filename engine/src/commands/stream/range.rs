@@ -1,8 +1,12 @@
 //! Reading a part of a stream: XLEN, XRANGE, XREVRANGE.
 
 use super::super::errors::{integer, is, syntax};
-use super::{find, ids, reply_entry};
+use super::{find, ids, reply_entry, stream_of};
 use crate::command::{CommandError, CommandResult, Execution};
+use crate::long::{LongWork, ViewWalk};
+use crate::values::Type;
+use crate::values::large::StreamTree;
+use crate::values::stream::StreamId;
 
 /// `XLEN key`
 pub(super) fn xlen(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
@@ -29,8 +33,11 @@ fn range(execution: &mut Execution<'_>, arguments: &[&[u8]], is_backward: bool) 
     let from = ids::start(arguments[first])?;
     let to = ids::end(arguments[last])?;
     let count_max = count(&arguments[4..])?;
-    let (stream, reply) = find(execution, arguments[1])?;
-    let Some(stream) = stream else {
+    let access = execution.access();
+    let Execution { keyspace, reply, database, now, options, later, .. } = execution;
+    let key = keyspace.key(arguments[1]);
+    let entry = keyspace.find_typed(*database, &key, *now, access, Type::Stream)?;
+    let Some(stream) = entry.and_then(stream_of) else {
         reply.array(0);
         return Ok(());
     };
@@ -39,14 +46,41 @@ fn range(execution: &mut Execution<'_>, arguments: &[&[u8]], is_backward: bool) 
         return Ok(());
     }
     let entries = stream.entries();
-    let count = entries.count(from, to).min(count_max.unwrap_or(u64::MAX)) as usize;
-    reply.array(count);
-    if is_backward {
-        entries.range_back(from, to).take(count).for_each(|entry| reply_entry(reply, &entry));
+    let count = entries.count(from, to).min(count_max.unwrap_or(u64::MAX));
+    reply.array(count as usize);
+    if options.is_long_part(count, entries.len(), entries.bytes()) {
+        later.put(walk(entries, (from, to), count, is_backward));
+    } else if is_backward {
+        entries.range_back(from, to).take(count as usize).for_each(|entry| reply_entry(reply, &entry));
     } else {
-        entries.range(from, to).take(count).for_each(|entry| reply_entry(reply, &entry));
+        entries.range(from, to).take(count as usize).for_each(|entry| reply_entry(reply, &entry));
     }
     Ok(())
+}
+
+/// So many entries from one ID to another, slice by slice; backward, from the last to the first.
+fn walk(
+    entries: &StreamTree,
+    (from, to): (StreamId, StreamId),
+    count: u64,
+    is_backward: bool,
+) -> impl LongWork + 'static {
+    let (mut from, mut to) = (from, to);
+    ViewWalk::new(entries.clone(), 0..count, move |entries: &StreamTree, turns, reply| {
+        let count = (turns.end - turns.start) as usize;
+        if is_backward {
+            for entry in entries.range_back(from, to).take(count) {
+                reply_entry(reply, &entry);
+                // Only the first of all IDs has none before it, and nothing comes then.
+                to = entry.id.previous().unwrap_or(to);
+            }
+        } else {
+            for entry in entries.range(from, to).take(count) {
+                reply_entry(reply, &entry);
+                from = entry.id.next().unwrap_or(from);
+            }
+        }
+    })
 }
 
 /// `XRANGE key start end [COUNT count]`

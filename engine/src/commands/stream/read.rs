@@ -5,8 +5,9 @@
 //! 3. If there is nothing at all, the client may wish to wait: [`nothing_to_read`], the one place to begin waiting from.
 
 use super::super::errors::{integer, is, syntax};
+use super::sliced_read::{LongRead, NOTED_UNITS};
 use super::{
-    change, effect_of_pending, effect_of_position, effect_of_release, find, ids, no_group, peek, reply_fields, reply_id,
+    PendingEffects, change, effect_of_position, effect_of_release, find, ids, no_group, peek, reply_fields, reply_id,
 };
 use crate::command::{CommandError, CommandResult, Execution, parse_integer};
 use crate::journal::EventClass;
@@ -16,26 +17,26 @@ use crate::values::stream::{ConsumerNumber, Group, Log, Pending, Stream, StreamI
 
 /// Who reads on behalf of a group.
 #[derive(Clone, Copy)]
-struct Reader<'a> {
-    group: &'a [u8],
-    consumer: &'a [u8],
+pub(super) struct Reader<'a> {
+    pub(super) group: &'a [u8],
+    pub(super) consumer: &'a [u8],
 }
 
 /// The options of a read.
 #[derive(Default)]
-struct Options<'a> {
+pub(super) struct Options<'a> {
     /// How long the client would wait, in ms.
-    block_ms: Option<i64>,
+    pub(super) block_ms: Option<i64>,
     /// The most entries of each stream.
-    count_max: Option<u64>,
+    pub(super) count_max: Option<u64>,
     /// The most entries in all.
-    total_max: Option<u64>,
+    pub(super) total_max: Option<u64>,
     /// Bytes of reply after which no further entry is added.
-    reply_bytes_max: Option<usize>,
+    pub(super) reply_bytes_max: Option<usize>,
     /// Pending entries that were delivered so many ms ago are handed out first.
-    claim_idle_ms: Option<i64>,
-    reader: Option<Reader<'a>>,
-    is_acknowledged: bool,
+    pub(super) claim_idle_ms: Option<i64>,
+    pub(super) reader: Option<Reader<'a>>,
+    pub(super) is_acknowledged: bool,
     keys: &'a [&'a [u8]],
     ids: &'a [&'a [u8]],
 }
@@ -124,7 +125,7 @@ fn only_of_group(option: &str) -> CommandError {
 
 /// From where a stream is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
+pub(super) enum From {
     /// What comes behind an ID.
     Behind(StreamId),
     /// The last entry.
@@ -165,6 +166,11 @@ fn resolve(execution: &mut Execution<'_>, options: &Options<'_>, key: &[u8], id:
     }
 }
 
+/// Whether one entry more may be told, after so many in so many bytes. The first one always may.
+pub(super) fn has_room_for_more(entries_left: u64, entries: u64, bytes: usize, bytes_max: usize) -> bool {
+    entries_left > 0 && (entries == 0 || bytes < bytes_max)
+}
+
 /// What is left of the limits, and the reply as far as it is written.
 struct Output<'b> {
     buffer: &'b mut ReplyBuffer,
@@ -179,9 +185,9 @@ impl Output<'_> {
         Reply::new(self.buffer, self.protocol)
     }
 
-    /// Whether one entry more may be written. The first one always may.
+    /// Whether one entry more may be written.
     fn has_room(&self) -> bool {
-        self.entries_left > 0 && (self.entries == 0 || self.buffer.len() < self.reply_bytes_max)
+        has_room_for_more(self.entries_left, self.entries, self.buffer.len(), self.reply_bytes_max)
     }
 
     fn wrote_entry(&mut self) {
@@ -347,7 +353,7 @@ impl GroupRead<'_, '_, '_> {
     }
 }
 
-fn is_idle(pending: &Pending, now: i64, idle_ms: i64) -> bool {
+pub(super) fn is_idle(pending: &Pending, now: i64, idle_ms: i64) -> bool {
     pending.consumer.is_none() || now.saturating_sub(pending.delivered_at) >= idle_ms
 }
 
@@ -439,9 +445,9 @@ fn report(
         execution.effect(&[b"XGROUP", b"CREATECONSUMER", key, group, consumer]);
     }
     effect_of_release(execution, key, group, &changes.released);
-    for &(id, pending) in &changes.pending {
-        effect_of_pending(execution, key, group, (id, pending, consumer), last_id);
-    }
+    let mut effects = PendingEffects::new(true, key, group, consumer);
+    changes.pending.iter().for_each(|(id, pending)| effects.add(*id, *pending));
+    effects.report(execution, last_id);
     if changes.has_moved {
         effect_of_position(execution, key, group, last_id, read);
     }
@@ -449,8 +455,49 @@ fn report(
 
 /// There is nothing to read. A client that gave BLOCK would wait here until one of the streams has something, or until
 /// `_block_ms` are over (0: for ever); as long as nothing can wait, its time is over at once.
-fn nothing_to_read(execution: &mut Execution<'_>, _block_ms: Option<i64>) {
+pub(super) fn nothing_to_read(execution: &mut Execution<'_>, _block_ms: Option<i64>) {
     execution.reply.null_array();
+}
+
+/// Hands over a read of much.
+fn is_begun_later(
+    execution: &mut Execution<'_>,
+    options: &Options<'_>,
+    sources: &[From],
+) -> Result<bool, CommandError> {
+    let (mut units, mut bytes) = (0_u64, 0_u64);
+    let count_max = options.count_max.unwrap_or(u64::MAX).min(options.total_max.unwrap_or(u64::MAX));
+    for (key, from) in options.keys.iter().zip(sources) {
+        let Some(stream) = peek(execution, key)? else { continue };
+        let entries = stream.entries();
+        let group = options.reader.and_then(|reader| stream.group(reader.group));
+        let behind = |id: StreamId| id.next().map_or(0, |from| entries.count(from, StreamId::MAX));
+        let count = match (from, group) {
+            (From::Behind(id), _) => behind(*id),
+            (From::New, Some(group)) => behind(group.last_id()),
+            (From::History(_), Some(group)) => group.pending_count(),
+            _ => 1,
+        };
+        let count = count.min(count_max);
+        let looked_at = group.filter(|_| options.claim_idle_ms.is_some()).map_or(0, Group::pending_count);
+        units += count * if group.is_some() { NOTED_UNITS } else { 1 } + looked_at;
+        bytes += (entries.bytes() as u64 / entries.len().max(1)).saturating_mul(count);
+    }
+    // A group that reads a stream twice is told of its entries once: only the other way sees that.
+    let is_twice = |(index, key): (usize, &&[u8])| options.keys[..index].contains(key);
+    if !execution.options.is_long(units, bytes)
+        || options.reader.is_some() && options.keys.iter().enumerate().any(is_twice)
+    {
+        return Ok(false);
+    }
+    let mut work = LongRead::new(options, execution);
+    for (key, from) in options.keys.iter().zip(sources) {
+        if let Some(stream) = peek(execution, key)? {
+            work.add(execution, key, stream, *from);
+        }
+    }
+    execution.later.put(work);
+    Ok(true)
 }
 
 fn read(execution: &mut Execution<'_>, arguments: &[&[u8]], of_group: bool) -> CommandResult {
@@ -458,6 +505,9 @@ fn read(execution: &mut Execution<'_>, arguments: &[&[u8]], of_group: bool) -> C
     let mut sources = Vec::with_capacity(options.keys.len());
     for (key, id) in options.keys.iter().zip(options.ids) {
         sources.push(resolve(execution, &options, key, id)?);
+    }
+    if is_begun_later(execution, &options, &sources)? {
+        return Ok(());
     }
     let mut buffer = ReplyBuffer::default();
     let mut output = Output {

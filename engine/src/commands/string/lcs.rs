@@ -7,7 +7,9 @@
 use super::super::errors::{integer, is, syntax};
 use super::read;
 use crate::command::{CommandError, CommandResult, Execution};
+use crate::long::{LongWork, Step};
 use crate::reply::Reply;
+use crate::values::{Blob, StringRef};
 
 /// What LCS is to tell.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,10 +50,14 @@ impl LcsOptions {
 
 /// `LCS key1 key2 [LEN] [IDX] [MINMATCHLEN length] [WITHMATCHLEN]`
 pub(super) fn lcs(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    let mut text = |key: &[u8]| -> Result<Vec<u8>, CommandError> {
+    let mut text = |key: &[u8]| -> Result<Blob, CommandError> {
         let value = read(execution, key)
             .map_err(|_| CommandError::from("ERR The specified keys must contain string values"))?;
-        Ok(value.map(|value| value.to_bytes().into_owned()).unwrap_or_default())
+        Ok(match value {
+            Some(StringRef::Shared(blob)) => blob.clone(),
+            Some(value) => value.with_bytes(Blob::new),
+            None => Blob::new(&[]),
+        })
     };
     // Both are looked up before the error, so that both count as read.
     let (a, b) = (text(arguments[1]), text(arguments[2]));
@@ -62,36 +68,31 @@ pub(super) fn lcs(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Command
     if cells.saturating_mul(4) > execution.options.string_length_max {
         return Err("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len".into());
     }
-    if options.length_only {
-        execution.reply.integer(i64::from(length(&a, &b)));
-        return Ok(());
-    }
-    let table = Table::new(&a, &b);
-    if options.ranges {
-        reply_ranges(&mut execution.reply, &table.ranges(), table.length(), options);
+    let mut table = Table::new(a, b, options);
+    if execution.options.is_long(cells / UNIT_CELLS, 0) {
+        execution.later.put(table);
     } else {
-        execution.reply.bulk(&table.subsequence());
+        while table.step(execution, u64::MAX) == Step::More {}
     }
     Ok(())
 }
 
-/// The length alone, with two rows.
-fn length(a: &[u8], b: &[u8]) -> u32 {
-    let mut above = vec![0; b.len() + 1];
-    let mut row = above.clone();
-    for x in a {
-        for (j, y) in b.iter().enumerate() {
-            row[j + 1] = if x == y { above[j] + 1 } else { above[j + 1].max(row[j]) };
-        }
-        std::mem::swap(&mut above, &mut row);
-    }
-    above[b.len()]
-}
+/// Cells of the table that are filled in about the time of a unit.
+const UNIT_CELLS: u64 = 64;
 
-struct Table<'a> {
-    a: &'a [u8],
-    b: &'a [u8],
+/// The table, in two rows if only the length is wanted: the row in hand and the one above.
+struct Table {
+    a: Blob,
+    b: Blob,
+    options: LcsOptions,
+    rows: usize,
     lengths: Vec<u32>,
+    /// How many bytes of the first string have been done, and of the second in the row in hand.
+    filled: (usize, usize),
+    /// Where the walk back stands.
+    back: (usize, usize),
+    /// The matching runs, from the last to the first.
+    ranges: Vec<Range>,
 }
 
 /// A run of bytes that match in both strings: where it begins in each, and its length.
@@ -102,60 +103,105 @@ struct Range {
     length: usize,
 }
 
-impl<'a> Table<'a> {
-    fn new(a: &'a [u8], b: &'a [u8]) -> Self {
-        let width = b.len() + 1;
-        let mut lengths = vec![0; (a.len() + 1) * width];
-        for (i, x) in a.iter().enumerate() {
-            let (above, row) = lengths[i * width..(i + 2) * width].split_at_mut(width);
-            for (j, y) in b.iter().enumerate() {
-                row[j + 1] = if x == y { above[j] + 1 } else { above[j + 1].max(row[j]) };
-            }
-        }
-        Self { a, b, lengths }
+impl Table {
+    fn new(a: Blob, b: Blob, options: LcsOptions) -> Self {
+        let rows = if options.length_only { 2 } else { a.len() + 1 };
+        let lengths = vec![0; rows * (b.len() + 1)];
+        let back = (a.len(), b.len());
+        Self { a, b, options, rows, lengths, filled: (0, 0), back, ranges: Vec::new() }
+    }
+
+    /// Where the row for so many bytes of the first string begins.
+    fn row(&self, i: usize) -> usize {
+        i % self.rows * (self.b.len() + 1)
     }
 
     fn at(&self, i: usize, j: usize) -> u32 {
-        self.lengths[i * (self.b.len() + 1) + j]
+        self.lengths[self.row(i) + j]
     }
 
     fn length(&self) -> u32 {
         self.at(self.a.len(), self.b.len())
     }
 
-    /// Positions of the matching bytes, from the last to the first.
-    fn walk_back(&self, mut visit: impl FnMut(usize, usize)) {
-        let (mut i, mut j) = (self.a.len(), self.b.len());
-        while i > 0 && j > 0 {
-            if self.a[i - 1] == self.b[j - 1] {
-                i -= 1;
-                j -= 1;
-                visit(i, j);
+    /// Fills so many cells more; whether those were the last.
+    fn fill(&mut self, cells: u64) -> bool {
+        let (width, mut left) = (self.b.len() + 1, usize::try_from(cells).unwrap_or(usize::MAX));
+        while self.filled.0 < self.a.len() && left > 0 {
+            let (i, from) = self.filled;
+            let until = self.b.len().min(from.saturating_add(left));
+            let (above_at, row_at) = (self.row(i), self.row(i + 1));
+            let (above, row) = if above_at < row_at {
+                let (head, tail) = self.lengths.split_at_mut(row_at);
+                (&head[above_at..above_at + width], &mut tail[..width])
+            } else {
+                let (head, tail) = self.lengths.split_at_mut(above_at);
+                (&tail[..width], &mut head[row_at..row_at + width])
+            };
+            let x = self.a.as_slice()[i];
+            for (j, y) in (from..until).zip(&self.b.as_slice()[from..until]) {
+                row[j + 1] = if x == *y { above[j] + 1 } else { above[j + 1].max(row[j]) };
+            }
+            left = left.saturating_sub((until - from).max(1));
+            self.filled = if until == self.b.len() { (i + 1, 0) } else { (i, until) };
+        }
+        self.filled.0 == self.a.len()
+    }
+
+    /// Goes so many steps back more, from the end; whether it is through.
+    fn walk_back(&mut self, steps: u64) -> bool {
+        let (mut i, mut j) = self.back;
+        let mut left = steps;
+        while i > 0 && j > 0 && left > 0 {
+            left -= 1;
+            if self.a.as_slice()[i - 1] == self.b.as_slice()[j - 1] {
+                (i, j) = (i - 1, j - 1);
+                match self.ranges.last_mut() {
+                    Some(range) if range.in_a == i + 1 && range.in_b == j + 1 => {
+                        *range = Range { in_a: i, in_b: j, length: range.length + 1 };
+                    }
+                    _ => self.ranges.push(Range { in_a: i, in_b: j, length: 1 }),
+                }
             } else if self.at(i - 1, j) > self.at(i, j - 1) {
                 i -= 1;
             } else {
                 j -= 1;
             }
         }
+        self.back = (i, j);
+        i == 0 || j == 0
     }
 
     fn subsequence(&self) -> Vec<u8> {
-        let mut text = Vec::with_capacity(self.length() as usize);
-        self.walk_back(|i, _| text.push(self.a[i]));
-        text.reverse();
-        text
+        let runs = self.ranges.iter().rev().map(|range| &self.a.as_slice()[range.in_a..range.in_a + range.length]);
+        runs.collect::<Vec<_>>().concat()
+    }
+}
+
+impl LongWork for Table {
+    fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step {
+        let budget = budget.saturating_mul(UNIT_CELLS);
+        if self.filled.0 < self.a.len() && !self.fill(budget) {
+            return Step::More;
+        }
+        let reply = &mut execution.reply;
+        if self.options.length_only {
+            reply.integer(i64::from(self.length()));
+            return Step::Done;
+        }
+        if !self.walk_back(budget / 4) {
+            return Step::More;
+        }
+        if self.options.ranges {
+            reply_ranges(reply, &self.ranges, self.length(), self.options);
+        } else {
+            reply.bulk(&self.subsequence());
+        }
+        Step::Done
     }
 
-    /// The matching runs, from the last to the first.
-    fn ranges(&self) -> Vec<Range> {
-        let mut ranges: Vec<Range> = Vec::new();
-        self.walk_back(|in_a, in_b| match ranges.last_mut() {
-            Some(range) if range.in_a == in_a + 1 && range.in_b == in_b + 1 => {
-                *range = Range { in_a, in_b, length: range.length + 1 };
-            }
-            _ => ranges.push(Range { in_a, in_b, length: 1 }),
-        });
-        ranges
+    fn only_reads(&self) -> bool {
+        true
     }
 }
 
@@ -212,16 +258,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_comes_out_is_common_and_as_long_as_it_says(a in "[abc]{0,20}", b in "[abc]{0,20}") {
-            let table = Table::new(a.as_bytes(), b.as_bytes());
+        fn what_comes_out_is_common_and_as_long_as_it_says(
+            a in "[abc]{0,20}", b in "[abc]{0,20}", cells in 1..30u64,
+        ) {
+            let table = |cells, length_only| {
+                let options = LcsOptions { length_only, ..LcsOptions::default() };
+                let mut table = Table::new(Blob::new(a.as_bytes()), Blob::new(b.as_bytes()), options);
+                while !table.fill(cells) {}
+                while !length_only && !table.walk_back(cells) {}
+                table
+            };
+            let (short, table, two_rows) = (table(u64::MAX, false), table(cells, false), table(cells, true));
+            prop_assert_eq!(&short.ranges, &table.ranges);
             let common = table.subsequence();
             let in_order = |text: &str| {
                 let mut rest = text.bytes();
                 common.iter().all(|byte| rest.any(|other| other == *byte))
             };
             prop_assert!(in_order(&a) && in_order(&b));
-            prop_assert_eq!(common.len() as u32, length(a.as_bytes(), b.as_bytes()));
-            let total: usize = table.ranges().iter().map(|range| range.length).sum();
+            prop_assert_eq!(common.len() as u32, two_rows.length());
+            let total: usize = table.ranges.iter().map(|range| range.length).sum();
             prop_assert_eq!(total, common.len());
         }
     }

@@ -1,11 +1,12 @@
 //! Strings: the command rows and the plain readers and writers. Commands with options or arithmetic have files of their
 //! own: [`set`] (SET and its kin), [`condition`] (IFEQ and its kin, DELEX, DIGEST), [`counter`], [`several`] (MSET and
-//! its kin), [`range`], [`lcs`].
+//! its kin), [`range`], [`lcs`]. Room in long ones is made in [`room`].
 
 mod condition;
 mod counter;
 mod lcs;
 mod range;
+pub(super) mod room;
 mod rows;
 mod set;
 mod several;
@@ -104,6 +105,9 @@ fn append(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     // A key that is created takes the argument whole: its length has been checked when it came in.
     if length > 0 {
         check_length(execution, (length + suffix.len()) as u64)?;
+        if room::is_made_first(execution, (append, arguments), key, length + suffix.len()) {
+            return Ok(());
+        }
     }
     let key = execution.keyspace.key(key);
     let length = execution.keyspace.append(execution.database, &key, suffix, execution.now);

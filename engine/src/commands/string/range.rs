@@ -1,6 +1,7 @@
 //! Parts of strings: GETRANGE, SUBSTR, SETRANGE.
 
 use super::super::errors::{OFFSET_RANGE, integer};
+use super::room::is_made_first;
 use super::{check_length, peek, read};
 use crate::command::{CommandError, CommandResult, Execution};
 use crate::journal::EventClass;
@@ -54,6 +55,9 @@ pub(super) fn setrange(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Co
         return Ok(());
     }
     check_length(execution, (offset as u64).saturating_add(bytes.len() as u64))?;
+    if is_made_first(execution, (setrange, arguments), key, offset + bytes.len()) {
+        return Ok(());
+    }
     let key = execution.keyspace.key(key);
     let length = execution.keyspace.write_at(execution.database, &key, offset, bytes, execution.now);
     execution.effect(arguments);

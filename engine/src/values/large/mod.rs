@@ -29,6 +29,7 @@
 //! * All leaves are equally deep; no leaf and no branch is empty; an empty tree has no root.
 //! * All elements of a child are at or behind its key and before the next one's. The key of a branch's first child says
 //!   nothing: the branch's own key above it counts.
+//! * A branch knows the bytes and the leaves below it, so a range of ranks is cut off in O(log n).
 //! * Counts and the tree's bytes are exact after each call. *Bytes* are those of all blocks that can be reached from the
 //!   root, also where a view shares them.
 //! * Elements with equal positions are never split over two leaves of a `HashTree`, so a SCAN cursor is a position.

@@ -172,7 +172,12 @@ impl StreamTree {
 
     /// All nodes in order: the stream's form in a file.
     pub fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
-        let mut walk = self.tree.walk(|_| 0);
+        self.nodes_from(StreamId::MIN)
+    }
+
+    /// The nodes from the one on that holds an ID, or would.
+    pub fn nodes_from(&self, id: StreamId) -> impl Iterator<Item = Node<'_>> {
+        let mut walk = self.tree.walk(|branch| child_of(branch, id));
         let mut next = walk.leaf();
         std::iter::from_fn(move || {
             let leaf = next?;

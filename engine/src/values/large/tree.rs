@@ -22,6 +22,9 @@ use std::ops::Range;
 /// The most children of a branch. Few in tests, whose trees are to be deep.
 pub(super) const FAN_OUT: usize = if cfg!(test) { 8 } else { 46 };
 
+/// The size class that a branch is to fit, whatever its keys, in bytes.
+const BRANCH_BYTES_MAX: usize = 1536;
+
 /// A branch with fewer children is joined with a neighbour.
 const CHILDREN_MIN: usize = FAN_OUT / 4;
 
@@ -248,6 +251,7 @@ impl<L: Leaf> Branch<L> {
         }
         debug_assert!(branches.is_empty() || leaves.is_empty(), "siblings are of one kind");
         let children = if leaves.is_empty() { Children::Branches(branches) } else { Children::Leaves(leaves) };
+        const { assert!(Shared::<Self>::HEAP_BYTES <= BRANCH_BYTES_MAX) };
         let mut branch = Self { below: Totals::default(), keys, counts, children };
         branch.below = branch.totals_of(0..branch.len());
         branch

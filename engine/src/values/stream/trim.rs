@@ -55,24 +55,125 @@ pub struct Trimmed {
     pub released: Vec<(Arc<[u8]>, StreamId)>,
 }
 
+/// A trim under way. One that keeps references is done with its first step, whatever the length of the stream; another
+/// looks at each entry that goes, or is to stay.
+pub struct Trimming {
+    trim: Trim,
+    /// The entries as they were; no more of them where there is nothing else to do.
+    view: Option<StreamTree>,
+    /// The first entry that was not looked at.
+    next: StreamId,
+    /// How many entries are left, and how many have been looked at.
+    length: u64,
+    looked_at: u64,
+    trimmed: Trimmed,
+}
+
+impl Trimming {
+    /// Begins a trim of a stream, to which all steps belong.
+    pub fn new(stream: &mut Stream, trim: &Trim) -> Self {
+        let has_groups = stream.groups().len() > 0;
+        let view = stream.log.entries.clone();
+        let length = view.len();
+        let (trim, next, trimmed) = (*trim, StreamId::MIN, Trimmed::default());
+        let mut trimming = Self { trim, view: Some(view), next, length, looked_at: 0, trimmed };
+        if trim.references != References::Acknowledged || !has_groups {
+            trimming.trimmed.count = stream.trim_front(&trim);
+            if trim.references == References::Keep || !has_groups {
+                trimming.view = None;
+            }
+        }
+        trimming
+    }
+
+    /// About how many entries a trim looks at, one by one.
+    pub fn looks_at(stream: &Stream, trim: &Trim) -> u64 {
+        if trim.references == References::Keep || stream.groups().len() == 0 {
+            return 0;
+        }
+        let entries = stream.entries();
+        match trim.threshold {
+            Threshold::Length(_) if trim.references == References::Acknowledged => entries.len(),
+            Threshold::Length(max) => entries.len().saturating_sub(max),
+            Threshold::Id(min) => entries.rank(min),
+        }
+    }
+
+    /// Looks at about so many entries and groups more; whether the trim is over.
+    pub fn step(&mut self, stream: &mut Stream, budget: u64) -> bool {
+        let Some(view) = self.view.take() else { return true };
+        let units = 1 + stream.groups().len() as u64;
+        let is_over = if self.trim.references == References::Acknowledged {
+            self.look(stream, &view, budget / units + 1)
+        } else {
+            self.release(stream, &view, budget / units + 1)
+        };
+        if !is_over {
+            self.view = Some(view);
+        }
+        is_over
+    }
+
+    /// What was trimmed, at the end.
+    pub fn take_result(&mut self) -> Trimmed {
+        std::mem::take(&mut self.trimmed)
+    }
+
+    /// Takes references to entries that went.
+    fn release(&mut self, stream: &mut Stream, view: &StreamTree, count: u64) -> bool {
+        let until = self.trimmed.count.min(self.looked_at.saturating_add(count));
+        let count = usize::try_from(until - self.looked_at).unwrap_or(usize::MAX);
+        for entry in view.range(self.next, StreamId::MAX).take(count) {
+            let names = stream.release_everywhere(entry.id);
+            self.trimmed.released.extend(names.into_iter().map(|name| (name, entry.id)));
+            self.next = entry.id.next().unwrap_or(entry.id);
+        }
+        self.looked_at = until;
+        until == self.trimmed.count
+    }
+
+    /// Removes entries that no group refers to, from the front; those that are referred to stay and count as left.
+    fn look(&mut self, stream: &mut Stream, view: &StreamTree, count: u64) -> bool {
+        let trim = self.trim;
+        let mut left = count;
+        for node in view.nodes_from(self.next) {
+            if left == 0 {
+                self.next = node.first_id();
+                return false;
+            }
+            left = left.saturating_sub(node.live());
+            self.looked_at += node.live();
+            let is_past = Stream::is_past(trim.threshold, node, self.length);
+            if trim.limit > 0 && self.looked_at > trim.limit || trim.is_approximate && !is_past {
+                break;
+            }
+            for entry in node.entries() {
+                let is_kept = match trim.threshold {
+                    Threshold::Length(max) => self.length <= max,
+                    Threshold::Id(min) => entry.id >= min,
+                };
+                if is_kept {
+                    return true;
+                }
+                if !stream.is_referenced(entry.id) {
+                    // A gap, as XDEL leaves it.
+                    stream.log.delete(entry.id);
+                    self.trimmed.count += 1;
+                    self.trimmed.scattered.push(entry.id);
+                    self.length -= 1;
+                }
+            }
+        }
+        true
+    }
+}
+
 impl Stream {
     /// Removes entries.
     pub fn trim(&mut self, trim: &Trim) -> Trimmed {
-        match trim.references {
-            References::Acknowledged if self.groups().len() > 0 => self.trim_acknowledged(trim),
-            References::Delete if self.groups().len() > 0 => {
-                let gone = self.log.entries.clone();
-                let count = self.trim_front(trim);
-                let mut trimmed = Trimmed { count, ..Trimmed::default() };
-                let ids = gone.range(StreamId::MIN, StreamId::MAX).map(|entry| entry.id);
-                for id in ids.take(usize::try_from(count).unwrap_or(usize::MAX)) {
-                    let names = self.release_everywhere(id);
-                    trimmed.released.extend(names.into_iter().map(|name| (name, id)));
-                }
-                trimmed
-            }
-            _ => Trimmed { count: self.trim_front(trim), ..Trimmed::default() },
-        }
+        let mut trimming = Trimming::new(self, trim);
+        while !trimming.step(self, u64::MAX) {}
+        trimming.take_result()
     }
 
     /// Whether a node may go as a whole, by what is wanted.
@@ -119,36 +220,5 @@ impl Stream {
             break;
         }
         before - self.log.entries.len()
-    }
-
-    /// Removes entries that no group refers to, from the front; those that are referred to stay and count as left.
-    fn trim_acknowledged(&mut self, trim: &Trim) -> Trimmed {
-        let view = self.log.entries.clone();
-        let (mut length, mut looked_at) = (view.len(), 0);
-        let mut trimmed = Trimmed::default();
-        for node in view.nodes() {
-            looked_at += node.live();
-            let is_past = Self::is_past(trim.threshold, node, length);
-            if trim.limit > 0 && looked_at > trim.limit || trim.is_approximate && !is_past {
-                break;
-            }
-            for entry in node.entries() {
-                let is_kept = match trim.threshold {
-                    Threshold::Length(max) => length <= max,
-                    Threshold::Id(min) => entry.id >= min,
-                };
-                if is_kept {
-                    return trimmed;
-                }
-                if !self.is_referenced(entry.id) {
-                    // A gap, as XDEL leaves it.
-                    self.log.delete(entry.id);
-                    trimmed.count += 1;
-                    trimmed.scattered.push(entry.id);
-                    length -= 1;
-                }
-            }
-        }
-        trimmed
     }
 }
