@@ -265,7 +265,7 @@ impl Overlay<'_> {
     pub fn discover(&self, discovery: &Discovery, temporary: &mut Shard) -> Vec<KeyRead> {
         let known: HashSet<&[u8]> = self.keys.iter().map(|read| read.key.as_slice()).collect();
         let keys = temporary.discover(discovery, self.arguments, self.client, self.now).into_iter();
-        let database = self.client.database;
+        let database = self.client.database as usize;
         keys.filter(|key| !known.contains(key.as_slice()))
             .map(|key| KeyRead { database, key, stub: false, writes: false })
             .collect()
