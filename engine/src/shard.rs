@@ -10,7 +10,7 @@ use crate::reply::{Protocol, Reply, ReplyBuffer};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ClientContext {
     /// The selected database.
-    pub database: usize,
+    pub database: u32,
     /// The protocol to encode for.
     pub protocol: Protocol,
     /// CLIENT NO-TOUCH.
@@ -154,7 +154,7 @@ impl Shard {
         Execution {
             keyspace: &mut self.keyspace,
             reply: Reply::new(out, client.protocol),
-            database: client.database,
+            database: client.database as usize,
             now,
             random: &mut self.random,
             options: &self.options,

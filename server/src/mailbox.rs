@@ -16,6 +16,7 @@ use crate::command_table::CommandEntry;
 use crate::control::{ControlReply, ControlRequest};
 use crate::core::connection::{ConnectionKey, MovedConnection, RunId};
 use crate::reactor::driver::DetachedSocket;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use torc_engine::command::{FindFilter, Milliseconds};
 use torc_engine::keyspace::OwnedEntry;
@@ -84,13 +85,15 @@ pub struct Piece {
     pub is_last: bool,
 }
 
-/// Arguments of one or many commands, packed so that they can travel.
+/// Arguments of one or many commands in one run of bytes, so that they travel in few cache lines.
+///
+/// ```text
+///   count u32 | length u32, bytes | length u32, bytes | ...   count u32 | ...        in this machine's order of bytes
+///               length = u32::MAX: the true one follows as u64
+/// ```
 #[derive(Debug, Default, Clone)]
 pub struct PackedArguments {
-    /// All of them, without gaps.
-    pub bytes: Vec<u8>,
-    /// End of each in `bytes`; an argument starts where the one before it ends.
-    ends: Vec<usize>,
+    bytes: Vec<u8>,
 }
 
 impl PackedArguments {
@@ -101,66 +104,134 @@ impl PackedArguments {
         packed
     }
 
-    /// Copies a command's arguments behind those that are there; returns the index of the first.
-    pub fn add(&mut self, arguments: &[&[u8]]) -> usize {
-        let first = self.ends.len();
+    /// Copies a command's arguments behind those that are there.
+    pub fn add(&mut self, arguments: &[&[u8]]) {
+        self.bytes.extend_from_slice(&(arguments.len() as u32).to_ne_bytes());
         for argument in arguments {
+            match u32::try_from(argument.len()) {
+                Ok(length) if length < u32::MAX => self.bytes.extend_from_slice(&length.to_ne_bytes()),
+                _ => {
+                    self.bytes.extend_from_slice(&u32::MAX.to_ne_bytes());
+                    self.bytes.extend_from_slice(&(argument.len() as u64).to_ne_bytes());
+                }
+            }
             self.bytes.extend_from_slice(argument);
-            self.ends.push(self.bytes.len());
         }
-        first
     }
 
-    /// `count` arguments from the index `first` on.
-    pub fn range(&self, first: usize, count: usize) -> smallvec::SmallVec<[&[u8]; 8]> {
-        let mut from = if first == 0 { 0 } else { self.ends[first - 1] };
-        let ends = self.ends[first..first + count].iter();
-        ends.map(|&end| &self.bytes[std::mem::replace(&mut from, end)..end]).collect()
+    /// Bytes that they take.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
     }
 
-    /// All arguments.
-    pub fn slices(&self) -> smallvec::SmallVec<[&[u8]; 8]> {
-        self.range(0, self.ends.len())
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The arguments of each command, in the order in which they were added.
+    pub fn commands(&self) -> impl Iterator<Item = Arguments<'_>> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || {
+            let count = take_u32(&mut rest)?;
+            let arguments = (0..count).map_while(|_| {
+                let length = match take_u32(&mut rest)? {
+                    u32::MAX => u64::from_ne_bytes(*rest.split_off(..8)?.first_chunk()?) as usize,
+                    length => length as usize,
+                };
+                rest.split_off(..length)
+            });
+            Some(arguments.collect())
+        })
+    }
+
+    /// The arguments of the first, or only, command.
+    pub fn slices(&self) -> Arguments<'_> {
+        self.commands().next().unwrap_or_default()
     }
 
     fn clear(&mut self) {
         self.bytes.clear();
-        self.ends.clear();
         self.bytes.shrink_to(KEPT_BYTES_MAX);
     }
+}
+
+/// One command's arguments where they are packed.
+pub type Arguments<'a> = smallvec::SmallVec<[&'a [u8]; 8]>;
+
+fn take_u32(rest: &mut &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(*rest.split_off(..4)?.first_chunk()?))
 }
 
 /// What a reused batch keeps of an unusually large buffer, in bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
-/// One command in a batch.
+/// One command in a batch. Small, because each travels to another core and is read again when it comes home.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
     /// Who asked, on the batch's origin.
     pub connection: ConnectionKey,
-    /// Where the reply belongs among the connection's replies.
-    pub sequence: u64,
     /// What.
     pub entry: &'static CommandEntry,
     /// For whom.
     pub client: ClientContext,
-    /// Slot and hash of its only key.
-    pub key: Option<(u16, u64)>,
+    /// Its only key.
+    pub key: KnownKey,
+    /// Where the reply belongs among the connection's replies.
+    pub sequence: Sequence,
     /// Whether it counts as under way on the connection's own shard.
     pub here: bool,
-    /// Index of the first argument in the batch's list of ends, and how many there are.
-    pub first_argument: u32,
-    /// Number of arguments.
-    pub argument_count: u32,
 }
 
-/// Where a request's reply ends in the batch's reply buffer.
+/// Numbers the replies that a connection awaits; goes round, and far fewer are awaited than would be confused then.
+pub type Sequence = u32;
+
+/// Slot and hash of a command's only key, if it has just one and that is known.
+#[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(2))]
+pub struct KnownKey {
+    hash: u64,
+    /// One more than the slot.
+    slot: Option<NonZeroU16>,
+}
+
+impl From<Option<(u16, u64)>> for KnownKey {
+    #[inline]
+    fn from(key: Option<(u16, u64)>) -> Self {
+        key.map_or(Self { hash: 0, slot: None }, |(slot, hash)| Self { hash, slot: NonZeroU16::new(slot + 1) })
+    }
+}
+
+impl KnownKey {
+    /// Slot and hash.
+    #[inline]
+    pub fn get(self) -> Option<(u16, u64)> {
+        Some((self.slot?.get() - 1, self.hash))
+    }
+}
+
+/// Where a request's reply ends in the batch's reply buffer: its end in `bytes` and, in the upper bits, in `shared`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyEnd {
-    /// Here: (end in `bytes`, end in `shared`).
-    At(usize, usize),
+pub struct ReplyEnd(u64);
+
+impl ReplyEnd {
     /// It waits for a lock and comes in a message of its own.
-    Later,
+    pub const LATER: Self = Self(u64::MAX);
+    /// A terabyte of replies in one batch is more than the memory of its commands, all of them long ones in slices, allows.
+    const BYTES_BITS: u32 = 40;
+
+    /// The reply that was appended last.
+    #[inline]
+    pub fn of(replies: &ReplyBuffer) -> Self {
+        Self(replies.bytes.len() as u64 | (replies.shared.len() as u64) << Self::BYTES_BITS)
+    }
+
+    /// Ends in `bytes` and in `shared`; none if it comes later.
+    #[inline]
+    pub fn get(self) -> Option<(usize, usize)> {
+        let bytes = self.0 & ((1 << Self::BYTES_BITS) - 1);
+        (self != Self::LATER).then_some((bytes as usize, (self.0 >> Self::BYTES_BITS) as usize))
+    }
 }
 
 /// Commands of one shard's connections for one owner.
@@ -198,8 +269,8 @@ impl Batch {
 
     /// Adds a command, copying its arguments.
     pub fn add(&mut self, request: Request, arguments: &[&[u8]]) {
-        let first_argument = self.arguments.add(arguments) as u32;
-        self.requests.push(Request { first_argument, argument_count: arguments.len() as u32, ..request });
+        self.arguments.add(arguments);
+        self.requests.push(request);
     }
 
     /// Makes the batch usable again, without the memory of an unusually large one.
@@ -280,4 +351,39 @@ pub struct Part {
     pub work: Work,
     /// What came of it.
     pub outcome: Outcome,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_come_out_as_they_went_in() {
+        let commands: [&[&[u8]]; 4] = [&[b"GET", b"key"], &[b""], &[], &[b"SET", b"k", &[0xff; 300]]];
+        let mut packed = PackedArguments::default();
+        commands.iter().for_each(|command| packed.add(command));
+        let out: Vec<Arguments<'_>> = packed.commands().collect();
+        assert_eq!(out.len(), commands.len());
+        assert!(out.iter().zip(commands).all(|(out, command)| out.as_slice() == command));
+        assert_eq!(packed.slices().as_slice(), commands[0]);
+        assert!(PackedArguments::default().slices().is_empty());
+    }
+
+    #[test]
+    fn a_known_key_and_the_end_of_a_reply_keep_what_they_are_made_of() {
+        for key in [None, Some((0, 0)), Some((16_383, u64::MAX))] {
+            assert_eq!(KnownKey::from(key).get(), key);
+        }
+        let mut replies = ReplyBuffer::default();
+        assert_eq!(ReplyEnd::of(&replies).get(), Some((0, 0)));
+        replies.bytes.resize(70_000, 0);
+        replies.shared.push((5, bytes::Bytes::new()));
+        assert_eq!(ReplyEnd::of(&replies).get(), Some((70_000, 1)));
+        assert_eq!(ReplyEnd::LATER.get(), None);
+    }
+
+    #[test]
+    fn a_request_fits_its_share_of_a_cache_line() {
+        assert!(size_of::<Request>() <= 40, "{}", size_of::<Request>());
+    }
 }

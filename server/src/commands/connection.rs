@@ -273,7 +273,7 @@ fn select(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         })?,
     };
     let database = usize::try_from(index).ok().filter(|index| *index < session.core.shared.databases);
-    session.connection.session.client.database = database.ok_or("ERR DB index is out of range")?;
+    session.connection.session.client.database = database.ok_or("ERR DB index is out of range")? as u32;
     session.reply().ok();
     Ok(())
 }

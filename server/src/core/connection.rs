@@ -13,7 +13,7 @@
 
 use super::query_buffer::QueryBuffer;
 use crate::connection::parser::Parser;
-use crate::mailbox::Request;
+use crate::mailbox::{Request, Sequence};
 use crate::reactor::driver::{DetachedSocket, Ends, Segment, Socket};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -42,15 +42,22 @@ impl Mark {
     }
 }
 
+/// A place among the replies. There is one for each command that is awaited, so it is kept small.
 #[derive(Debug)]
 struct Waiting {
-    reply: Option<ReplyBuffer>,
-    /// The beginning of a reply that comes in pieces.
-    partial: ReplyBuffer,
     /// Where in `later` that begins which comes after the reply.
     after: Mark,
+    /// What has come of the reply while others are awaited before it.
+    early: Option<Box<Early>>,
     /// CLIENT REPLY OFF or SKIP: the reply is awaited but not sent.
     discard: bool,
+}
+
+/// A reply, or its beginning, that came before its turn.
+#[derive(Debug, Default)]
+struct Early {
+    reply: ReplyBuffer,
+    is_complete: bool,
 }
 
 /// Replies in order.
@@ -59,7 +66,7 @@ pub struct Output {
     /// Encoded and in order: may be sent.
     pub ready: ReplyBuffer,
     waiting: VecDeque<Waiting>,
-    first_sequence: u64,
+    first_sequence: Sequence,
     /// Encoded, and behind places that wait.
     later: ReplyBuffer,
     /// Up to where `later` has been moved to `ready`.
@@ -77,34 +84,33 @@ impl Output {
     }
 
     /// Leaves a place for a reply that comes later; returns its sequence number.
-    pub fn expect(&mut self, discard: bool) -> u64 {
-        let sequence = self.first_sequence + self.waiting.len() as u64;
+    pub fn expect(&mut self, discard: bool) -> Sequence {
+        let sequence = self.first_sequence.wrapping_add(self.waiting.len() as Sequence);
         let after = Mark::end_of(&self.later);
-        self.waiting.push_back(Waiting { reply: None, partial: ReplyBuffer::default(), after, discard });
+        self.waiting.push_back(Waiting { after, early: None, discard });
         sequence
     }
 
-    fn place_index(&self, sequence: u64) -> Option<usize> {
-        sequence
-            .checked_sub(self.first_sequence)
-            .map(|index| index as usize)
-            .filter(|index| *index < self.waiting.len())
+    #[inline]
+    fn place_index(&self, sequence: Sequence) -> Option<usize> {
+        let index = sequence.wrapping_sub(self.first_sequence) as usize;
+        (index < self.waiting.len()).then_some(index)
     }
 
     /// Appends a piece of a reply that is not complete.
-    pub fn grow<R>(&mut self, sequence: u64, fill: impl FnOnce(&mut ReplyBuffer) -> R) -> R {
+    pub fn grow<R>(&mut self, sequence: Sequence, fill: impl FnOnce(&mut ReplyBuffer) -> R) -> R {
         let Some(index) = self.place_index(sequence) else { return fill(&mut ReplyBuffer::default()) };
         let place = &mut self.waiting[index];
         match (index, place.discard) {
             (_, true) => fill(&mut ReplyBuffer::default()),
             (0, false) => fill(&mut self.ready),
-            (_, false) => fill(&mut place.partial),
+            (_, false) => fill(&mut place.early.get_or_insert_default().reply),
         }
     }
 
     /// Bytes of a growing reply, and of what is in front of it, that have not been handed to the socket; none where
     /// replies in front of it are awaited.
-    pub fn backlog_bytes(&self, sequence: u64) -> Option<usize> {
+    pub fn backlog_bytes(&self, sequence: Sequence) -> Option<usize> {
         (sequence == self.first_sequence).then(|| self.ready.len())
     }
 
@@ -116,8 +122,8 @@ impl Output {
 
     /// Bytes encoded and not yet handed to the socket, places behind unfilled ones included.
     pub fn len(&self) -> usize {
-        let replies = self.waiting.iter().flat_map(|place| place.reply.iter().chain([&place.partial]));
-        self.ready.len() + self.later.len() - self.taken.bytes + replies.map(ReplyBuffer::len).sum::<usize>()
+        let early = self.waiting.iter().filter_map(|place| place.early.as_ref());
+        self.ready.len() + self.later.len() - self.taken.bytes + early.map(|early| early.reply.len()).sum::<usize>()
     }
 
     /// Whether nothing is encoded or awaited.
@@ -126,13 +132,12 @@ impl Output {
     }
 
     /// Fills the place `sequence` with what `fill` appends.
-    pub fn deliver(&mut self, sequence: u64, fill: impl FnOnce(&mut ReplyBuffer)) {
+    pub fn deliver(&mut self, sequence: Sequence, fill: impl FnOnce(&mut ReplyBuffer)) {
         let Some(index) = self.place_index(sequence) else { return };
         if index > 0 {
-            let place = &mut self.waiting[index];
-            let mut reply = std::mem::take(&mut place.partial);
-            fill(&mut reply);
-            place.reply = Some(reply);
+            let early = self.waiting[index].early.get_or_insert_default();
+            fill(&mut early.reply);
+            early.is_complete = true;
             return;
         }
         let Some(place) = self.waiting.pop_front() else { return };
@@ -142,28 +147,32 @@ impl Output {
             fill(&mut self.ready);
         }
         self.take_later();
-        while let Some(reply) = self.waiting.front_mut().and_then(|place| place.reply.take()) {
-            let place = self.waiting.pop_front();
-            if place.is_some_and(|place| !place.discard) {
-                let mut reply = reply;
-                self.ready.append(&mut reply);
+        while let Some(first) = self.waiting.front_mut()
+            && let Some(mut early) = first.early.take()
+        {
+            if !first.discard {
+                self.ready.append(&mut early.reply);
             }
+            // A beginning goes ahead; its place stays the first.
+            if !early.is_complete {
+                break;
+            }
+            self.waiting.pop_front();
             self.take_later();
-        }
-        if let Some(place) = self.waiting.front_mut() {
-            self.ready.append(&mut place.partial);
         }
     }
 
     /// After the first place has gone: what follows it, up to the next place, is ready.
     fn take_later(&mut self) {
-        self.first_sequence += 1;
+        self.first_sequence = self.first_sequence.wrapping_add(1);
         let (from, next) = (self.taken, self.waiting.front().map(|place| place.after));
         let end = next.unwrap_or_else(|| Mark::end_of(&self.later));
         let (base, later) = (self.ready.bytes.len(), &mut self.later);
         self.ready.bytes.extend_from_slice(&later.bytes[from.bytes..end.bytes]);
-        let shared = later.shared[from.shared..end.shared].iter_mut();
-        self.ready.shared.extend(shared.map(|(at, value)| (base + *at - from.bytes, std::mem::take(value))));
+        if from.shared < end.shared {
+            let shared = later.shared[from.shared..end.shared].iter_mut();
+            self.ready.shared.extend(shared.map(|(at, value)| (base + *at - from.bytes, std::mem::take(value))));
+        }
         self.taken = end;
         if next.is_none() {
             self.later.clear();
@@ -333,7 +342,7 @@ pub struct Stream {
     /// Its name there.
     pub run: RunId,
     /// Its place among the replies.
-    pub sequence: u64,
+    pub sequence: Sequence,
 }
 
 /// A connection.

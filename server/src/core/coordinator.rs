@@ -131,7 +131,7 @@ impl Core {
     /// The values come to the command: first hop. If they may name further keys, every shard is held whole for a moment.
     fn start_overlay(&mut self, connection: &mut Connection, entry: &'static CommandEntry, arguments: &[&[u8]]) {
         let client = connection.session.client;
-        let Some(mut keys) = overlay::keys_of(entry.spec, arguments, client.database) else { return };
+        let Some(mut keys) = overlay::keys_of(entry.spec, arguments, client.database as usize) else { return };
         let discovery = discovery_of(entry, arguments);
         let packed = PackedArguments::new(arguments);
         let instant = discovery.map(|discovery| {
@@ -182,7 +182,7 @@ impl Core {
 
     /// RANDOMKEY: every shard offers a key; shards are weighed by how many they have.
     fn start_random_key(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
-        let database = connection.session.client.database;
+        let database = connection.session.client.database as usize;
         let conclude: super::session::Conclude = Box::new(|core, replies, reply| {
             let offers = replies.into_iter().filter_map(|answer| match answer {
                 ControlReply::RandomKey { keys, key: Some(key) } => Some((keys.max(1), key)),
@@ -245,10 +245,8 @@ impl Core {
             sequence,
             entry,
             client,
-            key: None,
+            key: None.into(),
             here,
-            first_argument: 0,
-            argument_count: 0,
         };
         // What this connection sent before comes before.
         self.flush_batches();

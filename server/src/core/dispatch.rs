@@ -228,7 +228,7 @@ impl Core {
         let bytes = slice(input, *arguments.get(index)?);
         let key = Key::new(bytes, &self.shared.hasher);
         if self.shared.shard_of(key.slot) == self.index {
-            self.shard.keyspace.prefetch(connection.session.client.database, &key);
+            self.shard.keyspace.prefetch(connection.session.client.database as usize, &key);
         }
         Some((key.slot, key.hash))
     }
@@ -239,7 +239,7 @@ impl Core {
         if ahead.commands.len() < 2 {
             return;
         }
-        let database = connection.session.client.database;
+        let database = connection.session.client.database as usize;
         let keys = ahead.commands.iter().filter_map(|command| command.key);
         let ours = keys.filter(|(slot, _)| self.shared.shard_of(*slot) == self.index);
         self.warm_keys(ours.map(|(slot, hash)| (database, slot, hash)));
@@ -543,7 +543,7 @@ impl Core {
             self.learn_time();
             let claim = self.claim_of(entry, arguments);
             if !self.schedule.may_run(&claim) {
-                let request = Self::expect_reply(connection, entry, true, arguments.len());
+                let request = Self::expect_reply(connection, entry, true);
                 let arguments = PackedArguments::new(arguments);
                 let deferred = Deferred { origin: self.index, now: self.shard.now(), request, arguments };
                 // Its turn may come between the question and now (another shard sets a flag), but its reply finds the
@@ -566,7 +566,7 @@ impl Core {
             if connection.session.reply_mode != ReplyMode::On {
                 connection.output.tail().split_off(before);
             }
-            let request = Self::expect_reply(connection, entry, true, arguments.len());
+            let request = Self::expect_reply(connection, entry, true);
             self.connection_goes_on_later(connection, unfinished, request, arguments);
         }
     }
@@ -576,7 +576,6 @@ impl Core {
         connection: &mut Connection,
         entry: &'static CommandEntry,
         here: bool,
-        argument_count: usize,
     ) -> Request {
         let discard = connection.session.reply_mode != ReplyMode::On;
         let sequence = connection.output.expect(discard);
@@ -590,10 +589,8 @@ impl Core {
             sequence,
             entry,
             client: connection.session.client,
-            key: None,
+            key: None.into(),
             here,
-            first_argument: 0,
-            argument_count: argument_count as u32,
         }
     }
 
@@ -616,15 +613,15 @@ impl Core {
             connection.open_batches &= !others;
         }
         connection.open_batches |= 1 << owner;
-        let request = Request { key, ..Self::expect_reply(connection, entry, owner == self.index, arguments.len()) };
+        let request = Request { key: key.into(), ..Self::expect_reply(connection, entry, owner == self.index) };
         let mut envelope = match self.batches.take(owner) {
             Some(open) => open,
             None => self.new_batch(owner),
         };
         if let Message::Requests(batch) = &mut envelope.message {
-            let before = batch.arguments.bytes.len();
+            let before = batch.arguments.len();
             batch.add(request, arguments);
-            let after = batch.arguments.bytes.len();
+            let after = batch.arguments.len();
             self.in_flight_bytes[owner] += after - before;
             self.counters.requests_sent += u64::from(owner != self.index);
             self.batches.put(owner, envelope);

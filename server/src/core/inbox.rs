@@ -87,11 +87,10 @@ impl Core {
     fn run_batch(&mut self, mut envelope: Envelope) {
         let Message::Requests(batch) = &mut envelope.message else { return };
         self.shard.advance_time(if self.rules().clocks { batch.now } else { self.clock.wall_ms });
-        for (index, request) in batch.requests.iter().enumerate() {
+        for (index, (request, arguments)) in batch.requests.iter().zip(batch.arguments.commands()).enumerate() {
             if index % WARMED_REQUESTS == 0 {
                 self.warm_requests(&batch.requests[index..]);
             }
-            let arguments = batch.arguments.range(request.first_argument as usize, request.argument_count as usize);
             self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
             if !self.schedule.is_idle() {
                 self.learn_time();
@@ -101,7 +100,7 @@ impl Core {
                     let now = self.shard.now();
                     let deferred = Deferred { origin: batch.origin, now, request: *request, arguments };
                     self.defer(claim, deferred);
-                    batch.reply_ends.push(ReplyEnd::Later);
+                    batch.reply_ends.push(ReplyEnd::LATER);
                     continue;
                 }
             }
@@ -111,7 +110,7 @@ impl Core {
             } else if let Target::Engine(handler) = request.entry.target {
                 let (now, replies) = (self.shard.now(), &mut batch.replies);
                 let before = (replies.bytes.len(), replies.shared.len());
-                let unfinished = match (request.key, request.entry.keys) {
+                let unfinished = match (request.key.get(), request.entry.keys) {
                     (Some((slot, hash)), KeyPlan::One(index)) => {
                         let key = Key { bytes: arguments[index], slot, hash };
                         self.shard.begin_hashed(handler, &arguments, &key, request.client, now, replies)
@@ -121,11 +120,11 @@ impl Core {
                 if let Some(unfinished) = unfinished {
                     let beginning = replies.split_off(before);
                     self.go_on_later(unfinished, batch.origin, (*request, beginning), &arguments, None);
-                    batch.reply_ends.push(ReplyEnd::Later);
+                    batch.reply_ends.push(ReplyEnd::LATER);
                     continue;
                 }
             }
-            batch.reply_ends.push(ReplyEnd::At(batch.replies.bytes.len(), batch.replies.shared.len()));
+            batch.reply_ends.push(ReplyEnd::of(&batch.replies));
         }
         batch.now = self.shard.now();
         let origin = batch.origin;
@@ -143,8 +142,8 @@ impl Core {
             return;
         }
         let keys = requests.iter().filter_map(|request| {
-            let (slot, hash) = request.key?;
-            Some((request.client.database, slot, hash))
+            let (slot, hash) = request.key.get()?;
+            Some((request.client.database as usize, slot, hash))
         });
         for (database, slot, hash) in keys.clone() {
             self.shard.keyspace.prefetch(database, &Key { bytes: &[], slot, hash });
@@ -196,8 +195,8 @@ impl Core {
             return self.go_on_later(unfinished, origin, (request, batch.replies), &arguments, ticket);
         }
         self.release(ticket);
-        batch.reply_ends.push(ReplyEnd::At(batch.replies.bytes.len(), batch.replies.shared.len()));
-        batch.requests.push(Request { first_argument: 0, argument_count: 0, ..request });
+        batch.reply_ends.push(ReplyEnd::of(&batch.replies));
+        batch.requests.push(request);
         batch.now = now;
         if origin == self.index {
             self.deliver_batch(&mut batch);
@@ -213,7 +212,7 @@ impl Core {
         while let Some(&(Request { connection: key, .. }, _)) = rest.peek() {
             let mut connection = self.connection_mut(*key);
             while let Some((request, reply_end)) = rest.next_if(|(request, _)| request.connection == *key) {
-                let ReplyEnd::At(bytes_end, shared_end) = *reply_end else { continue };
+                let Some((bytes_end, shared_end)) = reply_end.get() else { continue };
                 if let Some(connection) = &mut connection {
                     let replies = &batch.replies;
                     connection.deliver(request, |out| {
@@ -229,7 +228,7 @@ impl Core {
             self.consider_resuming(*key);
         }
         // A command that waited comes home in a batch without arguments: its bytes were given back with the first.
-        self.in_flight_bytes[batch.owner] -= batch.arguments.bytes.len();
+        self.in_flight_bytes[batch.owner] -= batch.arguments.len();
         batch.reset();
     }
 

@@ -242,7 +242,7 @@ fn populate_all(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult
     const REFUSAL: &str = "ERR value is out of range, must be positive";
     let positive = |text: &[u8]| parse_integer(text).and_then(|number| u64::try_from(number).ok()).ok_or(REFUSAL);
     let request = ControlRequest::Populate {
-        database: session.connection.session.client.database,
+        database: session.connection.session.client.database as usize,
         count: positive(arguments[2])?,
         prefix: arguments.get(3).map_or_else(|| b"key".to_vec(), |prefix| prefix.to_vec()),
         value_bytes: arguments.get(4).map(|size| positive(size).map(|size| size as usize)).transpose()?,
