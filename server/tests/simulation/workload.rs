@@ -1,6 +1,7 @@
 //! What clients do: random mixes from a seed.
 
 use super::client::{ClientPlan, Dice, Script};
+use super::collections::{self, Collection};
 use super::command::{Command, Key, Reply};
 use super::run::Plan;
 use std::collections::HashSet;
@@ -27,7 +28,10 @@ struct Mix {
     whole: u32,
     expiry: u32,
     unordered: u32,
+    collections: u32,
     databases: usize,
+    /// Whether replies are sure to come, so that what only they tell may be asked for.
+    pops: bool,
 }
 
 impl Mix {
@@ -41,13 +45,23 @@ impl Mix {
             whole: if scans { 0 } else { weight(&[0, 0, 3, 10]) },
             expiry: weight(&[0, 0, 10, 30]),
             unordered: weight(&[0, 5]),
+            collections: weight(&[0, 10, 40]),
             databases: weight(&[1, 1, databases as u32]) as usize,
+            pops: false,
         }
     }
 
     fn command(&self, dice: &mut Dice, keys: Key) -> Command {
-        let weights =
-            [self.reads, self.writes, self.several_keys, self.several_hops, self.whole, self.expiry, self.unordered];
+        let weights = [
+            self.reads,
+            self.writes,
+            self.several_keys,
+            self.several_hops,
+            self.whole,
+            self.expiry,
+            self.unordered,
+            self.collections,
+        ];
         let mut ticket = dice.random.u32(..weights.iter().sum::<u32>());
         let mut kind = 0;
         while ticket >= weights[kind] {
@@ -61,7 +75,8 @@ impl Mix {
             3 => several_hops(dice, keys, self.databases),
             4 => whole(dice, self.databases),
             5 => expiry(dice, keys),
-            _ => unordered(dice, self.databases),
+            6 => unordered(dice, self.databases),
+            _ => Command::On(Collection::random(dice, keys, self.pops)),
         }
     }
 }
@@ -239,7 +254,7 @@ fn random_settings(random: &mut fastrand::Rng) -> Settings {
         in_flight_bytes_max: pick(&[16, 200, 16 << 20, 16 << 20]),
         affinity_window_commands: pick(&[1, 5, 20, 512]) as u16,
         gather_ns_max: pick(&[0, 20_000, 400_000]) as u64,
-        // Whether KEYS and BITOP are worked off in slices, however little there is to do.
+        // Whether what can be worked off in slices is, however little there is to do.
         engine: EngineOptions { units_at_once: pick(&[0, 1024]) as u64, ..EngineOptions::default() },
         ..Settings::default()
     }
@@ -250,6 +265,7 @@ fn random_client(random: &mut fastrand::Rng, mix: Mix, keys: Key, commands: usiz
     // What a dead client had sent may have happened at any time or never: few such commands, or nobody can tell.
     let dies = random.u8(..6) == 0;
     let pipelines: &[usize] = if dies || is_reset { &[1, 1, 2, 4] } else { &[1, 1, 3, 10, 40] };
+    let mix = Mix { pops: mix.pops && !dies, ..mix };
     let pipeline_max = pipelines[random.usize(..pipelines.len())];
     ClientPlan {
         script: random_script(mix, keys, commands, pipeline_max),
@@ -272,8 +288,10 @@ pub fn random_plan(seed: u64) -> Plan {
     let count = random.usize(2..=7);
     let commands = [15, 40, 100, 300][random.usize(..4)];
     let faults = random_faults(random);
-    let mix = Mix::random(random, databases, scans);
     let is_reset = faults.reset_per_million > 0;
+    let stops_after = (random.u8(..8) == 0).then(|| random.u64(500..20_000));
+    let mix = Mix::random(random, databases, scans);
+    let mix = Mix { pops: !is_reset && stops_after.is_none(), ..mix };
     let mut clients: Vec<ClientPlan> =
         (0..count).map(|_| random_client(random, mix, keys, commands / count, is_reset)).collect();
     if scans {
@@ -288,10 +306,12 @@ pub fn random_plan(seed: u64) -> Plan {
         faults,
         settings: random_settings(random),
         clients,
-        names: (0..keys).map(|key| name_on(key as usize % shards, shards, (b'a' + key as u8) as char)).collect(),
+        names: (0..keys + collections::KEYS)
+            .map(|key| name_on(key as usize % shards, shards, (b'a' + key as u8) as char))
+            .collect(),
         step_ns_max: [2_000, 50_000, 200_000][random.usize(..3)],
         loses_wakes: false,
-        stops_after: (random.u8(..8) == 0).then(|| random.u64(500..20_000)),
+        stops_after,
         death: None,
     }
 }
