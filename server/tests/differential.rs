@@ -522,3 +522,128 @@ fn a_scan_gives_what_keys_gives() {
         }
     }
 }
+
+/// So many elements that commands on them are worked off in slices.
+const MANY: usize = 4000;
+
+/// What is asked of much, on connections of both protocols in turn.
+const OF_MUCH: &[&str] = &[
+    "XRANGE stream - +",
+    "XREVRANGE stream + 500 COUNT 3000",
+    "XREAD STREAMS stream other 0 1000-0",
+    "XREAD COUNT 2500 STREAMS other none stream 0 0 0",
+    "XREADGROUP GROUP g alice COUNT 2100 STREAMS stream other > >",
+    "XREADGROUP GROUP g bob STREAMS stream >",
+    "XREADGROUP GROUP g bob NOACK STREAMS other >",
+    "XREADGROUP GROUP g alice STREAMS stream other 0 100",
+    "XREADGROUP GROUP g bob STREAMS stream other > >",
+    "XPENDING stream g - + 5000",
+    "XPENDING stream g - + 5000 bob",
+    "XPENDING stream g",
+    "XTRIM other MAXLEN 1500",
+    "XREADGROUP GROUP g alice STREAMS other 0",
+    "XAUTOCLAIM other g carol 0 0 COUNT 3000",
+    "XAUTOCLAIM stream g carol 0 100-0 COUNT 3000 JUSTID",
+    "XPENDING stream g",
+    "XPENDING other g",
+    "XGROUP DELCONSUMER stream g carol",
+    "XPENDING stream g",
+    "XTRIM stream MINID 3500",
+    "XLEN stream",
+    "XRANGE stream - + COUNT 3",
+    "LPOS list e7 COUNT 0",
+    "LINSERT list BEFORE e3999 before",
+    "LINSERT list AFTER none after",
+    "LREM list 0 odd",
+    "LREM list -150 even",
+    "LRANGE list 0 -1",
+    "LPOP list 1100",
+    "LMPOP 2 none list RIGHT COUNT 1200",
+    "RPOP list 50",
+    "LLEN list",
+    "RPUSH list2 a b",
+    "LTRIM list 10 -1000",
+    "LRANGE list 0 -1",
+    "LPOP list 100000",
+    "EXISTS list",
+    "PFCOUNT {sketches}",
+    "PFCOUNT {sketches} list2",
+    "PFMERGE merged {sketches}",
+    "PFCOUNT merged",
+    "GET merged",
+    "PFMERGE sketch:1 sketch:2 sketch:3",
+    "GET sketch:1",
+    "LCS text text2",
+    "LCS text text2 LEN",
+    "LCS text2 text IDX MINMATCHLEN 4 WITHMATCHLEN",
+    "SETRANGE long 2500000 inserted",
+    "APPEND long appended",
+    "SETBIT long 8000001 1",
+    "BITFIELD long INCRBY u8 9000000 3 GET u16 9000000",
+    "GETRANGE long 2499990 -1",
+    "GETRANGE long 999990 1000010",
+    "GETRANGE long 1124990 1125010",
+    "STRLEN long",
+];
+
+/// Fills a server with much, and tells what it answers then.
+fn ask_of_much(server: &Server) -> Vec<String> {
+    let mut clients = [server.client(), server.client()];
+    assert!(!clients[1].call("HELLO 3").is_error());
+    let filler = &mut clients[0];
+    assert_eq!(filler.ask("FLUSHALL"), "+OK");
+    let mut random = fastrand::Rng::with_seed(3);
+    for number in 1..=MANY {
+        for stream in ["stream", "other"] {
+            assert!(!filler.call(&format!("XADD {stream} {number}-1 field {} n {number}", number % 77)).is_error());
+        }
+        let text = if number % 9 == 0 {
+            "odd".into()
+        } else if number % 10 == 0 {
+            "even".into()
+        } else {
+            format!("e{number}")
+        };
+        assert!(!filler.call(&format!("RPUSH list {text}")).is_error());
+        let names: Vec<String> = (0..8).map(|_| random.u32(..100_000).to_string()).collect();
+        assert!(!filler.call(&format!("PFADD sketch:{} {}", number % 90, names.join(" "))).is_error());
+    }
+    for stream in ["stream", "other"] {
+        assert_eq!(filler.ask(&format!("XGROUP CREATE {stream} g 0")), "+OK");
+    }
+    for key in ["text", "text2"] {
+        let text: String = (0..1500).map(|_| random.char('a'..='f')).collect();
+        assert_eq!(filler.ask(&format!("SET {key} {text}")), "+OK");
+    }
+    assert_eq!(filler.ask(&format!("SET long {}", "0123456789".repeat(250_000))), "+OK");
+    let sketches: String = (0..90).map(|number| format!("sketch:{number} ")).collect();
+    let ask = |(number, line): (usize, &&str)| {
+        let command: Command =
+            line.replace("{sketches}", sketches.trim_end()).split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        let client = &mut clients[number % 2];
+        client.send(&encode(&command));
+        format!("{line} -> {}", comparable(&command, client.reply()))
+    };
+    OF_MUCH.iter().enumerate().map(ask).collect()
+}
+
+#[test]
+fn what_is_worked_off_in_slices_is_answered_like_the_real_servers() {
+    let Some(real) = Server::real(&[]) else { return };
+    let expected = ask_of_much(&real);
+    for shards in [1, 3] {
+        let server = Server::torc(shards, &[]);
+        for (expected, line) in expected.iter().zip(ask_of_much(&server)) {
+            let at = expected.bytes().zip(line.bytes()).take_while(|(a, b)| a == b).count().saturating_sub(60);
+            let shown = |text: &str| text.bytes().skip(at).take(300).map(char::from).collect::<String>();
+            assert!(
+                *expected == line,
+                "{}: {}\n  real {}\n  ours {}",
+                server.name,
+                &line[..40],
+                shown(expected),
+                shown(&line)
+            );
+        }
+    }
+}

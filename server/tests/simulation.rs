@@ -22,6 +22,7 @@
 mod simulation {
     pub mod checker;
     pub mod client;
+    pub mod collections;
     pub mod command;
     pub mod coroutine;
     mod deaths;

@@ -45,7 +45,14 @@ struct Options {
 const READER_NICE: i32 = 10;
 const PINGER_NICE: i32 = -20;
 
-/// What is run, in this order: a name, and the command.
+/// HyperLogLogs, and how often each is told of a hundred elements: they are dense then.
+const SKETCHES: u64 = 1000;
+const SKETCH_ROUNDS: u64 = 30;
+
+/// Stands for the names of all HyperLogLogs.
+const ALL_SKETCHES: &str = "{sketches}";
+
+/// What is run, in this order.
 const COMMANDS: &[&str] = &[
     "SMEMBERS set",
     "HGETALL hash",
@@ -65,6 +72,23 @@ const COMMANDS: &[&str] = &[
     "GEOSEARCH places FROMLONLAT 0 0 BYRADIUS 5000 km ASC COUNT 100000 WITHDIST",
     "GEOSEARCHSTORE near places FROMLONLAT 0 0 BYRADIUS 8000 km STOREDIST",
     "KEYS *",
+    "SCAN 0 COUNT 10000000",
+    "SSCAN set 0 COUNT 10000000",
+    "LREM list 0 member:0000000007",
+    "LINSERT list BEFORE none text",
+    "COPY list list2",
+    "LPOP list2 1000000",
+    "LTRIM list2 1000000 2000000",
+    "SPOP set2 1000000",
+    "PFCOUNT {sketches}",
+    "PFMERGE merged {sketches}",
+    "XRANGE stream - +",
+    "XREADGROUP GROUP g first STREAMS stream >",
+    "XPENDING stream g - + 10000000",
+    "XAUTOCLAIM stream g second 0 0 COUNT 10000000 JUSTID",
+    "XINFO STREAM stream FULL COUNT 0",
+    "XGROUP DELCONSUMER stream g second",
+    "XTRIM stream MAXLEN 1000",
     "DEL set",
     "DEL hash",
     "DEL zcopy",
@@ -162,6 +186,11 @@ fn fill(client: &mut Client, elements: u64) -> Outcome<()> {
             add(text, format_args!(" {longitude} {latitude} member:{number:010}"));
         });
     })?;
+    client.fill(SKETCHES * SKETCH_ROUNDS, |text, batch| {
+        each(text, &format!("PFADD sketch:{}", batch % SKETCHES), batch, &name);
+    })?;
+    client.fill(elements, |text, number| add(text, format_args!("XADD stream * field {number}\r\n")))?;
+    client.fill(1, |text, _| text.push_str("XGROUP CREATE stream g 0\r\n"))?;
     client.fill(batches, |text, batch| {
         each(text, "MSET", batch, &|text, number| add(text, format_args!(" key:{number} {number}")));
     })
@@ -206,7 +235,8 @@ fn measure(contender: &Contender, elements: u64) -> Outcome<Vec<(Duration, Durat
     for command in COMMANDS {
         longest_ns.store(0, Ordering::Relaxed);
         let begun = Instant::now();
-        client.send(&format!("{command}\r\n"))?;
+        let names: String = (0..SKETCHES).map(|number| format!("sketch:{number} ")).collect();
+        client.send(&format!("{}\r\n", command.replace(ALL_SKETCHES, names.trim_end())))?;
         client.skip_reply()?;
         let took = begun.elapsed();
         // What it left to be freed belongs to it.

@@ -1,9 +1,9 @@
 //! What command tests run on: one shard, one clock, replies as text.
 
 use super::all;
-use crate::command::{EngineOptions, Execution, Handler, Milliseconds, Table};
+use crate::command::{CommandError, EngineOptions, Execution, Handler, Milliseconds, Table};
 use crate::keyspace::{KeyHasher, Keyspace};
-use crate::long::{Later, Step};
+use crate::long::{Later, LongWork, Step};
 use crate::reply::{Protocol, Reply, ReplyBuffer};
 
 /// A shard with 16 databases.
@@ -17,6 +17,8 @@ pub(crate) struct Shard {
     pub(crate) units_a_step: u64,
     /// How many commands had something left to do.
     pub(crate) long_commands: usize,
+    /// What somebody else does between steps of the next long command, after so many of them.
+    pub(crate) between_steps: Option<(usize, &'static str)>,
     random: fastrand::Rng,
     table: Table<Handler>,
 }
@@ -30,6 +32,7 @@ impl Default for Shard {
             options: EngineOptions::default(),
             units_a_step: 1000,
             long_commands: 0,
+            between_steps: None,
             random: fastrand::Rng::with_seed(1),
             table: Table::new(all().map(|command| (&command.spec, command.run))),
         }
@@ -54,24 +57,47 @@ impl Shard {
                 later: Later::default(),
             };
             run(&mut execution, arguments)?;
-            if let Some(mut work) = execution.later.take() {
-                self.long_commands += 1;
-                loop {
-                    match work.step(&mut execution, self.units_a_step) {
-                        Step::More => {}
-                        Step::Done => break,
-                        Step::Failed(text) => return Err(text.into()),
-                    }
-                }
-            }
-            Ok(())
+            Ok(execution.later.take())
         });
+        let result = result.and_then(|work| work.map_or(Ok(()), |work| self.finish(work, protocol, &mut buffer)));
         if let Err(error) = result {
             assert!(buffer.is_empty(), "an error after a reply");
             assert_eq!(self.keyspace.dirty, dirty, "an error after a change");
             Reply::new(&mut buffer, protocol).error_bytes(&error.0);
         }
         buffer.flatten()
+    }
+
+    /// Steps of a long command, to its end.
+    fn finish(
+        &mut self,
+        mut work: Box<dyn LongWork>,
+        protocol: Protocol,
+        buffer: &mut ReplyBuffer,
+    ) -> Result<(), CommandError> {
+        self.long_commands += 1;
+        for number in 0.. {
+            if let Some((_, line)) = self.between_steps.take_if(|(after, _)| *after == number) {
+                self.run(line);
+            }
+            let mut execution = Execution {
+                keyspace: &mut self.keyspace,
+                reply: Reply::new(buffer, protocol),
+                database: self.database,
+                now: self.now,
+                random: &mut self.random,
+                options: &self.options,
+                no_touch: false,
+                next_shard_cursor: 0,
+                later: Later::default(),
+            };
+            match work.step(&mut execution, self.units_a_step) {
+                Step::More => {}
+                Step::Done => break,
+                Step::Failed(text) => return Err(text.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Runs a line in RESP2. Words are separated by one space; `'...'` holds one with spaces, or an empty one.

@@ -116,20 +116,27 @@ fn random_line(random: &mut fastrand::Rng, patterns: &[&str], now: i64) -> Strin
 
 #[test]
 fn effects_make_the_same_data_again() {
-    replay(PATTERNS);
+    replay(PATTERNS, 1024);
+}
+
+#[test]
+fn effects_of_what_is_done_in_slices_make_the_same_data_again() {
+    replay(PATTERNS, 0);
+    replay(LIST_PATTERNS, 0);
 }
 
 #[test]
 fn effects_of_lists_make_the_same_lists_again() {
-    replay(LIST_PATTERNS);
+    replay(LIST_PATTERNS, 1024);
 }
 
-fn replay(patterns: &[&str]) {
+fn replay(patterns: &[&str], units_at_once: u64) {
     let mut random = fastrand::Rng::with_seed(11);
     let (mut shard, mut copy) = (Shard::default(), Shard::default());
     shard.options.encodings.hash_listpack_entries_max = 6;
     shard.options.encodings.set_listpack_entries_max = 6;
     shard.options.encodings.list_listpack_size_max = 6;
+    (shard.options.units_at_once, shard.units_a_step) = (units_at_once, 3);
     shard.keyspace.journal.listen(true, &[]);
     for step in 0..20_000 {
         let line = random_line(&mut random, patterns, shard.now);

@@ -135,8 +135,8 @@ impl Core {
         let discovery = discovery_of(entry, arguments);
         let packed = PackedArguments::new(arguments);
         let instant = discovery.map(|discovery| {
-            let (filter, arguments, database) = (discovery.filter, packed.clone(), client.database);
-            Arc::new(InstantRequest { filter, arguments, database })
+            let (filter, arguments) = (discovery.filter, packed.clone());
+            Arc::new(InstantRequest { filter, arguments, database: client.database as usize })
         });
         let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         if discovery.is_some() {
@@ -240,14 +240,7 @@ impl Core {
             connection.outstanding_elsewhere += 1;
         }
         let client = connection.session.client;
-        let request = Request {
-            connection: connection.key,
-            sequence,
-            entry,
-            client,
-            key: None.into(),
-            here,
-        };
+        let request = Request { connection: connection.key, sequence, entry, client, key: None.into(), here };
         // What this connection sent before comes before.
         self.flush_batches();
         let id = self.coordinator.next;

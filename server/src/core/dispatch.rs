@@ -572,11 +572,7 @@ impl Core {
     }
 
     /// Leaves a place for the reply of a command that does not run inline.
-    fn expect_reply(
-        connection: &mut Connection,
-        entry: &'static CommandEntry,
-        here: bool,
-    ) -> Request {
+    fn expect_reply(connection: &mut Connection, entry: &'static CommandEntry, here: bool) -> Request {
         let discard = connection.session.reply_mode != ReplyMode::On;
         let sequence = connection.output.expect(discard);
         if here {

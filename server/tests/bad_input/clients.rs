@@ -227,6 +227,33 @@ fn who_reads_nothing_holds_no_key_back() {
     assert_serves(&server);
 }
 
+/// What was taken off is gone at once, whoever is slow to hear of it.
+#[test]
+fn who_is_slow_to_take_what_was_popped_holds_no_key_back() {
+    const ELEMENTS: usize = 8000;
+    const POPPED: usize = 7000;
+    let server = Server::torc(3, &[]);
+    let mut witness = server.client();
+    let filling = "x".repeat(1500);
+    for (add, pop, length) in [("RPUSH", "LPOP", "LLEN"), ("SADD", "SPOP", "SCARD")] {
+        // On three shards, so also on one that is not the client's.
+        for key in ["a", "b", "c"] {
+            for from in (0..ELEMENTS).step_by(100) {
+                let elements: Vec<String> = (from..from + 100).map(|number| format!("{number}{filling}")).collect();
+                assert!(!witness.call(&format!("{add} {key} {}", elements.join(" "))).is_error());
+            }
+            let mut slow = server.client();
+            slow.send(&encode(&[pop, key, &POPPED.to_string()]));
+            eventually("they are gone", || witness.ask(&format!("{length} {key}")) == ":1000");
+            assert!(!witness.call(&format!("{add} {key} more")).is_error());
+            assert_eq!(witness.ask(&format!("{length} {key}")), ":1001");
+            assert_eq!(slow.reply().elements().len(), POPPED);
+            assert_eq!(witness.ask(&format!("DEL {key}")), ":1");
+        }
+    }
+    assert_serves(&server);
+}
+
 #[test]
 fn connections_that_come_and_go_leave_nothing() {
     let server = Server::torc(3, &[]);

@@ -279,6 +279,9 @@ impl<'a> Search<'a> {
         let (expected, any_expired) =
             Rc::make_mut(&mut next).apply(operation.database, &operation.command, instant, self.names)?;
         let Some(reply) = &operation.reply else { return Some((next, true)) };
+        if expected.accepts(reply) {
+            Rc::make_mut(&mut next).take_told(operation.database, &operation.command, instant, reply);
+        }
         let changes = any_expired || !operation.command.had_no_effect(reply);
         expected.accepts(reply).then_some((next, changes))
     }

@@ -32,6 +32,12 @@ impl Dice {
         .into()
     }
 
+    /// A number that nobody else has.
+    pub fn number(&mut self) -> u64 {
+        self.next_value += 1;
+        self.next_value as u64
+    }
+
     /// The same for APPEND: no number, so that no sum of digits looks like another value.
     pub fn suffix(&mut self) -> Value {
         let mut text = b"and".to_vec();

@@ -1,5 +1,6 @@
 //! What clients send and get, and what one server without shards would answer: the sequential model.
 
+use super::collections::{Collection, pack, unpack};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -137,6 +138,8 @@ pub enum Command {
     },
     /// LRANGE
     Elements(Key),
+    /// On a key of its own.
+    On(Collection),
     DbSize,
     Keys,
     FlushAll,
@@ -211,6 +214,7 @@ impl Command {
             | Self::Copy { from, to, .. }
             | Self::Near { from, to }
             | Self::Duplicate { from, to } => vec![*from, *to],
+            Self::On(command) => command.keys(),
             Self::DbSize | Self::Keys | Self::FlushAll | Self::FlushDb | Self::SwapDb(..) => {
                 return Footprint::Everything;
             }
@@ -222,6 +226,9 @@ impl Command {
 
     /// Whether it may change something.
     pub fn is_write(&self) -> bool {
+        if let Self::On(command) = self {
+            return command.is_write();
+        }
         !matches!(
             self,
             Self::Get(_)
@@ -250,6 +257,7 @@ impl Command {
     pub fn had_no_effect(&self, reply: &Reply) -> bool {
         match (self, reply) {
             (_, Reply::Error(_)) => true,
+            (Self::On(command), reply) => command.had_no_effect(reply),
             (Self::GetDel(_) | Self::Set { if_absent: true, .. }, Reply::Nil) => true,
             (
                 Self::Del(_)
@@ -361,6 +369,7 @@ impl Command {
                 words.push(name(to));
                 words
             }
+            Self::On(command) => command.words(|key| name(&key)),
             Self::DbSize => vec!["DBSIZE".into()],
             Self::Keys => vec!["KEYS".into(), "*".into()],
             Self::FlushAll => vec!["FLUSHALL".into()],
@@ -401,6 +410,8 @@ pub enum Expected {
     Between(i64, i64),
     /// These names in any order.
     Names(BTreeSet<Value>),
+    /// So many of these, or all.
+    Some(usize, BTreeSet<Value>),
 }
 
 impl Expected {
@@ -412,6 +423,11 @@ impl Expected {
             (Self::Names(names), Reply::Array(elements)) => {
                 let bulk = |element: &Reply| if let Reply::Bulk(name) = element { Some(name.clone()) } else { None };
                 elements.len() == names.len() && elements.iter().filter_map(bulk).collect::<BTreeSet<_>>() == *names
+            }
+            (Self::Some(count, names), Reply::Array(elements)) => {
+                let bulk = |element: &Reply| if let Reply::Bulk(name) = element { Some(name.clone()) } else { None };
+                let told: BTreeSet<Value> = elements.iter().filter_map(bulk).collect();
+                elements.len() == names.len().min(*count) && told.len() == elements.len() && told.is_subset(names)
             }
             _ => false,
         }
@@ -560,8 +576,33 @@ impl Model {
                     self.entries.keys().filter(|(of, key)| *of == database && self.alive(*of, *key, now).is_some());
                 return Expected::Names(keys.map(|(_, key)| names[*key as usize].as_slice().into()).collect());
             }
+            Command::On(command) => return self.apply_to_collection(database, command, now),
             _ => self.apply_write(database, command, now),
         })
+    }
+
+    fn apply_to_collection(&mut self, database: usize, command: &Collection, now: i64) -> Expected {
+        let keys = command.keys();
+        let held = |key: &Key| self.alive(database, *key, now).map(|entry| unpack(&entry.value));
+        let held: Vec<_> = keys.iter().map(held).collect();
+        let (expected, new) = command.apply(&held);
+        match new {
+            None => {}
+            Some(None) => drop(self.remove(database, keys[0], now)),
+            Some(Some(items)) => self.put(database, keys[0], &pack(&items), None),
+        }
+        expected
+    }
+
+    /// What a command took that only its reply tells.
+    pub fn take_told(&mut self, database: usize, command: &Command, now: i64, reply: &Reply) {
+        let (Command::On(Collection::PopAny(key, _)), Reply::Array(told)) = (command, reply) else { return };
+        let Some(entry) = self.remove(database, *key, now) else { return };
+        let items: Vec<Value> = unpack(&entry.value);
+        let left: Vec<Value> = items.into_iter().filter(|item| !told.contains(&Reply::Bulk(item.clone()))).collect();
+        if !left.is_empty() {
+            self.put(database, *key, &pack(&left), None);
+        }
     }
 
     fn apply_write(&mut self, database: usize, command: &Command, now: i64) -> Reply {
@@ -623,14 +664,14 @@ impl Model {
                 Reply::Integer(1)
             }
             Command::Place { .. } | Command::Cut { .. } | Command::Near { .. } | Command::SortInto { .. } => {
-                Reply::Integer(self.apply_to_collection(database, command, now) as i64)
+                Reply::Integer(self.apply_to_sorted(database, command, now) as i64)
             }
             _ => self.relocate(database, command, now),
         }
     }
 
     /// Writes to sorted sets, whose members are kept as a byte each, and to lists; the number that the reply tells.
-    fn apply_to_collection(&mut self, database: usize, command: &Command, now: i64) -> usize {
+    fn apply_to_sorted(&mut self, database: usize, command: &Command, now: i64) -> usize {
         let members = |model: &Self, key: &Key| -> Vec<u8> {
             model.alive(database, *key, now).map_or(Vec::new(), |entry| entry.value.to_vec())
         };

@@ -1,6 +1,7 @@
 //! What clients do: random mixes from a seed.
 
 use super::client::{ClientPlan, Dice, Script};
+use super::collections::{self, Collection};
 use super::command::{Command, Key, Reply};
 use super::run::Plan;
 use std::collections::HashSet;
@@ -28,7 +29,10 @@ struct Mix {
     expiry: u32,
     unordered: u32,
     collections: u32,
+    sorted: u32,
     databases: usize,
+    /// Whether replies are sure to come, so that what only they tell may be asked for.
+    pops: bool,
 }
 
 impl Mix {
@@ -42,14 +46,25 @@ impl Mix {
             whole: if scans { 0 } else { weight(&[0, 0, 3, 10]) },
             expiry: weight(&[0, 0, 10, 30]),
             unordered: weight(&[0, 5]),
-            collections: weight(&[0, 0, 10, 40]),
+            collections: weight(&[0, 10, 40]),
+            sorted: weight(&[0, 0, 10, 40]),
             databases: weight(&[1, 1, databases as u32]) as usize,
+            pops: false,
         }
     }
 
     fn command(&self, dice: &mut Dice, keys: Key) -> Command {
-        let (several, rest) = ([self.several_keys, self.several_hops, self.whole], [self.expiry, self.unordered]);
-        let weights = [&[self.reads, self.writes][..], &several, &rest, &[self.collections]].concat();
+        let weights = [
+            self.reads,
+            self.writes,
+            self.several_keys,
+            self.several_hops,
+            self.whole,
+            self.expiry,
+            self.unordered,
+            self.collections,
+            self.sorted,
+        ];
         let mut ticket = dice.random.u32(..weights.iter().sum::<u32>());
         let mut kind = 0;
         while ticket >= weights[kind] {
@@ -64,7 +79,8 @@ impl Mix {
             4 => whole(dice, self.databases),
             5 => expiry(dice, keys),
             6 => unordered(dice, self.databases),
-            _ => collection(dice, keys),
+            7 => Command::On(Collection::random(dice, keys, self.pops)),
+            _ => sorted(dice, keys),
         }
     }
 }
@@ -157,12 +173,13 @@ fn unordered(dice: &mut Dice, databases: usize) -> Command {
     }
 }
 
-/// Keys behind the others: two sorted sets, then a list.
-const COLLECTIONS: Key = 3;
+/// Keys behind those of [`collections`]: two sorted sets, then a list.
+const SORTED_KEYS: Key = 3;
 
 /// Sorted sets that name string keys, and a list of what these hold.
-fn collection(dice: &mut Dice, keys: Key) -> Command {
-    let (set, other, list) = (keys + dice.random.u16(..2), keys + dice.random.u16(..2), keys + 2);
+fn sorted(dice: &mut Dice, keys: Key) -> Command {
+    let first = keys + collections::KEYS;
+    let (set, other, list) = (first + dice.random.u16(..2), first + dice.random.u16(..2), first + 2);
     match dice.random.u8(..12) {
         0..5 => Command::Place { key: set, member: key(dice, keys) },
         5 => Command::Cut { key: set, last: dice.random.i64(..3) },
@@ -258,7 +275,7 @@ fn random_settings(random: &mut fastrand::Rng) -> Settings {
         in_flight_bytes_max: pick(&[16, 200, 16 << 20, 16 << 20]),
         affinity_window_commands: pick(&[1, 5, 20, 512]) as u16,
         gather_ns_max: pick(&[0, 20_000, 400_000]) as u64,
-        // Whether KEYS and BITOP are worked off in slices, however little there is to do.
+        // Whether what can be worked off in slices is, however little there is to do.
         engine: EngineOptions { units_at_once: pick(&[0, 1024]) as u64, ..EngineOptions::default() },
         ..Settings::default()
     }
@@ -269,6 +286,7 @@ fn random_client(random: &mut fastrand::Rng, mix: Mix, keys: Key, commands: usiz
     // What a dead client had sent may have happened at any time or never: few such commands, or nobody can tell.
     let dies = random.u8(..6) == 0;
     let pipelines: &[usize] = if dies || is_reset { &[1, 1, 2, 4] } else { &[1, 1, 3, 10, 40] };
+    let mix = Mix { pops: mix.pops && !dies, ..mix };
     let pipeline_max = pipelines[random.usize(..pipelines.len())];
     ClientPlan {
         script: random_script(mix, keys, commands, pipeline_max),
@@ -291,8 +309,10 @@ pub fn random_plan(seed: u64) -> Plan {
     let count = random.usize(2..=7);
     let commands = [15, 40, 100, 300][random.usize(..4)];
     let faults = random_faults(random);
-    let mix = Mix::random(random, databases, scans);
     let is_reset = faults.reset_per_million > 0;
+    let stops_after = (random.u8(..8) == 0).then(|| random.u64(500..20_000));
+    let mix = Mix::random(random, databases, scans);
+    let mix = Mix { pops: !is_reset && stops_after.is_none(), ..mix };
     let mut clients: Vec<ClientPlan> =
         (0..count).map(|_| random_client(random, mix, keys, commands / count, is_reset)).collect();
     if scans {
@@ -307,12 +327,12 @@ pub fn random_plan(seed: u64) -> Plan {
         faults,
         settings: random_settings(random),
         clients,
-        names: (0..keys + COLLECTIONS)
+        names: (0..keys + collections::KEYS + SORTED_KEYS)
             .map(|key| name_on(key as usize % shards, shards, (b'a' + key as u8) as char))
             .collect(),
         step_ns_max: [2_000, 50_000, 200_000][random.usize(..3)],
         loses_wakes: false,
-        stops_after: (random.u8(..8) == 0).then(|| random.u64(500..20_000)),
+        stops_after,
         death: None,
     }
 }

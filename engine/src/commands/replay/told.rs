@@ -268,8 +268,17 @@ fn digest(shard: &mut Shard) -> BTreeMap<(usize, String), Vec<String>> {
     all
 }
 
-fn prepared() -> Shard {
-    prepared_with(Encodings::default())
+/// Values in pages, and trees; the latter worked on at once, and in slices.
+fn forms() -> [(Encodings, u64); 3] {
+    let trees = Encodings {
+        hash_listpack_entries_max: 1,
+        set_intset_entries_max: 1,
+        set_listpack_entries_max: 1,
+        sorted_set_listpack_entries_max: 1,
+        list_listpack_size_max: 1,
+        ..Encodings::default()
+    };
+    [(Encodings::default(), 1024), (trees, 1024), (trees, 0)]
 }
 
 fn prepared_with(encodings: Encodings) -> Shard {
@@ -284,8 +293,9 @@ fn prepared_with(encodings: Encodings) -> Shard {
 
 #[test]
 fn every_write_is_told_and_heard() {
-    for line in SAMPLES {
-        let (mut shard, mut copy) = (prepared(), prepared());
+    for (line, (encodings, units_at_once)) in SAMPLES.iter().flat_map(|line| forms().map(|form| (line, form))) {
+        let (mut shard, mut copy) = (prepared_with(encodings), prepared_with(encodings));
+        (shard.options.units_at_once, shard.units_a_step) = (units_at_once, 1);
         let before = digest(&mut shard);
         shard.keyspace.journal.listen(true, EVENTS);
         let dirty = shard.keyspace.dirty;
@@ -322,17 +332,10 @@ impl WalkSink for Shown {
 /// Whatever a command changes, a walk that began before shows it as it was: values in pages, and trees.
 #[test]
 fn no_write_is_seen_by_a_walk_that_began_before() {
-    let trees = Encodings {
-        hash_listpack_entries_max: 1,
-        set_intset_entries_max: 1,
-        set_listpack_entries_max: 1,
-        sorted_set_listpack_entries_max: 1,
-        list_listpack_size_max: 1,
-        ..Encodings::default()
-    };
     for line in SAMPLES {
-        for encodings in [Encodings::default(), trees] {
+        for (encodings, units_at_once) in forms() {
             let mut shard = prepared_with(encodings);
+            (shard.options.units_at_once, shard.units_a_step) = (units_at_once, 1);
             let before = digest(&mut shard);
             let walks: Vec<_> = (0..3)
                 .map(|database| {
