@@ -394,7 +394,7 @@ mod tests {
         let name = line.split(' ').next().unwrap_or_default().to_ascii_lowercase();
         let command = all().find(|command| command.spec.name == name).expect("a command");
         let mut out = ReplyBuffer::default();
-        let client = ClientContext { database, ..ClientContext::default() };
+        let client = ClientContext { database: database as u32, ..ClientContext::default() };
         shard.execute(command.run, &arguments, client, NOW, &mut out);
         assert!(!out.bytes.starts_with(b"-"), "{line}: {}", out.bytes.escape_ascii());
     }

@@ -336,8 +336,8 @@ fn what_is_worked_off_in_slices_comes_to_the_same() {
             }
         }
         let keys = ["d", "s1", "z1", "z2", "z3", "b1", "b4", "b5", "g2", "l1", "l2", "x1", "p1", "p2", "p3"];
+        let [short, long] = &mut shards;
         for key in keys {
-            let [short, long] = &mut shards;
             let lines = ["TYPE *", "OBJECT ENCODING *", "GET *", "ZRANGE * 0 -1 WITHSCORES", "LRANGE * 0 -1", "PTTL *"];
             for line in lines.map(|line| line.replace('*', key)) {
                 assert_eq!(short.run(&line), long.run(&line), "seed {seed}: {line}");
