@@ -1,8 +1,8 @@
 //! Sorting a part of a slice, with the real server's order of equal elements.
 //!
 //! A client that asks for the nearest ten sees which of those equally far are among them. The real server's choice is
-//! that of one algorithm: the quicksort of Bentley and McIlroy ("Engineering a Sort Function", 1993) with BSD's switch to
-//! insertion where nothing had to be swapped, going only into parts that overlap the wanted range.
+//! that of one algorithm: the quicksort of Bentley and McIlroy ("Engineering a Sort Function", 1993), going only into parts
+//! that overlap the wanted range.
 //!
 //! ```text
 //!   pivot: median of 3, of 9 past 40 elements
@@ -10,8 +10,8 @@
 //!     0         equal     left         right    equal_right
 //! ```
 //!
-//! That switch makes it quadratic for input made for the purpose; so its comparisons are counted, and past a bound the
-//! rest is left to the standard library.
+//! Input made for the purpose makes it quadratic; so its comparisons are counted, and past a bound the rest is left to a sort
+//! that is not. It can be interrupted anywhere: places in many chunks are sorted in slices.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -83,7 +83,6 @@ struct Edges {
     /// One place behind `right` of the drawing, and so is the next.
     right_end: usize,
     equal_right_end: usize,
-    has_swapped: bool,
     /// Whether `left` stands at what belongs to the right.
     is_left_found: bool,
 }
@@ -156,9 +155,7 @@ impl PartialSort {
         let pivot = self.pivot(elements, &part)?;
         elements.swap(part.start, pivot);
         let (start, end) = (part.start + 1, part.end);
-        let (has_swapped, is_left_found) = (false, false);
-        let edges =
-            Edges { equal: start, left: start, right_end: end, equal_right_end: end, has_swapped, is_left_found };
+        let edges = Edges { equal: start, left: start, right_end: end, equal_right_end: end, is_left_found: false };
         Ok(Now::Part { part, edges })
     }
 
@@ -184,10 +181,6 @@ impl PartialSort {
     fn partition(&mut self, elements: &mut impl Places, part: Range<usize>, mut edges: Edges) -> Result<Now, GivenUp> {
         let Edges { left, right_end, .. } = edges;
         if left >= right_end {
-            if !edges.has_swapped {
-                // Nothing had to be swapped, so all may be in order.
-                return Ok(Now::Insert { end: part.start + 1, index: part.start + 1, part });
-            }
             return Ok(Now::Gather { part, edges, done: 0 });
         }
         let pivot = part.start;
@@ -195,7 +188,6 @@ impl PartialSort {
             match self.compare(elements, left, pivot)? {
                 Ordering::Greater => edges.is_left_found = true,
                 Ordering::Equal => {
-                    edges.has_swapped = true;
                     elements.swap(edges.equal, left);
                     edges.equal += 1;
                     edges.left += 1;
@@ -209,12 +201,10 @@ impl PartialSort {
         match self.compare(elements, right, pivot)? {
             Ordering::Less => {
                 elements.swap(left, right);
-                edges.has_swapped = true;
                 edges.left += 1;
                 edges.is_left_found = false;
             }
             Ordering::Equal => {
-                edges.has_swapped = true;
                 edges.equal_right_end -= 1;
                 elements.swap(right, edges.equal_right_end);
             }

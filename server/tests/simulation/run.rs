@@ -141,6 +141,8 @@ const COMMANDS: &[&str] = &[
     "exists",
     "flushall",
     "flushdb",
+    "geoadd",
+    "geosearchstore",
     "get",
     "getdel",
     "incr",
@@ -171,6 +173,7 @@ const COMMANDS: &[&str] = &[
     "select",
     "set",
     "smembers",
+    "sort",
     "spop",
     "strlen",
     "swapdb",
@@ -179,6 +182,8 @@ const COMMANDS: &[&str] = &[
     "xadd",
     "xrange",
     "xtrim",
+    "zrange",
+    "zremrangebyrank",
 ];
 
 /// Only the commands in use: a table lives as long as the process.

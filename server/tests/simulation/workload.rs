@@ -182,7 +182,7 @@ fn sorted(dice: &mut Dice, keys: Key) -> Command {
     let (set, other, list) = (first + dice.random.u16(..2), first + dice.random.u16(..2), first + 2);
     match dice.random.u8(..12) {
         0..5 => Command::Place { key: set, member: key(dice, keys) },
-        5 => Command::Cut { key: set, last: dice.random.i64(..3) },
+        5 => Command::Cut { key: set, last: dice.random.i64(0..3) },
         6 => Command::Members(set),
         7 => Command::Near { from: set, to: other },
         8..10 => Command::SortInto { from: set, to: list, keys },
