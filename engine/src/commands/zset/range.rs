@@ -200,10 +200,11 @@ fn remove(
     event: &'static str,
 ) -> CommandResult {
     let (key, options) = (execution.keyspace.key(arguments[1]), execution.options);
-    let (mut removed, mut is_empty) = (0, false);
+    let (mut removed, mut is_empty, mut by_rank) = (0, false, None);
     if let Some(mut entry) = edit(execution, &key)? {
         let set = SortedSetRef::of(&entry);
         let ranks = bounds.ranks_in(set, false);
+        by_rank = told_by_rank(&bounds, set, &ranks);
         removed = ranks.end - ranks.start;
         is_empty = removed == set.len();
         if let SortedSetRef::Tree(tree) = set
@@ -211,7 +212,7 @@ fn remove(
         {
             let view = tree.clone();
             let removal = Removal::begin(execution, arguments[1], view, ranks, event);
-            execution.effect(arguments);
+            tell_removal(execution, arguments, by_rank);
             execution.later.put(RangeRemoval(removal));
             return Ok(());
         }
@@ -224,10 +225,27 @@ fn remove(
     }
     execution.reply.integer(removed as i64);
     if removed > 0 {
-        execution.effect(arguments);
+        tell_removal(execution, arguments, by_rank);
         report_removal(execution, event, arguments[1], is_empty);
     }
     Ok(())
+}
+
+/// First and last rank of a range of names among members of several scores. Redis says nothing of such a range, and what it is
+/// depends on how the members are kept; told by rank it is the same everywhere.
+fn told_by_rank(bounds: &Bounds<'_>, set: SortedSetRef<'_>, ranks: &Range<u64>) -> Option<[String; 2]> {
+    let score_at = |rank: u64| set.at(rank).map(|at| at.score);
+    let is_mixed = matches!(bounds, Bounds::Names(_)) && score_at(0) != score_at(set.len().saturating_sub(1));
+    (is_mixed && !ranks.is_empty()).then(|| [ranks.start, ranks.end - 1].map(|rank| rank.to_string()))
+}
+
+fn tell_removal(execution: &mut Execution<'_>, arguments: &[&[u8]], by_rank: Option<[String; 2]>) {
+    match by_rank {
+        Some([first, last]) => {
+            execution.effect(&[b"ZREMRANGEBYRANK", arguments[1], first.as_bytes(), last.as_bytes()]);
+        }
+        None => execution.effect(arguments),
+    }
 }
 
 /// `ZREMRANGEBYRANK key start stop`
