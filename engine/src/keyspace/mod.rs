@@ -24,6 +24,8 @@ mod entry;
 mod eviction;
 mod expiry;
 mod garbage;
+#[cfg(test)]
+mod hit_ratio;
 mod instant;
 mod key;
 #[cfg(test)]
