@@ -145,7 +145,7 @@ fn hash(count: u64, value: Option<&[u8]>) {
         }
     });
     drop(views);
-    while collect(1000) {}
+    while collect(&mut { 1000 }) {}
     free_in_slices(|| tree.drop_slice(1000));
 }
 
@@ -185,7 +185,7 @@ fn sorted(count: u64, scores: u64) {
         }
     });
     drop(views);
-    while collect(1000) {}
+    while collect(&mut { 1000 }) {}
     free_in_slices(|| set.drop_slice(1000));
 }
 
@@ -246,7 +246,7 @@ fn rope(count: u64) {
     sparse.write_at((512 << 20) - 1, b"x");
     println!("a byte at the end of 512 MB in {} us", start.elapsed().as_micros());
     drop((views, sparse));
-    while collect(1000) {}
+    while collect(&mut { 1000 }) {}
     free_in_slices(|| rope.drop_slice(1000));
 }
 

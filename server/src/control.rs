@@ -135,6 +135,10 @@ pub struct ShardFigures {
     pub allocated_bytes: i64,
     /// Keys evicted.
     pub evicted: u64,
+    /// Values freed after the command that let them go.
+    pub lazily_freed: u64,
+    /// Values that wait for that.
+    pub garbage_pending: usize,
     /// Bytes in pages and blobs.
     pub used_bytes: usize,
     /// Changes of the dataset.

@@ -153,10 +153,14 @@ impl<D: Driver> CoreLoop<D> {
         self.core.begin_local_run();
         self.arrivals();
         self.core.run_resumable();
+        // What has been sent first: replies that clients have must not cost keys when memory is short.
+        for event in events.iter_mut().filter(|event| matches!(event, Event::Sent { .. })) {
+            let sent = std::mem::replace(event, Event::Woken);
+            self.complete(sent);
+        }
+        self.core.keep_memory_limit();
         for event in events.drain(..) {
-            if let Some(event) = self.operations.complete(event) {
-                self.event(event);
-            }
+            self.complete(event);
         }
         self.events = events;
         if !drain_first && self.core.drain_inbox() {
@@ -203,6 +207,12 @@ impl<D: Driver> CoreLoop<D> {
     /// Whether the server stops and nothing is left on any shard.
     pub fn is_stopped(&self) -> bool {
         self.stopping_since_ns.is_some() && self.core.shared.is_done()
+    }
+
+    fn complete(&mut self, event: Event) {
+        if let Some(event) = self.operations.complete(event) {
+            self.event(event);
+        }
     }
 
     fn event(&mut self, event: Event) {

@@ -32,7 +32,12 @@ fn main() -> ExitCode {
     };
     let log = Log::new(&loaded.config.log);
     log.install();
-    tracing::info!("Torc {} is starting, pid={}", env!("CARGO_PKG_VERSION"), std::process::id());
+    let (version, process) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    tracing::info!("Torc {version} is starting, pid={process}");
+    if loaded.config.process.always_show_logo {
+        // Those who ask for the real server's logo read the line with these words in it.
+        tracing::info!("Port: {}, PID: {process}", loaded.config.network.port);
+    }
     match Server::start(loaded, &log, || presence.announce()) {
         Ok(server) => {
             presence.ready();

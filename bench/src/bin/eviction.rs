@@ -50,9 +50,12 @@ struct Arguments {
     /// Reads a second.
     #[arg(long, default_value_t = 50_000)]
     rate: usize,
-    /// Seconds a policy, the first fifth of which is not counted.
+    /// Seconds a policy and round, the first fifth of which is not counted.
     #[arg(long, default_value_t = 40)]
     seconds: usize,
+    /// Rounds, each with other chances.
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
     /// Bytes a value.
     #[arg(long, default_value_t = 200)]
     value_bytes: usize,
@@ -60,6 +63,8 @@ struct Arguments {
 
 /// Reads sent at once.
 const PIPELINE: usize = 100;
+/// So often in a round the limit is moved, and, in its counted part, the keys are counted.
+const LOOKS: usize = 200;
 
 /// Numbers from a seed: SplitMix64.
 struct Random(u64);
@@ -222,43 +227,63 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         arguments.shards,
         caches[1].label
     );
-    println!("| policy | Torc: hits | peer | keys held | peer |\n|---|--:|--:|--:|--:|");
+    println!("| policy | round | Torc: hits | peer | keys held | peer |\n|---|--:|--:|--:|--:|--:|");
     for policy in &arguments.policies {
-        for cache in &mut caches {
-            cache.prepare(policy, arguments, &value)?;
-        }
-        let batches = arguments.rate * arguments.seconds / PIPELINE;
-        let mut random = Random(1);
-        let began = Instant::now();
-        for batch in 0..batches {
-            let counts = batch >= batches / 5;
-            let shift = (batch * PIPELINE).checked_div(arguments.shift_reads).unwrap_or(0) * arguments.keys / 100;
-            let names: Vec<String> = (0..PIPELINE)
-                .map(|_| {
-                    let fraction = random.fraction();
-                    let rank = sums.partition_point(|sum| *sum < fraction);
-                    format!("key:{:08}", (rank * 7919 + shift) % arguments.keys)
-                })
-                .collect();
-            let gets: Vec<Vec<&[u8]>> = names.iter().map(|name| vec![&b"GET"[..], name.as_bytes()]).collect();
+        for round in 1..=arguments.rounds {
             for cache in &mut caches {
-                cache.send(&gets)?;
+                cache.prepare(policy, arguments, &value)?;
             }
-            for cache in &mut caches {
-                cache.answer(&names, &value, counts)?;
-                if counts && batch % 500 == 0 {
+            run_round(&mut caches, &sums, &value, Random(round as u64), arguments)?;
+            let ratio = |cache: &Cache| cache.hits as f64 * 100.0 / cache.reads.max(1) as f64;
+            let held = |cache: &Cache| cache.keys_seen / cache.looks.max(1);
+            let [torc, peer] = &caches;
+            println!(
+                "| {policy} | {round} | {:.2} % | {:.2} % | {} | {} |",
+                ratio(torc),
+                ratio(peer),
+                held(torc),
+                held(peer)
+            );
+        }
+    }
+    Ok(())
+}
+
+fn run_round(
+    caches: &mut [Cache; 2],
+    sums: &[f64],
+    value: &[u8],
+    mut random: Random,
+    arguments: &Arguments,
+) -> Outcome<()> {
+    let batches = arguments.rate * arguments.seconds / PIPELINE;
+    let between_looks = (batches / LOOKS).max(1);
+    let began = Instant::now();
+    for batch in 0..batches {
+        let counts = batch >= batches / 5;
+        let shift = (batch * PIPELINE).checked_div(arguments.shift_reads).unwrap_or(0) * arguments.keys / 100;
+        let names: Vec<String> = (0..PIPELINE)
+            .map(|_| {
+                let fraction = random.fraction();
+                let rank = sums.partition_point(|sum| *sum < fraction);
+                format!("key:{:08}", (rank * 7919 + shift) % arguments.keys)
+            })
+            .collect();
+        let gets: Vec<Vec<&[u8]>> = names.iter().map(|name| vec![&b"GET"[..], name.as_bytes()]).collect();
+        for cache in &mut *caches {
+            cache.send(&gets)?;
+        }
+        for cache in &mut *caches {
+            cache.answer(&names, value, counts)?;
+            if batch % between_looks == 0 {
+                if counts {
                     cache.look()?;
-                } else if batch % 200 == 199 {
-                    cache.calibrate(arguments.fitting, arguments.value_bytes)?;
                 }
+                cache.calibrate(arguments.fitting, arguments.value_bytes)?;
             }
-            let due = Duration::from_secs_f64((batch + 1) as f64 * PIPELINE as f64 / arguments.rate as f64);
-            std::thread::sleep(due.saturating_sub(began.elapsed()));
         }
-        let ratio = |cache: &Cache| cache.hits as f64 * 100.0 / cache.reads.max(1) as f64;
-        let held = |cache: &Cache| cache.keys_seen / cache.looks.max(1);
-        let [torc, peer] = &caches;
-        println!("| {policy} | {:.2} % | {:.2} % | {} | {} |", ratio(torc), ratio(peer), held(torc), held(peer));
+        let due = Duration::from_secs_f64((batch + 1) as f64 * PIPELINE as f64 / arguments.rate as f64);
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
     }
     Ok(())
 }

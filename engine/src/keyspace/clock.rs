@@ -77,16 +77,11 @@ impl AccessPolicy {
         (minutes(now) as u32) << 8 | counter as u32
     }
 
-    /// Minutes since a frequency clock last moved.
-    pub(super) fn stale_minutes(self, clock: u32, now: Milliseconds) -> u16 {
-        minutes(now).wrapping_sub((clock >> 8) as u16)
-    }
-
     /// The counter of a frequency clock, decayed until now.
     pub(super) fn counter(self, clock: u32, now: Milliseconds) -> u8 {
         let counter = clock as u8;
         let Self::Frequency { decay_minutes: decay_minutes @ 1.., .. } = self else { return counter };
-        let periods = u32::from(self.stale_minutes(clock, now)) / decay_minutes;
+        let periods = u32::from(minutes(now).wrapping_sub((clock >> 8) as u16)) / decay_minutes;
         counter.saturating_sub(periods.min(u32::from(u8::MAX)) as u8)
     }
 }

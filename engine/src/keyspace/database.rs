@@ -168,6 +168,16 @@ impl Database {
         }
     }
 
+    /// Gives back the group of a slot if it has no keys any more. Not on every removal, since a key that comes and goes
+    /// would make it anew each time; but where memory is short, groups without keys must not take the room of those with.
+    pub(super) fn drop_group_if_empty(&mut self, slot: u16) {
+        if let Some(group) = self.groups.get_mut(split_slot(slot).0)
+            && group.as_ref().is_some_and(|group| group.keys == 0)
+        {
+            *group = None;
+        }
+    }
+
     /// Counts the removal of several keys that had an expiry; `expiry_sum` is the sum of their times.
     pub(super) fn note_expired(&mut self, slot: u16, count: usize, expiry_sum: i128) {
         self.note_removals(slot, count);

@@ -1,15 +1,24 @@
 //! Eviction: gives up the keys that are worth the least when memory is short.
 //!
 //! ```text
-//!   draw      a random page of a random table, each key with the same chance        (values::table)
-//!   offer     its keys, scored by the policy, to the pool of the 16 best candidates
+//!   draw      by recency whole pages, each with the same chance; else keys, each with the same chance
+//!   offer     them, scored by the policy, to the pool of the 16 best candidates
 //!   pick      the best one, scored anew: who was used since goes back into the pool
 //!   remove    DEL and `evicted` by the journal
 //! ```
 //!
-//! A page is drawn whole: its keys stand beside each other in memory and have nothing in common but the first bits of their
-//! hash, so a dozen of them are as good a sample as a dozen from anywhere, for one cache miss. `maxmemory-samples` says how
-//! many are looked at at least. Scores hold points in time, not ages, so those drawn long ago compare with those drawn now.
+//! The keys of a page stand beside each other in memory and have nothing in common but the first bits of their hash, so a
+//! dozen of them are as good a sample as a dozen from anywhere, for one cache miss. Scores hold points in time, not ages,
+//! so those drawn long ago compare with those drawn now.
+//!
+//! Many keys are equal, as clocks count seconds or minutes, and what is done with equals decides as much as the number of
+//! samples (`hit_ratio` holds the choice against a model of the real server's):
+//! * By recency the newest of a page is offered last and so goes first: who was read in the same second but has been here
+//!   longer has proved more. Twice as many as `maxmemory-samples` are looked at, and the rest of the last page.
+//! * By frequency there is no good order. The older first is right while popularity moves, the newer first while it
+//!   does not, each at the other's cost; so chance decides. Nor are more samples better: they single out newcomers, none of
+//!   which then lives long enough to be counted. So single keys are drawn, as many as `maxmemory-samples`. The same by
+//!   expiry, which says nothing about use at all.
 //!
 //! Policies for keys with an expiry draw in the same way while such keys are common; else they follow the expiry cycle's
 //! bounds to the pages that have some.
@@ -17,10 +26,10 @@
 //! The keyspace knows no limit: the owner of the shard calls [`Keyspace::evict`] until it has what it wants.
 
 use super::clock::{AccessPolicy, last_access_second};
-use super::database::{Database, GROUP_SLOTS, GROUPS};
+use super::database::{Database, GROUP_SLOTS, GROUPS, Group};
 use super::{Key, Keyspace, Removal};
 use crate::command::Milliseconds;
-use crate::values::{NEVER_S, PackedEntry};
+use crate::values::{NEVER_S, PackedEntry, Table};
 
 /// What makes a key worth little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +51,7 @@ pub struct EvictionPolicy {
     pub order: EvictionOrder,
     /// Only keys that have an expiry.
     pub volatile_only: bool,
-    /// Keys looked at for each that is removed, at least.
+    /// `maxmemory-samples`: how many keys are looked at for each that is removed, as said above.
     pub samples: usize,
 }
 
@@ -103,18 +112,45 @@ impl Pool {
     }
 }
 
-/// By how many keys groups have, for drawing one; a little out of date.
+/// By how much groups weigh, for drawing one; a little out of date.
 #[derive(Debug, Default)]
 pub(super) struct GroupSums {
-    /// Keys in this group and those before it.
+    /// Keys or pages in this group and those before it.
     sums: Vec<usize>,
+    /// Which.
+    draw: Option<Draw>,
     draws_left: u32,
+}
+
+/// What has the same chance in a draw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Draw {
+    /// Pages, of which all keys are taken. To choose slots by their keys instead would draw a key of a crowded slot several
+    /// times as often as one that has its slot to itself, and those would grow old.
+    Pages,
+    /// Keys, of which a page yields one.
+    Keys,
 }
 
 /// A page of a database.
 type DrawnPage = (u16, usize);
 
 impl EvictionPolicy {
+    /// What is drawn with the same chance.
+    fn draws(self) -> Draw {
+        if self.order == EvictionOrder::LeastRecent { Draw::Pages } else { Draw::Keys }
+    }
+
+    /// How many keys are looked at for each that is removed.
+    fn samples_wanted(self) -> usize {
+        match self.order {
+            EvictionOrder::LeastRecent => 2 * self.samples,
+            EvictionOrder::LeastFrequent | EvictionOrder::SoonestExpiry => self.samples,
+            EvictionOrder::Random => 1,
+        }
+        .max(1)
+    }
+
     fn accepts(self, entry: PackedEntry<'_>) -> bool {
         !self.volatile_only || entry.expires_at().is_some()
     }
@@ -122,11 +158,7 @@ impl EvictionPolicy {
     fn urgency(self, entry: PackedEntry<'_>, access: AccessPolicy, now: Milliseconds) -> Urgency {
         match self.order {
             EvictionOrder::LeastRecent => u64::MAX - last_access_second(entry.clock(), now),
-            EvictionOrder::LeastFrequent => {
-                // Of two that are used as seldom, the one whose counter has not moved for longer.
-                let unused = u64::from(u8::MAX - access.counter(entry.clock(), now));
-                (unused + 1) << 16 | access.stale_minutes(entry.clock(), now) as u64
-            }
+            EvictionOrder::LeastFrequent => u64::from(u8::MAX - access.counter(entry.clock(), now)) + 1,
             EvictionOrder::SoonestExpiry => u64::MAX - entry.expires_at().unwrap_or(i64::MAX).max(0) as u64,
             EvictionOrder::Random => 1,
         }
@@ -143,7 +175,7 @@ impl EvictionPolicy {
                 let age_s = |urgency: Urgency| now_s.saturating_sub(u64::MAX - urgency);
                 longer(age_s(theirs), age_s(ours))
             }
-            EvictionOrder::LeastFrequent => theirs >> 16 > ours >> 16,
+            EvictionOrder::LeastFrequent => theirs > ours,
             EvictionOrder::SoonestExpiry => {
                 let left_ms = |urgency: Urgency| (u64::MAX - urgency).saturating_sub(now.max(0) as u64);
                 longer(left_ms(ours), left_ms(theirs))
@@ -231,6 +263,7 @@ impl Keyspace {
                 continue;
             }
             self.remove_place(candidate.database, candidate.slot, place, Removal::Evicted);
+            self.databases[candidate.database].drop_group_if_empty(candidate.slot);
             return Eviction::Removed;
         }
         Eviction::NotFound
@@ -238,86 +271,52 @@ impl Keyspace {
 
     fn sample_database(&mut self, database: usize, policy: EvictionPolicy, now: Milliseconds) {
         let walked_slot = self.slot_in_walk(database);
-        let (target, random) = (&mut self.databases[database], &mut self.random);
+        let wanted = policy.samples_wanted();
         let mut seen = 0;
-        for _ in 0..DRAWS_MAX {
-            let Some((slot, page)) = target.draw_page(random) else { break };
-            seen += offer_page(
-                target,
-                database,
-                (slot, page),
-                policy,
-                self.access_policy,
-                now,
-                &mut self.eviction,
-                random,
-                &self.hasher,
-            );
-            if seen >= policy.samples {
+        if policy.order == EvictionOrder::Random {
+            // Chance decides each time: who was drawn before has had it.
+            self.eviction.candidates.clear();
+        }
+        for _ in 0..DRAWS_MAX.max(wanted) {
+            let Some(page) = self.databases[database].draw_page(policy.draws(), &mut self.random) else { break };
+            seen += self.offer_page(database, page, policy, now);
+            if seen >= wanted {
                 return;
             }
         }
         if seen == 0
             && policy.volatile_only
-            && let Some(page) = target.find_volatile_page(walked_slot, random)
+            && let Some(page) = self.databases[database].find_volatile_page(walked_slot, &mut self.random)
         {
-            offer_page(
-                target,
-                database,
-                page,
-                policy,
-                self.access_policy,
-                now,
-                &mut self.eviction,
-                random,
-                &self.hasher,
-            );
+            self.offer_page(database, page, policy, now);
         }
     }
-}
 
-/// Offers the keys of a page to the pool; how many there were. Under a random policy one of them will do.
-fn offer_page(
-    target: &Database,
-    database: usize,
-    (slot, page): DrawnPage,
-    policy: EvictionPolicy,
-    access: AccessPolicy,
-    now: Milliseconds,
-    pool: &mut Pool,
-    random: &mut fastrand::Rng,
-    hasher: &super::KeyHasher,
-) -> usize {
-    let Some(table) = target.table(slot) else { return 0 };
-    let entries = || table.page(page).entries().filter(|entry| policy.accepts(*entry));
-    let candidate = |entry: PackedEntry<'_>, urgency| Candidate {
-        urgency,
-        database,
-        slot,
-        hash: hasher.hash(entry.key()),
-        key: entry.key().into(),
-    };
-    if policy.order == EvictionOrder::Random {
-        let count = entries().count();
-        if count > 0
-            && let Some(entry) = entries().nth(random.usize(..count))
-        {
-            // Chance has decided: who was drawn before has had it.
-            pool.candidates.clear();
-            pool.insert(candidate(entry, 1));
-            return policy.samples.max(1);
+    /// Offers a page to the pool, or one key of it; how many there were.
+    fn offer_page(
+        &mut self,
+        database: usize,
+        (slot, page): DrawnPage,
+        policy: EvictionPolicy,
+        now: Milliseconds,
+    ) -> usize {
+        let Some(table) = self.databases[database].table(slot) else { return 0 };
+        let (page, pool) = (table.page(page), &mut self.eviction);
+        let offered = (0..page.len()).rev().filter(|index| policy.accepts(page.entry(*index)));
+        let count = offered.clone().count();
+        let (skipped, taken) = match policy.draws() {
+            Draw::Pages => (0, count),
+            Draw::Keys => (self.random.usize(..count.max(1)), 1),
+        };
+        for entry in offered.skip(skipped).take(taken).map(|index| page.entry(index)) {
+            let urgency = policy.urgency(entry, self.access_policy, now);
+            if pool.wants(urgency) {
+                let hash = self.hasher.hash(entry.key());
+                pool.insert(Candidate { urgency, database, slot, hash, key: entry.key().into() });
+            }
         }
-        return 0;
+        taken.min(count)
     }
-    let mut seen = 0;
-    for entry in entries() {
-        seen += 1;
-        let urgency = policy.urgency(entry, access, now);
-        if pool.wants(urgency) {
-            pool.insert(candidate(entry, urgency));
-        }
-    }
-    seen
 }
 
 impl Database {
@@ -325,15 +324,21 @@ impl Database {
         if policy.volatile_only { self.volatile } else { self.keys }
     }
 
-    /// A page, each with a chance like the number of keys around it.
-    fn draw_page(&mut self, random: &mut fastrand::Rng) -> Option<DrawnPage> {
-        if self.group_sums.draws_left == 0 {
+    /// A random page: each with the same chance, or with one like the number of keys around it.
+    fn draw_page(&mut self, draw: Draw, random: &mut fastrand::Rng) -> Option<DrawnPage> {
+        let weight = |table: &Table| if draw == Draw::Pages { table.page_count() } else { table.len() };
+        let group_weight = |group: &Group| match draw {
+            Draw::Pages => group.tables.iter().map(Table::page_count).sum(),
+            Draw::Keys => group.keys,
+        };
+        if self.group_sums.draws_left == 0 || self.group_sums.draw != Some(draw) {
             let mut sum = 0;
             self.group_sums.sums.clear();
             self.group_sums.sums.extend(self.groups.iter().map(|group| {
-                sum += group.as_ref().map_or(0, |group| group.keys);
+                sum += group.as_deref().map_or(0, group_weight);
                 sum
             }));
+            self.group_sums.draw = Some(draw);
             self.group_sums.draws_left = DRAWS_UNTIL_SUMS;
         }
         self.group_sums.draws_left -= 1;
@@ -352,14 +357,25 @@ impl Database {
             let pages = self.table(slot)?.page_count();
             return Some((slot, random.usize(..pages)));
         };
-        let mut nth = random.usize(..group.keys);
+        let mut nth = random.usize(..group_weight(group).max(1));
         let lane = group.tables.iter().position(|table| {
-            let is_here = nth < table.len();
-            nth -= if is_here { 0 } else { table.len() };
+            let is_here = nth < weight(table);
+            nth -= if is_here { 0 } else { weight(table) };
             is_here
         })?;
-        let slot = (number * GROUP_SLOTS + lane) as u16;
-        Some((slot, random.usize(..group.tables[lane].page_count())))
+        let (slot, table) = ((number * GROUP_SLOTS + lane) as u16, &group.tables[lane]);
+        let mut page = random.usize(..table.page_count());
+        if draw == Draw::Keys {
+            // Pages that wait for their split have twice the keys of the others: taken as often as they have keys.
+            let keys_max = 2 * table.len() / table.page_count() + 1;
+            for _ in 0..DRAWS_MAX {
+                if random.usize(..keys_max) < table.page(page).len() {
+                    break;
+                }
+                page = random.usize(..table.page_count());
+            }
+        }
+        Some((slot, page))
     }
 
     /// Some page that has keys with an expiry, from a random group on. The slot in which the expiry cycle is has no bound.

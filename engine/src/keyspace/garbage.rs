@@ -1,14 +1,25 @@
 //! What has left the databases but whose memory has not come back yet.
 //!
-//! Flushing a database only moves its groups here; a very long string that is removed comes here too. Large collections
-//! have a pile of their own, the thread's ([`large::collect`]). The owner of the shard calls [`Keyspace::collect_garbage`](super::Keyspace::collect_garbage) in its idle moments until nothing is left.
+//! ```text
+//!   objects    large collections    ──one after the other──> the thread's pile of trees (large::collect)
+//!   blobs      very long strings, packed collections
+//!   databases  groups of flushed ones, page by page
+//! ```
+//!
+//! Whatever lets a value go (DEL, an overwrite, expiry, eviction) only moves it here, and a flush moves whole groups. The
+//! owner of the shard calls [`Keyspace::collect_garbage`](super::Keyspace::collect_garbage) in its idle moments until nothing is left. A
+//! flushed key, and a value that came alone, is counted as pending until it is gone, then as freed.
 
+use super::Statistics;
 use super::database::{Database, Group};
-use crate::values::{Blob, Leftover, large};
+use crate::values::{Blob, Leftover, Object, large};
 
 /// A blob at least this long is not freed by the command that lets it go, in bytes: giving so many pages back to the
 /// system takes longer than the rest of the command.
 const DEFERRED_BYTES_MIN: usize = 64 << 10;
+
+/// A collection of at most so many elements is freed by the command that lets it go.
+const ELEMENTS_AT_ONCE_MAX: u64 = 64;
 
 /// What an entry costs to free in units of the budget is one; a blob costs one for each so many bytes.
 const BLOB_BYTES_PER_UNIT: usize = 64 << 10;
@@ -16,7 +27,12 @@ const BLOB_BYTES_PER_UNIT: usize = 64 << 10;
 #[derive(Default)]
 pub(super) struct Garbage {
     blobs: Vec<Blob>,
+    objects: Vec<Box<Object>>,
+    /// The trees of the last object taken are on the thread's pile.
+    is_freeing: bool,
     databases: Vec<Vec<Option<Box<Group>>>>,
+    /// Keys in them.
+    flushed_keys: usize,
 }
 
 impl Garbage {
@@ -25,7 +41,7 @@ impl Garbage {
     pub(super) fn discard(&mut self, leftover: Option<Leftover>) {
         match leftover {
             Some(Leftover::Blob(blob)) if blob.capacity() >= DEFERRED_BYTES_MIN => self.blobs.push(blob),
-            // A large one goes to the thread's pile as it is dropped.
+            Some(Leftover::Object(object)) if object.len() > ELEMENTS_AT_ONCE_MAX => self.objects.push(object),
             Some(Leftover::Blob(_) | Leftover::Object(_)) | None => {}
         }
     }
@@ -33,45 +49,71 @@ impl Garbage {
     /// Takes all groups of a database.
     pub(super) fn discard_database(&mut self, database: Database) {
         if !database.groups.is_empty() {
+            self.flushed_keys += database.keys;
             self.databases.push(database.groups);
         }
     }
 
+    /// Values that wait to be freed (`lazyfree_pending_objects`).
+    pub(super) fn pending(&self) -> usize {
+        self.blobs.len() + self.objects.len() + usize::from(self.is_freeing) + self.flushed_keys
+    }
+
     /// Frees about `budget` entries; whether more is left.
-    pub(super) fn collect(&mut self, budget: usize) -> bool {
+    pub(super) fn collect(&mut self, budget: usize, statistics: &mut Statistics) -> bool {
         let mut left = budget.max(1);
-        while left > 0 {
-            if let Some(blob) = self.blobs.pop() {
-                left = left.saturating_sub(1 + blob.capacity() / BLOB_BYTES_PER_UNIT);
-                continue;
+        // Trees first: those of one object are gone before the next is looked at.
+        while left > 0 && !large::collect(&mut left) {
+            if std::mem::take(&mut self.is_freeing) {
+                statistics.lazily_freed += 1;
             }
-            let Some(groups) = self.databases.last_mut() else { break };
-            match groups.last_mut() {
-                None => {
-                    self.databases.pop();
-                }
-                Some(Some(group)) if group.occupied != 0 => {
-                    let lane = group.occupied.trailing_zeros() as usize;
-                    let blobs = &mut self.blobs;
-                    let keep = |leftover| {
-                        if let Leftover::Blob(blob) = leftover
-                            && blob.capacity() >= DEFERRED_BYTES_MIN
-                        {
-                            blobs.push(blob);
-                        }
-                    };
-                    match group.tables[lane].free_last_page(keep) {
-                        Some(keys) => left = left.saturating_sub(1 + keys),
-                        None => group.occupied &= !(1 << lane),
-                    }
-                }
-                Some(_) => {
-                    groups.pop();
-                    left -= 1;
-                }
+            if let Some(object) = self.objects.pop() {
+                self.is_freeing = true;
+                drop(object);
+                left = left.saturating_sub(1);
+            } else if let Some(blob) = self.blobs.pop() {
+                statistics.lazily_freed += 1;
+                left = left.saturating_sub(1 + blob.capacity() / BLOB_BYTES_PER_UNIT);
+            } else if !self.databases.is_empty() {
+                self.collect_flushed(&mut left, statistics);
+            } else {
+                return false;
             }
         }
-        let more = large::collect(left);
-        more || !(self.blobs.is_empty() && self.databases.is_empty())
+        true
+    }
+
+    /// Frees a page, or a group that is empty, of what was flushed.
+    fn collect_flushed(&mut self, left: &mut usize, statistics: &mut Statistics) {
+        let Some(groups) = self.databases.last_mut() else { return };
+        match groups.last_mut() {
+            None => {
+                self.databases.pop();
+            }
+            Some(Some(group)) if group.occupied != 0 => {
+                let lane = group.occupied.trailing_zeros() as usize;
+                let (blobs_before, blobs) = (self.blobs.len(), &mut self.blobs);
+                let keep = |leftover| {
+                    if let Leftover::Blob(blob) = leftover
+                        && blob.capacity() >= DEFERRED_BYTES_MIN
+                    {
+                        blobs.push(blob);
+                    }
+                };
+                match group.tables[lane].free_last_page(keep) {
+                    Some(keys) => {
+                        *left = left.saturating_sub(1 + keys);
+                        self.flushed_keys -= keys;
+                        // Those that wait on as blobs are counted when these go.
+                        statistics.lazily_freed += (keys + blobs_before - self.blobs.len()) as u64;
+                    }
+                    None => group.occupied &= !(1 << lane),
+                }
+            }
+            Some(_) => {
+                groups.pop();
+                *left -= 1;
+            }
+        }
     }
 }

@@ -24,6 +24,8 @@ mod entry;
 mod eviction;
 mod expiry;
 mod garbage;
+#[cfg(test)]
+mod hit_ratio;
 mod instant;
 mod key;
 #[cfg(test)]
@@ -88,6 +90,8 @@ pub struct Statistics {
     pub expired_lazily: u64,
     /// Keys removed because memory was short (`evicted_keys`).
     pub evicted: u64,
+    /// Values freed after the command that let them go (`lazyfreed_objects`).
+    pub lazily_freed: u64,
 }
 
 /// What one call of [`Keyspace::expire_step`] did.
@@ -729,7 +733,12 @@ impl Keyspace {
         if !self.walks.is_empty() {
             self.walks.end(None, &mut self.garbage);
         }
-        self.garbage.collect(budget)
+        self.garbage.collect(budget, &mut self.statistics)
+    }
+
+    /// Values and flushed keys whose memory has not come back yet.
+    pub fn garbage_pending(&self) -> usize {
+        self.garbage.pending()
     }
 
     /// Bytes that keys and values take in pages and blobs, without what waits to be freed.

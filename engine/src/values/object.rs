@@ -63,6 +63,17 @@ impl Object {
         }
     }
 
+    /// Number of elements; of a stream, entries and groups.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Set(tree) => tree.len(),
+            Self::Hash(hash) => hash.tree.len(),
+            Self::SortedSet(tree) => tree.len(),
+            Self::List(tree) => tree.len(),
+            Self::Stream(stream) => stream.entries().len() + stream.groups().len() as u64,
+        }
+    }
+
     /// Bytes of heap that it takes.
     pub fn heap_bytes(&self) -> usize {
         let inside = match self {

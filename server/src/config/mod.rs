@@ -138,7 +138,7 @@ pub struct Process {
     pub set_title: bool,
     /// `proc-title-template`.
     pub title_template: Vec<u8>,
-    /// `always-show-logo`.
+    /// `always-show-logo`: there is none, but the line of it that programs look for.
     pub always_show_logo: bool,
     /// `hz`: how often background work runs, per second.
     pub hz: u32,

@@ -139,7 +139,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     flag("set-proc-title", true, flag_at!(process.set_title)).at_start().no_effect(),
     checked_text("proc-title-template", "{title} {listen-addr} {server-mode}", special::check_title,
         bytes_at!(process.title_template)).no_effect(),
-    flag("always-show-logo", false, flag_at!(process.always_show_logo)).at_start().no_effect(),
+    flag("always-show-logo", false, flag_at!(process.always_show_logo)).at_start(),
     integer("hz", 0, INT_MAX, 10, Home::Field {
         get: |config| i128::from(config.process.hz),
         // A hint: brought into the range that makes sense instead of refused.

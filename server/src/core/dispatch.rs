@@ -27,6 +27,8 @@ use torc_engine::transaction::inbox::Node;
 
 /// Commands parsed ahead so that their pages are on the way when they run.
 const LOOKAHEAD_COMMANDS: usize = 32;
+/// Spans kept allocated from one group to the next; more go back after use.
+const SPANS_KEPT_MAX: usize = 4096;
 /// A batch this full is pushed before the turn ends.
 const BATCH_BYTES_MAX: usize = 64 * 1024;
 
@@ -35,6 +37,15 @@ const BATCH_BYTES_MAX: usize = 64 * 1024;
 pub(super) struct Lookahead {
     spans: Vec<Span>,
     commands: Vec<Ahead>,
+}
+
+impl Lookahead {
+    /// Gives back what a command of very many arguments has made it take.
+    fn give_back(&mut self) {
+        if self.spans.capacity() > SPANS_KEPT_MAX {
+            self.spans = Vec::new();
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +135,7 @@ impl Core {
             self.warm(connection, &ahead);
             let (end, all_ran) = self.run_group(connection, input, consumed, &ahead);
             consumed = end;
+            ahead.give_back();
             self.lookahead = ahead;
             if !all_ran {
                 // What was parsed and not run is parsed again.

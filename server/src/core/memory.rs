@@ -34,6 +34,8 @@ const SLACK_PART: i64 = 8192;
 const PATIENCE_PART: i64 = 128;
 /// At least this part of the limit is asked for at once, so that the other shard runs ahead of the writer.
 const REQUEST_PART: i64 = 256;
+/// What messages and replies under way may take a shard without costing keys, in bytes, where no command asks for room.
+const TRANSIENT_BYTES: i64 = 8 << 10;
 /// Units of garbage collected before each look at what that gave back.
 const GARBAGE_BUDGET: usize = 64;
 
@@ -173,11 +175,31 @@ impl Core {
 
     /// Once a turn: brings memory back under its limit, whatever has made it grow.
     #[inline]
-    pub(super) fn keep_memory_limit(&mut self) {
-        self.room();
+    pub fn keep_memory_limit(&mut self) {
+        if !self.is_about_at_limit() {
+            self.room();
+        }
         if !self.memory.waiting.is_empty() && self.make_room(true) != Room::Soon {
             self.resumable.append(&mut self.memory.waiting);
         }
+    }
+
+    /// Whether what is above the limit may be no more than messages on their way, which one shard counts as taken before
+    /// another has told that it gave them back. Who writes next looks closer.
+    fn is_about_at_limit(&mut self) -> bool {
+        let Some(bytes_max) = self.memory.bytes_max else { return true };
+        if self.used_here() <= self.memory.threshold {
+            return true;
+        }
+        self.publish_memory();
+        let excess = self.shared.used_bytes() - bytes_max;
+        let tolerated = (TRANSIENT_BYTES * self.shared.shards() as i64).min(bytes_max / PATIENCE_PART);
+        if excess <= 0 || excess > tolerated {
+            return false;
+        }
+        self.memory.is_behind = false;
+        self.shared.note_exceeded(false, self.clock.wall_ms);
+        true
     }
 
     /// Whether eviction is to go on at once.

@@ -241,7 +241,6 @@ impl Core {
     /// Local work runs at the turn's clock, or at the shard's time if that is ahead.
     pub fn begin_local_run(&mut self) {
         self.shard.advance_time(self.clock.wall_ms);
-        self.keep_memory_limit();
     }
 
     /// Whether every rule of order is kept; only tests say no.
@@ -318,6 +317,8 @@ impl Core {
 
     /// Figures for INFO.
     pub fn figures(&self) -> ShardFigures {
+        // Before the figures themselves take memory.
+        let allocated_bytes = (self.measure_bytes)(&self.shard);
         let keyspace = &self.shard.keyspace;
         let now = self.shard.now();
         let databases = (0..keyspace.database_count()).map(|database| DatabaseFigures {
@@ -352,7 +353,9 @@ impl Core {
             misses: keyspace.statistics.misses,
             expired: keyspace.statistics.expired,
             evicted: keyspace.statistics.evicted,
-            allocated_bytes: (self.measure_bytes)(&self.shard),
+            lazily_freed: keyspace.statistics.lazily_freed,
+            garbage_pending: keyspace.garbage_pending(),
+            allocated_bytes,
             used_bytes: keyspace.used_bytes(),
             dirty: keyspace.dirty,
             output_bytes: connections().map(Connection::output_bytes).sum(),

@@ -53,16 +53,18 @@ where
     }
 }
 
-/// Frees about `budget` blocks of trees that were dropped on this thread; whether more is left. Cheap when nothing is.
-pub fn collect(budget: usize) -> bool {
+/// Frees blocks of trees that were dropped on this thread, about as many as are left of the budget; whether more is left.
+/// Cheap when nothing is.
+pub fn collect(left: &mut usize) -> bool {
     PILE.with(|pile| {
-        let mut left = budget.max(1);
-        while left > 0 {
+        loop {
             let Some(mut remains) = pile.borrow_mut().pop() else { return false };
-            if remains.free_slice(&mut left) {
+            if remains.free_slice(left) {
                 pile.borrow_mut().push(remains);
             }
+            if *left == 0 {
+                return !pile.borrow().is_empty();
+            }
         }
-        !pile.borrow().is_empty()
     })
 }

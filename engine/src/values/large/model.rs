@@ -31,7 +31,7 @@ fn run<P: Pair>(seed: u64, profile: u64, operations: u64) {
     }
     pair.check();
     drop(pair);
-    while super::collect(1000) {}
+    while super::collect(&mut { 1000 }) {}
 }
 
 fn environment(name: &str, default: u64) -> u64 {

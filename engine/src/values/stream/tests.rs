@@ -326,14 +326,14 @@ fn a_huge_stream_is_freed_in_slices_by_whoever_held_it_last_on_whatever_thread()
         parts.each_ref().map(|names| names.iter().filter(|name| name.strong_count() > 0).count())
     };
     drop(stream);
-    while large::collect(usize::MAX) {}
+    while large::collect(&mut { usize::MAX }) {}
     assert_eq!(live(&parts), [1000; 3], "the view has all of it");
     assert_eq!(view.entries().len(), 1000);
     let parts = std::thread::spawn(move || {
         drop(view);
         assert_eq!(live(&parts), [1000; 3], "nothing goes at once");
         let (mut steps, mut before) = (0, live(&parts).iter().sum::<usize>());
-        while large::collect(50) {
+        while large::collect(&mut { 50 }) {
             let after = live(&parts).iter().sum();
             assert!(before - after <= 50 + 64, "{before} to {after} in one step");
             (steps, before) = (steps + 1, after);

@@ -199,8 +199,8 @@ impl<'a> Report<'a> {
         text.field("mem_aof_buffer", 0);
         text.field("mem_allocator", "mimalloc");
         text.field("active_defrag_running", 0);
-        text.field("lazyfree_pending_objects", 0);
-        text.field("lazyfreed_objects", 0);
+        text.field("lazyfree_pending_objects", self.sum(|shard| shard.garbage_pending as u64));
+        text.field("lazyfreed_objects", self.sum(|shard| shard.lazily_freed));
     }
 
     /// Nothing is ever written in this version, and so nothing fails.
