@@ -114,7 +114,13 @@ fn what_is_worked_off_in_slices_is_answered_like_the_real_servers() {
             let at = expected.bytes().zip(line.bytes()).take_while(|(a, b)| a == b).count().saturating_sub(80);
             let shown = |text: &str| text.bytes().skip(at).take(300).map(char::from).collect::<String>();
             let command = line.split(" -> ").next().unwrap_or_default();
-            assert!(*expected == line, "{}, {command}:\n  real {}\n  ours {}", server.name, shown(expected), shown(&line));
+            assert!(
+                *expected == line,
+                "{}, {command}:\n  real {}\n  ours {}",
+                server.name,
+                shown(expected),
+                shown(&line)
+            );
         }
     }
 }

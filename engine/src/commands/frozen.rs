@@ -165,7 +165,7 @@ impl<M: Model> Run<M> {
             }
             10..14 if self.views.len() > 5 => {
                 self.views.swap_remove(self.random.usize(..self.views.len()));
-                crate::values::large::collect(self.random.usize(1..50));
+                crate::values::large::collect(&mut self.random.usize(1..50));
             }
             14 => {
                 self.shard.run("DEL key");

@@ -33,6 +33,8 @@ pub mod glob;
 #[cfg(test)]
 mod harness;
 pub mod hash;
+#[cfg(test)]
+mod hostile;
 pub mod hyperloglog;
 pub mod introspection;
 pub mod list;

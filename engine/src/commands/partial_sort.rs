@@ -91,7 +91,7 @@ impl PartialSort {
     /// Of so many elements, those are wanted whose places in the whole order are these.
     pub(super) fn new(length: usize, wanted: Range<usize>) -> Self {
         let budget = length.saturating_mul(COMPARISONS_MAX).max(COMPARISONS_FREE);
-        Self { wanted, budget, parts: vec![0..length], now: Now::Nothing }
+        Self { wanted, budget, parts: Vec::from_iter(Some(0..length)), now: Now::Nothing }
     }
 
     /// Goes on for about so many comparisons or swaps; whether what is wanted is in order.

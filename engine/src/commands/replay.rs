@@ -4,8 +4,8 @@ use super::harness::Shard;
 use crate::reply::Protocol;
 use std::fmt::Write as _;
 
-mod joined;
-mod told;
+pub(super) mod joined;
+pub(super) mod told;
 
 /// Everything a server holds, as text.
 fn digest(mut run: impl FnMut(&str) -> String) -> String {

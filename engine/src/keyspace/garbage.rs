@@ -27,6 +27,7 @@ const BLOB_BYTES_PER_UNIT: usize = 64 << 10;
 #[derive(Default)]
 pub(super) struct Garbage {
     blobs: Vec<Blob>,
+    #[allow(clippy::vec_box)] // boxed where they come from: to let one go allocates nothing
     objects: Vec<Box<Object>>,
     /// The trees of the last object taken are on the thread's pile.
     is_freeing: bool,

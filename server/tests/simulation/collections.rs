@@ -145,7 +145,7 @@ impl Collection {
             Self::PopAny(_, count) => return (Expected::Some(*count, old.iter().cloned().collect()), None),
             Self::Members(_) => return (Expected::Names(old.iter().cloned().collect()), None),
             Self::Tell(..) | Self::Estimate(_) | Self::Merge(_) => self.apply_to_sketches(held),
-            Self::Append(..) | Self::Entries(_) | Self::TrimEntries(..) => self.apply_to_stream(&held[0]),
+            Self::Append(..) | Self::Entries(_) | Self::TrimEntries(..) => self.apply_to_stream(held[0].as_deref()),
             Self::Add(_, members) => {
                 let new: BTreeSet<Value> = old.iter().chain(members).cloned().collect();
                 (Reply::Integer((new.len() - old.len()) as i64), Some(Some(new.into_iter().collect())))
@@ -213,11 +213,11 @@ impl Collection {
     }
 
     /// Of a stream the last ID is kept in front, then the IDs of the entries.
-    fn apply_to_stream(&self, held: &Option<Vec<Value>>) -> (Reply, New) {
+    fn apply_to_stream(&self, held: Option<&[Value]>) -> (Reply, New) {
         let number =
             |text: &Value| std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         let text = |id: u64| Value::from(id.to_string().into_bytes());
-        let mut numbers: Vec<u64> = held.iter().flatten().map(number).collect();
+        let mut numbers: Vec<u64> = held.unwrap_or_default().iter().map(number).collect();
         let mut ids = if numbers.is_empty() { Vec::new() } else { numbers.split_off(1) };
         let last = numbers.first().copied().unwrap_or(0);
         let told = |id: u64| Reply::Bulk(format!("{id}-1").into_bytes().into());

@@ -325,7 +325,9 @@ impl Model for SortedSet {
                 let all = self.in_order();
                 let start = random.usize(..=all.len());
                 let removed: Vec<_> = all.into_iter().skip(start).take(4).collect();
-                removed.iter().for_each(|(_, member)| drop(self.0.remove(member)));
+                for (_, member) in &removed {
+                    self.0.remove(member);
+                }
                 let line = [b"ZREMRANGEBYRANK", KEY, &number(start), &number(start + 3)];
                 (words(&line), integer(removed.len() as i64))
             }

@@ -3,7 +3,7 @@
 use super::super::all;
 use super::super::harness;
 use super::{KEYS, digest, random_line};
-use crate::command::{Command, Milliseconds};
+use crate::command::{Command, Milliseconds, Spec};
 use crate::journal::{Effect, Event, EventClass, Record, Share};
 use crate::keyspace::{KeyHasher, slot_of};
 use crate::reply::{Protocol, ReplyBuffer};
@@ -12,17 +12,17 @@ use crate::transaction::overlay::{self, KeyRead, Overlay};
 use std::collections::VecDeque;
 
 /// Shards without a server around them: one command at a time.
-struct Cluster {
-    shards: Vec<Shard>,
+pub(in crate::commands) struct Cluster {
+    pub(in crate::commands) shards: Vec<Shard>,
     histories: Vec<VecDeque<Record>>,
     events: Vec<Event>,
-    now: Milliseconds,
+    pub(in crate::commands) now: Milliseconds,
     units: u64,
-    overlays: usize,
+    pub(in crate::commands) overlays: usize,
 }
 
 impl Cluster {
-    fn new(shards: usize) -> Self {
+    pub(in crate::commands) fn new(shards: usize) -> Self {
         let mut options = harness::Shard::default().options;
         options.encodings.hash_listpack_entries_max = 6;
         options.encodings.set_listpack_entries_max = 6;
@@ -47,7 +47,19 @@ impl Cluster {
         let arguments: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         let name = line.split(' ').next().expect("a name").to_ascii_lowercase();
         let command = all().find(|command| command.spec.name == name).expect("a command");
-        let keys = overlay::keys_of(&command.spec, &arguments, 0).expect("keys");
+        let reply = self.execute(&command.spec, command, &arguments, ClientContext::default());
+        String::from_utf8_lossy(&reply).into_owned()
+    }
+
+    /// Runs a command whose arity is right, whatever else its arguments are.
+    pub(in crate::commands) fn execute(
+        &mut self,
+        spec: &Spec,
+        command: &Command,
+        arguments: &[&[u8]],
+        client: ClientContext,
+    ) -> Vec<u8> {
+        let keys = overlay::keys_of(spec, arguments, client.database as usize).unwrap_or_default();
         let mut parts: Vec<(usize, Vec<usize>)> = Vec::new();
         for (place, read) in keys.iter().enumerate() {
             let shard = usize::from(slot_of(&read.key)) % self.shards.len();
@@ -57,17 +69,17 @@ impl Cluster {
             }
         }
         let mut out = ReplyBuffer::default();
-        if let [(shard, _)] = parts[..] {
-            self.shards[shard].execute(command.run, &arguments, ClientContext::default(), self.now, &mut out);
-        } else {
-            self.run_overlay(command, &arguments, &keys, parts, &mut out);
+        match parts[..] {
+            [] => self.shards[0].execute(command.run, arguments, client, self.now, &mut out),
+            [(shard, _)] => self.shards[shard].execute(command.run, arguments, client, self.now, &mut out),
+            _ => self.run_overlay(command, arguments, &keys, parts, client, &mut out),
         }
         for (shard, history) in self.shards.iter_mut().zip(&mut self.histories) {
             let (records, events) = shard.keyspace.journal.take_records();
             history.extend(records);
             self.events.extend(events);
         }
-        String::from_utf8_lossy(&out.flatten()).into_owned()
+        out.flatten()
     }
 
     fn run_overlay(
@@ -76,6 +88,7 @@ impl Cluster {
         arguments: &[&[u8]],
         keys: &[KeyRead],
         parts: Vec<(usize, Vec<usize>)>,
+        client: ClientContext,
         out: &mut ReplyBuffer,
     ) {
         self.units += 1;
@@ -90,7 +103,7 @@ impl Cluster {
         let overlay = Overlay {
             handler: command.run,
             arguments,
-            client: ClientContext::default(),
+            client,
             keys,
             parts: &parts,
             unit: (coordinator, self.units),
@@ -100,6 +113,12 @@ impl Cluster {
         for (owner, finish) in owners.into_iter().zip(finishes) {
             overlay::apply(&mut self.shards[owner], finish);
         }
+    }
+
+    /// Forgets what was reported so far.
+    pub(in crate::commands) fn forget(&mut self) {
+        self.histories.iter_mut().for_each(VecDeque::clear);
+        self.events.clear();
     }
 
     /// The histories as one: whichever shard comes first goes on, up to a unit that others have not come to.
@@ -132,7 +151,7 @@ impl Cluster {
         joined
     }
 
-    fn dirty(&self) -> u64 {
+    pub(in crate::commands) fn dirty(&self) -> u64 {
         self.shards.iter().map(|shard| shard.keyspace.dirty).sum()
     }
 }
@@ -234,8 +253,7 @@ fn a_unit_on_several_shards_is_told_once() {
     for line in ["SADD key:0 a b", "SADD {c} b c"] {
         cluster.run(line);
     }
-    cluster.histories.iter_mut().for_each(VecDeque::clear);
-    cluster.events.clear();
+    cluster.forget();
     let dirty = cluster.dirty();
     assert_eq!(cluster.run("SMOVE key:0 {c} a"), ":1\r\n");
     assert_eq!(cluster.overlays, 1, "on two shards");

@@ -24,7 +24,7 @@ const EVENTS: &[EventClass] = &[
 ];
 
 /// Keys of every type, for all samples. A sample's own command changes something of it.
-const BEFORE: &[&str] = &[
+pub(in crate::commands) const BEFORE: &[&str] = &[
     "MSET s text n 5 other value",
     "SET v volatile PX 100000",
     "RPUSH l c a b a",
@@ -52,7 +52,7 @@ const BEFORE: &[&str] = &[
 ];
 
 /// At least one line for each command that writes.
-const SAMPLES: &[&str] = &[
+pub(in crate::commands) const SAMPLES: &[&str] = &[
     "APPEND s more",
     "APPEND new text",
     "BITFIELD s SET u8 0 1",

@@ -249,7 +249,7 @@ impl Sorting {
             Source::Elsewhere { questions, answers } => {
                 let Some(values) = answers.take() else {
                     if !std::mem::replace(&mut batch.is_asked, true) {
-                        *questions = batch.names.clone();
+                        questions.clone_from(&batch.names);
                     }
                     return None;
                 };

@@ -245,6 +245,7 @@ pub(super) struct RangeStore {
     way: Way,
 }
 
+#[allow(clippy::large_enum_variant)] // one for each command under way
 enum Way {
     /// Most of the view: what is left without the others.
     Cut(Option<SortedCut>),

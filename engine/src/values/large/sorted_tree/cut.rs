@@ -49,7 +49,7 @@ fn forget(index: &mut HashTree, shared_bytes: &mut usize, Scored { score, member
     let member = member_bytes(member);
     // An element without a name is the only one with its score.
     let found = index.locate(index.hasher().hash(member), member, |value| score_of(value) == *score);
-    let (place, element) = found.ok().expect("the index knows all members");
+    let Ok((place, element)) = found else { unreachable!("the index knows all members") };
     *shared_bytes -= shared_bytes_of(&element);
     index.remove_place(place);
 }
