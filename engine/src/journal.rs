@@ -20,7 +20,8 @@
 //!   shard 1:        e2  unit 7 of 2: SUNIONSTORE ... (e3)                e4 waits for both of unit 7
 //! ```
 //!
-//! All shards meet such units in the same order (`transaction/multicast.rs`), so nothing waits in a circle.
+//! All shards meet such units in the same order (`transaction/multicast.rs`), so nothing waits in a circle. A shard that let a
+//! unit's keys go before its end (SORT with patterns reads as of an instant) does not hear of it: it has met others since.
 
 /// A command that makes the change again.
 #[derive(Clone, Debug, PartialEq, Eq)]

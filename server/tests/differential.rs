@@ -395,11 +395,12 @@ fn comparable(command: &Command, reply: Reply) -> String {
         (b"SSCAN" | b"HSCAN" | b"ZSCAN", Reply::Array(parts)) => {
             parts.iter().map(|part| part.clone().sorted().to_string()).collect::<Vec<_>>().join(" ")
         }
-        // Sets and lists have a packed form there since 7.2 only, and SORT unpacks a sorted set that it reads.
+        // Sets and lists have a packed form there since 7.2 only, as has a look ahead at how many members a set is about to
+        // get; and SORT unpacks a sorted set that it reads.
         (b"OBJECT", Reply::Bulk(name))
-            if [&b"listpack"[..], b"hashtable", b"quicklist", b"skiplist"].contains(&&name[..]) =>
+            if [&b"intset"[..], b"listpack", b"hashtable", b"quicklist", b"skiplist"].contains(&&name[..]) =>
         {
-            "not integers".to_string()
+            "an encoding of collections".to_string()
         }
         // For how long entries have been pending is left out.
         (b"XPENDING", Reply::Array(rows)) if command.len() > 3 => {

@@ -244,7 +244,6 @@ fn with_workloads(cases: u32, mut check: impl FnMut(&[Choice], u64) -> Result<()
 }
 
 #[test]
-#[ignore = "finds a fault that is still there: PFMERGE in slices is told with its sources, which may have changed when it is done"]
 fn effects_make_the_same_data_in_ours_and_in_the_real_server() {
     let real = Server::real(REAL_ARGUMENTS);
     let mut client = real.as_ref().map(Server::client);
@@ -268,7 +267,6 @@ fn effects_make_the_same_data_in_ours_and_in_the_real_server() {
 }
 
 #[test]
-#[ignore = "finds a fault that is still there: effects over shards, of commands in slices, may wait for each other in a circle"]
 fn effects_that_only_newer_servers_know_make_the_same_data_in_ours() {
     let summary = RefCell::new(Summary::default());
     let seed = with_workloads(64, |choices, seed| {

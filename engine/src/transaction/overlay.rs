@@ -165,6 +165,8 @@ pub struct Overlay<'a> {
     pub unit: (usize, u64),
     /// Its one time.
     pub now: Milliseconds,
+    /// Whether what is only read was free again after the first hop: the parts that write nothing have gone on then.
+    pub has_let_go: bool,
 }
 
 impl Overlay<'_> {
@@ -217,8 +219,12 @@ impl Overlay<'_> {
             .collect();
         let mut finishes = self.releases();
         if !effects.is_empty() {
-            for finish in &mut finishes {
-                finish.share = Some(Share { unit: self.unit, shares: self.parts.len(), effects: Vec::new() });
+            // A part that has gone on knows of units that came later: it does not hear of this one, which is told by what
+            // it came to.
+            let hears = |places: &[usize]| !self.has_let_go || places.iter().any(|&place| self.keys[place].writes);
+            let shares = self.parts.iter().filter(|places| hears(places)).count();
+            for (finish, _) in finishes.iter_mut().zip(self.parts).filter(|(_, places)| hears(places)) {
+                finish.share = Some(Share { unit: self.unit, shares, effects: Vec::new() });
             }
         }
         if let Some(teller) = finishes.get_mut(self.teller()) {
@@ -300,6 +306,7 @@ mod tests {
             parts: &parts,
             unit: (0, 1),
             now,
+            has_let_go: false,
         };
         for finish in overlay.run(gathered, shard, &mut out) {
             apply(shard, finish);

@@ -416,7 +416,8 @@ impl OverlayRun {
 impl Hops {
     fn overlay<'a>(&'a self, arguments: &'a [&'a [u8]], client: ClientContext, unit: (usize, u64)) -> Overlay<'a> {
         let Target::Engine(handler) = self.entry.target else { unreachable!("only the engine's commands have hops") };
-        Overlay { handler, arguments, client, keys: &self.keys, parts: &self.places, unit, now: self.now }
+        let (keys, parts, now, has_let_go) = (&self.keys, &self.places, self.now, self.asks);
+        Overlay { handler, arguments, client, keys, parts, unit, now, has_let_go }
     }
 }
 

@@ -227,9 +227,24 @@ impl Cluster {
                     }
                 }
             }
-            assert!(idle < 10_000, "histories wait for each other");
+            assert!(idle < 10_000, "histories wait for each other: {}", self.fronts());
         }
         joined
+    }
+}
+
+impl Cluster {
+    /// What each history comes to next.
+    fn fronts(&self) -> String {
+        let lines = self.histories.iter().enumerate().map(|(shard, history)| {
+            let history = history.borrow();
+            let units = history.iter().filter_map(|record| match record {
+                Record::Share(share) => Some(format!("{:?} of {}", share.unit, share.shares)),
+                Record::Effect(_) => None,
+            });
+            format!("\n  shard {shard}: {:?}; units: {}", history.front(), units.collect::<Vec<_>>().join(", "))
+        });
+        lines.collect()
     }
 }
 

@@ -118,7 +118,9 @@ impl LongWork for Count {
 /// PFMERGE.
 struct Merge {
     key: Locked,
-    arguments: Vec<Vec<u8>>,
+    /// The command, where it is done at once and so is an effect. Done later it is told by what it came to: its sources may
+    /// have changed by then.
+    effect: Option<Vec<Vec<u8>>>,
     union: Union,
     /// The destination as it was.
     old: Option<Value>,
@@ -181,7 +183,10 @@ impl Merge {
             _ => keyspace.create(*database, &key, &mut merged, *now),
         }
         keyspace.dirty += 1;
-        execution.keyspace.journal.effect_owned(execution.database, std::mem::take(&mut self.arguments));
+        match self.effect.take() {
+            Some(effect) => execution.keyspace.journal.effect_owned(execution.database, effect),
+            None => execution.effect(&[b"SET", self.key.name(), merged.bytes(), b"KEEPTTL"]),
+        }
         execution.event(EventClass::String, "pfadd", self.key.name());
         Step::Done
     }
@@ -246,9 +251,10 @@ pub(super) fn pfmerge(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Com
     }
     let key = execution.keyspace.key(arguments[1]);
     let old = execution.keyspace.peek(execution.database, &key, execution.now);
+    let is_effect = !execution.options.is_long(units, 0);
     let work = Merge {
         key: Locked::new(execution, arguments[1]),
-        arguments: arguments.iter().map(|argument| argument.to_vec()).collect(),
+        effect: is_effect.then(|| arguments.iter().map(|argument| argument.to_vec()).collect()),
         old: old.map(|entry| entry.to_owned().value),
         union,
         raising: None,
