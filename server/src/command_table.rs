@@ -43,7 +43,7 @@ pub struct CommandEntry {
     pub target: Target,
     /// Where its keys are.
     pub keys: KeyPlan,
-    /// Whether it may change keys.
+    /// Whether it may change keys, if only what they remember of a read (PFCOUNT).
     pub is_write: bool,
     /// Whether it is refused when memory is over its limit.
     pub takes_memory: bool,
@@ -85,7 +85,7 @@ impl CommandTable {
     pub fn new(rows: impl IntoIterator<Item = (&'static Spec, Target)>) -> Self {
         let mut ids = 0;
         let mut entry = |spec: &'static Spec, target: Target, full_name: String, subcommands| {
-            let is_write = spec.flags.has(Flags::WRITE);
+            let is_write = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE);
             ids += 1;
             let keys = key_plan(spec);
             let takes_memory = spec.flags.has(Flags::DENYOOM);

@@ -125,6 +125,7 @@ impl Engine {
             parts: &places,
             unit: (coordinator, self.units),
             now,
+            has_let_go: false,
         };
         let finishes = overlay.run(gathered, &mut self.shards[coordinator], &mut ReplyBuffer::default());
         for (owner, finish) in owners.into_iter().zip(finishes) {

@@ -179,6 +179,8 @@ const READS: &[&str] = &[
     "HSCAN h1 0 COUNT 1000",
     "HSCAN h2 0 COUNT 10 MATCH *2*",
     "HSCAN h3 0 COUNT 50 NOVALUES",
+    "DIGEST b1",
+    "DIGEST none",
     "LCS b1 b2",
     "LCS t1 t2",
     "LCS t1 t2 LEN",
@@ -239,6 +241,16 @@ const WRITES: &[&str] = &[
     "LMPOP 3 none l2 l1 RIGHT COUNT 4",
     "LMPOP 2 none l4 LEFT COUNT 400",
     "RPUSH l1 7 8 9 7 7 8",
+    "LMOVEM l1 l2 LEFT RIGHT COUNT 20 OBO",
+    "LMOVEM l2 l1 RIGHT RIGHT COUNT 15 OBO",
+    "LMOVEM l3 l1 RIGHT RIGHT COUNT 9 BULK",
+    "LMOVEM l4 d LEFT LEFT EXACTLY 30 BULK",
+    "LMOVEM l4 l3 LEFT LEFT COUNT 1000 OBO",
+    "LMOVEM l1 l1 LEFT RIGHT COUNT 7 OBO",
+    "LMOVEM l2 l2 LEFT LEFT COUNT 1000 OBO",
+    "LMOVEM l2 l2 RIGHT RIGHT COUNT 11 OBO",
+    "LMOVEM l1 l1 RIGHT RIGHT COUNT 11 BULK",
+    "LMOVEM l3 s1 LEFT LEFT COUNT 5 BULK",
     "LTRIM l1 3 -3",
     "LREM l1 0 7",
     "LREM l2 2 8",
@@ -331,7 +343,8 @@ fn what_is_worked_off_in_slices_comes_to_the_same() {
             assert_eq!(short.0.escape_ascii().to_string(), long.0.escape_ascii().to_string(), "seed {seed}: {line}");
             assert_eq!((short.1, short.2), (long.1, long.2), "seed {seed}: {line}");
             assert_eq!(short.4, long.4, "seed {seed}: {line}");
-            if !is_empty_store {
+            // And PFMERGE by what it came to.
+            if !is_empty_store && !line.starts_with("PFMERGE") {
                 assert_eq!(told(&short.3), told(&long.3), "seed {seed}: {line}");
             }
         }

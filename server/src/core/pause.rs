@@ -4,7 +4,6 @@ use super::Core;
 use super::connection::{Connection, ConnectionKey};
 use crate::command_table::CommandEntry;
 use std::collections::BTreeSet;
-use torc_engine::command::Flags;
 
 /// A pause in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +61,7 @@ impl Core {
     #[inline]
     pub(super) fn waits_for_pause(&mut self, connection: &mut Connection, entry: &CommandEntry) -> bool {
         let Some(pause) = self.pause.pause else { return false };
-        if pause.only_writes && !entry.is_write && !entry.spec.flags.has(Flags::MAY_REPLICATE) {
+        if pause.only_writes && !entry.is_write {
             return false;
         }
         connection.paused = true;

@@ -7,6 +7,7 @@ mod pop;
 mod position;
 mod rows;
 mod sliced;
+mod sliced_transfer;
 mod transfer;
 
 pub use rows::COMMANDS;
@@ -31,6 +32,11 @@ impl End {
             _ if is(word, "RIGHT") => Ok(Self::Right),
             _ => Err(syntax()),
         }
+    }
+
+    /// The end across from it.
+    fn other(self) -> Self {
+        if self == Self::Left { Self::Right } else { Self::Left }
     }
 
     /// The command that adds an element there, and its event.

@@ -5,10 +5,12 @@
 //!   OBO      destination LEFT   p2 p1 | ...      and pushed one by one,
 //!   BULK     destination LEFT   p1 p2 | ...      or put there as they stood
 //! ```
-//! Source and destination may be one list, which then is never empty in between for anyone to see.
+//! Source and destination may be one list, which then is never empty in between for anyone to see. Many elements are moved in
+//! slices (`sliced_transfer`).
 
 use super::super::errors::{above_zero, is, syntax};
-use super::{push_to, remove_if_empty, report};
+use super::sliced_transfer::LongTransfer;
+use super::{list_of, push_to, remove_if_empty, report};
 use crate::command::{CommandError, CommandResult, Execution};
 use crate::journal::EventClass;
 use crate::values::Type;
@@ -16,22 +18,22 @@ use crate::values::list::{self, End, ListRef};
 use smallvec::SmallVec;
 
 /// An element on its way.
-type Text = SmallVec<[u8; 64]>;
+pub(super) type Text = SmallVec<[u8; 64]>;
 
 /// Elements in the order in which they are pushed.
-type Texts = SmallVec<[Text; 1]>;
+pub(super) type Texts = SmallVec<[Text; 1]>;
 
 /// What is moved, and where to.
-struct Transfer<'a> {
-    source: &'a [u8],
-    destination: &'a [u8],
-    from: End,
-    to: End,
-    count: u64,
+pub(super) struct Transfer<'a> {
+    pub(super) source: &'a [u8],
+    pub(super) destination: &'a [u8],
+    pub(super) from: End,
+    pub(super) to: End,
+    pub(super) count: u64,
     /// All of them or nothing.
-    is_exact: bool,
+    pub(super) is_exact: bool,
     /// The elements stay in the order that they have.
-    is_bulk: bool,
+    pub(super) is_bulk: bool,
 }
 
 /// What has been moved.
@@ -46,7 +48,7 @@ impl<'a> Transfer<'a> {
         Self { source, destination, from, to, count: 1, is_exact: false, is_bulk: false }
     }
 
-    fn is_within_one_list(&self) -> bool {
+    pub(super) fn is_within_one_list(&self) -> bool {
         self.source == self.destination
     }
 
@@ -82,18 +84,31 @@ impl<'a> Transfer<'a> {
     }
 
     /// Reports the events: to the destination first, as the real server does.
-    fn report_events(&self, execution: &mut Execution<'_>, moved: &Moved) {
+    fn report_events(&self, execution: &mut Execution<'_>, is_source_gone: bool) {
         execution.event(EventClass::List, self.to.push_name(), self.destination);
-        report(execution, self.from.pop_name(), self.source, moved.is_source_gone);
+        report(execution, self.from.pop_name(), self.source, is_source_gone);
+    }
+
+    /// Reports that several elements have been moved, in the order in which they were pushed; the source had a length before.
+    pub(super) fn report(
+        &self,
+        execution: &mut Execution<'_>,
+        texts: &[Text],
+        count: u64,
+        is_source_gone: bool,
+        length: u64,
+    ) {
+        if execution.keyspace.journal.wants_effects() {
+            debug_assert_eq!(texts.len() as u64, count);
+            self.report_effects(execution, texts, length);
+        }
+        self.report_events(execution, is_source_gone);
     }
 
     /// Reports the effects of several elements' move in terms of commands that any version knows. A list that is source
     /// and destination keeps an element meanwhile, and its expiry thereby.
-    fn report_effects(&self, execution: &mut Execution<'_>, moved: &Moved, length: u64) {
-        if !execution.keyspace.journal.wants_effects() {
-            return;
-        }
-        let count = moved.texts.len();
+    fn report_effects(&self, execution: &mut Execution<'_>, texts: &[Text], length: u64) {
+        let count = texts.len();
         let pop = |execution: &mut Execution<'_>, end: End, count: usize| {
             let mut digits = itoa::Buffer::new();
             execution.effect(&[end.pop_name().as_bytes(), self.source, digits.format(count).as_bytes()]);
@@ -105,20 +120,19 @@ impl<'a> Transfer<'a> {
         };
         if !self.is_within_one_list() {
             pop(execution, self.from, count);
-            push(execution, &moved.texts);
+            push(execution, texts);
         } else if self.from != self.to {
-            push(execution, &moved.texts);
+            push(execution, texts);
             pop(execution, self.from, count);
         } else if self.is_bulk || count == 1 {
             // All is as it was.
         } else if (count as u64) < length {
             pop(execution, self.from, count);
-            push(execution, &moved.texts);
+            push(execution, texts);
         } else {
             // The whole list is turned round: the first to be pushed may as well stay.
-            let other_end = if self.from == End::Left { End::Right } else { End::Left };
-            pop(execution, other_end, count - 1);
-            push(execution, &moved.texts[1..]);
+            pop(execution, self.from.other(), count - 1);
+            push(execution, &texts[1..]);
         }
     }
 }
@@ -131,7 +145,7 @@ fn move_one(execution: &mut Execution<'_>, arguments: &[&[u8]], from: End, to: E
         Some(moved) => {
             moved.texts.iter().for_each(|text| execution.reply.bulk(text));
             execution.effect(arguments);
-            transfer.report_events(execution, &moved);
+            transfer.report_events(execution, moved.is_source_gone);
         }
     }
     Ok(())
@@ -169,9 +183,20 @@ fn parse<'a>(arguments: &[&'a [u8]]) -> Result<Transfer<'a>, CommandError> {
 /// `LMOVEM source destination LEFT | RIGHT LEFT | RIGHT [COUNT count | EXACTLY count OBO | BULK]`
 pub(super) fn lmovem(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let transfer = parse(arguments)?;
-    let key = execution.keyspace.key(transfer.source);
-    let length = execution.keyspace.peek_typed(execution.database, &key, execution.now, Type::List)?;
-    let length = length.map_or(0, |entry| super::list_of(entry).len());
+    let (source, destination) = (execution.keyspace.key(transfer.source), execution.keyspace.key(transfer.destination));
+    let Execution { keyspace, database, now, options, .. } = &*execution;
+    let list = keyspace.peek_typed(*database, &source, *now, Type::List)?.map(list_of);
+    let length = list.map_or(0, |list| list.len());
+    if let Some(list @ ListRef::Tree(tree)) = list
+        && options.is_long_part(transfer.count.min(length), length, tree.bytes())
+        && !(transfer.is_exact && length < transfer.count)
+    {
+        let destination = keyspace.peek_typed(*database, &destination, *now, Type::List)?;
+        let moved = list.end(transfer.from, transfer.count);
+        let work = LongTransfer::new(execution, &transfer, tree, moved, destination);
+        execution.later.put(work);
+        return Ok(());
+    }
     let Some(moved) = transfer.run(execution)? else {
         if transfer.is_exact {
             execution.reply.null_array();
@@ -186,7 +211,6 @@ pub(super) fn lmovem(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
         End::Left => moved.texts.iter().rev().for_each(|text| execution.reply.bulk(text)),
         End::Right => moved.texts.iter().for_each(|text| execution.reply.bulk(text)),
     }
-    transfer.report_effects(execution, &moved, length);
-    transfer.report_events(execution, &moved);
+    transfer.report(execution, &moved.texts, moved.texts.len() as u64, moved.is_source_gone, length);
     Ok(())
 }

@@ -108,6 +108,7 @@ impl Cluster {
             parts: &parts,
             unit: (coordinator, self.units),
             now: self.now,
+            has_let_go: false,
         };
         let finishes = overlay.run(gathered, &mut self.shards[coordinator], out);
         for (owner, finish) in owners.into_iter().zip(finishes) {

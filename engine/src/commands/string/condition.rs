@@ -1,12 +1,19 @@
 //! Writes on condition of the value: IFEQ IFNE IFDEQ IFDNE of SET and DELEX, and the digest they compare.
 //!
-//! The digest is the XXH3 hash of the text, 64 bits, seed 0, as sixteen hexadecimal digits.
+//! The digest is the XXH3 hash of the text, 64 bits, seed 0, as sixteen hexadecimal digits. That of a long text is made in slices,
+//! of a view of it.
 
 use super::super::errors::is;
 use super::{find_quietly, peek, read, remove, string_of};
 use crate::command::{CommandError, CommandResult, Execution, wrong_arity};
-use crate::values::StringRef;
+use crate::keyspace::Value;
+use crate::long::{LongWork, Step};
+use crate::values::{OwnedString, StringRef};
+use std::hash::Hasher;
 use twox_hash::XxHash3_64;
+
+/// Bytes that are digested in about the time of a unit.
+const UNIT_BYTES: usize = 256;
 
 /// What the present value must be for a write to happen.
 #[derive(Clone, Copy, Debug)]
@@ -68,11 +75,52 @@ fn parse_digest(hex: &[u8]) -> Result<u64, CommandError> {
 
 /// `DIGEST key`
 pub(super) fn digest(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    match read(execution, arguments[1])?.map(digest_of) {
-        None => execution.reply.null(),
-        Some(digest) => execution.reply.bulk(format!("{digest:016x}").as_bytes()),
+    let options = execution.options;
+    let Some(value) = read(execution, arguments[1])? else {
+        execution.reply.null();
+        return Ok(());
+    };
+    if !options.is_long((value.len() / UNIT_BYTES) as u64, 0) {
+        let digest = digest_of(value);
+        execution.reply.bulk(format!("{digest:016x}").as_bytes());
+        return Ok(());
+    }
+    let key = execution.keyspace.key(arguments[1]);
+    let entry = execution.keyspace.peek(execution.database, &key, execution.now);
+    if let Some(Value::String(text)) = entry.map(|entry| entry.to_owned().value) {
+        execution.later.put(Digest { text, hasher: XxHash3_64::new(), digested: 0 });
     }
     Ok(())
+}
+
+/// The digest of a long text in the making.
+struct Digest {
+    text: OwnedString,
+    hasher: XxHash3_64,
+    /// Bytes so far.
+    digested: usize,
+}
+
+impl LongWork for Digest {
+    fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step {
+        let Self { text, hasher, digested } = self;
+        let is_over = text.as_ref().with_bytes(|bytes| {
+            let rest = &bytes[*digested..];
+            let part = &rest[..rest.len().min((budget as usize).saturating_mul(UNIT_BYTES))];
+            hasher.write(part);
+            *digested += part.len();
+            part.len() == rest.len()
+        });
+        if !is_over {
+            return Step::More;
+        }
+        execution.reply.bulk(format!("{:016x}", hasher.finish()).as_bytes());
+        Step::Done
+    }
+
+    fn only_reads(&self) -> bool {
+        true
+    }
 }
 
 /// `DELEX key [IFEQ value | IFNE value | IFDEQ digest | IFDNE digest]`
