@@ -5,6 +5,9 @@
 //!   first client    fill, then each command in turn, its reply read as fast as it comes
 //!   second client   PING, wait for the answer, 100 us later the next ...          longest wait = stall
 //! ```
+//! *Of the server* is the most CPU time that its threads took between a PING and its answer, as the scheduler counts it: that
+//! leaves out what the host took away, so it is the part of a stall that the server can do something about.
+//!
 //! The server has a core for itself; both clients share another, where the second goes before the first: so what is measured
 //! is the server, as far as the host leaves both cores alone. `(nothing)` says how far it did.
 //!
@@ -30,6 +33,9 @@ struct Options {
     /// Shards of Torc.
     #[arg(long, default_value_t = 1)]
     shards: usize,
+    /// Only these commands, by their beginning; those that others need must be named, too.
+    #[arg(long)]
+    command: Vec<String>,
     /// Elements of each collection, and keys.
     #[arg(long, default_value_t = 5_000_000)]
     elements: u64,
@@ -43,6 +49,14 @@ struct Options {
     /// The clients' core.
     #[arg(long, default_value_t = 1)]
     client_core: usize,
+}
+
+impl Options {
+    fn commands(&self) -> impl Iterator<Item = &'static &'static str> + '_ {
+        let is_wanted =
+            |command: &&&str| self.command.is_empty() || self.command.iter().any(|name| command.starts_with(name));
+        COMMANDS.iter().filter(is_wanted)
+    }
 }
 
 /// Nice values of the client that reads, and of the one that measures (which only root may have).
@@ -207,37 +221,68 @@ fn set_nice(value: i32) {
     }
 }
 
-/// Sends PING every 100 us until told to stop; the longest wait goes to `longest_ns`.
-fn ping(address: SocketAddr, stop: &AtomicBool, longest_ns: &AtomicU64) -> Outcome<()> {
+/// The longest waits since they were last looked at, in nanoseconds.
+#[derive(Default)]
+struct Longest {
+    wall_ns: AtomicU64,
+    server_ns: AtomicU64,
+}
+
+/// What has been measured of a command.
+#[derive(Clone, Copy, Default)]
+struct Row {
+    took: Duration,
+    stall: Duration,
+    of_server: Duration,
+}
+
+impl Row {
+    fn take(took: Duration, longest: &Longest) -> Self {
+        let of = |value: &AtomicU64| Duration::from_nanos(value.swap(0, Ordering::Relaxed));
+        Self { took, stall: of(&longest.wall_ns), of_server: of(&longest.server_ns) }
+    }
+
+    fn least(self, other: Self) -> Self {
+        Self {
+            took: self.took.min(other.took),
+            stall: self.stall.min(other.stall),
+            of_server: self.of_server.min(other.of_server),
+        }
+    }
+}
+
+/// Sends PING every 100 us until told to stop.
+fn ping(address: SocketAddr, server_ns: impl Fn() -> u64, stop: &AtomicBool, longest: &Longest) -> Outcome<()> {
     set_nice(PINGER_NICE);
     let mut client = Client::connect(address)?;
     while !stop.load(Ordering::Relaxed) {
+        let server_before_ns = server_ns();
         let begun = Instant::now();
         client.send("PING\r\n")?;
         client.skip_reply()?;
-        longest_ns.fetch_max(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        longest.wall_ns.fetch_max(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        longest.server_ns.fetch_max(server_ns().saturating_sub(server_before_ns), Ordering::Relaxed);
         std::thread::sleep(Duration::from_micros(100));
     }
     Ok(())
 }
 
-fn measure(contender: &Contender, elements: u64) -> Outcome<Vec<(Duration, Duration)>> {
+fn measure(contender: &Contender, options: &Options) -> Outcome<Vec<Row>> {
     let server = Server::start(contender)?;
     let mut client = Client::connect(server.address)?;
     eprintln!("{}: filling", contender.label);
-    fill(&mut client, elements)?;
-    let (stop, longest_ns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let address = server.address;
+    fill(&mut client, options.elements)?;
+    let (stop, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(Longest::default()));
+    let (address, server_ns) = (server.address, server.running_ns()?);
     let pinging = {
-        let (stop, longest_ns) = (stop.clone(), longest_ns.clone());
-        std::thread::spawn(move || ping(address, &stop, &longest_ns).map_err(|failure| format!("{failure:?}")))
+        let (stop, longest) = (stop.clone(), longest.clone());
+        std::thread::spawn(move || ping(address, server_ns, &stop, &longest).map_err(|failure| format!("{failure:?}")))
     };
     set_nice(READER_NICE);
     std::thread::sleep(Duration::from_secs(2));
-    let idle = Duration::from_nanos(longest_ns.load(Ordering::Relaxed));
-    let mut rows = vec![(Duration::from_secs(2), idle)];
-    for command in COMMANDS {
-        longest_ns.store(0, Ordering::Relaxed);
+    let mut rows = vec![Row::take(Duration::from_secs(2), &longest)];
+    for command in options.commands() {
+        Row::take(Duration::ZERO, &longest);
         let begun = Instant::now();
         let names: String = (0..SKETCHES).map(|number| format!("sketch:{number} ")).collect();
         client.send(&format!("{}\r\n", command.replace(ALL_SKETCHES, names.trim_end())))?;
@@ -245,25 +290,19 @@ fn measure(contender: &Contender, elements: u64) -> Outcome<Vec<(Duration, Durat
         let took = begun.elapsed();
         // What it left to be freed belongs to it.
         std::thread::sleep(Duration::from_millis(1500));
-        let longest = Duration::from_nanos(longest_ns.load(Ordering::Relaxed));
-        eprintln!("{}: {command}: {took:?}, longest stall {longest:?}", contender.label);
-        rows.push((took, longest));
+        let row = Row::take(took, &longest);
+        eprintln!("{}: {command}: {took:?}, stall {:?}, of the server {:?}", contender.label, row.stall, row.of_server);
+        rows.push(row);
     }
     stop.store(true, Ordering::Relaxed);
     let _ = pinging.join();
     Ok(rows)
 }
 
-/// For each row the least time and the least stall of any round.
-fn least(rounds: &[Vec<(Duration, Duration)>]) -> Vec<(Duration, Duration)> {
+/// For each row the least of any round.
+fn least(rounds: &[Vec<Row>]) -> Vec<Row> {
     let rows = rounds.iter().map(Vec::len).min().unwrap_or(0);
-    let of_row = |row: usize| {
-        let seen = || rounds.iter().map(move |round| round[row]);
-        (
-            seen().map(|(took, _)| took).min().unwrap_or_default(),
-            seen().map(|(_, stall)| stall).min().unwrap_or_default(),
-        )
-    };
+    let of_row = |row: usize| rounds.iter().map(|round| round[row]).reduce(Row::least).unwrap_or_default();
     (0..rows).map(of_row).collect()
 }
 
@@ -276,16 +315,18 @@ fn main() -> Outcome<()> {
     let mut columns = Vec::new();
     for program in &options.server {
         let contender = Contender::new(program, options.shards, Some(options.server_core.to_string()))?;
-        let rounds = (0..options.rounds).map(|_| measure(&contender, options.elements)).collect::<Outcome<Vec<_>>>()?;
+        let rounds = (0..options.rounds).map(|_| measure(&contender, &options)).collect::<Outcome<Vec<_>>>()?;
         columns.push((contender.label.clone(), least(&rounds)));
     }
-    let labels: Vec<String> = columns.iter().map(|(label, _)| format!(" {label}: stall ms | takes ms |")).collect();
+    let labels: Vec<String> =
+        columns.iter().map(|(label, _)| format!(" {label}: stall ms | of the server ms | takes ms |")).collect();
     println!("| command |{}", labels.concat());
-    println!("|---|{}", "---:|---:|".repeat(columns.len()));
-    for (index, command) in std::iter::once(&"(nothing)").chain(COMMANDS).enumerate() {
+    println!("|---|{}", "---:|---:|---:|".repeat(columns.len()));
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    for (index, command) in std::iter::once(&"(nothing)").chain(options.commands()).enumerate() {
         let cells = columns.iter().map(|(_, rows)| {
-            let (took, stall) = rows[index];
-            format!(" {:.1} | {:.0} |", stall.as_secs_f64() * 1e3, took.as_secs_f64() * 1e3)
+            let Row { took, stall, of_server } = rows[index];
+            format!(" {:.1} | {:.1} | {:.0} |", milliseconds(stall), milliseconds(of_server), milliseconds(took))
         });
         println!("| `{command}` |{}", cells.collect::<String>());
     }

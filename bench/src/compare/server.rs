@@ -90,6 +90,17 @@ impl Server {
         CpuTime::of(self.process.id())
     }
 
+    /// A look at how long the threads that are there now have run, in nanoseconds, all together.
+    pub fn running_ns(&self) -> Outcome<impl Fn() -> u64 + Send + 'static> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id()))?;
+        let paths = tasks.map(|task| Ok(task?.path().join("schedstat"))).collect::<std::io::Result<Vec<_>>>()?;
+        let of_thread = |path: &std::path::PathBuf| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            text.split(' ').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0)
+        };
+        Ok(move || paths.iter().map(of_thread).sum())
+    }
+
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> Outcome<f64> {
         let status = read(&format!("/proc/{}/status", self.process.id()))?;

@@ -7,7 +7,14 @@ use std::cmp::Ordering;
 const CHUNK_ROWS: usize = 4096;
 
 /// Rows by number.
+#[derive(Debug)]
 pub(super) struct Chunks<T>(Vec<Vec<T>>);
+
+impl<T> Default for Chunks<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
 
 impl<T: Copy> Chunks<T> {
     pub(super) const fn new() -> Self {
@@ -15,17 +22,34 @@ impl<T: Copy> Chunks<T> {
     }
 
     pub(super) fn push(&mut self, row: T) {
-        if self.0.last().is_none_or(|chunk| chunk.len() == CHUNK_ROWS) {
-            self.0.push(Vec::with_capacity(CHUNK_ROWS));
+        match self.0.last_mut() {
+            // A few rows need no whole chunk.
+            None => self.0.push(vec![row]),
+            Some(chunk) if chunk.len() < CHUNK_ROWS => chunk.push(row),
+            Some(_) => {
+                self.0.push(Vec::with_capacity(CHUNK_ROWS));
+                self.push(row);
+            }
         }
-        self.0.last_mut().expect("one was there or added").push(row);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = T> + '_ {
+        self.0.iter().flatten().copied()
     }
 
     pub(super) fn len(&self) -> usize {
         self.0.last().map_or(0, |last| (self.0.len() - 1) * CHUNK_ROWS + last.len())
     }
 
-    pub(super) fn get(&self, index: usize) -> T {
+    pub(super) fn get(&self, index: usize) -> Option<T> {
+        self.0.get(index / CHUNK_ROWS)?.get(index % CHUNK_ROWS).copied()
+    }
+
+    pub(super) fn at(&self, index: usize) -> T {
         self.0[index / CHUNK_ROWS][index % CHUNK_ROWS]
     }
 
@@ -44,11 +68,11 @@ pub(super) struct ComparedChunks<'c, T, C>(&'c mut Chunks<T>, C);
 
 impl<T: Copy, C: Fn(&T, &T) -> Ordering> Places for ComparedChunks<'_, T, C> {
     fn compare(&self, a: usize, b: usize) -> Ordering {
-        (self.1)(&self.0.get(a), &self.0.get(b))
+        (self.1)(&self.0.at(a), &self.0.at(b))
     }
 
     fn swap(&mut self, a: usize, b: usize) {
-        let (first, second) = (self.0.get(a), self.0.get(b));
+        let (first, second) = (self.0.at(a), self.0.at(b));
         self.0.set(a, second);
         self.0.set(b, first);
     }

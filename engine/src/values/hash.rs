@@ -347,6 +347,18 @@ fn set_in_tree(hash: &mut impl Collection, name: &[u8], value: &[u8], expiry: Fi
     .unwrap_or(false)
 }
 
+/// Gives a field of a large hash the value that `change` makes of its old one, and leaves its expiry; none if the hash is
+/// small. Fields that are due have been removed before.
+#[inline]
+pub fn update<V: AsRef<[u8]>, E>(
+    hash: &mut impl Collection,
+    name: &[u8],
+    change: impl FnOnce(Option<StringRef<'_>>) -> Result<V, E>,
+) -> Option<Result<(), E>> {
+    hash.object()?;
+    change_tree(hash, |hash| hash.tree.update(name, change))
+}
+
 /// Gives a field an expiry or takes it away; the field is there.
 pub fn set_expiry(hash: &mut impl Collection, name: &[u8], expires_at: Option<i64>) {
     if hash.object().is_some() {

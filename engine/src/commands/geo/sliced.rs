@@ -170,7 +170,7 @@ impl Search {
                 None => *told,
             };
             *told += 1;
-            let Row { distance, rank } = rows.get(index);
+            let Row { distance, rank } = rows.at(index);
             let (Some(scored), distance) = (set.at(rank), distance / choice.unit) else { continue };
             match (&purpose, builder.as_mut()) {
                 (Purpose::Store { distances, .. }, Some(builder)) => {
@@ -234,7 +234,7 @@ impl LongWork for Search {
                     if *pushed == self.rows.len() {
                         break;
                     }
-                    let sorted = Sorted { distance: self.rows.get(*pushed).distance, index: *pushed };
+                    let sorted = Sorted { distance: self.rows.at(*pushed).distance, index: *pushed };
                     sorter.push(sorted, |a, b| compare(order, a, b));
                     *pushed += 1;
                 }

@@ -3,11 +3,15 @@
 use super::super::errors::{NOT_FINITE, NOT_FLOAT, OVERFLOW, integer};
 use super::super::long_double::{LongDouble, NotFinite};
 use super::timed::report_write;
-use super::{hash_of, write_fields};
+use super::{edit, hash_of, write_fields};
 use crate::command::{CommandError, CommandResult, Execution};
 use crate::journal::EventClass;
-use crate::values::hash::FieldExpiry;
+use crate::values::hash::{self, FieldExpiry};
 use crate::values::{StringRef, Type};
+use smallvec::SmallVec;
+
+/// The text of an integer.
+type Digits = SmallVec<[u8; 20]>;
 
 /// What `read` makes of a field's value; `None` for no field.
 fn current<R>(
@@ -21,16 +25,41 @@ fn current<R>(
     field.map(|field| read(field.value)).transpose()
 }
 
+/// What HINCRBY makes of a value.
+fn increased(old: Option<StringRef<'_>>, delta: i64) -> Result<i64, CommandError> {
+    let old = match old {
+        Some(value) => value.as_integer().ok_or(CommandError::from("ERR hash value is not an integer"))?,
+        None => 0,
+    };
+    old.checked_add(delta).ok_or(CommandError::from(OVERFLOW))
+}
+
 /// `HINCRBY key field increment`
 pub(super) fn hincrby(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let delta = integer(arguments[3])?;
-    let old = current(execution, arguments, |value| {
-        value.as_integer().ok_or_else(|| "ERR hash value is not an integer".into())
-    })?;
-    let new = old.unwrap_or(0).checked_add(delta).ok_or(CommandError::from(OVERFLOW))?;
-    let mut scratch = itoa::Buffer::new();
-    let text = scratch.format(new).as_bytes();
-    write_fields(execution, arguments[1], &[[arguments[2], text]], FieldExpiry::Keep)?;
+    let mut new = 0;
+    let in_tree = {
+        let Execution { keyspace, database, now, .. } = &mut *execution;
+        let key = keyspace.key(arguments[1]);
+        let entry = edit(keyspace, *database, &key, *now)?;
+        entry.and_then(|mut entry| {
+            let result = hash::update(&mut entry, arguments[2], |old| {
+                new = increased(old, delta)?;
+                Ok::<_, CommandError>(Digits::from_slice(itoa::Buffer::new().format(new).as_bytes()))
+            });
+            entry.changed(u64::from(matches!(result, Some(Ok(())))));
+            result
+        })
+    };
+    match in_tree {
+        Some(result) => result?,
+        None => {
+            new = current(execution, arguments, |value| increased(Some(value), delta))?.unwrap_or(delta);
+            let mut scratch = itoa::Buffer::new();
+            let text = scratch.format(new).as_bytes();
+            write_fields(execution, arguments[1], &[[arguments[2], text]], FieldExpiry::Keep)?;
+        }
+    }
     execution.effect(arguments);
     execution.event_of_parts(EventClass::Hash, "hincrby", arguments[1], [arguments[2]]);
     execution.reply.integer(new);

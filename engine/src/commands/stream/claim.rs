@@ -1,5 +1,6 @@
 //! What consumers of a group have not acknowledged: XCLAIM, XAUTOCLAIM, XPENDING.
 
+use super::super::chunks::Chunks;
 use super::super::errors::{integer, is, syntax};
 use super::sliced::{LongClaim, LongQuery, REFERENCE_UNITS};
 use super::{
@@ -30,7 +31,7 @@ pub(super) struct Claim {
 #[derive(Default)]
 pub(super) struct Changes {
     is_new_consumer: bool,
-    pub(super) claimed: Vec<(StreamId, Pending)>,
+    pub(super) claimed: Chunks<(StreamId, Pending)>,
     /// Entries that are in the stream no more.
     pub(super) released: Vec<StreamId>,
     has_moved: bool,
@@ -204,7 +205,7 @@ fn report(
     }
     effect_of_release(execution, key, group, &changes.released);
     let mut effects = PendingEffects::new(execution.keyspace.journal.wants_effects(), key, group, consumer);
-    changes.claimed.iter().for_each(|(id, pending)| effects.add(*id, *pending));
+    changes.claimed.iter().for_each(|(id, pending)| effects.add(id, pending));
     effects.report(execution, last_id);
     if changes.has_moved && changes.claimed.is_empty() {
         execution.keyspace.dirty += u64::from(changes.released.is_empty());

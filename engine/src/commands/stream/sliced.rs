@@ -76,9 +76,9 @@ impl LongClaim {
                 reply.array(released.len());
             }
             match (claimed.get(self.listed), released.get(self.listed.saturating_sub(claimed.len()))) {
-                (Some((id, _)), _) => match self.stream.entries().get(*id).filter(|_| !self.claim.only_ids) {
+                (Some((id, _)), _) => match self.stream.entries().get(id).filter(|_| !self.claim.only_ids) {
                     Some(entry) => reply_entry(reply, &entry),
-                    None => reply_id(reply, *id),
+                    None => reply_id(reply, id),
                 },
                 (None, Some(id)) => reply_id(reply, *id),
                 (None, None) => return Step::Done,

@@ -11,6 +11,7 @@
 //! * Entries to be claimed come in the order of their last delivery; they are put in a heap, of which as many are taken as
 //!   the client wants.
 
+use super::super::chunks::Chunks;
 use super::read::{From, Options, has_room_for_more, is_idle, nothing_to_read};
 use super::{PendingEffects, effect_of_position, effect_of_release, reply_entry, reply_fields, reply_id};
 use crate::command::{Execution, Milliseconds};
@@ -97,7 +98,7 @@ struct Source {
     /// By the time of delivery.
     claimable: BinaryHeap<Reverse<(i64, StreamId)>>,
     any_claimable: bool,
-    claimed: Vec<StreamId>,
+    claimed: Chunks<StreamId>,
     /// The copy that is changed.
     changed: Option<Stream>,
     consumer: Option<(ConsumerNumber, bool)>,
@@ -130,7 +131,7 @@ impl Source {
             cursor: Cursor { claimed: 0, next },
             claimable: BinaryHeap::new(),
             any_claimable: false,
-            claimed: Vec::new(),
+            claimed: Chunks::new(),
             changed: None,
             consumer: None,
             released: Vec::new(),
@@ -500,7 +501,7 @@ impl LongRead {
         let (source, before) = (&self.sources[number], reply.buffer().len());
         let (mut listed, until) = (listed, source.count.min(listed.saturating_add(budget)));
         while listed < until && reply.buffer().len() - before < STEP_BYTES_MAX {
-            if let Some(&id) = source.claimed.get(cursor.claimed) {
+            if let Some(id) = source.claimed.get(cursor.claimed) {
                 cursor.claimed += 1;
                 let pending = source.group(&self.manner).and_then(|group| group.pending(id));
                 let item = Item { id, entry: source.stream.entries().get(id), pending };

@@ -142,6 +142,30 @@ impl HashTree {
         }
     }
 
+    /// Gives a field the value that `change` makes of its old one; its expiry stays. One way down, not two.
+    pub fn update<V: AsRef<[u8]>, E>(
+        &mut self,
+        field: &[u8],
+        change: impl FnOnce(Option<StringRef<'_>>) -> Result<V, E>,
+    ) -> Result<(), E> {
+        let hash = self.hasher.hash(field);
+        let draft = |value, expires_at| {
+            let field = Field::Text(StringRef::Bytes(field));
+            Draft { field, value: Some(StringRef::Bytes(value)), expires_at }
+        };
+        match self.locate(hash, field, |_| false) {
+            Ok((place, old)) => {
+                let (expires_at, value) = (old.expires_at, change(old.value)?);
+                self.set_value_at(place, &draft(value.as_ref(), expires_at));
+            }
+            Err(vacancy) => {
+                let value = change(None)?;
+                self.insert_at(vacancy, hash, &draft(value.as_ref(), None));
+            }
+        }
+        Ok(())
+    }
+
     /// Gives a field of a hash an expiry, or takes it away; whether there is such a field.
     pub fn set_expiry(&mut self, field: &[u8], expires_at: Option<i64>) -> bool {
         let hash = self.hasher.hash(field);
