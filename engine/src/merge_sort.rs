@@ -12,6 +12,7 @@
 //! * Many ways, since what is compared at the heads of the runs stays in the caches: it is fetched once a merge, not once a
 //!   comparison.
 
+use crate::values::large::discard_each;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
@@ -102,7 +103,7 @@ impl<R: Copy> Merge<R> {
 }
 
 /// Rows on their way into order. `compare` is the same in each call.
-pub(crate) struct Sorter<R> {
+pub(crate) struct Sorter<R: Copy + 'static> {
     /// Of all rows, so many are wanted.
     wanted: usize,
     run_rows: usize,
@@ -112,7 +113,16 @@ pub(crate) struct Sorter<R> {
     last: Option<Merge<R>>,
 }
 
-impl<R: Copy> Sorter<R> {
+impl<R: Copy + 'static> Drop for Sorter<R> {
+    /// What nobody wanted goes in slices.
+    fn drop(&mut self) {
+        let merges = self.last.take().into_iter().chain(self.merge.take().map(|(merge, _)| merge));
+        let runs = self.runs.drain(..).chain(merges.flat_map(|merge| merge.heap));
+        discard_each(runs.flat_map(|run| run.chunks).collect::<Vec<_>>());
+    }
+}
+
+impl<R: Copy + 'static> Sorter<R> {
     /// For rows of which the first `wanted` are; each `run_rows` of them are sorted at once.
     pub(crate) fn new(wanted: usize, run_rows: usize) -> Self {
         Self { wanted, run_rows, open: Vec::new(), runs: VecDeque::new(), merge: None, last: None }

@@ -307,7 +307,8 @@ impl<D: Driver> CoreLoop<D> {
             self.more_housekeeping = true;
         }
         if self.more_housekeeping || self.core.is_behind_with_memory() {
-            self.more_housekeeping = self.core.housekeeping_slice();
+            let driver = &self.driver;
+            self.more_housekeeping = self.core.housekeeping_slice(|| driver.clock().monotonic_ns);
         }
     }
 

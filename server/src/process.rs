@@ -11,6 +11,7 @@
 //! A start in the background ends, for whoever called it, when clients are served or when it is clear that they will not
 //! be: unlike a parent that ends at once, it can be waited for and its failure is seen.
 
+use crate::allocator;
 use crate::config::{Config, Supervisor};
 use crate::server::StartFailure;
 use sd_notify::NotifyState;
@@ -44,6 +45,11 @@ impl Presence {
         let directory = &config.process.directory;
         std::env::set_current_dir(directory)
             .map_err(|error| StartFailure(format!("Can't chdir to '{}': {error}", directory.display())))?;
+        if config.process.without_huge_pages {
+            // Where the kernel knows no huge pages there is nothing to be done without.
+            let _ = rustix::thread::disable_transparent_huge_pages(true);
+        }
+        allocator::give_memory_back_soon();
         let mut presence = Self::default();
         presence.find_supervisor(config.process.supervised, |name| std::env::var_os(name).is_some());
         config.process.supervised_by = presence.supervisor.unwrap_or(Supervisor::No);

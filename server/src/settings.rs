@@ -58,6 +58,10 @@ pub struct Settings {
     pub gather_ns_max: u64,
     /// A client's unsent replies above this many bytes stop the reading of its commands.
     pub unsent_pause_bytes: usize,
+    /// A client that has run commands of so many bytes in a turn goes on in the next one if this one has taken long, ...
+    pub turn_bytes_min: usize,
+    /// ... and with so many in any case.
+    pub turn_bytes_max: usize,
     /// Awaited replies above this stop the reading of a client's commands.
     pub outstanding_max: usize,
     /// Bytes under way to one other shard above this stop the reading of the commands that go there.
@@ -83,6 +87,8 @@ impl Default for Settings {
             engine: EngineOptions::default(),
             gather_ns_max: 400_000,
             unsent_pause_bytes: 1 << 20,
+            turn_bytes_min: 16 << 10,
+            turn_bytes_max: 1 << 20,
             outstanding_max: 1024,
             in_flight_bytes_max: 16 << 20,
             affinity_window_commands: 512,

@@ -1,22 +1,29 @@
 //! Many rows in chunks that never move: what a long command collects.
 
 use super::partial_sort::Places;
+use crate::values::large::discard_each;
 use std::cmp::Ordering;
 
-/// Rows of a chunk.
-const CHUNK_ROWS: usize = 4096;
-
-/// Rows by number.
+/// Rows by number. Many go in slices, as what views hold does.
 #[derive(Debug)]
-pub(super) struct Chunks<T>(Vec<Vec<T>>);
+pub(super) struct Chunks<T: Copy + 'static>(Vec<Vec<T>>);
 
-impl<T> Default for Chunks<T> {
+impl<T: Copy + 'static> Drop for Chunks<T> {
+    fn drop(&mut self) {
+        discard_each(std::mem::take(&mut self.0));
+    }
+}
+
+impl<T: Copy + 'static> Default for Chunks<T> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<T: Copy> Chunks<T> {
+impl<T: Copy + 'static> Chunks<T> {
+    /// Rows of a chunk: as many as fit in a few pages.
+    const CHUNK_ROWS: usize = (16 << 10) / size_of::<T>();
+
     pub(super) const fn new() -> Self {
         Self(Vec::new())
     }
@@ -25,9 +32,9 @@ impl<T: Copy> Chunks<T> {
         match self.0.last_mut() {
             // A few rows need no whole chunk.
             None => self.0.push(vec![row]),
-            Some(chunk) if chunk.len() < CHUNK_ROWS => chunk.push(row),
+            Some(chunk) if chunk.len() < Self::CHUNK_ROWS => chunk.push(row),
             Some(_) => {
-                self.0.push(Vec::with_capacity(CHUNK_ROWS));
+                self.0.push(Vec::with_capacity(Self::CHUNK_ROWS));
                 self.push(row);
             }
         }
@@ -42,19 +49,19 @@ impl<T: Copy> Chunks<T> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.last().map_or(0, |last| (self.0.len() - 1) * CHUNK_ROWS + last.len())
+        self.0.last().map_or(0, |last| (self.0.len() - 1) * Self::CHUNK_ROWS + last.len())
     }
 
     pub(super) fn get(&self, index: usize) -> Option<T> {
-        self.0.get(index / CHUNK_ROWS)?.get(index % CHUNK_ROWS).copied()
+        self.0.get(index / Self::CHUNK_ROWS)?.get(index % Self::CHUNK_ROWS).copied()
     }
 
     pub(super) fn at(&self, index: usize) -> T {
-        self.0[index / CHUNK_ROWS][index % CHUNK_ROWS]
+        self.0[index / Self::CHUNK_ROWS][index % Self::CHUNK_ROWS]
     }
 
     fn set(&mut self, index: usize, row: T) {
-        self.0[index / CHUNK_ROWS][index % CHUNK_ROWS] = row;
+        self.0[index / Self::CHUNK_ROWS][index % Self::CHUNK_ROWS] = row;
     }
 
     /// The rows, to be sorted in part.
@@ -64,9 +71,9 @@ impl<T: Copy> Chunks<T> {
 }
 
 /// Rows with their order.
-pub(super) struct ComparedChunks<'c, T, C>(&'c mut Chunks<T>, C);
+pub(super) struct ComparedChunks<'c, T: Copy + 'static, C>(&'c mut Chunks<T>, C);
 
-impl<T: Copy, C: Fn(&T, &T) -> Ordering> Places for ComparedChunks<'_, T, C> {
+impl<T: Copy + 'static, C: Fn(&T, &T) -> Ordering> Places for ComparedChunks<'_, T, C> {
     fn compare(&self, a: usize, b: usize) -> Ordering {
         (self.1)(&self.0.at(a), &self.0.at(b))
     }

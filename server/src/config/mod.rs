@@ -140,6 +140,8 @@ pub struct Process {
     pub title_template: Vec<u8>,
     /// `always-show-logo`: there is none, but the line of it that programs look for.
     pub always_show_logo: bool,
+    /// `disable-thp`: memory comes in small pages, whatever the system would give.
+    pub without_huge_pages: bool,
     /// `hz`: how often background work runs, per second.
     pub hz: u32,
     /// `dynamic-hz`: more often with many clients.

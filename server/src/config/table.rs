@@ -151,7 +151,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     integer("shutdown-timeout", 0, INT_MAX, 10, number_at!(process.shutdown_timeout_s)).no_effect(),
     choice("oom-score-adj", &["no", "yes", "relative", "absolute"], 0, Kept),
     special("oom-score-adj-values", Words::Many, "0 200 800", special::set_oom_scores, special::get_oom_scores).no_effect(),
-    flag("disable-thp", true, Kept).at_start(),
+    flag("disable-thp", true, flag_at!(process.without_huge_pages)).at_start(),
     text("server-cpulist", "", Kept).alias("server_cpulist").at_start(),
     text("bio-cpulist", "", Kept).alias("bio_cpulist").at_start(),
     text("aof-rewrite-cpulist", "", Kept).alias("aof_rewrite_cpulist").at_start(),

@@ -383,8 +383,12 @@ pub struct Connection {
     pub sending_bytes: usize,
     /// Whether a send is under way.
     pub is_sending: bool,
-    /// Reading is paused: too much unsent, no credit, or a long command under way.
+    /// Reading is paused: too much unsent, no credit, a long command under way, or others are to have their turn.
     pub paused: bool,
+    /// Others are to have their turn: it goes on in the next one.
+    pub is_next_turn: bool,
+    /// Bytes of commands that it has run in this turn.
+    pub turn_bytes: usize,
     /// Its commands that are worked off in slices, on this shard.
     pub runs: SmallVec<[RunId; 1]>,
     /// Commands that other shards work off for it in slices, and that wait for room here.

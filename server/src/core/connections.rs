@@ -129,6 +129,8 @@ impl Core {
             sending_bytes: 0,
             is_sending: false,
             paused: false,
+            is_next_turn: false,
+            turn_bytes: 0,
             runs: SmallVec::new(),
             streams: SmallVec::new(),
             at_end: false,
@@ -373,7 +375,11 @@ impl Core {
                 connection.receiving = Receiving::On;
                 Want::StartReceiving(socket)
             }
-            (Phase::Open, Receiving::On) if connection.paused => {
+            // One that only waits for its turn need not stop, unless it sends faster than it is served.
+            (Phase::Open, Receiving::On)
+                if connection.paused
+                    && (!connection.is_next_turn || connection.query_buffer.len() > TURN_BACKLOG_BYTES_MAX) =>
+            {
                 connection.receiving = Receiving::Stopping;
                 Want::StopReceiving(socket)
             }
@@ -451,6 +457,8 @@ impl Core {
 
 /// Replies that wait for company from other shards wait this long at the most, in nanoseconds.
 const HOLD_NS: u64 = 500_000;
+/// A client that waits for its turn with more than this is not read meanwhile.
+const TURN_BACKLOG_BYTES_MAX: usize = 256 << 10;
 /// From this many bytes on they do not wait.
 const HOLD_BYTES_MAX: usize = 16 * 1024;
 

@@ -27,6 +27,8 @@ use torc_engine::transaction::inbox::Node;
 
 /// Commands parsed ahead so that their pages are on the way when they run.
 const LOOKAHEAD_COMMANDS: usize = 32;
+/// A client that has sent much at once lets others go on when the turn has taken so long.
+const TURN_US_MAX: i64 = 1500;
 /// Spans kept allocated from one group to the next; more go back after use.
 const SPANS_KEPT_MAX: usize = 4096;
 /// A batch this full is pushed before the turn ends.
@@ -81,6 +83,9 @@ impl Core {
     pub fn received(&mut self, key: ConnectionKey, bytes: &[u8]) {
         let Some(mut connection) = self.take_connection(key) else { return };
         connection.figures.received_bytes += bytes.len() as u64;
+        if connection.figures.active_ns != self.clock.monotonic_ns {
+            connection.turn_bytes = 0;
+        }
         self.pace.received(connection.figures.active_ns);
         connection.figures.active_ns = self.clock.monotonic_ns;
         self.counters.received_bytes += bytes.len() as u64;
@@ -93,6 +98,8 @@ impl Core {
     pub(super) fn resume(&mut self, key: ConnectionKey) {
         let Some(mut connection) = self.take_connection(key) else { return };
         connection.paused = false;
+        connection.is_next_turn = false;
+        connection.turn_bytes = 0;
         self.run_input_of(&mut connection, &[]);
         if connection.at_end && !connection.paused && connection.phase == Phase::Open {
             connection.phase = Phase::Closing;
@@ -284,9 +291,28 @@ impl Core {
             if self.command(connection, command.entry, &arguments, command.key) == Flow::NotRun {
                 return (consumed, false);
             }
+            connection.turn_bytes += command.end - consumed;
             consumed = command.end;
+            if connection.turn_bytes >= self.settings.turn_bytes_min && self.yields(connection) {
+                return (consumed, false);
+            }
         }
         (consumed, true)
+    }
+
+    /// A client that has sent much at once lets the others have their turn when its own has taken long.
+    #[cold]
+    fn yields(&mut self, connection: &mut Connection) -> bool {
+        let took_us = self.wall_us() - self.clock.wall_ms.saturating_mul(1000);
+        if took_us < TURN_US_MAX && connection.turn_bytes < self.settings.turn_bytes_max {
+            return false;
+        }
+        if !connection.paused {
+            connection.paused = true;
+            connection.is_next_turn = true;
+            self.resumable.push(connection.key);
+        }
+        true
     }
 
     /// One command: checks, then to the place where it runs.

@@ -295,16 +295,33 @@ impl Core {
     }
 
     /// One slice of active expiry and of freeing; bounded work. True if more is due at once.
-    pub fn housekeeping_slice(&mut self) -> bool {
+    pub fn housekeeping_slice(&mut self, clock: impl Fn() -> u64) -> bool {
         const EXPIRE_BUDGET_ENTRIES: usize = 2_000;
-        const GARBAGE_BUDGET: usize = 2_000;
         self.pay_owed_memory();
-        let mut more = self.shard.keyspace.collect_garbage(GARBAGE_BUDGET) || self.is_behind_with_memory();
+        let mut more = self.collect_garbage(clock) || self.is_behind_with_memory();
         // Locked keys are not expired: with anything in the schedule expiry waits for the next slice.
         if self.schedule.is_idle() && self.active_expire && self.cron_runs && !self.is_paused() {
             more |= self.shard.keyspace.expire_step(self.shard.now(), EXPIRE_BUDGET_ENTRIES).more;
         }
         more
+    }
+
+    /// Frees what was let go, for the time of a slice. What giving memory back takes is known only when it is done: that of a
+    /// block may be nothing, or that of many pages, so little is freed between two looks at the clock. Whether more is left.
+    fn collect_garbage(&mut self, clock: impl Fn() -> u64) -> bool {
+        const SLICE_NS: u64 = 400_000;
+        const BUDGET_MAX: usize = 2_000;
+        const BUDGET_STEP: usize = 20;
+        let began_ns = clock();
+        for _ in 0..BUDGET_MAX / BUDGET_STEP {
+            if !self.shard.keyspace.collect_garbage(BUDGET_STEP) {
+                return false;
+            }
+            if clock().saturating_sub(began_ns) >= SLICE_NS {
+                break;
+            }
+        }
+        true
     }
 
     /// For RANDOMKEY.

@@ -272,6 +272,8 @@ fn random_settings(random: &mut fastrand::Rng) -> Settings {
         hz: pick(&[1, 1, 100, 500]) as u32,
         outstanding_max: pick(&[1, 2, 5, 1024, 1024]),
         unsent_pause_bytes: pick(&[16, 500, 1 << 20, 1 << 20]),
+        turn_bytes_min: 0,
+        turn_bytes_max: pick(&[50, 300, 1 << 20, 1 << 20]),
         in_flight_bytes_max: pick(&[16, 200, 16 << 20, 16 << 20]),
         affinity_window_commands: pick(&[1, 5, 20, 512]) as u16,
         gather_ns_max: pick(&[0, 20_000, 400_000]) as u64,

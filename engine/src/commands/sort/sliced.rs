@@ -19,6 +19,7 @@ use crate::journal::EventClass;
 use crate::keyspace::{DatabaseId, Entry, Instant, OwnedEntry, Value};
 use crate::long::{LongWork, STEP_BYTES_MAX, Step};
 use crate::merge_sort::Sorter;
+use crate::values::large::discard_each;
 use crate::values::list::{self, End, ListRef};
 use crate::values::set::SetRef;
 use crate::values::sorted_set::SortedSetRef;
@@ -73,6 +74,13 @@ struct Place(u32, u32);
 #[derive(Default)]
 struct Texts {
     chunks: Vec<Vec<u8>>,
+}
+
+impl Drop for Texts {
+    /// Many go in slices.
+    fn drop(&mut self) {
+        discard_each(std::mem::take(&mut self.chunks));
+    }
 }
 
 impl Texts {

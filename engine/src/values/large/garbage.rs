@@ -42,7 +42,7 @@ const AT_ONCE_MAX: usize = 64;
 
 /// Gives up a map, or what else consists of many values, each of which is soon freed: at once if they are few, else in
 /// slices.
-pub(in crate::values) fn discard_each<C>(values: C)
+pub(crate) fn discard_each<C>(values: C)
 where
     C: IntoIterator + 'static,
     C::IntoIter: ExactSizeIterator,

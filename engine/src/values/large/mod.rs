@@ -63,7 +63,7 @@ mod stream_tree;
 mod tree;
 
 pub use garbage::collect;
-pub(super) use garbage::discard_each;
+pub(crate) use garbage::discard_each;
 pub use hash_leaf::{Element, Field, Old};
 pub use hash_tree::{HashIter, HashTree, Taken};
 pub use hasher::MemberHasher;
