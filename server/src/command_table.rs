@@ -47,6 +47,8 @@ pub struct CommandEntry {
     pub is_write: bool,
     /// Whether it is refused when memory is over its limit.
     pub takes_memory: bool,
+    /// Whether MULTI puts it in the queue; else it runs at once.
+    pub is_queued: bool,
     /// Its index in per-command counters.
     pub id: usize,
     /// Subcommands of a container.
@@ -59,6 +61,9 @@ impl CommandEntry {
         self.subcommands.iter().find(|entry| entry.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()
     }
 }
+
+/// What a transaction does not put in its queue.
+const RUN_IN_MULTI: &[&str] = &["exec", "discard", "multi", "watch", "quit", "reset"];
 
 fn key_plan(spec: &Spec) -> KeyPlan {
     match spec.keys {
@@ -90,7 +95,8 @@ impl CommandTable {
             let keys = key_plan(spec);
             let takes_memory = spec.flags.has(Flags::DENYOOM);
             let id = ids - 1;
-            let entry = CommandEntry { spec, full_name, target, keys, is_write, takes_memory, id, subcommands };
+            let is_queued = !RUN_IN_MULTI.contains(&spec.name);
+            let entry = CommandEntry { spec, full_name, target, keys, is_write, takes_memory, is_queued, id, subcommands };
             &*Box::leak(Box::new(entry))
         };
         let rows = rows.into_iter().map(|(spec, target)| {

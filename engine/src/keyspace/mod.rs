@@ -7,6 +7,7 @@
 //!      ├ expiry    bounds at each level, a resumable walk
 //!      ├ eviction  what goes when memory is short
 //!      ├ walk      SCAN in the global order of (slot, position), RANDOMKEY
+//!      ├ watch     who is told of changes
 //!      ├ instant   walks over what was there at one instant (KEYS)
 //!      └ garbage   what was flushed, freed in slices
 //! ```
@@ -33,6 +34,7 @@ mod model;
 mod slot;
 mod typed;
 mod walk;
+mod watch;
 
 pub use clock::AccessPolicy;
 pub use cursor::ScanCursor;
@@ -42,6 +44,7 @@ pub use instant::{Instant, KeyFilter, SharedSink, WalkId, WalkSink};
 pub use key::{Key, KeyHasher};
 pub use slot::{SLOTS, slot_of};
 pub use typed::{EntryMut, WrongType};
+pub use watch::{Seen, Watches};
 
 use crate::command::Milliseconds;
 use crate::journal::{EventClass, Journal};
@@ -158,7 +161,7 @@ impl Keyspace {
         Self {
             statistics: Statistics::default(),
             dirty: 0,
-            journal: Journal::default(),
+            journal: Journal::with_watches(Watches::new(hasher.clone())),
             access_policy: AccessPolicy::default(),
             leaves_expired: false,
             is_partial: false,

@@ -3,6 +3,7 @@
 use super::connection::{
     Affinity, Connection, ConnectionFigures, ConnectionKey, MovedConnection, Output, Phase, Receiving, SessionState,
 };
+use super::multi::Transaction;
 use super::query_buffer::QueryBuffer;
 use super::{ConnectionSlot, Core};
 use crate::connection::parser::Parser;
@@ -118,6 +119,8 @@ impl Core {
             figures,
             parser: Parser::default(),
             query_buffer: QueryBuffer::default(),
+            transaction: Transaction::default(),
+            is_waiting: false,
             output: Output::default(),
             outstanding_here: 0,
             outstanding_elsewhere: 0,
@@ -145,10 +148,11 @@ impl Core {
 
     /// Takes in a connection that another shard sent.
     pub fn arrive(&mut self, socket: Socket, moved: MovedConnection) {
-        let MovedConnection { id, ends, session, figures, query_buffer, .. } = moved;
+        let MovedConnection { id, ends, session, figures, query_buffer, transaction, .. } = moved;
         let key = self.insert_connection(id, socket, ends, session, figures);
         let Some(connection) = self.connection_mut(key) else { return };
         connection.query_buffer = query_buffer;
+        connection.transaction = transaction;
         self.resumable.push(key);
     }
 
@@ -156,13 +160,13 @@ impl Core {
     pub fn depart(&mut self, key: ConnectionKey, socket: DetachedSocket) {
         let Some(connection) = self.take_connection(key) else { return };
         let Phase::Moving(target) = connection.phase else { return self.put_connection(connection) };
-        let Connection { id, ends, session, figures, query_buffer, .. } = *connection;
+        let Connection { id, ends, session, figures, query_buffer, transaction, .. } = *connection;
         self.free_slot(key);
         self.counters.connections_moved += 1;
         let gauges = &self.shared.gauges;
         gauges[self.index].connections.fetch_sub(1, Ordering::Relaxed);
         gauges[target].connections.fetch_add(1, Ordering::Relaxed);
-        let moved = MovedConnection { socket, id, ends, session, figures, query_buffer };
+        let moved = MovedConnection { socket, id, ends, session, figures, query_buffer, transaction };
         self.counters.messages_sent += 1;
         self.shared.mailboxes.push_home(target, Node::new(Message::Move(Box::new(moved))));
         self.wake_if_asleep(target);
@@ -256,6 +260,7 @@ impl Core {
         if connection.paused
             && connection.phase == Phase::Open
             && connection.runs.is_empty()
+            && !connection.is_waiting
             && connection.output_bytes() <= unsent_max
             && connection.output.outstanding() <= outstanding_max
             && !self.resumable.contains(&key)
@@ -388,6 +393,7 @@ impl Core {
             }
             (Phase::Dead, Receiving::Off) if connection.is_sending => Want::Shutdown(socket),
             (Phase::Dead, Receiving::Off) => {
+                self.forget_transaction(key);
                 self.free_slot(key);
                 self.shared.gauges[self.index].connections.fetch_sub(1, Ordering::Relaxed);
                 Want::Close(socket)
@@ -433,6 +439,7 @@ impl Core {
             connection.query_buffer.trim(Duration::from_nanos(idle_ns), frame_bytes);
             if idle_ns > IDLE_AFTER_NS {
                 connection.output.trim();
+                connection.transaction.trim();
             }
             if timeout_ns > 0
                 && idle_ns > timeout_ns

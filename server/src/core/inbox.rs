@@ -53,6 +53,7 @@ impl Core {
             }
             Message::Part(_) => self.enter_part(envelope),
             Message::Evict => self.pay_owed_memory(),
+            Message::Unwatch(seen) => self.unwatch_here(seen),
             Message::PartDone(part) => {
                 let part = std::mem::replace(part, Part::nothing(self.index));
                 self.part_done(part);
@@ -243,9 +244,17 @@ impl Core {
             }
             return;
         }
-        let hold = matches!(part.work, Work::Read { .. });
+        let hold = match &part.work {
+            // Its keys are held since its first stage.
+            Work::Unit(stage) if stage.ticket.is_some() => {
+                let ticket = stage.ticket;
+                return self.run_part(envelope, ticket);
+            }
+            Work::Unit(stage) => !stage.is_last,
+            work => matches!(work, Work::Read { .. }),
+        };
         let claim = std::mem::replace(&mut part.claim, Claim::Place);
-        let claim = if matches!(claim, Claim::Whole) && !rules.cuts { Claim::Place } else { claim };
+        let claim = if matches!(claim, Claim::Whole | Claim::Alone) && !rules.cuts { Claim::Place } else { claim };
         let header = part.header.clone();
         let flag = if rules.flag { Some(&header) } else { None };
         self.learn_time();
@@ -328,6 +337,15 @@ impl Core {
                 part.outcome = Outcome::Control(control::answer(self, &request));
                 self.release(ticket);
             }
+            Work::Unit(_) => self.run_unit_stage(part, ticket, now),
+            Work::Watch { database, keys } => {
+                let (database, keys) = (*database as usize, keys.slices());
+                let keyspace = &mut self.shard.keyspace;
+                let seen = keys.iter().map(|key| keyspace.watch(database, key, now)).collect();
+                drop(keys);
+                self.release(ticket);
+                part.outcome = Outcome::Watched(seen);
+            }
             Work::Write { .. } => unreachable!("seen to above"),
         }
         self.part_is_done(envelope);
@@ -347,7 +365,7 @@ impl Core {
         }
     }
 
-    fn release(&mut self, ticket: Option<Ticket>) {
+    pub(super) fn release(&mut self, ticket: Option<Ticket>) {
         if let Some(ticket) = ticket {
             self.schedule.release(ticket);
         }

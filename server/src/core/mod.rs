@@ -17,14 +17,18 @@ pub mod connection;
 pub mod connections;
 mod coordinator;
 mod dispatch;
+mod exec;
 mod inbox;
 mod instants;
 mod long;
 mod memory;
+pub mod multi;
 mod pause;
 pub mod query_buffer;
 mod rates;
 pub mod session;
+mod unit;
+mod watch;
 
 use crate::control::{DatabaseFigures, ShardFigures};
 use crate::mailbox::{Deferred, Envelope, Part};
@@ -127,6 +131,10 @@ pub struct Core {
     /// Commands that are worked off in slices.
     long: long::LongRuns,
     instants: instants::Instants,
+    /// Effects of units that are not through.
+    unit_effects: unit::UnitEffects,
+    /// Set while a session command runs as a part of a unit: what it would have sent itself.
+    capture: Option<unit::Captured>,
     /// Open batches, by destination; our own index is the batch to ourselves.
     batches: batches::OpenBatches,
     /// Bytes of requests under way to each shard.
@@ -203,6 +211,8 @@ impl Core {
             resumable: Vec::new(),
             long: long::LongRuns::default(),
             instants: instants::Instants::default(),
+            unit_effects: unit::UnitEffects::default(),
+            capture: None,
             batches: batches::OpenBatches::new(shards),
             in_flight_bytes: vec![0; shards],
             spare_nodes: Vec::new(),
