@@ -294,8 +294,10 @@ impl Journal {
         key: &[u8],
         subkeys: Vec<Vec<u8>>,
     ) {
-        // That a key was missed is no change, and that its time was over is noticed otherwise.
-        if !matches!(class, EventClass::Miss | EventClass::Expired) {
+        // That a key was missed is no change, that its time was over is noticed otherwise, and what the groups of a stream know
+        // is not the stream.
+        let is_beside = name.starts_with("xgroup-") || name == "xsetid";
+        if !matches!(class, EventClass::Miss | EventClass::Expired) && !is_beside {
             self.touch(database, key);
         }
         if self.wanted_events.has(class) {

@@ -219,7 +219,7 @@ impl Core {
         self.waits_for_pause(connection, may_write).then_some(Flow::NotRun)
     }
 
-    /// A command that cannot be run, nor queued; an EXEC of this kind ends its transaction.
+    /// A command that cannot be run, nor queued; an EXEC of this kind ends its transaction, if there is one.
     #[cold]
     pub(super) fn reject(
         &mut self,
@@ -228,7 +228,7 @@ impl Core {
         error: &CommandError,
     ) {
         connection.transaction.note_error();
-        if entry.is_some_and(|entry| entry.spec.name == "exec") && connection.transaction.is_open() {
+        if entry.is_some_and(|entry| entry.spec.name == "exec") {
             return self.abort(connection, &error.0);
         }
         self.fail(connection, error);
