@@ -339,6 +339,7 @@ impl Core {
         } else {
             self.next_steps(&mut run, Some(connection))
         };
+        run.holds_connection = !is_last;
         connection.is_waiting = !is_last;
         let parts = run.first_stage(steps, is_last, claims.collect(), watched_on);
         self.start(connection, entry, Kind::Unit(Box::new(run)), parts);

@@ -21,7 +21,6 @@
 //! * A unit belongs to its coordinator: it ends, and frees its locks, whatever becomes of the client.
 
 use super::Core;
-use super::connection::ConnectionKey;
 use super::exec::Exec;
 use super::session::Conclude;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
@@ -121,13 +120,15 @@ pub(super) struct UnitRun {
     places: Vec<Vec<u32>>,
     pub(super) now: Milliseconds,
     pub(super) is_write: bool,
+    /// Its connection runs nothing before it has ended.
+    pub(super) holds_connection: bool,
     is_last: bool,
 }
 
 impl UnitRun {
     pub(super) fn new(exec: Exec, shards: impl Iterator<Item = usize>, is_write: bool) -> Self {
         let tickets = shards.map(|shard| (shard, None)).collect();
-        Self { exec, tickets, places: Vec::new(), now: 0, is_write, is_last: false }
+        Self { exec, tickets, places: Vec::new(), now: 0, is_write, holds_connection: false, is_last: false }
     }
 
     /// What each shard is sent of a stage.
@@ -334,16 +335,14 @@ impl Core {
             }
             _ => torc_engine::reply::Reply::new(&mut out, client.protocol).null_array(),
         }
-        self.end_wait(run.exec.connection);
+        // Otherwise the connection may be waiting for something else by now.
+        if run.holds_connection
+            && let Some(connection) = self.connection_mut(run.exec.connection)
+        {
+            connection.is_waiting = false;
+        }
         if let Some(request) = request {
             self.deliver(request, |place| place.append(&mut out));
-        }
-    }
-
-    /// The connection may go on, once its reply is there.
-    fn end_wait(&mut self, key: ConnectionKey) {
-        if let Some(connection) = self.connection_mut(key) {
-            connection.is_waiting = false;
         }
     }
 }
