@@ -53,7 +53,6 @@ impl Reply {
                 }
                 (Self::Bulk(bytes[after..end].into()), end + 2)
             }
-            b'*' if number()? < 0 => (Self::Nil, after),
             b'*' => {
                 let mut position = after;
                 let mut elements = Vec::new();
