@@ -188,9 +188,15 @@ impl Core {
         let (queue, mut watched) = connection.transaction.take();
         if self.is_all_here(connection, &queue, &watched) {
             self.exec_here(connection, &queue, &mut watched);
+            if self.shared.shards() > 1 {
+                self.follow_keys(connection, self.index);
+            }
             return connection.transaction.give_back(queue);
         }
         let plan = self.plan(&queue);
+        if let (1, Some((&owner, _))) = (plan.intents.len(), plan.intents.first_key_value()) {
+            self.follow_keys(connection, owner);
+        }
         self.start_unit(connection, entry, *queue, watched, plan);
     }
 
