@@ -33,7 +33,7 @@ use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use torc_engine::command::{Flags, Spread};
+use torc_engine::command::{Flags, KeyFlags, Spread};
 use torc_engine::journal::Share;
 use torc_engine::keyspace::{Seen, slot_of};
 use torc_engine::long::{Progress, Unfinished};
@@ -70,13 +70,16 @@ pub(super) struct Exec {
 struct Answer {
     /// Made here.
     own: ReplyBuffer,
-    /// In replies of shards: which, and from where to where.
-    pieces: SmallVec<[(usize, Range<(usize, usize)>); 1]>,
+    /// In replies of shards.
+    pieces: SmallVec<[Piece; 1]>,
     /// How they are one, if there are several: for `Gather` with the places of each one's elements.
     merge: Option<(Spread, Vec<Vec<usize>>)>,
     /// CLIENT REPLY OFF came before it.
     is_muted: bool,
 }
+
+/// Which of the replies of shards, and from where to where in it.
+type Piece = (usize, Range<(usize, usize)>);
 
 /// A command in the middle of a unit whose keys are on several shards.
 struct OverlayStep {
@@ -156,7 +159,7 @@ impl Exec {
                 continue;
             }
             out.append(&mut own);
-            let piece = |(source, range): (usize, Range<(usize, usize)>), out: &mut ReplyBuffer| {
+            let piece = |(source, range): Piece, out: &mut ReplyBuffer| {
                 copy(&self.sources[source], range, out);
             };
             match kind {
@@ -309,7 +312,7 @@ impl Core {
                     plan.intents.entry(shard).or_default().extend(intents.next());
                 };
                 match entry.keys {
-                    KeyPlan::One(index) => add(index, Default::default()),
+                    KeyPlan::One(index) => add(index, KeyFlags::NONE),
                     _ => drop(entry.spec.visit_keys(arguments, add)),
                 }
             }
