@@ -1,5 +1,6 @@
 //! The one command table: the engine's families and the server's own, looked up by name on the hot path.
 
+use crate::core::blocked::may_wait;
 use crate::core::session::SessionHandler;
 use torc_engine::command::{BeginSearch, FindKeys, Flags, Handler, KeyFlags, Spec, Table};
 
@@ -49,6 +50,8 @@ pub struct CommandEntry {
     pub takes_memory: bool,
     /// Whether MULTI puts it in the queue; else it runs at once.
     pub is_queued: bool,
+    /// Whether it may wait for a key.
+    pub may_wait: bool,
     /// Its index in per-command counters.
     pub id: usize,
     /// Subcommands of a container.
@@ -96,7 +99,19 @@ impl CommandTable {
             let takes_memory = spec.flags.has(Flags::DENYOOM);
             let id = ids - 1;
             let is_queued = !RUN_IN_MULTI.contains(&spec.name);
-            let entry = CommandEntry { spec, full_name, target, keys, is_write, takes_memory, is_queued, id, subcommands };
+            let may_wait = may_wait(spec.name, keys);
+            let entry = CommandEntry {
+                spec,
+                full_name,
+                target,
+                keys,
+                is_write,
+                takes_memory,
+                is_queued,
+                may_wait,
+                id,
+                subcommands,
+            };
             &*Box::leak(Box::new(entry))
         };
         let rows = rows.into_iter().map(|(spec, target)| {

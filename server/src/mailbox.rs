@@ -11,10 +11,13 @@
 //!   Part of a multicast ── Message::Part ─────────────>  runs at its position when granted and flagged
 //!                      <──────── Message::PartDone ────  the same node
 //!   watched keys        ── Message::Unwatch ──────────>  forgets them; nobody waits for that
+//!   a client that waits ── Message::Forget, Recheck ──>  its lines
+//!                      <───── Message::Served, Retry ──
 //! ```
 
 use crate::command_table::CommandEntry;
 use crate::control::{ControlReply, ControlRequest};
+use crate::core::blocked::Waiter;
 use crate::core::connection::{ConnectionKey, MovedConnection, RunId};
 use crate::reactor::driver::DetachedSocket;
 use std::num::NonZeroU16;
@@ -52,6 +55,14 @@ pub enum Message {
     Answer(Box<Ask>),
     /// These keys are watched no more.
     Unwatch(Vec<Seen>),
+    /// A client of the receiver that waited has been served.
+    Served { number: u64, reply: ReplyBuffer },
+    /// A client of the receiver that waits is to try again with all locks.
+    Retry(Arc<Waiter>),
+    /// It waits no more.
+    Forget(Arc<Waiter>),
+    /// It was preferred, and has taken nothing.
+    Recheck(Arc<Waiter>),
     /// Memory is short: the receiver is to evict what it owes (`core::memory`).
     Evict,
     /// A new connection, accepted by the shard that listens.
@@ -350,9 +361,19 @@ pub struct UnitStage {
 #[derive(Debug)]
 pub enum UnitStep {
     /// Run a command on the arguments that belong here.
-    Command { place: u32, entry: &'static CommandEntry, client: ClientContext, key: KnownKey, is_told: bool },
+    Command {
+        place: u32,
+        entry: &'static CommandEntry,
+        client: ClientContext,
+        key: KnownKey,
+        is_told: bool,
+        /// Who waits if it finds nothing.
+        waiter: Option<Arc<Waiter>>,
+    },
     /// Hand over what these keys hold.
     Read(Vec<KeyRead>),
+    /// A command has found nothing in the values that it got: its client waits.
+    Wait(Arc<Waiter>),
     /// Write what a command made of values.
     Write { place: u32, finish: Finish },
     /// The server's own.
@@ -374,6 +395,8 @@ pub struct UnitOutcome {
     pub gathered: Vec<Gathered>,
     /// One for each question.
     pub answers: Vec<ControlReply>,
+    /// The client waits.
+    pub is_waiting: bool,
 }
 
 /// Which keys a command may ask for after its first hop.

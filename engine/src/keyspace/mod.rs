@@ -139,6 +139,8 @@ pub struct Keyspace {
     /// Reads leave expired keys where they are. Set while work waits on this shard that may run at an earlier time than the
     /// reads that overtake it: an MGET of two keys must not miss the one that a GET beside it has found expired meanwhile.
     pub leaves_expired: bool,
+    /// A command that may wait has found nothing to do; taken by who can let it wait.
+    pub found_nothing: bool,
     /// It holds the named keys of one command only, for which others are looked up elsewhere.
     pub is_partial: bool,
     databases: Vec<Database>,
@@ -164,6 +166,7 @@ impl Keyspace {
             journal: Journal::with_watches(Watches::new(hasher.clone())),
             access_policy: AccessPolicy::default(),
             leaves_expired: false,
+            found_nothing: false,
             is_partial: false,
             databases: (0..).take(database_count.max(1)).map(Database::empty).collect(),
             next_database_id: database_count.max(1) as u64,

@@ -1,9 +1,10 @@
-//! Keys that somebody wants to hear of when they change: those that transactions watch.
+//! Keys that somebody wants to hear of when they change: those that transactions watch, and those that clients wait for.
 //!
 //! ```text
 //!   WATCH k ──> entry of k: version, number of watchers          absent keys have one, too
 //!   change  ──> Journal::event ──> version = next number         each change reports an event, whether or not it is told
 //!   EXEC    ──> same version, and a key that lived then lives now: unchanged
+//!   a client waits for k: a change puts k among those that are ready, which the shard looks at when the unit is through
 //! ```
 //!
 //! * Versions are drawn from one rising number: one that was seen before an entry went and came again is never seen again.
@@ -18,7 +19,7 @@
 use super::{Key, KeyHasher, Keyspace};
 use crate::command::Milliseconds;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// A key of a database, by its hash: two keys that collide are taken for one, which costs a retry.
 type KeyName = (u32, u64);
@@ -42,6 +43,9 @@ struct Watched {
     key: Box<[u8]>,
     version: u64,
     watchers: u32,
+    /// How many wait for it.
+    waiters: u32,
+    is_ready: bool,
 }
 
 /// The keys of one shard that are watched.
@@ -52,6 +56,8 @@ pub struct Watches {
     version: u64,
     hasher: Option<KeyHasher>,
     collected: Option<HashSet<KeyName>>,
+    /// Keys that are waited for and have changed.
+    ready: VecDeque<KeyName>,
 }
 
 impl std::fmt::Debug for Watches {
@@ -91,6 +97,15 @@ impl Watches {
         if let Some(watched) = self.keys.get_mut(&name) {
             self.version += 1;
             watched.version = self.version;
+            watched.note_ready(name, &mut self.ready);
+        }
+    }
+}
+
+impl Watched {
+    fn note_ready(&mut self, name: KeyName, ready: &mut VecDeque<KeyName>) {
+        if self.waiters > 0 && !std::mem::replace(&mut self.is_ready, true) {
+            ready.push_back(name);
         }
     }
 }
@@ -109,7 +124,8 @@ impl Keyspace {
             Entry::Vacant(entry) => {
                 watches.version += 1;
                 let version = watches.version;
-                entry.insert(Watched { key: key.into(), version, watchers: 1 });
+                let (waiters, is_ready) = (0, false);
+                entry.insert(Watched { key: key.into(), version, watchers: 1, waiters, is_ready });
                 version
             }
         };
@@ -124,9 +140,56 @@ impl Keyspace {
         let key = Key { bytes: &watched.key, slot: seen.slot, hash: seen.hash };
         let is_same = watched.version == seen.version
             && (!seen.was_live || self.peek(seen.database as usize, &key, now).is_some());
+        self.let_go(name, |watched| watched.watchers = watched.watchers.saturating_sub(1));
+        is_same
+    }
+
+    /// A client begins to wait for a key, until [`Keyspace::await_no_more`].
+    pub fn await_key(&mut self, database: usize, key: &[u8]) {
+        let name = (database as u32, self.key(key).hash);
+        let watches = &mut self.journal.watches;
+        let new = || Watched { key: key.into(), version: 0, watchers: 0, waiters: 0, is_ready: false };
+        if !watches.keys.contains_key(&name) {
+            watches.version += 1;
+        }
+        let version = watches.version;
+        let watched = watches.keys.entry(name).or_insert_with(|| Watched { version, ..new() });
+        watched.waiters += 1;
+        self.journal.note_watches();
+    }
+
+    /// A client waits for a key no more.
+    pub fn await_no_more(&mut self, name: (u32, u64)) {
+        self.let_go(name, |watched| watched.waiters = watched.waiters.saturating_sub(1));
+    }
+
+    /// Whether a key that is waited for has changed.
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        !self.journal.watches.ready.is_empty()
+    }
+
+    /// The first such key, once.
+    pub fn take_ready(&mut self) -> Option<(u32, u64)> {
+        let name = self.journal.watches.ready.pop_front()?;
+        if let Some(watched) = self.journal.watches.keys.get_mut(&name) {
+            watched.is_ready = false;
+        }
+        Some(name)
+    }
+
+    /// Puts a key among them.
+    pub fn mark_ready(&mut self, name: (u32, u64)) {
+        let watches = &mut self.journal.watches;
+        if let Some(watched) = watches.keys.get_mut(&name) {
+            watched.note_ready(name, &mut watches.ready);
+        }
+    }
+
+    fn let_go(&mut self, name: KeyName, act: impl FnOnce(&mut Watched)) {
         if let Entry::Occupied(mut entry) = self.journal.watches.keys.entry(name) {
-            entry.get_mut().watchers -= 1;
-            if entry.get().watchers == 0 {
+            act(entry.get_mut());
+            if entry.get().watchers == 0 && entry.get().waiters == 0 {
                 entry.remove();
             }
         }
@@ -135,7 +198,6 @@ impl Keyspace {
             self.journal.watches.keys.shrink_to(WATCHES_KEPT);
             self.journal.note_watches();
         }
-        is_same
     }
 
     /// Number of keys that are watched.
@@ -168,6 +230,7 @@ impl Keyspace {
             if changes(self, *database as usize, &key) {
                 watches.version += 1;
                 watched.version = watches.version;
+                watched.note_ready((*database, *hash), &mut watches.ready);
             }
         }
         self.journal.watches = watches;

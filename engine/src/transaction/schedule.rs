@@ -180,6 +180,15 @@ impl<B> Schedule<B> {
         self.is_idle()
     }
 
+    /// Whether a unit that has begun, and is not through, has this key.
+    pub fn is_held(&self, fingerprint: u64) -> bool {
+        let has_begun = |ticket: &Ticket| self.units.get(ticket).is_some_and(|unit| unit.body.is_none());
+        let is_whole_held = self.whole.as_ref().is_some_and(has_begun);
+        let line = self.lines.get(&fingerprint);
+        is_whole_held
+            || line.is_some_and(|line| line.waiting.iter().take(line.granted).any(|(ticket, _)| has_begun(ticket)))
+    }
+
     /// Whether expiry and eviction must leave this key alone.
     pub fn is_locked(&self, fingerprint: u64) -> bool {
         !self.is_idle() && (self.whole.is_some() || self.lines.contains_key(&fingerprint))

@@ -366,6 +366,8 @@ pub struct Connection {
     pub query_buffer: QueryBuffer,
     /// MULTI and WATCH.
     pub transaction: Transaction,
+    /// The wait that it is in for a key.
+    pub blocked_on: Option<u64>,
     /// Nothing more of its input is run before a reply that it waits for has come.
     pub is_waiting: bool,
     /// Replies.

@@ -120,6 +120,7 @@ impl Core {
             parser: Parser::default(),
             query_buffer: QueryBuffer::default(),
             transaction: Transaction::default(),
+            blocked_on: None,
             is_waiting: false,
             output: Output::default(),
             outstanding_here: 0,
@@ -202,6 +203,7 @@ impl Core {
         connection.receiving = Receiving::Off;
         match result {
             // End of file: commands that arrived before it are still answered.
+            Ok(()) if connection.blocked_on.is_some() => self.kill(key),
             Ok(()) => {
                 connection.at_end = true;
                 if matches!(connection.phase, Phase::Moving(_)) {
@@ -272,6 +274,7 @@ impl Core {
     /// Runs what paused connections had sent; part of the local run.
     pub fn run_resumable(&mut self) {
         self.end_pause_when_due();
+        self.end_waits_when_due();
         for key in std::mem::take(&mut self.resumable) {
             self.resume(key);
         }
@@ -364,8 +367,13 @@ impl Core {
             self.spare_buffers.push(spare);
         }
         let Some(connection) = self.connection_mut(key) else { return };
+        if connection.phase == Phase::Closing && connection.blocked_on.is_some() {
+            // What it waits for may never come.
+            connection.phase = Phase::Dead;
+        }
         if connection.phase == Phase::Dead {
             self.abandon_long(key);
+            self.end_wait_of(key);
         }
         let Some(connection) = self.connection_mut(key) else { return };
         let socket = connection.socket;
@@ -374,11 +382,14 @@ impl Core {
             connection.phase = Phase::Dead;
         }
         let want = match (connection.phase, connection.receiving) {
-            (Phase::Open, Receiving::Off) if !connection.paused && !connection.at_end => {
+            // Of one that waits for a key the end is to be noticed.
+            (Phase::Open, Receiving::Off)
+                if (!connection.paused || connection.blocked_on.is_some()) && !connection.at_end =>
+            {
                 connection.receiving = Receiving::On;
                 Want::StartReceiving(socket)
             }
-            (Phase::Open, Receiving::On) if connection.paused => {
+            (Phase::Open, Receiving::On) if connection.paused && connection.blocked_on.is_none() => {
                 connection.receiving = Receiving::Stopping;
                 Want::StopReceiving(socket)
             }

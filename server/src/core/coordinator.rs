@@ -302,6 +302,11 @@ impl Core {
         }
     }
 
+    /// A number for a transaction of this shard.
+    pub(super) fn take_transaction_id(&mut self) -> u64 {
+        self.coordinator.take_id()
+    }
+
     /// The next stage of a unit is awaited; its parts have not been sent.
     pub(super) fn await_stage(
         &mut self,

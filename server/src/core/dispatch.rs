@@ -409,6 +409,9 @@ impl Core {
                 return Flow::Next;
             }
         };
+        if entry.may_wait {
+            return self.begin_wait(connection, entry, arguments);
+        }
         let owner = match entry.keys {
             KeyPlan::One(index) => {
                 self.shared.shard_of(key.map_or_else(|| slot_of(arguments[index]), |(slot, _)| slot))
@@ -491,7 +494,7 @@ impl Core {
     }
 
     #[inline]
-    fn count(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
+    pub(super) fn count(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
         self.counters.commands += 1;
         self.counters.calls[entry.id] += 1;
         connection.figures.commands += 1;
@@ -594,10 +597,11 @@ impl Core {
             let request = Self::expect_reply(connection, entry, true);
             self.connection_goes_on_later(connection, unfinished, request, arguments);
         }
+        self.serve_ready();
     }
 
     /// Leaves a place for the reply of a command that does not run inline.
-    fn expect_reply(connection: &mut Connection, entry: &'static CommandEntry, here: bool) -> Request {
+    pub(super) fn expect_reply(connection: &mut Connection, entry: &'static CommandEntry, here: bool) -> Request {
         let discard = connection.session.reply_mode != ReplyMode::On;
         let sequence = connection.output.expect(discard);
         if here {

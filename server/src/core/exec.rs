@@ -20,6 +20,7 @@
 //! Keys are locked before anything runs. Those that may be any (FLUSHALL, SCAN, SORT BY) lock every shard whole: `Claim::Alone`.
 
 use super::Core;
+use super::blocked::Waiter;
 use super::connection::{Connection, ConnectionKey, ReplyMode};
 use super::coordinator::{Kind, discovery_of, merge};
 use super::inbox::claim_of;
@@ -46,6 +47,10 @@ use torc_engine::transaction::schedule::{Claim, Intent};
 pub(super) struct Exec {
     /// Whose it is.
     pub(super) connection: ConnectionKey,
+    /// Who waits if the one command finds nothing.
+    pub(super) waiter: Option<Arc<Waiter>>,
+    /// Shards in whose lines it is to wait.
+    waits: Vec<usize>,
     /// What was watched has changed.
     pub(super) is_aborted: bool,
     queue: Queue,
@@ -106,7 +111,7 @@ struct Begun {
 
 /// What a queue will touch.
 #[derive(Default)]
-struct Plan {
+pub(super) struct Plan {
     intents: BTreeMap<usize, SmallVec<[Intent; 4]>>,
     /// It may touch any key.
     is_global: bool,
@@ -115,14 +120,22 @@ struct Plan {
 }
 
 impl Exec {
-    fn new(connection: &Connection, queue: Queue) -> Self {
+    /// `waiter` is set for a single command outside of MULTI, which waits if it finds nothing.
+    pub(super) fn new(
+        connection: ConnectionKey,
+        client: ClientContext,
+        queue: Queue,
+        waiter: Option<Arc<Waiter>>,
+    ) -> Self {
         let mut answers = Vec::new();
         answers.resize_with(queue.commands.len(), Answer::default);
         Self {
-            connection: connection.key,
+            connection,
+            waiter,
+            waits: Vec::new(),
             is_aborted: false,
             queue,
-            client: connection.session.client,
+            client,
             next: 0,
             answers,
             sources: Vec::new(),
@@ -153,7 +166,9 @@ impl Exec {
 
     /// The whole reply.
     pub(super) fn reply(&mut self, protocol: Protocol, out: &mut ReplyBuffer) {
-        Reply::new(out, protocol).array(self.answers.len());
+        if self.waiter.is_none() {
+            Reply::new(out, protocol).array(self.answers.len());
+        }
         for Answer { mut own, pieces, merge: kind, is_muted } in std::mem::take(&mut self.answers) {
             if is_muted {
                 continue;
@@ -200,7 +215,7 @@ impl Core {
         if let (1, Some((&owner, _))) = (plan.intents.len(), plan.intents.first_key_value()) {
             self.follow_keys(connection, owner);
         }
-        self.start_unit(connection, entry, *queue, watched, plan);
+        self.start_unit(connection, entry, *queue, watched, plan, None);
     }
 
     /// Whether it can run inline: all keys ours, nothing of the connection under way, no lock held.
@@ -256,6 +271,7 @@ impl Core {
             let unit = (self.index, self.coordinator.take_id());
             journal.add_share(Share { unit, shares: 1, effects, places: Vec::new() });
         }
+        self.serve_ready();
     }
 
     /// A command of a transaction counts as any other.
@@ -268,7 +284,7 @@ impl Core {
     }
 
     /// Which keys of which shards a queue will touch.
-    fn plan(&self, queue: &Queue) -> Plan {
+    pub(super) fn plan(&self, queue: &Queue) -> Plan {
         let mut plan = Plan::default();
         for (Queued { entry, key, .. }, arguments) in queue.commands.iter().zip(queue.arguments.commands()) {
             self.plan_command(&mut plan, entry, *key, &arguments);
@@ -319,13 +335,14 @@ impl Core {
         }
     }
 
-    fn start_unit(
+    pub(super) fn start_unit(
         &mut self,
         connection: &mut Connection,
         entry: &'static CommandEntry,
         queue: Queue,
         watched: Vec<Seen>,
         mut plan: Plan,
+        waiter: Option<Arc<Waiter>>,
     ) {
         let mut watched_on: BTreeMap<usize, Vec<Seen>> = BTreeMap::new();
         for seen in watched {
@@ -333,25 +350,37 @@ impl Core {
             plan.intents.entry(shard).or_default().push(Intent { fingerprint: seen.hash, exclusive: false });
             watched_on.entry(shard).or_default().push(seen);
         }
-        // Commands without keys, or whose arguments name none, run here.
-        plan.intents.entry(self.index).or_default();
         let is_write = queue.is_write;
-        let has_several = plan.intents.len() > 1;
-        let mut run = UnitRun::new(Exec::new(connection, queue), plan.intents.keys().copied(), is_write);
-        let claims = plan.intents.into_iter().map(|(shard, intents)| {
-            (shard, if plan.is_global { Claim::Alone } else { Claim::Keys(intents) })
-        });
-        let locks_first =
-            has_several && (!watched_on.is_empty() || is_write && self.shard.keyspace.journal.wants_effects());
+        let exec = Exec::new(connection.key, connection.session.client, queue, waiter);
+        let (mut run, claims, locks_first) = self.planned(exec, plan, is_write, !watched_on.is_empty());
         let (steps, is_last) = if locks_first {
             (Steps::default(), false)
         } else {
             self.next_steps(&mut run, Some(connection))
         };
         run.holds_connection = !is_last;
-        connection.is_waiting = !is_last;
-        let parts = run.first_stage(steps, is_last, claims.collect(), watched_on);
+        connection.is_waiting |= !is_last;
+        let parts = run.first_stage(steps, is_last, claims, watched_on);
         self.start(connection, entry, Kind::Unit(Box::new(run)), parts);
+    }
+
+    /// A unit with what it locks on each shard, and whether it does so in a stage of its own.
+    pub(super) fn planned(
+        &self,
+        exec: Exec,
+        mut plan: Plan,
+        is_write: bool,
+        is_watching: bool,
+    ) -> (UnitRun, BTreeMap<usize, Claim>, bool) {
+        // Commands without keys, or whose arguments name none, run here.
+        plan.intents.entry(self.index).or_default();
+        let has_several = plan.intents.len() > 1;
+        let run = UnitRun::new(exec, plan.intents.keys().copied(), is_write);
+        let claims = plan.intents.into_iter().map(|(shard, intents)| {
+            (shard, if plan.is_global { Claim::Alone } else { Claim::Keys(intents) })
+        });
+        let wants_effects = self.shard.keyspace.journal.wants_effects();
+        (run, claims.collect(), has_several && (is_watching || is_write && wants_effects))
     }
 
     /// What the next stage is to do, and whether it is the last.
@@ -361,6 +390,9 @@ impl Core {
         let exec = &mut run.exec;
         for (shard, place, finish) in exec.writes.drain(..) {
             steps.write(shard, place, finish);
+        }
+        if let Some(waiter) = &exec.waiter {
+            exec.waits.drain(..).for_each(|shard| steps.wait(shard, waiter.clone()));
         }
         if let Some(OverlayStep { begun: Some(begun), client, .. }) = exec.overlay.as_deref() {
             for (shard, numbers) in &begun.asked {
@@ -380,7 +412,9 @@ impl Core {
             exec.next += 1;
             let Queued { entry, key, offset } = queue.commands[place];
             let arguments = queue.arguments.slices_at(offset);
-            self.count_in_unit(connection.as_deref_mut(), entry);
+            if exec.waiter.is_none() {
+                self.count_in_unit(connection.as_deref_mut(), entry);
+            }
             let Target::Session(handler) = entry.target else {
                 self.place_command(exec, &mut steps, place, entry, &arguments, key);
                 continue;
@@ -455,7 +489,11 @@ impl Core {
             (None, KeyPlan::Many) => self.owner_of_keys(entry, arguments),
         };
         if let Some(owner) = owner {
-            return steps.command(owner, command, arguments, key, true);
+            steps.command(owner, command, arguments, key, true);
+            if let Some(waiter) = &exec.waiter {
+                steps.may_wait(owner, waiter.clone());
+            }
+            return;
         }
         match entry.spec.spread {
             Spread::Walk => {
@@ -566,6 +604,11 @@ impl Core {
             if work.step(&mut temporary, STEP_UNITS, &mut out) == Progress::More {
                 unfinished = Some(work);
             }
+        }
+        if run.exec.waiter.is_some() && temporary.keyspace.found_nothing {
+            self.shard.count_for(&temporary);
+            run.exec.waits.extend_from_slice(&step.shards);
+            return;
         }
         let finishes = overlay.finish(temporary, &mut self.shard);
         for (&shard, finish) in step.shards.iter().zip(finishes) {

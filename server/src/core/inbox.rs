@@ -53,6 +53,10 @@ impl Core {
             }
             Message::Part(_) => self.enter_part(envelope),
             Message::Evict => self.pay_owed_memory(),
+            Message::Served { number, reply } => self.served(*number, std::mem::take(reply)),
+            Message::Retry(waiter) => self.retry_or_pass(waiter),
+            Message::Forget(waiter) => self.forget_waiter(waiter),
+            Message::Recheck(waiter) => self.recheck(waiter),
             Message::Unwatch(seen) => self.unwatch_here(seen),
             Message::PartDone(part) => {
                 let part = std::mem::replace(part, Part::nothing(self.index));
@@ -118,6 +122,11 @@ impl Core {
                     }
                     _ => self.shard.begin(handler, &arguments, request.client, now, replies),
                 };
+                if self.shard.keyspace.has_ready() {
+                    // Who is served here gets it by another message than this batch.
+                    self.serve_ready();
+                }
+                let replies = &mut batch.replies;
                 if let Some(unfinished) = unfinished {
                     let beginning = replies.split_off(before);
                     self.go_on_later(unfinished, batch.origin, (*request, beginning), &arguments, None);
@@ -193,9 +202,11 @@ impl Core {
         self.has_room();
         self.shard.keyspace.leaves_expired = true;
         if let Some(unfinished) = self.shard.begin(handler, &arguments, request.client, now, &mut batch.replies) {
-            return self.go_on_later(unfinished, origin, (request, batch.replies), &arguments, ticket);
+            self.go_on_later(unfinished, origin, (request, batch.replies), &arguments, ticket);
+            return self.serve_ready();
         }
         self.release(ticket);
+        self.serve_ready();
         batch.reply_ends.push(ReplyEnd::of(&batch.replies));
         batch.requests.push(request);
         batch.now = now;
@@ -271,6 +282,7 @@ impl Core {
             self.has_room();
             overlay::apply(&mut self.shard, finish);
             self.schedule.release(ticket);
+            self.serve_ready();
         }
     }
 
@@ -315,6 +327,7 @@ impl Core {
                 }
                 drop(arguments);
                 self.release(ticket);
+                self.serve_ready();
                 if let Some(unfinished) = unfinished {
                     return self.part_goes_on_later(unfinished, envelope, replies);
                 }

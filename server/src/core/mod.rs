@@ -13,6 +13,7 @@
 //! nothing is acted on that another core did after 3 began.
 
 mod batches;
+pub mod blocked;
 pub mod connection;
 pub mod connections;
 mod coordinator;
@@ -131,6 +132,8 @@ pub struct Core {
     /// Commands that are worked off in slices.
     long: long::LongRuns,
     instants: instants::Instants,
+    /// Clients that wait for keys.
+    blocked: blocked::Blocked,
     /// Effects of units that are not through.
     unit_effects: unit::UnitEffects,
     /// Set while a session command runs as a part of a unit: what it would have sent itself.
@@ -211,6 +214,7 @@ impl Core {
             resumable: Vec::new(),
             long: long::LongRuns::default(),
             instants: instants::Instants::default(),
+            blocked: blocked::Blocked::default(),
             unit_effects: unit::UnitEffects::default(),
             capture: None,
             batches: batches::OpenBatches::new(shards),
@@ -344,7 +348,7 @@ impl Core {
             commands: self.counters.commands,
             calls: self.counters.calls.clone(),
             connections: self.connection_count,
-            blocked: self.paused_clients(),
+            blocked: self.paused_clients() + self.blocked.clients(),
             accepted: self.counters.accepted,
             rejected: self.counters.rejected,
             received_bytes: self.counters.received_bytes,
@@ -425,6 +429,7 @@ impl Core {
         self.schedule.is_idle()
             && self.coordinator.is_empty()
             && self.long.is_empty()
+            && self.blocked.is_empty()
             && self.shared.mailboxes.is_empty(self.index)
     }
 

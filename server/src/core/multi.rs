@@ -52,6 +52,13 @@ const QUEUE_KEPT_COMMANDS: usize = 64;
 const QUEUE_KEPT_BYTES: usize = 4096;
 
 impl Queue {
+    /// Of one command.
+    pub fn one(entry: &'static CommandEntry, arguments: &[&[u8]]) -> Self {
+        let mut queue = Self::default();
+        queue.add(entry, arguments, None);
+        queue
+    }
+
     fn add(&mut self, entry: &'static CommandEntry, arguments: &[&[u8]], key: Option<(u16, u64)>) {
         let offset = self.arguments.len();
         self.arguments.add(arguments);

@@ -21,6 +21,7 @@
 //! * A unit belongs to its coordinator: it ends, and frees its locks, whatever becomes of the client.
 
 use super::Core;
+use super::blocked::Waiter;
 use super::exec::Exec;
 use super::session::Conclude;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
@@ -85,8 +86,20 @@ impl Steps {
         is_told: bool,
     ) {
         let part = self.parts.entry(shard).or_default();
-        part.steps.push(UnitStep::Command { place: place as u32, entry, client, key, is_told });
+        part.steps.push(UnitStep::Command { place: place as u32, entry, client, key, is_told, waiter: None });
         part.arguments.add(arguments);
+    }
+
+    /// If the last command of a shard finds nothing, its client waits.
+    pub(super) fn may_wait(&mut self, shard: usize, who: Arc<Waiter>) {
+        let steps = self.parts.get_mut(&shard).map(|part| &mut part.steps);
+        if let Some(UnitStep::Command { waiter, .. }) = steps.and_then(|steps| steps.last_mut()) {
+            *waiter = Some(who);
+        }
+    }
+
+    pub(super) fn wait(&mut self, shard: usize, waiter: Arc<Waiter>) {
+        self.parts.entry(shard).or_default().steps.push(UnitStep::Wait(waiter));
     }
 
     pub(super) fn read(&mut self, shard: usize, keys: Vec<KeyRead>) {
@@ -190,6 +203,7 @@ impl Core {
                 self.tell_unit(name, stage);
             }
             self.release(ticket);
+            self.serve_ready();
         } else {
             outcome.ticket = ticket;
         }
@@ -204,11 +218,22 @@ impl Core {
             let history = self.shard.keyspace.journal.len();
             let (mut told_at, mut is_told) = (0, true);
             match step {
-                UnitStep::Command { place, entry, client, key, is_told: tells } => {
+                UnitStep::Command { place, entry, client, key, is_told: tells, waiter } => {
                     (told_at, is_told) = (place, tells);
                     let arguments = arguments.next().unwrap_or_default();
+                    let before = (outcome.replies.bytes.len(), outcome.replies.shared.len());
+                    self.shard.keyspace.found_nothing = false;
                     self.run_whole(entry, &arguments, key, client, now, &mut outcome.replies);
+                    if let Some(waiter) = waiter.filter(|_| self.shard.keyspace.found_nothing) {
+                        outcome.replies.split_off(before);
+                        outcome.is_waiting = true;
+                        self.line_up(&waiter);
+                    }
                     outcome.reply_ends.push(ReplyEnd::of(&outcome.replies));
+                }
+                UnitStep::Wait(waiter) => {
+                    outcome.is_waiting = true;
+                    self.line_up(&waiter);
                 }
                 UnitStep::Read(keys) => outcome.gathered.push(overlay::gather(&mut self.shard, &keys, now)),
                 UnitStep::Write { place, mut finish } => {
@@ -327,6 +352,13 @@ impl Core {
         client: ClientContext,
         request: Option<Request>,
     ) {
+        if let Some(waiter) = run.exec.waiter.clone() {
+            let is_waiting = answered.iter().flatten().any(|answered| answered.outcome.is_waiting);
+            match request {
+                Some(request) if is_waiting => return self.wait_begins(waiter.number, request),
+                _ => self.wait_was_needless(&waiter),
+            }
+        }
         let mut out = ReplyBuffer::default();
         match answered {
             Some(answered) if !run.exec.is_aborted => {

@@ -47,6 +47,7 @@ fn flags(connection: &Connection) -> String {
     let letters = [
         ('c', connection.phase == Phase::Closing),
         ('A', connection.phase == Phase::Dead),
+        ('b', connection.blocked_on.is_some()),
         ('x', connection.transaction.is_open()),
         ('U', connection.ends.is_unix),
         ('e', session.no_evict),

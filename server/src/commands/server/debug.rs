@@ -280,6 +280,7 @@ static OBJECT: CommandEntry = CommandEntry {
     is_write: false,
     takes_memory: false,
     is_queued: true,
+    may_wait: false,
     id: 0,
     subcommands: Vec::new(),
 };
@@ -330,6 +331,7 @@ static DIGEST: CommandEntry = CommandEntry {
     is_write: false,
     takes_memory: false,
     is_queued: true,
+    may_wait: false,
     id: 0,
     subcommands: Vec::new(),
 };
@@ -349,6 +351,7 @@ static DIGEST_VALUE: CommandEntry = CommandEntry {
     is_write: false,
     takes_memory: false,
     is_queued: true,
+    may_wait: false,
     id: 0,
     subcommands: Vec::new(),
 };

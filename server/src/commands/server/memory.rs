@@ -76,6 +76,7 @@ static USAGE_ENTRY: CommandEntry = CommandEntry {
     is_write: false,
     takes_memory: false,
     is_queued: true,
+    may_wait: false,
     id: 0,
     subcommands: Vec::new(),
 };
