@@ -22,6 +22,13 @@
 //!
 //! All shards meet such units in the same order (`transaction/multicast.rs`), so nothing waits in a circle. A shard that let a
 //! unit's keys go before its end (SORT with patterns reads as of an instant) does not hear of it: it has met others since.
+//!
+//! A transaction is one unit, also where it ran on one shard: its effects are a share with nobody else in it. Where several
+//! shards have each their part of it, each effect says which of the transaction's commands made it ([`Share::places`]).
+//!
+//! Events are also how watched keys are noticed to change ([`Watches`]): there is one for every change, heard or not.
+
+use crate::keyspace::Watches;
 
 /// A command that makes the change again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,14 +40,27 @@ pub struct Effect {
 }
 
 /// What a unit on several shards did, as one of these shards hears of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     /// Which unit: the shard that coordinated it, and that shard's number for it.
     pub unit: (usize, u64),
     /// How many shards hear of it.
     pub shares: usize,
-    /// Its effects, in one of the shares; the others have none.
+    /// Its effects: all in one of the shares, unless they have places.
     pub effects: Vec<Effect>,
+    /// For each effect, which of the unit's commands made it: shares are merged in this order. Empty if one share has all.
+    pub places: Vec<u32>,
+}
+
+/// Puts the effects of a unit's shares in order.
+pub fn merge_shares(shares: impl IntoIterator<Item = Share>) -> Vec<Effect> {
+    let placed = shares.into_iter().flat_map(|share| {
+        let places = share.places.into_iter().chain(std::iter::repeat(0));
+        places.zip(share.effects).collect::<Vec<_>>()
+    });
+    let mut placed: Vec<(u32, Effect)> = placed.collect();
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, effect)| effect).collect()
 }
 
 /// One step of a shard's history.
@@ -124,6 +144,9 @@ impl EventClasses {
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
+
+    /// Every class.
+    const ALL: Self = Self(u16::MAX);
 }
 
 /// Collects the reports of one shard until its owner takes them.
@@ -132,6 +155,10 @@ pub struct Journal {
     wants_effects: bool,
     /// The classes that somebody listens to.
     wanted_events: EventClasses,
+    /// These, or all while keys are watched.
+    heard_events: EventClasses,
+    /// Keys whose changes somebody waits for.
+    pub(crate) watches: Watches,
     /// Whether somebody wants to know the parts of values that events are about.
     wants_subkeys: bool,
     records: Vec<Record>,
@@ -139,13 +166,36 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// An empty journal with the listeners of this one.
-    pub(crate) fn empty_like(&self) -> Self {
-        Self {
+    /// An empty journal that nobody listens to.
+    pub(crate) fn with_watches(watches: Watches) -> Self {
+        let mut journal = Self { watches, ..Self::default() };
+        journal.note_watches();
+        journal
+    }
+
+    /// An empty journal with the listeners of this one, but for those who watch.
+    pub(crate) fn empty_like(&self, watches: Watches) -> Self {
+        let mut journal = Self {
             wants_effects: self.wants_effects,
             wanted_events: self.wanted_events,
             wants_subkeys: self.wants_subkeys,
             ..Self::default()
+        };
+        journal.watches = watches;
+        journal.note_watches();
+        journal
+    }
+
+    /// Keys are watched from now on, or no more.
+    pub(crate) fn note_watches(&mut self) {
+        self.heard_events = if self.watches.is_empty() { self.wanted_events } else { EventClasses::ALL };
+    }
+
+    /// A key has changed without an event.
+    #[inline]
+    pub(crate) fn touch(&mut self, database: usize, key: &[u8]) {
+        if !self.watches.is_empty() {
+            self.watches.touch(database, key);
         }
     }
 
@@ -164,6 +214,7 @@ impl Journal {
     pub fn listen_to_events(&mut self, classes: EventClasses, subkeys: bool) {
         self.wanted_events = classes;
         self.wants_subkeys = subkeys;
+        self.note_watches();
     }
 
     /// Whether events of a class are collected.
@@ -187,7 +238,7 @@ impl Journal {
     /// Whether anything is collected.
     #[inline]
     pub fn is_listening(&self) -> bool {
-        self.wants_effects || !self.wanted_events.is_empty()
+        self.wants_effects || !self.heard_events.is_empty()
     }
 
     /// Reports an effect.
@@ -214,7 +265,7 @@ impl Journal {
     /// Reports an event.
     #[inline]
     pub fn event(&mut self, database: usize, class: EventClass, name: &'static str, key: &[u8]) {
-        if self.wanted_events.has(class) {
+        if self.heard_events.has(class) {
             self.push_event(database, class, name, key, Vec::new());
         }
     }
@@ -229,7 +280,7 @@ impl Journal {
         key: &[u8],
         parts: impl IntoIterator<Item = &'a [u8]>,
     ) {
-        if self.wanted_events.has(class) {
+        if self.heard_events.has(class) {
             let parts = if self.wants_subkeys { parts.into_iter().map(<[u8]>::to_vec).collect() } else { Vec::new() };
             self.push_event(database, class, name, key, parts);
         }
@@ -244,7 +295,15 @@ impl Journal {
         key: &[u8],
         subkeys: Vec<Vec<u8>>,
     ) {
-        self.events.push(Event { database, class, name, key: key.to_vec(), subkeys });
+        // That a key was missed is no change, that its time was over is noticed otherwise, and what the groups of a stream know
+        // is not the stream.
+        let is_beside = name.starts_with("xgroup-") || name == "xsetid";
+        if !matches!(class, EventClass::Miss | EventClass::Expired) && !is_beside {
+            self.touch(database, key);
+        }
+        if self.wanted_events.has(class) {
+            self.events.push(Event { database, class, name, key: key.to_vec(), subkeys });
+        }
     }
 
     /// Takes the events since the last time, and leaves the effects.
@@ -276,6 +335,11 @@ impl Journal {
         self.events.extend(events);
     }
 
+    /// Adds a unit at its end.
+    pub fn add_share(&mut self, share: Share) {
+        self.records.push(Record::Share(share));
+    }
+
     /// How long the history is that nobody has taken.
     pub fn len(&self) -> usize {
         self.records.len()
@@ -297,7 +361,17 @@ impl Journal {
             Record::Share(share) => share.effects,
         });
         let effects = effects.filter(|_| tells).collect();
-        self.records.push(Record::Share(Share { unit, shares, effects }));
+        self.records.push(Record::Share(Share { unit, shares, effects, places: Vec::new() }));
+    }
+
+    /// Takes back what was reported since the history had a length: for a unit that is told when it ends.
+    pub fn take_since(&mut self, length: usize) -> Vec<Effect> {
+        let records = self.records.drain(length.min(self.records.len())..);
+        let effects = records.flat_map(|record| match record {
+            Record::Effect(effect) => vec![effect],
+            Record::Share(share) => share.effects,
+        });
+        effects.collect()
     }
 
     /// Takes the effects since the last time, and leaves the events.

@@ -1,5 +1,6 @@
 //! The one command table: the engine's families and the server's own, looked up by name on the hot path.
 
+use crate::core::blocked::may_wait;
 use crate::core::session::SessionHandler;
 use torc_engine::command::{BeginSearch, FindKeys, Flags, Handler, KeyFlags, Spec, Table};
 
@@ -47,6 +48,10 @@ pub struct CommandEntry {
     pub is_write: bool,
     /// Whether it is refused when memory is over its limit.
     pub takes_memory: bool,
+    /// Whether MULTI puts it in the queue; else it runs at once.
+    pub is_queued: bool,
+    /// Whether it may wait for a key.
+    pub may_wait: bool,
     /// Its index in per-command counters.
     pub id: usize,
     /// Subcommands of a container.
@@ -59,6 +64,9 @@ impl CommandEntry {
         self.subcommands.iter().find(|entry| entry.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()
     }
 }
+
+/// What a transaction does not put in its queue.
+const RUN_IN_MULTI: &[&str] = &["exec", "discard", "multi", "watch", "quit", "reset"];
 
 fn key_plan(spec: &Spec) -> KeyPlan {
     match spec.keys {
@@ -90,7 +98,20 @@ impl CommandTable {
             let keys = key_plan(spec);
             let takes_memory = spec.flags.has(Flags::DENYOOM);
             let id = ids - 1;
-            let entry = CommandEntry { spec, full_name, target, keys, is_write, takes_memory, id, subcommands };
+            let is_queued = !RUN_IN_MULTI.contains(&spec.name);
+            let may_wait = may_wait(spec.name, keys);
+            let entry = CommandEntry {
+                spec,
+                full_name,
+                target,
+                keys,
+                is_write,
+                takes_memory,
+                is_queued,
+                may_wait,
+                id,
+                subcommands,
+            };
             &*Box::leak(Box::new(entry))
         };
         let rows = rows.into_iter().map(|(spec, target)| {

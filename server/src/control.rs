@@ -3,6 +3,7 @@
 use crate::commands::client::{ClientFilter, client_line};
 use crate::commands::server::{self, Switch};
 use crate::core::Core;
+use crate::core::blocked::Over;
 use crate::core::connection::ConnectionKey;
 use crate::settings::Settings;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub enum ControlRequest {
     Pause { until_ns: u64, only_writes: bool },
     /// CLIENT UNPAUSE.
     Unpause,
+    /// CLIENT UNBLOCK.
+    Unblock { id: u64, over: Over },
     /// DEBUG: something goes on or off.
     Switch(Switch, bool),
     /// DEBUG SLEEP.
@@ -184,6 +187,7 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             core.unpause_clients();
             ControlReply::Done
         }
+        ControlRequest::Unblock { id, over } => ControlReply::Count(usize::from(core.unblock(*id, *over))),
         ControlRequest::Switch(Switch::ActiveExpire, is_on) => {
             core.active_expire = *is_on;
             ControlReply::Done

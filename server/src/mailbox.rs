@@ -10,16 +10,20 @@
 //!                      <───────── Message::Answer ─────
 //!   Part of a multicast ── Message::Part ─────────────>  runs at its position when granted and flagged
 //!                      <──────── Message::PartDone ────  the same node
+//!   watched keys        ── Message::Unwatch ──────────>  forgets them; nobody waits for that
+//!   a client that waits ── Message::Forget, Recheck ──>  its lines
+//!                      <───── Message::Served, Retry ──
 //! ```
 
 use crate::command_table::CommandEntry;
 use crate::control::{ControlReply, ControlRequest};
+use crate::core::blocked::Waiter;
 use crate::core::connection::{ConnectionKey, MovedConnection, RunId};
 use crate::reactor::driver::DetachedSocket;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use torc_engine::command::{FindFilter, Milliseconds};
-use torc_engine::keyspace::OwnedEntry;
+use torc_engine::keyspace::{OwnedEntry, Seen};
 use torc_engine::reply::ReplyBuffer;
 use torc_engine::shard::ClientContext;
 use torc_engine::transaction::inbox::Node;
@@ -49,6 +53,16 @@ pub enum Message {
     Ask(Box<Ask>),
     /// The same, answered.
     Answer(Box<Ask>),
+    /// These keys are watched no more.
+    Unwatch(Vec<Seen>),
+    /// A client of the receiver that waited has been served.
+    Served { number: u64, reply: ReplyBuffer },
+    /// A client of the receiver that waits is to try again with all locks.
+    Retry(Arc<Waiter>),
+    /// It waits no more.
+    Forget(Arc<Waiter>),
+    /// It was preferred, and has taken nothing.
+    Recheck(Arc<Waiter>),
     /// Memory is short: the receiver is to evict what it owes (`core::memory`).
     Evict,
     /// A new connection, accepted by the shard that listens.
@@ -131,18 +145,7 @@ impl PackedArguments {
 
     /// The arguments of each command, in the order in which they were added.
     pub fn commands(&self) -> impl Iterator<Item = Arguments<'_>> {
-        let mut rest = self.bytes.as_slice();
-        std::iter::from_fn(move || {
-            let count = take_u32(&mut rest)?;
-            let arguments = (0..count).map_while(|_| {
-                let length = match take_u32(&mut rest)? {
-                    u32::MAX => u64::from_ne_bytes(*rest.split_off(..8)?.first_chunk()?) as usize,
-                    length => length as usize,
-                };
-                rest.split_off(..length)
-            });
-            Some(arguments.collect())
-        })
+        commands_in(&self.bytes)
     }
 
     /// The arguments of the first, or only, command.
@@ -150,10 +153,30 @@ impl PackedArguments {
         self.commands().next().unwrap_or_default()
     }
 
-    fn clear(&mut self) {
+    /// The arguments of the command that was added when there were so many bytes.
+    pub fn slices_at(&self, offset: usize) -> Arguments<'_> {
+        commands_in(&self.bytes[offset..]).next().unwrap_or_default()
+    }
+
+    /// Forgets them, and gives back the memory of unusually many.
+    pub fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES_MAX);
     }
+}
+
+fn commands_in(mut rest: &[u8]) -> impl Iterator<Item = Arguments<'_>> {
+    std::iter::from_fn(move || {
+        let count = take_u32(&mut rest)?;
+        let arguments = (0..count).map_while(|_| {
+            let length = match take_u32(&mut rest)? {
+                u32::MAX => u64::from_ne_bytes(*rest.split_off(..8)?.first_chunk()?) as usize,
+                length => length as usize,
+            };
+            rest.split_off(..length)
+        });
+        Some(arguments.collect())
+    })
 }
 
 /// One command's arguments where they are packed.
@@ -307,6 +330,73 @@ pub enum Work {
     Write { ticket: Ticket, finish: Finish },
     /// The server's own: no keys.
     Control(Arc<ControlRequest>),
+    /// A stage of a list of commands that is one unit.
+    Unit(Box<UnitStage>),
+    /// Begin to watch these keys of a database.
+    Watch { database: u32, keys: PackedArguments },
+}
+
+/// What a shard does of a unit between two looks of its coordinator (`core::unit`).
+#[derive(Debug, Default)]
+pub struct UnitStage {
+    /// Under which the shard holds the unit's keys; none in its first stage.
+    pub ticket: Option<Ticket>,
+    /// The unit's one time; 0 in its first stage, whose multicast has it.
+    pub now: Milliseconds,
+    /// The keys are free after this one.
+    pub is_last: bool,
+    /// Its effects are told as one.
+    pub is_told: bool,
+    /// How many shards have a part in it.
+    pub shares: usize,
+    /// What must not have changed, in the first stage; forgotten then.
+    pub watched: Vec<Seen>,
+    /// What is to be done, in order.
+    pub steps: Vec<UnitStep>,
+    /// Of the steps that are commands, in order.
+    pub arguments: PackedArguments,
+}
+
+/// One thing that a unit wants of a shard.
+#[derive(Debug)]
+pub enum UnitStep {
+    /// Run a command on the arguments that belong here.
+    Command {
+        place: u32,
+        entry: &'static CommandEntry,
+        client: ClientContext,
+        key: KnownKey,
+        is_told: bool,
+        /// Who waits if it finds nothing.
+        waiter: Option<Arc<Waiter>>,
+    },
+    /// Hand over what these keys hold.
+    Read(Vec<KeyRead>),
+    /// A command has found nothing in the values that it got: its client waits.
+    Wait(Arc<Waiter>),
+    /// Write what a command made of values.
+    Write { place: u32, finish: Finish },
+    /// The server's own.
+    Control(Arc<ControlRequest>),
+}
+
+/// What came of a stage.
+#[derive(Debug, Default)]
+pub struct UnitOutcome {
+    /// Under which the keys are held from now on.
+    pub ticket: Option<Ticket>,
+    /// Whether what was watched is unchanged; if not, nothing was done, and nothing is held.
+    pub is_valid: bool,
+    /// The replies of the commands, and where each ends.
+    pub replies: ReplyBuffer,
+    /// One for each command.
+    pub reply_ends: Vec<ReplyEnd>,
+    /// One for each step that reads.
+    pub gathered: Vec<Gathered>,
+    /// One for each question.
+    pub answers: Vec<ControlReply>,
+    /// The client waits.
+    pub is_waiting: bool,
 }
 
 /// Which keys a command may ask for after its first hop.
@@ -332,6 +422,10 @@ pub enum Outcome {
     Values { ticket: Ticket, gathered: Gathered },
     /// The server's own.
     Control(ControlReply),
+    /// A stage of a unit.
+    Unit(Box<UnitOutcome>),
+    /// What is seen of the keys that are watched from now on, in their order.
+    Watched(Vec<Seen>),
 }
 
 /// One shard's part of a multicast.

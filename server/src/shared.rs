@@ -65,6 +65,7 @@ pub struct Shared {
     /// The server is to stop.
     pub stopping: AtomicBool,
     next_client_id: AtomicU64,
+    next_waiter_number: AtomicU64,
 }
 
 impl Shared {
@@ -90,6 +91,7 @@ impl Shared {
             exceeded_total_ms: AtomicI64::new(0),
             stopping: AtomicBool::new(false),
             next_client_id: AtomicU64::new(1),
+            next_waiter_number: AtomicU64::new(1),
         }
     }
 
@@ -117,6 +119,11 @@ impl Shared {
     /// A CLIENT ID, rising over all shards.
     pub fn take_client_id(&self) -> u64 {
         self.next_client_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A number for a client that begins to wait, rising over all shards.
+    pub fn take_waiter_number(&self) -> u64 {
+        self.next_waiter_number.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Connections over all shards.

@@ -2,7 +2,7 @@
 //! to the byte. Few keys, so that commands meet; pipelines, so that order matters; both protocols; several connections.
 //!
 //! ```text
-//!   case = batches;  batch = (connection 0..3, commands sent in one write)
+//!   case = batches;  batch = (connection 0..3, commands sent in one write, between MULTI and EXEC or not)
 //!   each server: FLUSHALL, then batch by batch: send all, read all replies
 //! ```
 //! What differs from run to run is left out (RANDOMKEY, times that count down are seen as "some"), and what has no order
@@ -22,13 +22,16 @@ const CONNECTIONS: usize = 3;
 #[derive(Clone)]
 struct Batch {
     connection: usize,
+    /// It is a transaction, and watches these keys.
+    watched: Option<Vec<String>>,
     commands: Vec<Command>,
 }
 
 impl std::fmt::Debug for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let lines: Vec<String> = self.commands.iter().map(shown).collect();
-        write!(f, "connection {}: {}", self.connection, lines.join("; "))
+        let watched = self.watched.as_ref().map_or(String::new(), |keys| format!("MULTI, watching {keys:?}: "));
+        write!(f, "connection {}: {watched}{}", self.connection, lines.join("; "))
     }
 }
 
@@ -372,8 +375,15 @@ fn batches() -> impl Strategy<Value = Vec<Batch>> {
     let commands = PATTERNS.iter().map(|(weight, pattern)| (*weight, command(pattern)));
     let command = proptest::strategy::Union::new_weighted(commands.collect());
     let command = command.prop_map(|words| words.into_iter().map(String::into_bytes).collect::<Command>());
-    let batch = (0..CONNECTIONS, proptest::collection::vec(command, 1..24));
-    let batch = batch.prop_map(|(connection, commands)| Batch { connection, commands });
+    let watched = proptest::option::weighted(0.25, proptest::collection::vec(key(), 0..3));
+    let batch = (0..CONNECTIONS, watched, proptest::collection::vec(command, 1..24));
+    let batch = batch.prop_map(|(connection, watched, mut commands)| {
+        if watched.is_some() {
+            // In the middle of a reply it leaves no reply at all.
+            commands.retain(|command| command[0] != b"CLIENT");
+        }
+        Batch { connection, watched, commands }
+    });
     proptest::collection::vec(batch, 1..10)
 }
 
@@ -412,14 +422,51 @@ fn comparable(command: &Command, reply: Reply) -> String {
     }
 }
 
+/// The same of a transaction. What it watches is mostly not changed: others send nothing meanwhile.
+fn play_transaction(client: &mut Client, watched: &[String], commands: &[Command]) -> Vec<String> {
+    let mut bytes = Vec::new();
+    if !watched.is_empty() {
+        bytes.extend(encode(&[&["WATCH".to_string()], watched].concat()));
+        if watched.len() == 2 {
+            bytes.extend(encode(&["PERSIST", &watched[0]]));
+        }
+    }
+    let before = watched.len().min(2);
+    bytes.extend(encode(&["MULTI"]));
+    bytes.extend(commands.iter().flat_map(|command| encode(command)));
+    bytes.extend(encode(&["EXEC"]));
+    client.send(&bytes);
+    let mut lines: Vec<String> = (0..=before).map(|_| client.reply().to_string()).collect();
+    let mut queued = Vec::new();
+    for command in commands {
+        let reply = client.reply().to_string();
+        queued.extend((reply == "+QUEUED").then_some(command));
+        lines.push(format!("{} -> {reply}", shown(command)));
+    }
+    match client.reply() {
+        Reply::Array(replies) => {
+            let replies = queued.into_iter().zip(replies);
+            let replies =
+                replies.map(|(command, reply)| format!("{} -> {}", shown(command), comparable(command, reply)));
+            lines.extend(replies);
+        }
+        other => lines.push(other.to_string()),
+    }
+    lines
+}
+
 /// One line for each reply.
 fn play(server: &Server, batches: &[Batch]) -> Vec<String> {
     assert_eq!(server.client().ask("FLUSHALL"), "+OK");
     let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| server.client()).collect();
     clients.iter_mut().skip(1).step_by(2).for_each(|client| assert!(!client.call("HELLO 3").is_error()));
     let mut lines = Vec::new();
-    for Batch { connection, commands } in batches {
+    for Batch { connection, watched, commands } in batches {
         let client = &mut clients[*connection];
+        if let Some(watched) = watched {
+            lines.extend(play_transaction(client, watched, commands));
+            continue;
+        }
         let mut bytes: Vec<u8> = commands.iter().flat_map(|command| encode(command)).collect();
         bytes.extend(encode(&["CLIENT", "REPLY", "ON"]));
         bytes.extend(encode(&["ECHO", "end of the batch"]));

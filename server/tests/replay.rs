@@ -82,11 +82,30 @@ struct Played {
 
 fn play(choices: &[Choice], seed: u64, shards: usize, with_newer: bool) -> Played {
     let mut cluster = Cluster::new(seed, shards, CONNECTIONS, &settings(seed % 2 == 1), START_MS);
+    // Some of what a connection sends is in transactions: how many commands are still to come of each.
+    let mut left = [0; CONNECTIONS];
+    let mut random = fastrand::Rng::with_seed(seed);
     for (count, choice) in choices.iter().enumerate() {
         let words = workload::words(choice, count, cluster.now_ms(), with_newer);
+        let left = &mut left[choice.connection];
+        if *left == 0 && random.u8(..8) == 0 {
+            cluster.send(choice.connection, &[b"MULTI".to_vec()]);
+            *left = random.usize(1..6);
+        }
         cluster.send(choice.connection, &words);
+        if *left > 0 {
+            *left -= 1;
+            if *left == 0 {
+                cluster.send(choice.connection, &[b"EXEC".to_vec()]);
+            }
+        }
         cluster.turns(choice.turns);
         cluster.wait_ms(choice.wait_ms);
+    }
+    for (connection, left) in left.into_iter().enumerate() {
+        if left > 0 {
+            cluster.send(connection, &[b"EXEC".to_vec()]);
+        }
     }
     cluster.settle(0);
     let errors = cluster.errors;

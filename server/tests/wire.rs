@@ -79,6 +79,11 @@ fn connections() {
 }
 
 #[test]
+fn transactions() {
+    check("multi");
+}
+
+#[test]
 fn clients() {
     check("client");
 }

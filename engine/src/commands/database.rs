@@ -88,6 +88,7 @@ fn check_flush_options(arguments: &[&[u8]]) -> CommandResult {
 /// `FLUSHALL [ASYNC | SYNC]`
 fn flushall(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     check_flush_options(arguments)?;
+    execution.keyspace.touch_flushed(None, execution.now);
     execution.keyspace.flush(None);
     execution.effect(&[b"FLUSHALL"]);
     execution.reply.ok();
@@ -97,6 +98,7 @@ fn flushall(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult
 /// `FLUSHDB [ASYNC | SYNC]`
 fn flushdb(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     check_flush_options(arguments)?;
+    execution.keyspace.touch_flushed(Some(execution.database), execution.now);
     execution.keyspace.flush(Some(execution.database));
     execution.effect(&[b"FLUSHDB"]);
     execution.reply.ok();
@@ -116,6 +118,7 @@ fn swapdb(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
         return Err(DATABASE_RANGE.into());
     };
     if first != second {
+        execution.keyspace.touch_swapped(first, second, execution.now);
         execution.keyspace.swap_databases(first, second);
         execution.effect(arguments);
     }

@@ -9,6 +9,7 @@
 //!   bitmap/     SETBIT BITCOUNT BITOP ...        hyperloglog/   PFADD PFCOUNT PFMERGE ...
 //!   geo/        GEOADD GEOSEARCH ...             sort/       SORT
 //!   database    DBSIZE FLUSHALL SWAPDB           introspection   COMMAND, for any table
+//!   blocking    what BLPOP and its like have in common
 //!   double      scores and coordinates
 //!   element_scan   what SSCAN, HSCAN and ZSCAN have in common
 //!   glob        patterns                         long_double     the arithmetic of INCRBYFLOAT
@@ -19,6 +20,7 @@
 //! A new command is one row, one function and one test.
 
 pub mod bitmap;
+pub mod blocking;
 mod chunks;
 pub mod database;
 mod double;

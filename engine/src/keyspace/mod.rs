@@ -7,6 +7,7 @@
 //!      ├ expiry    bounds at each level, a resumable walk
 //!      ├ eviction  what goes when memory is short
 //!      ├ walk      SCAN in the global order of (slot, position), RANDOMKEY
+//!      ├ watch     who is told of changes
 //!      ├ instant   walks over what was there at one instant (KEYS)
 //!      └ garbage   what was flushed, freed in slices
 //! ```
@@ -33,6 +34,7 @@ mod model;
 mod slot;
 mod typed;
 mod walk;
+mod watch;
 
 pub use clock::AccessPolicy;
 pub use cursor::ScanCursor;
@@ -42,6 +44,7 @@ pub use instant::{Instant, KeyFilter, SharedSink, WalkId, WalkSink};
 pub use key::{Key, KeyHasher};
 pub use slot::{SLOTS, slot_of};
 pub use typed::{EntryMut, WrongType};
+pub use watch::{Seen, Watches};
 
 use crate::command::Milliseconds;
 use crate::journal::{EventClass, Journal};
@@ -136,6 +139,8 @@ pub struct Keyspace {
     /// Reads leave expired keys where they are. Set while work waits on this shard that may run at an earlier time than the
     /// reads that overtake it: an MGET of two keys must not miss the one that a GET beside it has found expired meanwhile.
     pub leaves_expired: bool,
+    /// A command that may wait has found nothing to do; taken by who can let it wait.
+    pub found_nothing: bool,
     /// It holds the named keys of one command only, for which others are looked up elsewhere.
     pub is_partial: bool,
     databases: Vec<Database>,
@@ -158,9 +163,10 @@ impl Keyspace {
         Self {
             statistics: Statistics::default(),
             dirty: 0,
-            journal: Journal::default(),
+            journal: Journal::with_watches(Watches::new(hasher.clone())),
             access_policy: AccessPolicy::default(),
             leaves_expired: false,
+            found_nothing: false,
             is_partial: false,
             databases: (0..).take(database_count.max(1)).map(Database::empty).collect(),
             next_database_id: database_count.max(1) as u64,

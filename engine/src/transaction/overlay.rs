@@ -31,10 +31,11 @@
 
 use crate::command::{Handler, KeyFlags, Milliseconds, Spec, parse_integer};
 use crate::journal::{Event, Record, Share};
-use crate::keyspace::{KeyHasher, OwnedEntry, Value};
+use crate::keyspace::{KeyHasher, OwnedEntry, Value, Watches};
 use crate::long::Unfinished;
 use crate::reply::ReplyBuffer;
 use crate::shard::{ClientContext, Shard};
+use std::collections::HashSet;
 
 /// A key to be read in the first hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct KeyWrite {
     pub key: Vec<u8>,
     /// The new value; none removes the key.
     pub entry: Option<OwnedEntry>,
+    /// Whether those who watch the key are to hear of it.
+    pub is_changed: bool,
 }
 
 /// The values of a part's keys, in the order of its [`KeyRead`]s; none where a key is absent.
@@ -135,8 +138,11 @@ pub fn apply(shard: &mut Shard, finish: Finish) {
     let keyspace = &mut shard.keyspace;
     let dirty_before = keyspace.dirty;
     // The command has reported already what it did.
-    let journal = std::mem::take(&mut keyspace.journal);
-    for KeyWrite { database, key, entry } in writes {
+    let mut journal = std::mem::take(&mut keyspace.journal);
+    for KeyWrite { database, key, entry, is_changed } in writes {
+        if is_changed {
+            journal.touch(database, &key);
+        }
         let key = keyspace.key(&key);
         match entry {
             Some(entry) => keyspace.put(database, &key, entry, now),
@@ -209,6 +215,7 @@ impl Overlay<'_> {
     pub fn finish(&self, mut temporary: Shard, shard: &mut Shard) -> Vec<Finish> {
         shard.count_for(&temporary);
         let dirty = temporary.keyspace.dirty;
+        let changed = temporary.keyspace.journal.watches.take_collected();
         let (effects, events) = temporary.keyspace.journal.take_records();
         let effects: Vec<_> = effects
             .into_iter()
@@ -224,7 +231,7 @@ impl Overlay<'_> {
             let hears = |places: &[usize]| !self.has_let_go || places.iter().any(|&place| self.keys[place].writes);
             let shares = self.parts.iter().filter(|places| hears(places)).count();
             for (finish, _) in finishes.iter_mut().zip(self.parts).filter(|(_, places)| hears(places)) {
-                finish.share = Some(Share { unit: self.unit, shares, effects: Vec::new() });
+                finish.share = Some(Share { unit: self.unit, shares, ..Share::default() });
             }
         }
         if let Some(teller) = finishes.get_mut(self.teller()) {
@@ -236,7 +243,7 @@ impl Overlay<'_> {
         if dirty > 0 {
             for (finish, places) in finishes.iter_mut().zip(self.parts) {
                 let written = places.iter().map(|&place| &self.keys[place]).filter(|read| read.writes);
-                finish.writes = written.map(|read| taken(&mut temporary, read, self.now)).collect();
+                finish.writes = written.map(|read| taken(&mut temporary, read, self.now, &changed)).collect();
             }
         }
         finishes
@@ -247,7 +254,8 @@ impl Overlay<'_> {
         let hasher: KeyHasher = shard.keyspace.hasher().clone();
         let databases = shard.keyspace.database_count();
         let mut temporary = Shard::new(databases, hasher, shard.options.clone(), self.now as u64);
-        temporary.keyspace.journal = shard.keyspace.journal.empty_like();
+        let watches = Watches::collecting(temporary.keyspace.hasher().clone());
+        temporary.keyspace.journal = shard.keyspace.journal.empty_like(watches);
         temporary
     }
 
@@ -276,10 +284,11 @@ impl Overlay<'_> {
 }
 
 /// What has become of a key.
-fn taken(temporary: &mut Shard, read: &KeyRead, now: Milliseconds) -> KeyWrite {
+fn taken(temporary: &mut Shard, read: &KeyRead, now: Milliseconds, changed: &HashSet<(u32, u64)>) -> KeyWrite {
     let key = temporary.keyspace.key(&read.key);
+    let is_changed = changed.contains(&(read.database as u32, key.hash));
     let entry = temporary.keyspace.take(read.database, &key, now);
-    KeyWrite { database: read.database, key: read.key.clone(), entry }
+    KeyWrite { database: read.database, key: read.key.clone(), entry, is_changed }
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@
 //!
 //! A command that works in slices goes on holding what it will write ([`Schedule::hold_on`]) and lets go of the rest. Units
 //! that want these keys wait for it; a whole-shard unit does not, since what it would wait for has changed nothing yet: it
-//! comes before that commit. (Whoever waits for such a key is waited for as ever.)
+//! comes before that commit. (Whoever waits for such a key is waited for as ever.) A transaction that may touch any key, and
+//! more than once, waits for these, too: it is alone.
 //!
 //! Invariants:
 //! 1. Waiting goes to earlier positions only, and multicasts meet everywhere in one order: no cycle, no deadlock.
@@ -49,6 +50,8 @@ pub enum Claim {
     Keys(SmallVec<[Intent; 4]>),
     /// Everything: waits for all before it, holds back all behind it.
     Whole,
+    /// The same, and waits for those that hold on, too.
+    Alone,
     /// Nothing, but its place in the line of whole-shard units.
     Place,
 }
@@ -119,8 +122,10 @@ pub struct Schedule<B> {
     whole: Option<Ticket>,
     /// Units that arrived after `whole`.
     behind: VecDeque<Ticket>,
-    /// Admitted units in the schedule, `whole` not counted.
+    /// Admitted units in the schedule that do not hold on, `whole` not counted.
     admitted: usize,
+    /// Units that hold on.
+    holding_on: usize,
     ready: VecDeque<Ticket>,
     /// Granted, but their flag is unset.
     parked: Vec<Ticket>,
@@ -138,6 +143,7 @@ impl<B> Default for Schedule<B> {
             whole: None,
             behind: VecDeque::new(),
             admitted: 0,
+            holding_on: 0,
             ready: VecDeque::new(),
             parked: Vec::new(),
             unflagged: None,
@@ -172,6 +178,15 @@ impl<B> Schedule<B> {
     /// Whether nothing is held or waiting.
     pub fn is_empty(&self) -> bool {
         self.is_idle()
+    }
+
+    /// Whether a unit that has begun, and is not through, has this key.
+    pub fn is_held(&self, fingerprint: u64) -> bool {
+        let has_begun = |ticket: &Ticket| self.units.get(ticket).is_some_and(|unit| unit.body.is_none());
+        let is_whole_held = self.whole.as_ref().is_some_and(has_begun);
+        let line = self.lines.get(&fingerprint);
+        is_whole_held
+            || line.is_some_and(|line| line.waiting.iter().take(line.granted).any(|(ticket, _)| has_begun(ticket)))
     }
 
     /// Whether expiry and eviction must leave this key alone.
@@ -227,13 +242,14 @@ impl<B> Schedule<B> {
         debug_assert!(unit.admitted);
         match unit.claim {
             Claim::Keys(intents) => {
-                self.admitted -= usize::from(!unit.is_holding_on);
+                let count = if unit.is_holding_on { &mut self.holding_on } else { &mut self.admitted };
+                *count -= 1;
                 for intent in intents {
                     self.leave_line(intent.fingerprint, ticket);
                 }
             }
             Claim::Place => self.admitted -= 1,
-            Claim::Whole => self.admit_behind_whole(),
+            Claim::Whole | Claim::Alone => self.admit_behind_whole(),
         }
         self.grant_whole();
     }
@@ -247,7 +263,9 @@ impl<B> Schedule<B> {
             && let Some(unit) = self.units.get_mut(&ticket)
         {
             debug_assert!(unit.admitted && unit.missing == 0);
+            debug_assert!(!unit.is_holding_on);
             unit.is_holding_on = true;
+            self.holding_on += 1;
             let before = std::mem::replace(&mut unit.claim, Claim::Keys(kept.clone()));
             self.admitted -= 1;
             if let Claim::Keys(before) = before {
@@ -267,6 +285,7 @@ impl<B> Schedule<B> {
             line.waiting.push_back((ticket, intent.exclusive));
             line.granted += 1;
         }
+        self.holding_on += 1;
         let unit = Unit {
             claim: Claim::Keys(kept),
             missing: 0,
@@ -375,6 +394,7 @@ impl<B> Schedule<B> {
         match claim {
             // What only holds on is passed, as in `grant_whole`.
             Claim::Whole => self.admitted > 0,
+            Claim::Alone => true,
             Claim::Place => false,
             Claim::Keys(intents) => intents.iter().any(|intent| {
                 let Some(line) = self.lines.get(&intent.fingerprint) else { return false };
@@ -389,7 +409,7 @@ impl<B> Schedule<B> {
         let unit = self.units.get_mut(&ticket).expect("admitted units are in the schedule");
         unit.admitted = true;
         match &mut unit.claim {
-            Claim::Whole => {
+            Claim::Whole | Claim::Alone => {
                 unit.missing = 1;
                 self.whole = Some(ticket);
                 self.grant_whole();
@@ -436,7 +456,8 @@ impl<B> Schedule<B> {
         }
         let Some(ticket) = self.whole else { return };
         let unit = self.units.get_mut(&ticket).expect("the whole-shard unit is in the schedule");
-        if unit.missing == 1 {
+        let is_alone = self.holding_on == 0 || !matches!(unit.claim, Claim::Alone);
+        if unit.missing == 1 && is_alone {
             unit.missing = 0;
             self.granted(ticket);
         }
@@ -543,6 +564,21 @@ mod tests {
         assert_eq!(last[0].1, "get 1 again");
         schedule.release(last[0].0);
         assert!(schedule.is_idle());
+    }
+
+    #[test]
+    fn who_is_alone_waits_for_those_that_hold_on_as_nobody_else_does() {
+        let mut schedule = Schedule::default();
+        let held = schedule.hold_on(None, SmallVec::from_slice(&[Intent { fingerprint: 1, exclusive: true }]));
+        assert!(must_run(schedule.enter(Claim::Whole, None, false, "keys")).is_none());
+        must_queue(schedule.enter(Claim::Alone, None, false, "exec"));
+        must_queue(schedule.enter(keys(&[(2, true)]), None, false, "set 2"));
+        assert!(ready(&mut schedule).is_empty());
+        schedule.release(held);
+        let run = ready(&mut schedule);
+        assert_eq!(run.iter().map(|(_, name)| *name).collect::<Vec<_>>(), ["exec"]);
+        schedule.release(run[0].0);
+        assert_eq!(ready(&mut schedule)[0].1, "set 2");
     }
 
     #[test]

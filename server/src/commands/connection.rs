@@ -261,6 +261,7 @@ fn reset(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     state.no_evict = false;
     state.import_source = false;
     state.redirect_capable = false;
+    session.core.discard(session.connection);
     session.reply().status("RESET");
     Ok(())
 }

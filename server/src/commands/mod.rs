@@ -7,6 +7,7 @@
 //!   info         INFO                         all shards' figures, added
 //!   command      COMMAND                      the table itself, told by the engine's introspection
 //!   server       TIME, DEBUG, MEMORY, SHUTDOWN ...
+//!   transactions MULTI, EXEC, WATCH            the connection's queue; EXEC is a unit over all shards
 //!   acl, scripting   what is true of one user and of no scripts
 //! ```
 //! A family is a table of rows as in the engine, with handlers that have the connection at hand.
@@ -18,6 +19,7 @@ mod connection;
 mod info;
 mod scripting;
 pub mod server;
+mod transactions;
 
 use crate::command_table::Target;
 use crate::core::session::{Conclude, Session, SessionHandler, SessionResult};
@@ -71,6 +73,7 @@ pub fn rows() -> impl Iterator<Item = (&'static Spec, Target)> {
         acl::COMMANDS,
         scripting::COMMANDS,
         server::COMMANDS,
+        transactions::COMMANDS,
     ];
     let own = families.into_iter().flatten().map(|row| (&row.spec, Target::Session(row.run)));
     let engine = torc_engine::commands::all().map(|command| (&command.spec, Target::Engine(command.run)));

@@ -11,6 +11,7 @@
 //!
 //! A long reply grows: what there is of the first place's goes to `ready` at once, that of others is kept in their places.
 
+use super::multi::Transaction;
 use super::query_buffer::QueryBuffer;
 use crate::connection::parser::Parser;
 use crate::mailbox::{Request, Sequence};
@@ -363,6 +364,12 @@ pub struct Connection {
     pub parser: Parser,
     /// Bytes received and not yet consumed; they begin with a frame.
     pub query_buffer: QueryBuffer,
+    /// MULTI and WATCH.
+    pub transaction: Transaction,
+    /// The wait that it is in for a key.
+    pub blocked_on: Option<u64>,
+    /// Nothing more of its input is run before a reply that it waits for has come.
+    pub is_waiting: bool,
     /// Replies.
     pub output: Output,
     /// Awaited replies of commands that run, or wait, on this very shard.
@@ -448,6 +455,8 @@ pub struct MovedConnection {
     pub figures: ConnectionFigures,
     /// Bytes received and not yet run.
     pub query_buffer: QueryBuffer,
+    /// MULTI and WATCH.
+    pub transaction: Transaction,
 }
 
 #[cfg(test)]

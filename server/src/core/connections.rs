@@ -3,6 +3,7 @@
 use super::connection::{
     Affinity, Connection, ConnectionFigures, ConnectionKey, MovedConnection, Output, Phase, Receiving, SessionState,
 };
+use super::multi::Transaction;
 use super::query_buffer::QueryBuffer;
 use super::{ConnectionSlot, Core};
 use crate::connection::parser::Parser;
@@ -118,6 +119,9 @@ impl Core {
             figures,
             parser: Parser::default(),
             query_buffer: QueryBuffer::default(),
+            transaction: Transaction::default(),
+            blocked_on: None,
+            is_waiting: false,
             output: Output::default(),
             outstanding_here: 0,
             outstanding_elsewhere: 0,
@@ -147,10 +151,11 @@ impl Core {
 
     /// Takes in a connection that another shard sent.
     pub fn arrive(&mut self, socket: Socket, moved: MovedConnection) {
-        let MovedConnection { id, ends, session, figures, query_buffer, .. } = moved;
+        let MovedConnection { id, ends, session, figures, query_buffer, transaction, .. } = moved;
         let key = self.insert_connection(id, socket, ends, session, figures);
         let Some(connection) = self.connection_mut(key) else { return };
         connection.query_buffer = query_buffer;
+        connection.transaction = transaction;
         self.resumable.push(key);
     }
 
@@ -158,13 +163,13 @@ impl Core {
     pub fn depart(&mut self, key: ConnectionKey, socket: DetachedSocket) {
         let Some(connection) = self.take_connection(key) else { return };
         let Phase::Moving(target) = connection.phase else { return self.put_connection(connection) };
-        let Connection { id, ends, session, figures, query_buffer, .. } = *connection;
+        let Connection { id, ends, session, figures, query_buffer, transaction, .. } = *connection;
         self.free_slot(key);
         self.counters.connections_moved += 1;
         let gauges = &self.shared.gauges;
         gauges[self.index].connections.fetch_sub(1, Ordering::Relaxed);
         gauges[target].connections.fetch_add(1, Ordering::Relaxed);
-        let moved = MovedConnection { socket, id, ends, session, figures, query_buffer };
+        let moved = MovedConnection { socket, id, ends, session, figures, query_buffer, transaction };
         self.counters.messages_sent += 1;
         self.shared.mailboxes.push_home(target, Node::new(Message::Move(Box::new(moved))));
         self.wake_if_asleep(target);
@@ -200,6 +205,7 @@ impl Core {
         connection.receiving = Receiving::Off;
         match result {
             // End of file: commands that arrived before it are still answered.
+            Ok(()) if connection.blocked_on.is_some() => self.kill(key),
             Ok(()) => {
                 connection.at_end = true;
                 if matches!(connection.phase, Phase::Moving(_)) {
@@ -258,6 +264,7 @@ impl Core {
         if connection.paused
             && connection.phase == Phase::Open
             && connection.runs.is_empty()
+            && !connection.is_waiting
             && connection.output_bytes() <= unsent_max
             && connection.output.outstanding() <= outstanding_max
             && !self.resumable.contains(&key)
@@ -269,6 +276,7 @@ impl Core {
     /// Runs what paused connections had sent; part of the local run.
     pub fn run_resumable(&mut self) {
         self.end_pause_when_due();
+        self.end_waits_when_due();
         for key in std::mem::take(&mut self.resumable) {
             self.resume(key);
         }
@@ -361,8 +369,13 @@ impl Core {
             self.spare_buffers.push(spare);
         }
         let Some(connection) = self.connection_mut(key) else { return };
+        if connection.phase == Phase::Closing && connection.blocked_on.is_some() {
+            // What it waits for may never come.
+            connection.phase = Phase::Dead;
+        }
         if connection.phase == Phase::Dead {
             self.abandon_long(key);
+            self.end_wait_of(key);
         }
         let Some(connection) = self.connection_mut(key) else { return };
         let socket = connection.socket;
@@ -371,13 +384,17 @@ impl Core {
             connection.phase = Phase::Dead;
         }
         let want = match (connection.phase, connection.receiving) {
-            (Phase::Open, Receiving::Off) if !connection.paused && !connection.at_end => {
+            // Of one that waits for a key the end is to be noticed.
+            (Phase::Open, Receiving::Off)
+                if (!connection.paused || connection.blocked_on.is_some()) && !connection.at_end =>
+            {
                 connection.receiving = Receiving::On;
                 Want::StartReceiving(socket)
             }
             // One that only waits for its turn need not stop, unless it sends faster than it is served.
             (Phase::Open, Receiving::On)
                 if connection.paused
+                    && connection.blocked_on.is_none()
                     && (!connection.is_next_turn || connection.query_buffer.len() > TURN_BACKLOG_BYTES_MAX) =>
             {
                 connection.receiving = Receiving::Stopping;
@@ -394,6 +411,7 @@ impl Core {
             }
             (Phase::Dead, Receiving::Off) if connection.is_sending => Want::Shutdown(socket),
             (Phase::Dead, Receiving::Off) => {
+                self.forget_transaction(key);
                 self.free_slot(key);
                 self.shared.gauges[self.index].connections.fetch_sub(1, Ordering::Relaxed);
                 Want::Close(socket)
@@ -439,6 +457,7 @@ impl Core {
             connection.query_buffer.trim(Duration::from_nanos(idle_ns), frame_bytes);
             if idle_ns > IDLE_AFTER_NS {
                 connection.output.trim();
+                connection.transaction.trim();
             }
             if timeout_ns > 0
                 && idle_ns > timeout_ns

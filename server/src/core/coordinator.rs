@@ -13,6 +13,7 @@ use super::Core;
 use super::connection::{Connection, ReplyMode};
 use super::inbox::claim_of;
 use super::session::Conclude;
+use super::unit::{Captured, StageDone, UnitRun};
 use crate::command_table::{CommandEntry, Target};
 use crate::control::{ControlReply, ControlRequest};
 use crate::mailbox::{InstantRequest, Message, Outcome, PackedArguments, Part, Request, Work};
@@ -29,17 +30,21 @@ use torc_engine::transaction::overlay::{self, Finish, Gathered, KeyRead, Overlay
 use torc_engine::transaction::schedule::{Claim, Intent, Ticket};
 
 /// What is to become of the parts' outcomes.
-enum Kind {
+pub(super) enum Kind {
     /// Merge encoded replies. For `Gather`, each part has the places of its elements.
     Merge { spread: Spread, places: Vec<Vec<usize>> },
     /// Run the command on the values.
     Overlay(Box<Hops>),
     /// The server's own.
     Control(Option<Conclude>),
+    /// The next stage of a unit.
+    Unit(Box<UnitRun>),
+    /// What a client sees of the keys that it watches.
+    Watch,
 }
 
 /// A command to which values come.
-struct Hops {
+pub(super) struct Hops {
     entry: &'static CommandEntry,
     arguments: PackedArguments,
     /// All keys, and which of them each part has.
@@ -51,15 +56,15 @@ struct Hops {
     now: Milliseconds,
 }
 
-struct Transaction {
-    request: Option<Request>,
-    client: ClientContext,
+pub(super) struct Transaction {
+    pub(super) request: Option<Request>,
+    pub(super) client: ClientContext,
     kind: Kind,
-    header: Arc<Multicast>,
+    pub(super) header: Arc<Multicast>,
     /// Shards involved, ascending: the order of parts.
-    involved: SmallVec<[usize; 8]>,
-    outcomes: Vec<Outcome>,
-    remaining: usize,
+    pub(super) involved: SmallVec<[usize; 8]>,
+    pub(super) outcomes: Vec<Outcome>,
+    pub(super) remaining: usize,
 }
 
 /// The transactions that this shard coordinates.
@@ -72,6 +77,12 @@ pub(super) struct Coordinator {
 impl Coordinator {
     pub(super) fn is_empty(&self) -> bool {
         self.transactions.is_empty()
+    }
+
+    /// A number that no other transaction of this shard has.
+    pub(super) fn take_id(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
     }
 }
 
@@ -91,11 +102,33 @@ impl Core {
 
     /// One hop: each shard runs the command on the arguments that belong to its keys.
     fn start_one_hop(&mut self, connection: &mut Connection, entry: &'static CommandEntry, arguments: &[&[u8]]) {
+        let Some(groups) = self.split(entry, arguments) else {
+            // A key without its value: the handler says so.
+            let Target::Engine(handler) = entry.target else { return };
+            let now = self.shard.now();
+            self.shard.execute(handler, arguments, connection.session.client, now, connection.output.tail());
+            return;
+        };
+        let client = connection.session.client;
+        let mut places = Vec::new();
+        let mut parts = Vec::new();
+        for (shard, (arguments, group_places)) in groups {
+            let claim = claim_of(&self.shared.hasher, entry, &arguments);
+            let work = Work::Command { entry, client, arguments: PackedArguments::new(&arguments) };
+            places.push(group_places);
+            parts.push((shard, claim, work));
+        }
+        self.start(connection, entry, Kind::Merge { spread: entry.spec.spread, places }, parts);
+    }
+
+    /// A command of one hop, cut up: for each shard the arguments that belong there, and the places of their keys among all.
+    /// None if a key is without its value.
+    pub(super) fn split<'a>(&self, entry: &CommandEntry, arguments: &[&'a [u8]]) -> Option<Groups<'a>> {
         let step = match entry.spec.keys[0].find {
             FindKeys::Range { step, .. } | FindKeys::Count { step, .. } => step,
             FindKeys::Unknown => 1,
         };
-        let mut groups: BTreeMap<usize, (Vec<&[u8]>, Vec<usize>)> = BTreeMap::new();
+        let mut groups = Groups::new();
         let mut place = 0;
         let mut fits = true;
         entry.spec.visit_keys(arguments, |index, _| {
@@ -109,23 +142,7 @@ impl Core {
             group.1.push(place);
             place += 1;
         });
-        if !fits {
-            // A key without its value: the handler says so.
-            let Target::Engine(handler) = entry.target else { return };
-            let now = self.shard.now();
-            self.shard.execute(handler, arguments, connection.session.client, now, connection.output.tail());
-            return;
-        }
-        let client = connection.session.client;
-        let mut places = Vec::new();
-        let mut parts = Vec::new();
-        for (shard, (arguments, group_places)) in groups {
-            let claim = claim_of(&self.shared.hasher, entry, &arguments);
-            let work = Work::Command { entry, client, arguments: PackedArguments::new(&arguments) };
-            places.push(group_places);
-            parts.push((shard, claim, work));
-        }
-        self.start(connection, entry, Kind::Merge { spread: entry.spec.spread, places }, parts);
+        fits.then_some(groups)
     }
 
     /// The values come to the command: first hop. If they may name further keys, every shard is held whole for a moment.
@@ -182,8 +199,13 @@ impl Core {
 
     /// RANDOMKEY: every shard offers a key; shards are weighed by how many they have.
     fn start_random_key(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
-        let database = connection.session.client.database as usize;
-        let conclude: super::session::Conclude = Box::new(|core, replies, reply| {
+        let (request, conclude) = Self::random_key_question(connection.session.client.database as usize);
+        self.start_question(connection, entry, request, conclude);
+    }
+
+    /// What RANDOMKEY asks all shards, and how it chooses.
+    pub(super) fn random_key_question(database: usize) -> (ControlRequest, Conclude) {
+        let conclude: Conclude = Box::new(|core, replies, reply| {
             let offers = replies.into_iter().filter_map(|answer| match answer {
                 ControlReply::RandomKey { keys, key: Some(key) } => Some((keys.max(1), key)),
                 _ => None,
@@ -201,7 +223,7 @@ impl Core {
                 ticket -= keys;
             }
         });
-        self.start_question(connection, entry, ControlRequest::RandomKey { database }, conclude);
+        (ControlRequest::RandomKey { database }, conclude)
     }
 
     /// The server's own question to all shards.
@@ -217,6 +239,10 @@ impl Core {
         request: ControlRequest,
         conclude: Conclude,
     ) {
+        if let Some(captured) = &mut self.capture {
+            *captured = Captured::Question(request, conclude);
+            return;
+        }
         let request = Arc::new(request);
         let parts =
             (0..self.shared.shards()).map(|shard| (shard, Claim::Place, Work::Control(request.clone()))).collect();
@@ -224,7 +250,7 @@ impl Core {
     }
 
     /// Leaves a place for the reply and sends the first multicast.
-    fn start(
+    pub(super) fn start(
         &mut self,
         connection: &mut Connection,
         entry: &'static CommandEntry,
@@ -243,8 +269,7 @@ impl Core {
         let request = Request { connection: connection.key, sequence, entry, client, key: None.into(), here };
         // What this connection sent before comes before.
         self.flush_batches();
-        let id = self.coordinator.next;
-        self.coordinator.next += 1;
+        let id = self.coordinator.take_id();
         let header = Multicast::new();
         let transaction = Transaction {
             request: Some(request),
@@ -259,7 +284,7 @@ impl Core {
         self.multicast(&header, id, parts);
     }
 
-    fn multicast(&mut self, header: &Arc<Multicast>, transaction: u64, parts: Vec<(usize, Claim, Work)>) {
+    pub(super) fn multicast(&mut self, header: &Arc<Multicast>, transaction: u64, parts: Vec<(usize, Claim, Work)>) {
         let involved: SmallVec<[usize; 8]> = parts.iter().map(|(shard, ..)| *shard).collect();
         let coordinator = self.index;
         let nodes = parts.into_iter().enumerate().map(|(index, (shard, claim, work))| {
@@ -275,6 +300,33 @@ impl Core {
         for &shard in &involved {
             self.wake_if_asleep(shard);
         }
+    }
+
+    /// A number for a transaction of this shard.
+    pub(super) fn take_transaction_id(&mut self) -> u64 {
+        self.coordinator.take_id()
+    }
+
+    /// The next stage of a unit is awaited; its parts have not been sent.
+    pub(super) fn await_stage(
+        &mut self,
+        id: u64,
+        header: &Arc<Multicast>,
+        run: UnitRun,
+        parts: &[(usize, Claim, Work)],
+        client: ClientContext,
+        request: Option<Request>,
+    ) {
+        let transaction = Transaction {
+            request,
+            client,
+            kind: Kind::Unit(Box::new(run)),
+            header: header.clone(),
+            involved: parts.iter().map(|(shard, ..)| *shard).collect(),
+            outcomes: parts.iter().map(|_| Outcome::None).collect(),
+            remaining: parts.len(),
+        };
+        self.coordinator.transactions.insert(id, transaction);
     }
 
     /// A part came home.
@@ -311,6 +363,12 @@ impl Core {
                 }
             }
             Kind::Overlay(_) => return self.run_overlay(id, transaction, request),
+            Kind::Unit(run) => {
+                let Transaction { client, header, involved, outcomes, .. } = transaction;
+                let stage = StageDone { id, client, now: header.now(), shards: involved, outcomes };
+                return self.unit_stage_done(*run, stage, request);
+            }
+            Kind::Watch => return self.watch_begun(transaction.outcomes, request),
         }
         if let Some(request) = request {
             self.deliver(request, |place| place.append(&mut out));
@@ -421,6 +479,9 @@ impl Hops {
     }
 }
 
+/// For each shard the arguments that belong there, and the places of their keys among all.
+pub(super) type Groups<'a> = BTreeMap<usize, (Vec<&'a [u8]>, Vec<usize>)>;
+
 /// How further keys of a command are found, if it may have such.
 pub(super) fn discovery_of(entry: &CommandEntry, arguments: &[&[u8]]) -> Option<&'static Discovery> {
     let discovery = entry.spec.key_finder?.discovery.as_ref()?;
@@ -437,7 +498,7 @@ fn values(outcomes: Vec<Outcome>) -> (Vec<Ticket>, Vec<Gathered>) {
 }
 
 /// One reply out of the parts' replies. An error of any part is the reply.
-fn merge(spread: Spread, replies: Vec<ReplyBuffer>, places: &[Vec<usize>], reply: &mut Reply<'_>) {
+pub(super) fn merge(spread: Spread, replies: Vec<ReplyBuffer>, places: &[Vec<usize>], reply: &mut Reply<'_>) {
     if let Some(error) = replies.iter().find(|part| part.bytes.first() == Some(&b'-')) {
         reply.buffer().bytes.extend_from_slice(&error.bytes);
         return;

@@ -15,6 +15,7 @@ use super::connection::{Connection, ConnectionKey, Phase, ReplyMode};
 use super::coordinator::discovery_of;
 use super::memory::{OUT_OF_MEMORY, Room};
 use super::session::Session;
+use super::unit::Captured;
 use super::{Core, Waiting};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::connection::parser::{Limits, Parsed, Parser, Span};
@@ -72,7 +73,7 @@ enum Stop {
 
 /// How the input goes on after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flow {
+pub(super) enum Flow {
     Next,
     /// Not run: no credit. It is parsed again later.
     NotRun,
@@ -126,7 +127,8 @@ impl Core {
         if !connection.query_buffer.is_empty() {
             connection.query_buffer.announce(connection.parser.frame_bytes_known());
         }
-        if connection.query_buffer.len() as u64 > self.settings.query_buffer_max {
+        let input_bytes = connection.query_buffer.len() + connection.transaction.queued_bytes();
+        if input_bytes as u64 > self.settings.query_buffer_max {
             tracing::warn!(id = connection.id, "Closing client that reached max query buffer length");
             connection.phase = Phase::Dead;
         }
@@ -188,6 +190,7 @@ impl Core {
         let pause = unsent > self.settings.unsent_pause_bytes
             || connection.output.outstanding() >= self.settings.outstanding_max
             || !connection.runs.is_empty()
+            || connection.is_waiting
             || (!connection.output.ready.shared.is_empty()
                 && connection.output_bytes() > self.settings.unsent_pause_bytes);
         connection.paused |= pause;
@@ -326,10 +329,22 @@ impl Core {
         if connection.session.reply_mode != ReplyMode::On {
             return self.command_quietly(connection, entry, arguments);
         }
+        self.checked(connection, entry, arguments, key)
+    }
+
+    #[inline]
+    fn checked(
+        &mut self,
+        connection: &mut Connection,
+        entry: Option<&'static CommandEntry>,
+        arguments: &[&[u8]],
+        key: Option<(u16, u64)>,
+    ) -> Flow {
         match self.check(connection, entry, arguments) {
+            Ok(entry) if connection.transaction.is_open() => self.in_multi(connection, entry, arguments, key),
             Ok(entry) => self.route(connection, entry, arguments, key),
             Err(error) => {
-                self.fail(connection, &error);
+                self.reject(connection, entry, &error);
                 Flow::Next
             }
         }
@@ -349,13 +364,7 @@ impl Core {
         let places = connection.output.outstanding();
         let tail = connection.output.tail();
         let (bytes, shared) = (tail.bytes.len(), tail.shared.len());
-        let flow = match self.check(connection, entry, arguments) {
-            Ok(entry) => self.route(connection, entry, arguments, None),
-            Err(error) => {
-                self.fail(connection, &error);
-                Flow::Next
-            }
-        };
+        let flow = self.checked(connection, entry, arguments, None);
         // CLIENT REPLY ON answers OK: it has switched the mode, so its reply stays.
         let stays = connection.session.reply_mode == ReplyMode::On;
         if !stays && connection.output.outstanding() == places {
@@ -369,7 +378,7 @@ impl Core {
         flow
     }
 
-    fn fail(&mut self, connection: &mut Connection, CommandError(text): &CommandError) {
+    pub(super) fn fail(&mut self, connection: &mut Connection, CommandError(text): &CommandError) {
         self.counters.errors.count(text);
         Reply::new(connection.output.tail(), connection.session.client.protocol).error_bytes(text);
     }
@@ -400,7 +409,7 @@ impl Core {
         Ok(entry)
     }
 
-    fn route(
+    pub(super) fn route(
         &mut self,
         connection: &mut Connection,
         entry: &'static CommandEntry,
@@ -412,7 +421,7 @@ impl Core {
         {
             return flow;
         }
-        if self.waits_for_pause(connection, entry) {
+        if self.waits_for_pause(connection, entry.is_write || entry.spec.flags.has(Flags::MAY_REPLICATE)) {
             return Flow::NotRun;
         }
         let handler = match entry.target {
@@ -426,6 +435,9 @@ impl Core {
                 return Flow::Next;
             }
         };
+        if entry.may_wait {
+            return self.begin_wait(connection, entry, arguments);
+        }
         let owner = match entry.keys {
             KeyPlan::One(index) => {
                 self.shared.shard_of(key.map_or_else(|| slot_of(arguments[index]), |(slot, _)| slot))
@@ -468,7 +480,7 @@ impl Core {
 
     /// Makes room for a command that takes memory; where there is none, how the input goes on.
     #[inline]
-    fn without_room(&mut self, connection: &mut Connection) -> Option<Flow> {
+    pub(super) fn without_room(&mut self, connection: &mut Connection) -> Option<Flow> {
         match self.room() {
             Room::Enough => None,
             Room::Soon => {
@@ -487,6 +499,10 @@ impl Core {
     /// is under way there.
     pub(super) fn forward(&mut self, connection: &mut Connection, entry: &'static CommandEntry, arguments: &[&[u8]]) {
         let Target::Engine(handler) = entry.target else { return };
+        if let Some(captured) = &mut self.capture {
+            *captured = Captured::Command(entry, PackedArguments::new(arguments));
+            return;
+        }
         let owner = match entry.keys {
             // What a shard answers is no reply yet, also where it is the only one.
             KeyPlan::None if entry.spec.spread.is_on_all_shards() => {
@@ -504,7 +520,7 @@ impl Core {
     }
 
     #[inline]
-    fn count(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
+    pub(super) fn count(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
         self.counters.commands += 1;
         self.counters.calls[entry.id] += 1;
         connection.figures.commands += 1;
@@ -512,7 +528,7 @@ impl Core {
     }
 
     /// A connection goes to the shard that most of its commands go to.
-    fn follow_keys(&mut self, connection: &mut Connection, owner: usize) {
+    pub(super) fn follow_keys(&mut self, connection: &mut Connection, owner: usize) {
         let (home, shards, window) = (self.index, self.shared.shards(), self.settings.affinity_window_commands);
         if let Some(target) = connection.affinity.count(owner, home, shards, window)
             && connection.phase == Phase::Open
@@ -522,7 +538,7 @@ impl Core {
     }
 
     /// Where a command without keys runs; none means on all shards.
-    fn owner_without_keys(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> Option<usize> {
+    pub(super) fn owner_without_keys(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> Option<usize> {
         if self.shared.shards() == 1 {
             return Some(self.index);
         }
@@ -540,7 +556,7 @@ impl Core {
 
     /// The one shard that owns all keys; none if there are several. Arguments that do not fit the key specs stay here:
     /// the handler gives the error. Keys that are not known yet may be anywhere.
-    fn owner_of_keys(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> Option<usize> {
+    pub(super) fn owner_of_keys(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> Option<usize> {
         if self.shared.shards() == 1 {
             return Some(self.index);
         }
@@ -607,10 +623,11 @@ impl Core {
             let request = Self::expect_reply(connection, entry, true);
             self.connection_goes_on_later(connection, unfinished, request, arguments);
         }
+        self.serve_ready();
     }
 
     /// Leaves a place for the reply of a command that does not run inline.
-    fn expect_reply(connection: &mut Connection, entry: &'static CommandEntry, here: bool) -> Request {
+    pub(super) fn expect_reply(connection: &mut Connection, entry: &'static CommandEntry, here: bool) -> Request {
         let discard = connection.session.reply_mode != ReplyMode::On;
         let sequence = connection.output.expect(discard);
         if here {

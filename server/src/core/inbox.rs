@@ -53,6 +53,11 @@ impl Core {
             }
             Message::Part(_) => self.enter_part(envelope),
             Message::Evict => self.pay_owed_memory(),
+            Message::Served { number, reply } => self.served(*number, std::mem::take(reply)),
+            Message::Retry(waiter) => self.retry_or_pass(waiter),
+            Message::Forget(waiter) => self.forget_waiter(waiter),
+            Message::Recheck(waiter) => self.recheck(waiter),
+            Message::Unwatch(seen) => self.unwatch_here(seen),
             Message::PartDone(part) => {
                 let part = std::mem::replace(part, Part::nothing(self.index));
                 self.part_done(part);
@@ -117,6 +122,11 @@ impl Core {
                     }
                     _ => self.shard.begin(handler, &arguments, request.client, now, replies),
                 };
+                if self.shard.keyspace.has_ready() {
+                    // Who is served here gets it by another message than this batch.
+                    self.serve_ready();
+                }
+                let replies = &mut batch.replies;
                 if let Some(unfinished) = unfinished {
                     let beginning = replies.split_off(before);
                     self.go_on_later(unfinished, batch.origin, (*request, beginning), &arguments, None);
@@ -192,9 +202,11 @@ impl Core {
         self.has_room();
         self.shard.keyspace.leaves_expired = true;
         if let Some(unfinished) = self.shard.begin(handler, &arguments, request.client, now, &mut batch.replies) {
-            return self.go_on_later(unfinished, origin, (request, batch.replies), &arguments, ticket);
+            self.go_on_later(unfinished, origin, (request, batch.replies), &arguments, ticket);
+            return self.serve_ready();
         }
         self.release(ticket);
+        self.serve_ready();
         batch.reply_ends.push(ReplyEnd::of(&batch.replies));
         batch.requests.push(request);
         batch.now = now;
@@ -243,9 +255,17 @@ impl Core {
             }
             return;
         }
-        let hold = matches!(part.work, Work::Read { .. });
+        let hold = match &part.work {
+            // Its keys are held since its first stage.
+            Work::Unit(stage) if stage.ticket.is_some() => {
+                let ticket = stage.ticket;
+                return self.run_part(envelope, ticket);
+            }
+            Work::Unit(stage) => !stage.is_last,
+            work => matches!(work, Work::Read { .. }),
+        };
         let claim = std::mem::replace(&mut part.claim, Claim::Place);
-        let claim = if matches!(claim, Claim::Whole) && !rules.cuts { Claim::Place } else { claim };
+        let claim = if matches!(claim, Claim::Whole | Claim::Alone) && !rules.cuts { Claim::Place } else { claim };
         let header = part.header.clone();
         let flag = if rules.flag { Some(&header) } else { None };
         self.learn_time();
@@ -262,6 +282,7 @@ impl Core {
             self.has_room();
             overlay::apply(&mut self.shard, finish);
             self.schedule.release(ticket);
+            self.serve_ready();
         }
     }
 
@@ -306,6 +327,7 @@ impl Core {
                 }
                 drop(arguments);
                 self.release(ticket);
+                self.serve_ready();
                 if let Some(unfinished) = unfinished {
                     return self.part_goes_on_later(unfinished, envelope, replies);
                 }
@@ -328,6 +350,15 @@ impl Core {
                 part.outcome = Outcome::Control(control::answer(self, &request));
                 self.release(ticket);
             }
+            Work::Unit(_) => self.run_unit_stage(part, ticket, now),
+            Work::Watch { database, keys } => {
+                let (database, keys) = (*database as usize, keys.slices());
+                let keyspace = &mut self.shard.keyspace;
+                let seen = keys.iter().map(|key| keyspace.watch(database, key, now)).collect();
+                drop(keys);
+                self.release(ticket);
+                part.outcome = Outcome::Watched(seen);
+            }
             Work::Write { .. } => unreachable!("seen to above"),
         }
         self.part_is_done(envelope);
@@ -347,7 +378,7 @@ impl Core {
         }
     }
 
-    fn release(&mut self, ticket: Option<Ticket>) {
+    pub(super) fn release(&mut self, ticket: Option<Ticket>) {
         if let Some(ticket) = ticket {
             self.schedule.release(ticket);
         }

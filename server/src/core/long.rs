@@ -360,6 +360,7 @@ impl Core {
         if let Some(overlay) = run.overlay.take() {
             self.end_overlay(*overlay);
         }
+        self.serve_ready();
         self.run_ready();
     }
 
@@ -368,6 +369,7 @@ impl Core {
         if let Some(overlay) = run.overlay {
             self.end_overlay(*overlay);
         }
+        self.serve_ready();
         match run.destination {
             Destination::Here(request) => {
                 if let Some(connection) = self.connection_mut(request.connection) {

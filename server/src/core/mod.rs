@@ -13,18 +13,23 @@
 //! nothing is acted on that another core did after 3 began.
 
 mod batches;
+pub mod blocked;
 pub mod connection;
 pub mod connections;
 mod coordinator;
 mod dispatch;
+mod exec;
 mod inbox;
 mod instants;
 mod long;
 mod memory;
+pub mod multi;
 mod pause;
 pub mod query_buffer;
 mod rates;
 pub mod session;
+mod unit;
+mod watch;
 
 use crate::control::{DatabaseFigures, ShardFigures};
 use crate::mailbox::{Deferred, Envelope, Part};
@@ -127,6 +132,12 @@ pub struct Core {
     /// Commands that are worked off in slices.
     long: long::LongRuns,
     instants: instants::Instants,
+    /// Clients that wait for keys.
+    blocked: blocked::Blocked,
+    /// Effects of units that are not through.
+    unit_effects: unit::UnitEffects,
+    /// Set while a session command runs as a part of a unit: what it would have sent itself.
+    capture: Option<unit::Captured>,
     /// Open batches, by destination; our own index is the batch to ourselves.
     batches: batches::OpenBatches,
     /// Bytes of requests under way to each shard.
@@ -203,6 +214,9 @@ impl Core {
             resumable: Vec::new(),
             long: long::LongRuns::default(),
             instants: instants::Instants::default(),
+            blocked: blocked::Blocked::default(),
+            unit_effects: unit::UnitEffects::default(),
+            capture: None,
             batches: batches::OpenBatches::new(shards),
             in_flight_bytes: vec![0; shards],
             spare_nodes: Vec::new(),
@@ -351,7 +365,7 @@ impl Core {
             commands: self.counters.commands,
             calls: self.counters.calls.clone(),
             connections: self.connection_count,
-            blocked: self.paused_clients(),
+            blocked: self.paused_clients() + self.blocked.clients(),
             accepted: self.counters.accepted,
             rejected: self.counters.rejected,
             received_bytes: self.counters.received_bytes,
@@ -432,6 +446,7 @@ impl Core {
         self.schedule.is_idle()
             && self.coordinator.is_empty()
             && self.long.is_empty()
+            && self.blocked.is_empty()
             && self.shared.mailboxes.is_empty(self.index)
     }
 

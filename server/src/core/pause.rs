@@ -2,7 +2,6 @@
 
 use super::Core;
 use super::connection::{Connection, ConnectionKey};
-use crate::command_table::CommandEntry;
 use std::collections::BTreeSet;
 
 /// A pause in force.
@@ -59,9 +58,9 @@ impl Core {
 
     /// Whether the command has to wait; then its connection reads no more until the end of the pause.
     #[inline]
-    pub(super) fn waits_for_pause(&mut self, connection: &mut Connection, entry: &CommandEntry) -> bool {
+    pub(super) fn waits_for_pause(&mut self, connection: &mut Connection, may_write: bool) -> bool {
         let Some(pause) = self.pause.pause else { return false };
-        if pause.only_writes && !entry.is_write {
+        if pause.only_writes && !may_write {
             return false;
         }
         connection.paused = true;

@@ -135,6 +135,8 @@ pub struct Client {
     received: Vec<u8>,
     /// Commands in the history whose replies are awaited.
     awaited: VecDeque<usize>,
+    /// Of the first of these, if it is a transaction: replies to MULTI and the commands in it so far.
+    preludes: usize,
     replies: Vec<Reply>,
     has_finished: bool,
     has_finished_sending: bool,
@@ -150,6 +152,7 @@ impl Client {
             database: 0,
             received: Vec::new(),
             awaited: VecDeque::new(),
+            preludes: 0,
             replies: Vec::new(),
             has_finished: false,
             has_finished_sending: false,
@@ -208,6 +211,7 @@ impl Client {
         seen.sessions += 1;
         self.session = seen.sessions;
         self.database = 0;
+        self.preludes = 0;
         self.received.clear();
         self.replies.clear();
         self.has_finished_sending = false;
@@ -267,6 +271,18 @@ impl Client {
     }
 
     fn take_reply(&mut self, reply: Reply, seen: &mut Observations) {
+        if let Some(index) = self.awaited.front()
+            && let Command::Exec(commands) = &seen.history[*index].command
+            && self.preludes <= commands.len()
+        {
+            let expected = Reply::Status(if self.preludes == 0 { "OK" } else { "QUEUED" }.into());
+            self.preludes += 1;
+            if reply != expected {
+                seen.failures.push(format!("connection {}: {reply:?} in the middle of {commands:?}", self.session));
+            }
+            return;
+        }
+        self.preludes = 0;
         let Some(index) = self.awaited.pop_front() else {
             let text = format!("connection {}: a reply that nobody awaits: {reply:?}", self.session);
             return seen.failures.push(text);

@@ -140,6 +140,8 @@ pub enum Command {
     Elements(Key),
     /// On a key of its own.
     On(Collection),
+    /// MULTI, these, EXEC: one command to the checker, whose reply is that of EXEC.
+    Exec(Vec<Command>),
     DbSize,
     Keys,
     FlushAll,
@@ -158,6 +160,8 @@ pub enum Command {
         name: Vec<u8>,
         remove: bool,
     },
+    /// Anything, on keys that no other command looks at; whose script looks at the reply.
+    Words(Vec<Vec<u8>>),
 }
 
 /// Which keys a command is about.
@@ -215,10 +219,21 @@ impl Command {
             | Self::Near { from, to }
             | Self::Duplicate { from, to } => vec![*from, *to],
             Self::On(command) => command.keys(),
+            Self::Exec(commands) => {
+                let footprints = commands.iter().map(Self::footprint);
+                return footprints.fold(Footprint::Keys(Vec::new()), |all, own| match (all, own) {
+                    (Footprint::Keys(mut keys), Footprint::Keys(own)) => {
+                        keys.extend(own);
+                        Footprint::Keys(keys)
+                    }
+                    (all, Footprint::Nothing) => all,
+                    _ => Footprint::Everything,
+                });
+            }
             Self::DbSize | Self::Keys | Self::FlushAll | Self::FlushDb | Self::SwapDb(..) => {
                 return Footprint::Everything;
             }
-            Self::RandomKey | Self::Select(_) | Self::Ping | Self::Scan { .. } | Self::Fill { .. } => {
+            Self::RandomKey | Self::Select(_) | Self::Ping | Self::Scan { .. } | Self::Fill { .. } | Self::Words(_) => {
                 return Footprint::Nothing;
             }
         })
@@ -228,6 +243,9 @@ impl Command {
     pub fn is_write(&self) -> bool {
         if let Self::On(command) = self {
             return command.is_write();
+        }
+        if let Self::Exec(commands) = self {
+            return commands.iter().any(Self::is_write);
         }
         !matches!(
             self,
@@ -258,6 +276,9 @@ impl Command {
         match (self, reply) {
             (_, Reply::Error(_)) => true,
             (Self::On(command), reply) => command.had_no_effect(reply),
+            (Self::Exec(commands), Reply::Array(replies)) => {
+                commands.iter().zip(replies).all(|(command, reply)| command.had_no_effect(reply))
+            }
             (Self::GetDel(_) | Self::Set { if_absent: true, .. }, Reply::Nil) => true,
             (
                 Self::Del(_)
@@ -283,6 +304,12 @@ impl Command {
 
     /// As it travels, with a tag that the server does not mind: the case of the name's letters.
     pub fn encode(&self, names: &[Vec<u8>], tag: usize) -> Vec<u8> {
+        if let Self::Exec(commands) = self {
+            let word = |word: &str| Self::Words(vec![word.into()]).encode(names, 0);
+            let tags = std::iter::once(tag).chain(std::iter::repeat(0));
+            let commands = commands.iter().zip(tags).flat_map(|(command, tag)| command.encode(names, tag));
+            return word("MULTI").into_iter().chain(commands).chain(word("EXEC")).collect();
+        }
         let words = self.words(names, tag);
         let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
         for word in words {
@@ -370,6 +397,8 @@ impl Command {
                 words
             }
             Self::On(command) => command.words(|key| name(&key)),
+            Self::Exec(commands) => commands.first().map_or(vec!["EXEC".into()], |first| first.plain_words(names)),
+            Self::Words(words) => words.clone(),
             Self::DbSize => vec!["DBSIZE".into()],
             Self::Keys => vec!["KEYS".into(), "*".into()],
             Self::FlushAll => vec!["FLUSHALL".into()],
@@ -393,6 +422,7 @@ impl Command {
             (Self::Select(_) | Self::Fill { remove: false, .. }, Reply::Status(text)) => text == "OK",
             (Self::Fill { remove: true, .. }, Reply::Integer(0 | 1)) => true,
             (Self::Ping, Reply::Status(text)) => text == "PONG",
+            (Self::Words(_), _) => true,
             (Self::Scan { .. }, Reply::Array(parts)) => {
                 matches!(parts.as_slice(), [Reply::Bulk(_), Reply::Array(_)])
             }
@@ -412,6 +442,8 @@ pub enum Expected {
     Names(BTreeSet<Value>),
     /// So many of these, or all.
     Some(usize, BTreeSet<Value>),
+    /// An array of such.
+    Each(Vec<Expected>),
 }
 
 impl Expected {
@@ -428,6 +460,10 @@ impl Expected {
                 let bulk = |element: &Reply| if let Reply::Bulk(name) = element { Some(name.clone()) } else { None };
                 let told: BTreeSet<Value> = elements.iter().filter_map(bulk).collect();
                 elements.len() == names.len().min(*count) && told.len() == elements.len() && told.is_subset(names)
+            }
+            (Self::Each(expected), Reply::Array(elements)) => {
+                let pairs = || expected.iter().zip(elements);
+                expected.len() == elements.len() && pairs().all(|(expected, element)| expected.accepts(element))
             }
             _ => false,
         }
@@ -542,6 +578,16 @@ impl Model {
         now: i64,
         names: &[Vec<u8>],
     ) -> Option<(Expected, bool)> {
+        if let Command::Exec(commands) = command {
+            let mut any_expired = false;
+            let mut each = Vec::with_capacity(commands.len());
+            for command in commands {
+                let (expected, expired) = self.apply(database, command, now, names)?;
+                any_expired |= expired;
+                each.push(expected);
+            }
+            return Some((Expected::Each(each), any_expired));
+        }
         let any_expired = self.find_expired(database, command, now)?;
         Some((self.expected(database, command, now, names), any_expired))
     }

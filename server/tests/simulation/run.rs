@@ -138,6 +138,8 @@ const COMMANDS: &[&str] = &[
     "copy",
     "dbsize",
     "del",
+    "discard",
+    "exec",
     "exists",
     "flushall",
     "flushdb",
@@ -157,6 +159,7 @@ const COMMANDS: &[&str] = &[
     "mset",
     "msetex",
     "msetnx",
+    "multi",
     "persist",
     "pexpireat",
     "pexpiretime",
@@ -179,6 +182,8 @@ const COMMANDS: &[&str] = &[
     "swapdb",
     "touch",
     "unlink",
+    "unwatch",
+    "watch",
     "xadd",
     "xrange",
     "xtrim",
@@ -195,7 +200,8 @@ fn command_rows() -> impl Iterator<Item = (&'static Spec, Target)> {
 pub fn run(plan: Plan) -> Outcome {
     let mut run = Run::new(plan);
     let mut failures: Vec<String> = run.run_clients().err().into_iter().collect();
-    if failures.is_empty() && !run.seen.is_stopping {
+    // What clients have seen to be wrong ends the run in the middle.
+    if failures.is_empty() && run.seen.failures.is_empty() && !run.seen.is_stopping {
         failures.extend(run.left_behind());
     }
     if failures.is_empty() {

@@ -30,6 +30,8 @@ struct Mix {
     unordered: u32,
     collections: u32,
     sorted: u32,
+    /// How often in a hundred a command is a transaction of several.
+    transactions: u8,
     databases: usize,
     /// Whether replies are sure to come, so that what only they tell may be asked for.
     pops: bool,
@@ -48,12 +50,31 @@ impl Mix {
             unordered: weight(&[0, 5]),
             collections: weight(&[0, 10, 40]),
             sorted: weight(&[0, 0, 10, 40]),
+            transactions: weight(&[0, 0, 5, 30]) as u8,
             databases: weight(&[1, 1, databases as u32]) as usize,
             pops: false,
         }
     }
 
     fn command(&self, dice: &mut Dice, keys: Key) -> Command {
+        if self.transactions > 0 && dice.percent(self.transactions) {
+            return self.transaction(dice, keys);
+        }
+        self.single(dice, keys)
+    }
+
+    /// Some commands as one, but for those whose outcome the checker has to guess.
+    fn transaction(&self, dice: &mut Dice, keys: Key) -> Command {
+        let is_plain = |command: &Command| {
+            let is_told = matches!(command, Command::On(Collection::PopAny(..)));
+            command.is_ordered() && command.expires_at().is_none() && !is_told
+        };
+        let count = dice.random.usize(1..=5);
+        let commands = std::iter::from_fn(|| Some(self.single(dice, keys))).filter(is_plain);
+        Command::Exec(commands.take(count).collect())
+    }
+
+    fn single(&self, dice: &mut Dice, keys: Key) -> Command {
         let weights = [
             self.reads,
             self.writes,
@@ -248,7 +269,7 @@ fn filler(mut budget: usize) -> Script {
     })
 }
 
-fn random_faults(random: &mut fastrand::Rng) -> Faults {
+pub fn random_faults(random: &mut fastrand::Rng) -> Faults {
     let small = Faults {
         segment_bytes_max: 400,
         window_bytes: 2000,
@@ -266,7 +287,7 @@ fn random_faults(random: &mut fastrand::Rng) -> Faults {
     }
 }
 
-fn random_settings(random: &mut fastrand::Rng) -> Settings {
+pub fn random_settings(random: &mut fastrand::Rng) -> Settings {
     let mut pick = |choices: &[usize]| choices[random.usize(..choices.len())];
     Settings {
         hz: pick(&[1, 1, 100, 500]) as u32,

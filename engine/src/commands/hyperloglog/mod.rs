@@ -278,6 +278,7 @@ fn keep_estimate(execution: &mut Execution<'_>, key: &[u8], estimate: i64) -> Co
         }
         entry.changed(1);
         execution.effect(&[b"PFCOUNT", key]);
+        execution.keyspace.journal.touch(execution.database, key);
     }
     Ok(())
 }

@@ -51,7 +51,7 @@ impl End {
 }
 
 /// The list of an entry that is one.
-fn list_of(entry: Entry<'_>) -> ListRef<'_> {
+pub(super) fn list_of(entry: Entry<'_>) -> ListRef<'_> {
     ListRef::new(entry.packed_bytes(), entry.object())
 }
 

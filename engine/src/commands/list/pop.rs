@@ -1,5 +1,6 @@
-//! Elements from an end: LPOP, RPOP, LMPOP.
+//! Elements from an end: LPOP, RPOP, LMPOP, and BLPOP, BRPOP, BLMPOP, which may wait for some.
 
+use super::super::blocking::{nothing, timeout_ms};
 use super::super::errors::{above_zero, pop_count, positive, syntax};
 use super::super::string::reply_string;
 use super::report;
@@ -19,6 +20,8 @@ enum Listing {
     Array,
     /// In an array, behind the name of the key.
     WithKey,
+    /// The one, behind the name of the key.
+    Pair,
 }
 
 /// Removes up to `count` elements from an end of a list and tells them; false, and no reply, if there is no such key.
@@ -35,11 +38,11 @@ fn pop_some(
     let list = ListRef::of(&entry);
     let (length, indexes) = (list.len(), list.end(end, count));
     let count = indexes.end - indexes.start;
-    if listing == Listing::WithKey {
+    if matches!(listing, Listing::WithKey | Listing::Pair) {
         reply.array(2);
         reply.bulk(name);
     }
-    if listing != Listing::Bare {
+    if matches!(listing, Listing::Array | Listing::WithKey) {
         reply.array(count as usize);
     }
     match list {
@@ -105,17 +108,56 @@ pub(super) fn rpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comman
     pop(execution, arguments, End::Right)
 }
 
+/// `BLPOP key [key ...] timeout`
+pub(super) fn blpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    pop_or_wait(execution, arguments, End::Left)
+}
+
+/// `BRPOP key [key ...] timeout`
+pub(super) fn brpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    pop_or_wait(execution, arguments, End::Right)
+}
+
+fn pop_or_wait(execution: &mut Execution<'_>, arguments: &[&[u8]], end: End) -> CommandResult {
+    let [_, keys @ .., timeout] = arguments else { return Err(syntax()) };
+    timeout_ms(timeout)?;
+    for key in keys {
+        if pop_some(execution, key, end, 1, Listing::Pair)? {
+            return Ok(());
+        }
+    }
+    nothing(execution);
+    execution.reply.null_array();
+    Ok(())
+}
+
 /// `LMPOP numkeys key [key ...] LEFT | RIGHT [COUNT count]`
 pub(super) fn lmpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    pop_from_first(execution, arguments, None)
+}
+
+/// `BLMPOP timeout numkeys key [key ...] LEFT | RIGHT [COUNT count]`
+pub(super) fn blmpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    pop_from_first(execution, &arguments[1..], Some(arguments[1]))
+}
+
+/// The arguments begin in front of the number of keys.
+fn pop_from_first(execution: &mut Execution<'_>, arguments: &[&[u8]], timeout: Option<&[u8]>) -> CommandResult {
     let key_count = above_zero(arguments[1], "ERR numkeys should be greater than 0")?;
     let split = usize::try_from(key_count).ok().and_then(|count| arguments[2..].split_at_checked(count));
     let Some((keys, [end, options @ ..])) = split else { return Err(syntax()) };
     let end = End::parse(end)?;
     let count = pop_count(options)?;
+    if let Some(timeout) = timeout {
+        timeout_ms(timeout)?;
+    }
     for key in keys {
         if pop_some(execution, key, end, count, Listing::WithKey)? {
             return Ok(());
         }
+    }
+    if timeout.is_some() {
+        nothing(execution);
     }
     execution.reply.null_array();
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::{pop, position, transfer};
 use crate::command::Arity::{AtLeast, Exact};
-use crate::command::argument::{Argument, block, integer, key, key_of, one_of, string, word};
+use crate::command::argument::{Argument, block, double, integer, key, key_of, one_of, string, word};
 use crate::command::{Categories, Command, Deprecated, Flags, KeyFlags, KeySpec, Spec, Spread};
 
 const LIST: Spec = Spec { group: "list", own_categories: Categories::LIST, ..Spec::BASE };
@@ -51,8 +51,87 @@ const SOURCE: Argument = key("source");
 const DESTINATION: Argument = key_of(1, "destination");
 const ENDS: &[Argument] = &[word("LEFT"), word("RIGHT")];
 
+/// A row about elements that may be waited for.
+const WAITING_POP: Spec = Spec {
+    arity: AtLeast(3),
+    keys: &[KeySpec::range(ACCESS_AND_DELETE, 1, -2, 1)],
+    flags: Flags::WRITE.or(Flags::NOSCRIPT).or(Flags::BLOCKING),
+    spread: Spread::Overlay,
+    since: "2.0.0",
+    complexity: "O(N) in the number of keys",
+    arguments: &[key("key").multiple(), double("timeout")],
+    history: &[("6.0.0", "The timeout may have decimals.")],
+    ..LIST
+};
+
 /// Every command on lists.
 pub static COMMANDS: &[Command] = &[
+    Command {
+        spec: Spec {
+            name: "blmove",
+            arity: Exact(6),
+            flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::NOSCRIPT).or(Flags::BLOCKING),
+            since: "6.2.0",
+            summary: "Moves an element from an end of a list to an end of another one, and waits for one if need be",
+            arguments: &[SOURCE, DESTINATION, one_of("wherefrom", ENDS), one_of("whereto", ENDS), double("timeout")],
+            ..MOVE
+        },
+        run: transfer::blmove,
+    },
+    Command {
+        spec: Spec {
+            name: "blmpop",
+            arity: AtLeast(5),
+            keys: &[KeySpec::counted(ACCESS_AND_DELETE, 2, 1)],
+            flags: Flags::WRITE.or(Flags::BLOCKING).or(Flags::MOVABLEKEYS),
+            spread: Spread::Overlay,
+            since: "7.0.0",
+            complexity: "O(K + M): the keys, and the elements that are removed",
+            summary: "Removes elements from an end of the first list that is there, and waits for one if need be",
+            arguments: &[
+                double("timeout"),
+                integer("numkeys"),
+                key("key").multiple(),
+                one_of("where", ENDS),
+                integer("count").token("COUNT").optional(),
+            ],
+            ..LIST
+        },
+        run: pop::blmpop,
+    },
+    Command {
+        spec: Spec {
+            name: "blpop",
+            summary: "Removes the first element of the first list that is there, and waits for one if need be",
+            ..WAITING_POP
+        },
+        run: pop::blpop,
+    },
+    Command {
+        spec: Spec {
+            name: "brpop",
+            summary: "Removes the last element of the first list that is there, and waits for one if need be",
+            ..WAITING_POP
+        },
+        run: pop::brpop,
+    },
+    Command {
+        spec: Spec {
+            name: "brpoplpush",
+            arity: Exact(4),
+            flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::NOSCRIPT).or(Flags::BLOCKING),
+            since: "2.2.0",
+            summary: "Moves the last element of a list to the front of another one, and waits for one if need be",
+            arguments: &[SOURCE, DESTINATION, double("timeout")],
+            history: &[("6.0.0", "The timeout may have decimals.")],
+            deprecated: Some(Deprecated {
+                since: "6.2.0",
+                replaced_by: "`BLMOVE` with the `RIGHT` and `LEFT` arguments",
+            }),
+            ..MOVE
+        },
+        run: transfer::brpoplpush,
+    },
     Command {
         spec: Spec {
             name: "lindex",

@@ -1,4 +1,4 @@
-//! Elements from one list to another: LMOVE, RPOPLPUSH, LMOVEM.
+//! Elements from one list to another: LMOVE, RPOPLPUSH, LMOVEM, and BLMOVE and BRPOPLPUSH, which may wait for one.
 //!
 //! ```text
 //!   source   p1 p2 p3 ...                        all are taken off first, p1, p2, ... in this order
@@ -8,6 +8,7 @@
 //! Source and destination may be one list, which then is never empty in between for anyone to see. Many elements are moved in
 //! slices (`sliced_transfer`).
 
+use super::super::blocking::{nothing, timeout_ms};
 use super::super::errors::{above_zero, is, syntax};
 use super::sliced_transfer::LongTransfer;
 use super::{list_of, push_to, remove_if_empty, report};
@@ -137,29 +138,53 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// Moves one element, replies with it and reports the command as it came.
-fn move_one(execution: &mut Execution<'_>, arguments: &[&[u8]], from: End, to: End) -> CommandResult {
-    let transfer = Transfer::one(arguments[1], arguments[2], from, to);
-    match transfer.run(execution)? {
+/// Moves one element, replies with it and reports the command that does so; false if there is none.
+fn move_one(execution: &mut Execution<'_>, effect: &[&[u8]], from: End, to: End) -> Result<bool, CommandError> {
+    let transfer = Transfer::one(effect[1], effect[2], from, to);
+    let moved = transfer.run(execution)?;
+    match &moved {
         None => execution.reply.null(),
         Some(moved) => {
             moved.texts.iter().for_each(|text| execution.reply.bulk(text));
-            execution.effect(arguments);
+            execution.effect(effect);
             transfer.report_events(execution, moved.is_source_gone);
         }
     }
-    Ok(())
+    Ok(moved.is_some())
 }
 
 /// `LMOVE source destination LEFT | RIGHT LEFT | RIGHT`
 pub(super) fn lmove(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let (from, to) = (End::parse(arguments[3])?, End::parse(arguments[4])?);
-    move_one(execution, arguments, from, to)
+    move_one(execution, arguments, from, to)?;
+    Ok(())
+}
+
+/// `BLMOVE source destination LEFT | RIGHT LEFT | RIGHT timeout`
+pub(super) fn blmove(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    let (from, to) = (End::parse(arguments[3])?, End::parse(arguments[4])?);
+    timeout_ms(arguments[5])?;
+    let effect: [&[u8]; 5] = [b"LMOVE", arguments[1], arguments[2], arguments[3], arguments[4]];
+    if !move_one(execution, &effect, from, to)? {
+        nothing(execution);
+    }
+    Ok(())
+}
+
+/// `BRPOPLPUSH source destination timeout`
+pub(super) fn brpoplpush(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    timeout_ms(arguments[3])?;
+    let effect: [&[u8]; 3] = [b"RPOPLPUSH", arguments[1], arguments[2]];
+    if !move_one(execution, &effect, End::Right, End::Left)? {
+        nothing(execution);
+    }
+    Ok(())
 }
 
 /// `RPOPLPUSH source destination`
 pub(super) fn rpoplpush(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    move_one(execution, arguments, End::Right, End::Left)
+    move_one(execution, arguments, End::Right, End::Left)?;
+    Ok(())
 }
 
 fn parse<'a>(arguments: &[&'a [u8]]) -> Result<Transfer<'a>, CommandError> {

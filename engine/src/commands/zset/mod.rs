@@ -80,6 +80,8 @@ enum Listing {
     Pairs,
     /// Members and scores in turn in both protocols.
     FlatPairs,
+    /// The same, in an array that is open already.
+    Bare,
 }
 
 impl Listing {
@@ -89,6 +91,9 @@ impl Listing {
 
     /// Opens an array of `count` members.
     fn open(self, reply: &mut Reply<'_>, count: usize) {
+        if self == Self::Bare {
+            return;
+        }
         let is_flat = self == Self::FlatPairs || self == Self::WithScores && reply.protocol() == Protocol::Resp2;
         reply.array(if is_flat { count * 2 } else { count });
     }

@@ -1,5 +1,7 @@
-//! Members from an end or at random: ZPOPMIN, ZPOPMAX, ZMPOP, ZRANDMEMBER.
+//! Members from an end or at random: ZPOPMIN, ZPOPMAX, ZMPOP, ZRANDMEMBER, and BZPOPMIN, BZPOPMAX, BZMPOP, which may wait for
+//! some.
 
+use super::super::blocking::{nothing, timeout_ms};
 use super::super::errors::{above_zero, is, pop_count, positive, syntax};
 use super::super::random_choice::{Choice, choose, distinct};
 use super::super::string::reply_string;
@@ -119,8 +121,45 @@ pub(super) fn zpopmax(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Com
     pop(execution, arguments, End::Highest)
 }
 
+/// `BZPOPMIN key [key ...] timeout`
+pub(super) fn bzpopmin(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    pop_or_wait(execution, arguments, End::Lowest)
+}
+
+/// `BZPOPMAX key [key ...] timeout`
+pub(super) fn bzpopmax(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    pop_or_wait(execution, arguments, End::Highest)
+}
+
+fn pop_or_wait(execution: &mut Execution<'_>, arguments: &[&[u8]], end: End) -> CommandResult {
+    let [_, keys @ .., timeout] = arguments else { return Err(syntax()) };
+    timeout_ms(timeout)?;
+    for key in keys {
+        let keyspace_key = execution.keyspace.key(key);
+        if edit(execution, &keyspace_key)?.is_some() {
+            execution.reply.array(3);
+            execution.reply.bulk(key);
+            pop_some(execution, key, end, 1, Listing::Bare)?;
+            return Ok(());
+        }
+    }
+    nothing(execution);
+    execution.reply.null_array();
+    Ok(())
+}
+
 /// `ZMPOP numkeys key [key ...] MIN | MAX [COUNT count]`
 pub(super) fn zmpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    pop_from_first(execution, arguments, None)
+}
+
+/// `BZMPOP timeout numkeys key [key ...] MIN | MAX [COUNT count]`
+pub(super) fn bzmpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    pop_from_first(execution, &arguments[1..], Some(arguments[1]))
+}
+
+/// The arguments begin in front of the number of keys.
+fn pop_from_first(execution: &mut Execution<'_>, arguments: &[&[u8]], timeout: Option<&[u8]>) -> CommandResult {
     let key_count = above_zero(arguments[1], "ERR numkeys should be greater than 0")?;
     let rest = &arguments[2..];
     let split = usize::try_from(key_count).ok().and_then(|count| rest.split_at_checked(count));
@@ -133,6 +172,9 @@ pub(super) fn zmpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
         return Err(syntax());
     };
     let count = pop_count(options)?;
+    if let Some(timeout) = timeout {
+        timeout_ms(timeout)?;
+    }
     for key in keys {
         let keyspace_key = execution.keyspace.key(key);
         if edit(execution, &keyspace_key)?.is_some() {
@@ -141,6 +183,9 @@ pub(super) fn zmpop(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
             pop_some(execution, key, end, count, Listing::Pairs)?;
             return Ok(());
         }
+    }
+    if timeout.is_some() {
+        nothing(execution);
     }
     execution.reply.null_array();
     Ok(())

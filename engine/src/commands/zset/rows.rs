@@ -39,8 +39,58 @@ const AGGREGATE: Argument = one_of("aggregate", &[word("SUM"), word("MIN"), word
 const WEIGHTS: Argument = integer("weight").token("WEIGHTS").optional().multiple();
 const LIMIT: Argument = block("offset_count", &[integer("offset"), integer("count")]).token("LIMIT").optional();
 
+/// A row about members that may be waited for.
+const WAITING_POP: Spec = Spec {
+    arity: AtLeast(3),
+    keys: &[KeySpec::range(ACCESS_AND_DELETE, 1, -2, 1)],
+    flags: Flags::WRITE.or(Flags::NOSCRIPT).or(Flags::BLOCKING).or(Flags::FAST),
+    spread: Spread::Overlay,
+    since: "5.0.0",
+    complexity: "O(log N)",
+    arguments: &[key("key").multiple(), double("timeout")],
+    history: &[("6.0.0", "The timeout may have decimals.")],
+    ..SORTED_SET
+};
+
 /// Every command on sorted sets.
 pub static COMMANDS: &[Command] = &[
+    Command {
+        spec: Spec {
+            name: "bzmpop",
+            arity: AtLeast(5),
+            keys: &[KeySpec::counted(ACCESS_AND_DELETE, 2, 1)],
+            flags: Flags::WRITE.or(Flags::BLOCKING).or(Flags::MOVABLEKEYS),
+            spread: Spread::Overlay,
+            since: "7.0.0",
+            complexity: "O(K) + O(M*log(N)): the keys, and the members that are removed",
+            summary: "Removes members from an end of the first sorted set that is not empty, and waits for one if need be",
+            arguments: &[
+                double("timeout"),
+                integer("numkeys"),
+                key("key").multiple(),
+                one_of("where", &[word("MIN"), word("MAX")]),
+                integer("count").token("COUNT").optional(),
+            ],
+            ..SORTED_SET
+        },
+        run: pop::bzmpop,
+    },
+    Command {
+        spec: Spec {
+            name: "bzpopmax",
+            summary: "Removes the member with the highest score of the first sorted set, and waits for one if need be",
+            ..WAITING_POP
+        },
+        run: pop::bzpopmax,
+    },
+    Command {
+        spec: Spec {
+            name: "bzpopmin",
+            summary: "Removes the member with the lowest score of the first sorted set, and waits for one if need be",
+            ..WAITING_POP
+        },
+        run: pop::bzpopmin,
+    },
     Command {
         spec: Spec {
             name: "zadd",

@@ -22,8 +22,11 @@ fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns:
     line.extend_from_slice(&session.name);
     write!(line, " age={} idle={}", seconds_since(figures.created_ns), seconds_since(figures.active_ns))?;
     write!(line, " flags={} db={}", flags(connection), session.client.database)?;
-    write!(line, " sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf={query_bytes}")?;
-    write!(line, " qbuf-free={} argv-mem=0 multi-mem=0", query_capacity - query_bytes)?;
+    let transaction = &connection.transaction;
+    write!(line, " sub=0 psub=0 ssub=0 multi={}", transaction.queued().map_or(-1, |count| count as i64))?;
+    write!(line, " watch={} qbuf={query_bytes}", transaction.watched_keys())?;
+    write!(line, " qbuf-free={} argv-mem=0", query_capacity - query_bytes)?;
+    write!(line, " multi-mem={}", transaction.queued_bytes())?;
     // The buffer only grows while replies wait in it: its size is its peak.
     write!(line, " rbs={output_capacity} rbp={output_capacity}")?;
     write!(line, " obl={} oll={}", output.ready.bytes.len(), output.ready.shared.len())?;
@@ -44,6 +47,8 @@ fn flags(connection: &Connection) -> String {
     let letters = [
         ('c', connection.phase == Phase::Closing),
         ('A', connection.phase == Phase::Dead),
+        ('b', connection.blocked_on.is_some()),
+        ('x', connection.transaction.is_open()),
         ('U', connection.ends.is_unix),
         ('e', session.no_evict),
         ('T', session.client.no_touch),

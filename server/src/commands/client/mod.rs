@@ -9,6 +9,7 @@ pub use line::client_line;
 use super::connection::check_name;
 use super::{SessionCommand, help, run_subcommand, specs};
 use crate::control::{ControlReply, ControlRequest};
+use crate::core::blocked::Over;
 use crate::core::connection::ReplyMode;
 use crate::core::session::{Session, SessionResult};
 use torc_engine::command::argument::{block, integer, one_of, string, word};
@@ -476,17 +477,23 @@ fn tracking_info(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     Ok(())
 }
 
-/// No command of this version blocks, so nobody can be unblocked.
 fn unblock(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
-    let known = |word: &[u8]| word.eq_ignore_ascii_case(b"timeout") || word.eq_ignore_ascii_case(b"error");
-    match arguments[3..] {
-        [] => {}
-        [reason] if known(reason) => {}
+    let over = match arguments[3..] {
+        [] => Over::TimedOut,
+        [reason] if reason.eq_ignore_ascii_case(b"timeout") => Over::TimedOut,
+        [reason] if reason.eq_ignore_ascii_case(b"error") => Over::Unblocked,
         [_] => return Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR".into()),
         _ => return Err(too_many(arguments)),
-    }
-    parse_integer(arguments[2]).ok_or("ERR value is not an integer or out of range")?;
-    session.reply().integer(0);
+    };
+    let id = parse_integer(arguments[2]).ok_or("ERR value is not an integer or out of range")?;
+    session.ask_all(
+        ControlRequest::Unblock { id: u64::try_from(id).unwrap_or(0), over },
+        Box::new(|_, answers, reply| {
+            let counts =
+                answers.into_iter().map(|answer| if let ControlReply::Count(count) = answer { count } else { 0 });
+            reply.integer(counts.sum::<usize>() as i64);
+        }),
+    );
     Ok(())
 }
 

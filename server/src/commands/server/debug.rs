@@ -279,6 +279,8 @@ static OBJECT: CommandEntry = CommandEntry {
     keys: KeyPlan::One(2),
     is_write: false,
     takes_memory: false,
+    is_queued: true,
+    may_wait: false,
     id: 0,
     subcommands: Vec::new(),
 };
@@ -328,6 +330,8 @@ static DIGEST: CommandEntry = CommandEntry {
     keys: KeyPlan::None,
     is_write: false,
     takes_memory: false,
+    is_queued: true,
+    may_wait: false,
     id: 0,
     subcommands: Vec::new(),
 };
@@ -346,6 +350,8 @@ static DIGEST_VALUE: CommandEntry = CommandEntry {
     keys: KeyPlan::Many,
     is_write: false,
     takes_memory: false,
+    is_queued: true,
+    may_wait: false,
     id: 0,
     subcommands: Vec::new(),
 };

@@ -75,6 +75,8 @@ static USAGE_ENTRY: CommandEntry = CommandEntry {
     keys: KeyPlan::One(2),
     is_write: false,
     takes_memory: false,
+    is_queued: true,
+    may_wait: false,
     id: 0,
     subcommands: Vec::new(),
 };

@@ -1,0 +1,612 @@
+//! EXEC: the queue of a transaction as one unit.
+//!
+//! ```text
+//!   everything ours, nothing in the way ──> one after the other, here and now
+//!   else a unit (`core::unit`):
+//!     no WATCH on a second shard, no value that one shard needs of another ──> one stage
+//!     else                                                                 ──> lock and validate; then stages
+//! ```
+//!
+//! Where a command belongs:
+//!
+//! | command | |
+//! |---|---|
+//! | one key, or all keys on one shard | its owner |
+//! | MSET, MGET, DEL ... of several shards | cut up: each shard its part, in the order of the queue; replies are merged |
+//! | RENAME, SINTERSTORE, SORT BY ... of several shards | an overlay in the middle of the unit: values to the coordinator, writes back |
+//! | FLUSHALL, DBSIZE, KEYS | a step on every shard |
+//! | the server's own: SELECT, CONFIG, INFO | the connection's shard, in its turn; what it asks all shards is a step there |
+//!
+//! Keys are locked before anything runs. Those that may be any (FLUSHALL, SCAN, SORT BY) lock every shard whole: `Claim::Alone`.
+
+use super::Core;
+use super::blocked::Waiter;
+use super::connection::{Connection, ConnectionKey, ReplyMode};
+use super::coordinator::{Kind, discovery_of, merge};
+use super::inbox::claim_of;
+use super::multi::{Queue, Queued};
+use super::session::{Conclude, Session, SessionHandler};
+use super::unit::{Answered, Captured, Steps, UnitRun, values_of};
+use crate::command_table::{CommandEntry, KeyPlan, Target};
+use crate::control::ControlRequest;
+use crate::mailbox::{KnownKey, PackedArguments};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use torc_engine::command::{Flags, KeyFlags, Spread};
+use torc_engine::journal::Share;
+use torc_engine::keyspace::{Seen, slot_of};
+use torc_engine::long::{Progress, Unfinished};
+use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
+use torc_engine::shard::{ClientContext, Shard};
+use torc_engine::transaction::overlay::{self, Finish, KeyRead, Overlay};
+use torc_engine::transaction::schedule::{Claim, Intent};
+
+/// A queue that is being run as a unit.
+pub(super) struct Exec {
+    /// Whose it is.
+    pub(super) connection: ConnectionKey,
+    /// Who waits if the one command finds nothing.
+    pub(super) waiter: Option<Arc<Waiter>>,
+    /// Shards in whose lines it is to wait.
+    waits: Vec<usize>,
+    /// What was watched has changed.
+    pub(super) is_aborted: bool,
+    queue: Queue,
+    /// For whom commands run; SELECT and HELLO in the queue change it.
+    client: ClientContext,
+    /// The first command that no stage has had yet.
+    next: usize,
+    answers: Vec<Answer>,
+    sources: Vec<ReplyBuffer>,
+    /// A question that waits for a stage of its own.
+    question: Option<(usize, ControlRequest, Conclude)>,
+    /// What becomes of the answers to the question under way.
+    concluding: Option<(usize, Conclude)>,
+    /// A command whose values are awaited.
+    overlay: Option<Box<OverlayStep>>,
+    /// What commands have made of values, for the next stage: by shard, with the command's place.
+    writes: Vec<(usize, usize, Finish)>,
+}
+
+/// What there is of a command's reply.
+#[derive(Default)]
+struct Answer {
+    /// Made here.
+    own: ReplyBuffer,
+    /// In replies of shards.
+    pieces: SmallVec<[Piece; 1]>,
+    /// How they are one, if there are several: for `Gather` with the places of each one's elements.
+    merge: Option<(Spread, Vec<Vec<usize>>)>,
+    /// CLIENT REPLY OFF came before it.
+    is_muted: bool,
+}
+
+/// Which of the replies of shards, and from where to where in it.
+type Piece = (usize, Range<(usize, usize)>);
+
+/// A command in the middle of a unit whose keys are on several shards.
+struct OverlayStep {
+    place: usize,
+    entry: &'static CommandEntry,
+    arguments: PackedArguments,
+    client: ClientContext,
+    keys: Vec<KeyRead>,
+    /// Shards that hold its keys, and which.
+    shards: Vec<usize>,
+    places: Vec<Vec<usize>>,
+    asks: bool,
+    /// Set when it has begun, and asks for more.
+    begun: Option<Begun>,
+}
+
+struct Begun {
+    temporary: Shard,
+    unfinished: Unfinished,
+    out: ReplyBuffer,
+    questions: Vec<Vec<u8>>,
+    asked: Vec<(usize, Vec<usize>)>,
+}
+
+/// What a queue will touch.
+#[derive(Default)]
+pub(super) struct Plan {
+    intents: BTreeMap<usize, SmallVec<[Intent; 4]>>,
+    /// It may touch any key.
+    is_global: bool,
+    /// It may ask all shards.
+    asks_all: bool,
+}
+
+impl Exec {
+    /// `waiter` is set for a single command outside of MULTI, which waits if it finds nothing.
+    pub(super) fn new(
+        connection: ConnectionKey,
+        client: ClientContext,
+        queue: Queue,
+        waiter: Option<Arc<Waiter>>,
+    ) -> Self {
+        let mut answers = Vec::new();
+        answers.resize_with(queue.commands.len(), Answer::default);
+        Self {
+            connection,
+            waiter,
+            waits: Vec::new(),
+            is_aborted: false,
+            queue,
+            client,
+            next: 0,
+            answers,
+            sources: Vec::new(),
+            question: None,
+            concluding: None,
+            overlay: None,
+            writes: Vec::new(),
+        }
+    }
+
+    fn is_through(&self) -> bool {
+        let has_more = self.question.is_some() || self.overlay.is_some() || self.concluding.is_some();
+        self.next == self.queue.commands.len() && !has_more
+    }
+
+    /// Notes which command each reply of a stage is of.
+    pub(super) fn keep_replies(&mut self, answered: Vec<Answered>) {
+        for Answered { places, outcome, .. } in answered {
+            let mut from = (0, 0);
+            for (place, end) in places.into_iter().zip(&outcome.reply_ends) {
+                let to = end.get().unwrap_or(from);
+                self.answers[place as usize].pieces.push((self.sources.len(), from..to));
+                from = to;
+            }
+            self.sources.push(outcome.replies);
+        }
+    }
+
+    /// The whole reply.
+    pub(super) fn reply(&mut self, protocol: Protocol, out: &mut ReplyBuffer) {
+        if self.waiter.is_none() {
+            Reply::new(out, protocol).array(self.answers.len());
+        }
+        for Answer { mut own, pieces, merge: kind, is_muted } in std::mem::take(&mut self.answers) {
+            if is_muted {
+                continue;
+            }
+            out.append(&mut own);
+            let piece = |(source, range): Piece, out: &mut ReplyBuffer| {
+                copy(&self.sources[source], range, out);
+            };
+            match kind {
+                Some((spread, places)) => {
+                    let parts = pieces.into_iter().map(|part| {
+                        let mut buffer = ReplyBuffer::default();
+                        piece(part, &mut buffer);
+                        buffer
+                    });
+                    merge(spread, parts.collect(), &places, &mut Reply::new(out, protocol));
+                }
+                None => pieces.into_iter().for_each(|part| piece(part, out)),
+            }
+        }
+    }
+}
+
+/// Appends a part of a buffer to another.
+fn copy(source: &ReplyBuffer, Range { start, end }: Range<(usize, usize)>, out: &mut ReplyBuffer) {
+    let base = out.bytes.len();
+    out.bytes.extend_from_slice(&source.bytes[start.0..end.0]);
+    let shared = &source.shared[start.1..end.1];
+    out.shared.extend(shared.iter().map(|(at, value)| (base + at - start.0, value.clone())));
+}
+
+impl Core {
+    /// EXEC of an open transaction that nothing has broken.
+    pub fn exec(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
+        let (queue, mut watched) = connection.transaction.take();
+        if self.is_all_here(connection, &queue, &watched) {
+            self.exec_here(connection, &queue, &mut watched);
+            if self.shared.shards() > 1 {
+                self.follow_keys(connection, self.index);
+            }
+            return connection.transaction.give_back(queue);
+        }
+        let plan = self.plan(&queue);
+        if let (1, Some((&owner, _))) = (plan.intents.len(), plan.intents.first_key_value()) {
+            self.follow_keys(connection, owner);
+        }
+        self.start_unit(connection, entry, *queue, watched, plan, None);
+    }
+
+    /// Whether it can run inline: all keys ours, nothing of the connection under way, no lock held.
+    fn is_all_here(&self, connection: &Connection, queue: &Queue, watched: &[Seen]) -> bool {
+        if connection.outstanding() != 0 || !self.schedule.is_idle() {
+            return false;
+        }
+        let is_ours = |slot| self.shared.shard_of(slot) == self.index;
+        let is_here = |Queued { entry, key, offset }: &Queued| match (entry.target, key.get()) {
+            (Target::Engine(_), Some((slot, _))) => is_ours(slot),
+            (Target::Engine(_), None) => {
+                let arguments = queue.arguments.slices_at(*offset);
+                match entry.keys {
+                    KeyPlan::None => self.shared.shards() == 1,
+                    KeyPlan::One(index) => is_ours(slot_of(arguments[index])),
+                    KeyPlan::Many => self.owner_of_keys(entry, &arguments) == Some(self.index),
+                }
+            }
+            // The others may ask other shards.
+            (Target::Session(_), _) => entry.spec.flags.has(Flags::FAST),
+        };
+        queue.commands.iter().all(is_here) && watched.iter().all(|seen| is_ours(seen.slot))
+    }
+
+    fn exec_here(&mut self, connection: &mut Connection, queue: &Queue, watched: &mut Vec<Seen>) {
+        let now = self.shard.now();
+        let is_valid = self.still_as_seen(watched, now);
+        let mut reply = Reply::new(connection.output.tail(), connection.session.client.protocol);
+        if !is_valid {
+            return reply.null_array();
+        }
+        reply.array(queue.commands.len());
+        let history = self.shard.keyspace.journal.len();
+        self.shard.keyspace.leaves_expired = false;
+        for (Queued { entry, key, .. }, arguments) in queue.commands.iter().zip(queue.arguments.commands()) {
+            self.count_in_unit(Some(connection), entry);
+            match entry.target {
+                Target::Engine(_) => {
+                    let client = connection.session.client;
+                    self.run_whole(entry, &arguments, *key, client, now, connection.output.tail());
+                }
+                Target::Session(handler) => {
+                    let mut session = Session { core: self, connection, entry };
+                    if let Err(error) = handler(&mut session, &arguments) {
+                        self.fail(connection, &error);
+                    }
+                }
+            }
+        }
+        let journal = &mut self.shard.keyspace.journal;
+        if queue.is_write && journal.len() > history {
+            let effects = journal.take_since(history);
+            let unit = (self.index, self.coordinator.take_id());
+            journal.add_share(Share { unit, shares: 1, effects, places: Vec::new() });
+        }
+        self.serve_ready();
+    }
+
+    /// A command of a transaction counts as any other.
+    fn count_in_unit(&mut self, connection: Option<&mut Connection>, entry: &CommandEntry) {
+        self.counters.commands += 1;
+        self.counters.calls[entry.id] += 1;
+        if let Some(connection) = connection {
+            connection.figures.commands += 1;
+        }
+    }
+
+    /// Which keys of which shards a queue will touch.
+    pub(super) fn plan(&self, queue: &Queue) -> Plan {
+        let mut plan = Plan::default();
+        for (Queued { entry, key, .. }, arguments) in queue.commands.iter().zip(queue.arguments.commands()) {
+            self.plan_command(&mut plan, entry, *key, &arguments);
+        }
+        if plan.is_global || plan.asks_all {
+            for shard in 0..self.shared.shards() {
+                plan.intents.entry(shard).or_default();
+            }
+        }
+        plan
+    }
+
+    fn plan_command(&self, plan: &mut Plan, entry: &CommandEntry, key: KnownKey, arguments: &[&[u8]]) {
+        if let (Some((slot, hash)), Target::Engine(_)) = (key.get(), entry.target) {
+            let intents = plan.intents.entry(self.shared.shard_of(slot)).or_default();
+            return intents.push(Intent { fingerprint: hash, exclusive: entry.is_write });
+        }
+        match (entry.target, entry.keys) {
+            (Target::Session(_), _) => {
+                // What it does with keys it does as a command of the engine that it names itself.
+                plan.asks_all |= !entry.spec.flags.has(Flags::FAST);
+                plan.is_global |= entry.keys != KeyPlan::None || entry.spec.flags.has(Flags::TOUCHES_ARBITRARY_KEYS);
+            }
+            (Target::Engine(_), KeyPlan::None) => {
+                plan.is_global |= entry.spec.spread.is_on_all_shards() || entry.spec.spread == Spread::Walk;
+            }
+            (Target::Engine(_), _) if discovery_of(entry, arguments).is_some() && self.shared.shards() > 1 => {
+                plan.is_global = true;
+            }
+            (Target::Engine(_), _) => {
+                let Claim::Keys(intents) = claim_of(&self.shared.hasher, entry, arguments) else { return };
+                let mut intents = intents.into_iter();
+                let mut add = |index: usize, _| {
+                    let shard = self.shared.shard_of(slot_of(arguments[index]));
+                    plan.intents.entry(shard).or_default().extend(intents.next());
+                };
+                match entry.keys {
+                    KeyPlan::One(index) => add(index, KeyFlags::NONE),
+                    _ => drop(entry.spec.visit_keys(arguments, add)),
+                }
+            }
+        }
+    }
+
+    pub(super) fn start_unit(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        queue: Queue,
+        watched: Vec<Seen>,
+        mut plan: Plan,
+        waiter: Option<Arc<Waiter>>,
+    ) {
+        let mut watched_on: BTreeMap<usize, Vec<Seen>> = BTreeMap::new();
+        for seen in watched {
+            let shard = self.shared.shard_of(seen.slot);
+            plan.intents.entry(shard).or_default().push(Intent { fingerprint: seen.hash, exclusive: false });
+            watched_on.entry(shard).or_default().push(seen);
+        }
+        let is_write = queue.is_write;
+        let exec = Exec::new(connection.key, connection.session.client, queue, waiter);
+        let (mut run, claims, locks_first) = self.planned(exec, plan, is_write, !watched_on.is_empty());
+        let (steps, is_last) =
+            if locks_first { (Steps::default(), false) } else { self.next_steps(&mut run, Some(connection)) };
+        run.holds_connection = !is_last;
+        connection.is_waiting |= !is_last;
+        let parts = run.first_stage(steps, is_last, claims, watched_on);
+        self.start(connection, entry, Kind::Unit(Box::new(run)), parts);
+    }
+
+    /// A unit with what it locks on each shard, and whether it does so in a stage of its own.
+    pub(super) fn planned(
+        &self,
+        exec: Exec,
+        mut plan: Plan,
+        is_write: bool,
+        is_watching: bool,
+    ) -> (UnitRun, BTreeMap<usize, Claim>, bool) {
+        // Commands without keys, or whose arguments name none, run here.
+        plan.intents.entry(self.index).or_default();
+        let has_several = plan.intents.len() > 1;
+        let run = UnitRun::new(exec, plan.intents.keys().copied(), is_write);
+        let claims = plan
+            .intents
+            .into_iter()
+            .map(|(shard, intents)| (shard, if plan.is_global { Claim::Alone } else { Claim::Keys(intents) }));
+        let wants_effects = self.shard.keyspace.journal.wants_effects();
+        (run, claims.collect(), has_several && (is_watching || is_write && wants_effects))
+    }
+
+    /// What the next stage is to do, and whether it is the last.
+    pub(super) fn next_steps(&mut self, run: &mut UnitRun, mut connection: Option<&mut Connection>) -> (Steps, bool) {
+        let mut steps = Steps::default();
+        let shards: SmallVec<[usize; 8]> = run.tickets.keys().copied().collect();
+        let exec = &mut run.exec;
+        for (shard, place, finish) in exec.writes.drain(..) {
+            steps.write(shard, place, finish);
+        }
+        if let Some(waiter) = &exec.waiter {
+            exec.waits.drain(..).for_each(|shard| steps.wait(shard, waiter.clone()));
+        }
+        if let Some(OverlayStep { begun: Some(begun), client, .. }) = exec.overlay.as_deref() {
+            for (shard, numbers) in &begun.asked {
+                let read = |&number: &usize| KeyRead {
+                    database: client.database as usize,
+                    key: begun.questions[number].clone(),
+                    stub: false,
+                    writes: false,
+                };
+                steps.read(*shard, numbers.iter().map(read).collect());
+            }
+            return (steps, false);
+        }
+        let queue = std::mem::take(&mut exec.queue);
+        while exec.next < queue.commands.len() && exec.overlay.is_none() && exec.question.is_none() {
+            let place = exec.next;
+            exec.next += 1;
+            let Queued { entry, key, offset } = queue.commands[place];
+            let arguments = queue.arguments.slices_at(offset);
+            if exec.waiter.is_none() {
+                self.count_in_unit(connection.as_deref_mut(), entry);
+            }
+            let Target::Session(handler) = entry.target else {
+                self.place_command(exec, &mut steps, place, entry, &arguments, key);
+                continue;
+            };
+            let Some(connection) = connection.as_deref_mut() else { continue };
+            match self.run_session(connection, &mut exec.answers[place].own, entry, handler, &arguments) {
+                Captured::Nothing => {}
+                Captured::Question(request, conclude) => exec.question = Some((place, request, conclude)),
+                Captured::Command(entry, arguments) => {
+                    self.place_command(exec, &mut steps, place, entry, &arguments.slices(), None.into());
+                }
+            }
+            exec.client = connection.session.client;
+            if connection.session.reply_mode == ReplyMode::Off {
+                exec.answers[place..].iter_mut().for_each(|answer| answer.is_muted = true);
+            } else {
+                exec.answers[place..].iter_mut().for_each(|answer| answer.is_muted = false);
+            }
+        }
+        exec.queue = queue;
+        // A question sees what came before it: that goes first.
+        if steps.is_empty()
+            && let Some((place, request, conclude)) = exec.question.take()
+        {
+            let request = Arc::new(request);
+            shards.iter().for_each(|shard| steps.ask(*shard, request.clone()));
+            exec.concluding = Some((place, conclude));
+        }
+        let is_last = exec.is_through();
+        (steps, is_last)
+    }
+
+    /// A session command in its turn; what it encodes goes to `own`.
+    fn run_session(
+        &mut self,
+        connection: &mut Connection,
+        own: &mut ReplyBuffer,
+        entry: &'static CommandEntry,
+        handler: SessionHandler,
+        arguments: &[&[u8]],
+    ) -> Captured {
+        let output = std::mem::take(&mut connection.output);
+        self.capture = Some(Captured::Nothing);
+        let mut session = Session { core: self, connection, entry };
+        let result = handler(&mut session, arguments);
+        let captured = self.capture.take().unwrap_or(Captured::Nothing);
+        if let Err(error) = result {
+            self.fail(connection, &error);
+        }
+        *own = std::mem::replace(&mut connection.output, output).ready;
+        captured
+    }
+
+    /// A command of the engine goes to where it belongs.
+    fn place_command(
+        &mut self,
+        exec: &mut Exec,
+        steps: &mut Steps,
+        place: usize,
+        entry: &'static CommandEntry,
+        arguments: &[&[u8]],
+        key: KnownKey,
+    ) {
+        let client = exec.client;
+        let command = (place, entry, client);
+        let owner = match (key.get(), entry.keys) {
+            (Some((slot, _)), _) => Some(self.shared.shard_of(slot)),
+            (None, KeyPlan::One(index)) => Some(self.shared.shard_of(slot_of(arguments[index]))),
+            // What a shard answers is no reply yet, also where it is the only one.
+            (None, KeyPlan::None) if entry.spec.spread == Spread::AllShardsDigest => None,
+            (None, KeyPlan::None) => self.owner_without_keys(entry, arguments),
+            (None, KeyPlan::Many) => self.owner_of_keys(entry, arguments),
+        };
+        if let Some(owner) = owner {
+            steps.command(owner, command, arguments, key, true);
+            if let Some(waiter) = &exec.waiter {
+                steps.may_wait(owner, waiter.clone());
+            }
+            return;
+        }
+        match entry.spec.spread {
+            Spread::Walk => {
+                let (request, conclude) = Self::random_key_question(client.database as usize);
+                exec.question = Some((place, request, conclude));
+            }
+            spread if spread.is_on_all_shards() => {
+                for shard in 0..self.shared.shards() {
+                    let is_told = shard == 0 || spread != Spread::AllShardsOk;
+                    steps.command(shard, command, arguments, key, is_told);
+                }
+                exec.answers[place].merge = Some((spread, Vec::new()));
+            }
+            spread @ (Spread::Sum | Spread::AllOk | Spread::Gather) => {
+                let Some(groups) = self.split(entry, arguments) else {
+                    // A key without its value: any shard will say so.
+                    return steps.command(self.index, command, arguments, key, true);
+                };
+                let mut places = Vec::new();
+                for (shard, (arguments, group)) in groups {
+                    steps.command(shard, command, &arguments, key, true);
+                    places.push(group);
+                }
+                exec.answers[place].merge = Some((spread, places));
+            }
+            _ => self.place_overlay(exec, steps, place, entry, arguments),
+        }
+    }
+
+    fn place_overlay(
+        &mut self,
+        exec: &mut Exec,
+        steps: &mut Steps,
+        place: usize,
+        entry: &'static CommandEntry,
+        arguments: &[&[u8]],
+    ) {
+        let client = exec.client;
+        let Some(mut keys) = overlay::keys_of(entry.spec, arguments, client.database as usize) else { return };
+        let asks = discovery_of(entry, arguments).is_some();
+        if asks {
+            // A value may name the destination, too.
+            keys.iter_mut().for_each(|read| read.stub = false);
+        }
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (number, read) in keys.iter().enumerate() {
+            groups.entry(self.shared.shard_of(slot_of(&read.key))).or_default().push(number);
+        }
+        for (shard, numbers) in &groups {
+            steps.read(*shard, numbers.iter().map(|&number| keys[number].clone()).collect());
+        }
+        let (shards, places) = groups.into_iter().unzip();
+        let arguments = PackedArguments::new(arguments);
+        let step = OverlayStep { place, entry, arguments, client, keys, shards, places, asks, begun: None };
+        exec.overlay = Some(Box::new(step));
+    }
+
+    /// The answers to a stage that is not the last.
+    pub(super) fn exec_answered(&mut self, run: &mut UnitRun, mut answered: Vec<Answered>, id: u64) {
+        let protocol = run.exec.client.protocol;
+        if let Some((place, conclude)) = run.exec.concluding.take() {
+            let replies = answered.iter_mut().filter_map(|answered| answered.outcome.answers.pop());
+            let replies = replies.collect();
+            conclude(self, replies, &mut Reply::new(&mut run.exec.answers[place].own, protocol));
+        }
+        if let Some(step) = run.exec.overlay.take() {
+            self.overlay_answered(run, *step, &mut answered, id);
+        }
+        run.exec.keep_replies(answered);
+    }
+
+    /// Values that a command has asked for are there: it goes on, up to its end or further questions.
+    fn overlay_answered(&mut self, run: &mut UnitRun, mut step: OverlayStep, answered: &mut [Answered], id: u64) {
+        const STEP_UNITS: u64 = 1 << 16;
+        let Target::Engine(handler) = step.entry.target else { return };
+        let begun = step.begun.take();
+        let packed = std::mem::take(&mut step.arguments);
+        let arguments = packed.slices();
+        let unit = (self.index, id);
+        let (keys, parts, client) = (&step.keys, &step.places, step.client);
+        let (now, has_let_go) = (run.now, false);
+        let overlay = Overlay { handler, arguments: &arguments, client, keys, parts, unit, now, has_let_go };
+        let (mut temporary, mut unfinished, mut out) = if let Some(mut begun) = begun {
+            begun.unfinished.answer(values_of(answered, &begun.asked, begun.questions.len()));
+            (begun.temporary, Some(begun.unfinished), begun.out)
+        } else {
+            let gathered = step.shards.iter().map(|shard| {
+                let answered = answered.iter_mut().find(|answered| answered.shard == *shard);
+                answered.and_then(|answered| answered.outcome.gathered.pop()).unwrap_or_default()
+            });
+            let mut out = ReplyBuffer::default();
+            let (temporary, unfinished) = overlay.begin(gathered.collect(), step.asks, &self.shard, &mut out);
+            (temporary, unfinished, out)
+        };
+        while let Some(mut work) = unfinished.take() {
+            let questions = work.questions();
+            if !questions.is_empty() {
+                let mut asked: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+                for (number, key) in questions.iter().enumerate() {
+                    asked.entry(self.shared.shard_of(slot_of(key))).or_default().push(number);
+                }
+                let asked = asked.into_iter().collect();
+                step.begun = Some(Begun { temporary, unfinished: work, out, questions, asked });
+                drop(arguments);
+                step.arguments = packed;
+                run.exec.overlay = Some(Box::new(step));
+                return;
+            }
+            if work.step(&mut temporary, STEP_UNITS, &mut out) == Progress::More {
+                unfinished = Some(work);
+            }
+        }
+        if run.exec.waiter.is_some() && temporary.keyspace.found_nothing {
+            self.shard.count_for(&temporary);
+            run.exec.waits.extend_from_slice(&step.shards);
+            return;
+        }
+        let finishes = overlay.finish(temporary, &mut self.shard);
+        for (&shard, finish) in step.shards.iter().zip(finishes) {
+            run.exec.writes.push((shard, step.place, finish));
+        }
+        run.exec.answers[step.place].own = out;
+    }
+}

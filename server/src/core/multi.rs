@@ -1,0 +1,295 @@
+//! MULTI: what a connection keeps of a transaction until EXEC. Nothing of it is known anywhere else, but for the keys that
+//! it watches: a client that sleeps in the middle holds nothing.
+//!
+//! ```text
+//!   MULTI ──> open; each command is checked and copied into the queue        WATCH ──> what is seen of each key
+//!     an error while queueing: broken, EXEC will refuse                         (`core::watch`)
+//!   EXEC ──> queue and keys are taken, the connection is as before MULTI ──> `core::exec`
+//! ```
+//!
+//! The arguments of all commands lie in one run of bytes, which counts like input that has not been run
+//! (`client-query-buffer-limit`). Its memory is used again by the next transaction, unless it was unusually much.
+
+use super::Core;
+use super::connection::Connection;
+use super::dispatch::Flow;
+use super::memory::{OUT_OF_MEMORY, Room};
+use crate::command_table::CommandEntry;
+use crate::mailbox::{KnownKey, PackedArguments};
+use std::collections::HashMap;
+use torc_engine::command::{CommandError, Flags};
+use torc_engine::keyspace::Seen;
+use torc_engine::reply::Reply;
+
+/// A command that waits for EXEC.
+#[derive(Clone, Copy, Debug)]
+pub struct Queued {
+    /// What.
+    pub entry: &'static CommandEntry,
+    /// Its only key.
+    pub key: KnownKey,
+    /// Where its arguments begin.
+    pub offset: usize,
+}
+
+/// Commands in order.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// The commands.
+    pub commands: Vec<Queued>,
+    /// Their arguments.
+    pub arguments: PackedArguments,
+    /// Whether any may change keys.
+    pub is_write: bool,
+    /// Whether any waits for the end of a pause of writes.
+    may_write: bool,
+    /// Whether any is refused when memory is short.
+    takes_memory: bool,
+}
+
+/// What so many commands took is kept for the next transaction.
+const QUEUE_KEPT_COMMANDS: usize = 64;
+const QUEUE_KEPT_BYTES: usize = 4096;
+
+impl Queue {
+    /// Of one command.
+    pub fn one(entry: &'static CommandEntry, arguments: &[&[u8]]) -> Self {
+        let mut queue = Self::default();
+        queue.add(entry, arguments, None);
+        queue
+    }
+
+    fn add(&mut self, entry: &'static CommandEntry, arguments: &[&[u8]], key: Option<(u16, u64)>) {
+        let offset = self.arguments.len();
+        self.arguments.add(arguments);
+        self.commands.push(Queued { entry, key: key.into(), offset });
+        self.is_write |= entry.is_write;
+        self.may_write |= entry.is_write || entry.spec.flags.has(Flags::MAY_REPLICATE);
+        self.takes_memory |= entry.takes_memory;
+    }
+
+    fn reset(&mut self) {
+        self.commands.clear();
+        self.commands.shrink_to(QUEUE_KEPT_COMMANDS);
+        self.arguments.clear();
+        (self.is_write, self.may_write, self.takes_memory) = (false, false, false);
+    }
+}
+
+/// The keys that a connection watches, each with what it was when first watched.
+pub type WatchedKeys = HashMap<(u32, u64), Seen>;
+
+/// A connection's transaction.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    is_open: bool,
+    /// A command could not be queued: EXEC will refuse.
+    is_broken: bool,
+    queue: Option<Box<Queue>>,
+    watched: Option<Box<WatchedKeys>>,
+}
+
+impl Transaction {
+    /// Whether MULTI has been said.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// MULTI.
+    pub fn open(&mut self) {
+        self.is_open = true;
+        self.queue.get_or_insert_default();
+    }
+
+    /// Whether EXEC will refuse.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// A command could not be queued.
+    pub fn note_error(&mut self) {
+        self.is_broken |= self.is_open;
+    }
+
+    /// How many commands wait; none outside MULTI.
+    pub fn queued(&self) -> Option<usize> {
+        self.is_open.then(|| self.queue.as_ref().map_or(0, |queue| queue.commands.len()))
+    }
+
+    /// Bytes of their arguments.
+    #[inline]
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.arguments.len())
+    }
+
+    /// How many keys are watched.
+    pub fn watched_keys(&self) -> usize {
+        self.watched.as_ref().map_or(0, |watched| watched.len())
+    }
+
+    /// Ends it: its commands, to be given back, and the keys that it watched.
+    pub fn take(&mut self) -> (Box<Queue>, Vec<Seen>) {
+        (self.is_open, self.is_broken) = (false, false);
+        (self.queue.take().unwrap_or_default(), self.take_watched())
+    }
+
+    /// The memory of a queue, to be used again.
+    pub fn give_back(&mut self, mut queue: Box<Queue>) {
+        queue.reset();
+        self.queue = Some(queue);
+    }
+
+    /// The keys that are watched; none from now on.
+    pub fn take_watched(&mut self) -> Vec<Seen> {
+        self.watched.take().map_or(Vec::new(), |watched| watched.into_values().collect())
+    }
+
+    /// Watches a key; what was seen of it first counts. False if it was watched before.
+    pub fn watch(&mut self, seen: Seen) -> bool {
+        let watched = self.watched.get_or_insert_default();
+        let name = (seen.database, seen.hash);
+        let is_new = !watched.contains_key(&name);
+        if is_new {
+            watched.insert(name, seen);
+        }
+        is_new
+    }
+
+    /// Gives back what an idle client does not need.
+    pub fn trim(&mut self) {
+        if !self.is_open || self.queued_bytes() == 0 {
+            let kept = self.queue.take_if(|queue| !self.is_open || queue.arguments.len() > QUEUE_KEPT_BYTES);
+            drop(kept);
+            if self.is_open {
+                self.queue.get_or_insert_default();
+            }
+        }
+    }
+}
+
+impl Core {
+    /// A command that has been checked, between MULTI and EXEC.
+    #[inline(never)]
+    pub(super) fn in_multi(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        arguments: &[&[u8]],
+        key: Option<(u16, u64)>,
+    ) -> Flow {
+        if !entry.is_queued {
+            if entry.spec.name == "exec"
+                && let Some(flow) = self.exec_has_to_wait(connection)
+            {
+                return flow;
+            }
+            return self.route(connection, entry, arguments, key);
+        }
+        if entry.spec.flags.has(Flags::NO_MULTI) {
+            self.reject(connection, Some(entry), &"ERR Command not allowed inside a transaction".into());
+            return Flow::Next;
+        }
+        // Where memory is short nothing is queued, whatever it does.
+        match self.room() {
+            Room::None => {
+                self.reject(connection, Some(entry), &CommandError(OUT_OF_MEMORY.into()));
+                return Flow::Next;
+            }
+            Room::Soon if entry.takes_memory => return self.without_room(connection).unwrap_or(Flow::NotRun),
+            Room::Soon | Room::Enough => {}
+        }
+        if self.waits_for_pause(connection, entry.is_write || entry.spec.flags.has(Flags::MAY_REPLICATE)) {
+            return Flow::NotRun;
+        }
+        let queue = connection.transaction.queue.get_or_insert_default();
+        queue.add(entry, arguments, key);
+        connection.figures.last_command = Some(entry);
+        Reply::new(connection.output.tail(), connection.session.client.protocol).status("QUEUED");
+        Flow::Next
+    }
+
+    /// Whether EXEC is to wait for memory or the end of a pause, or is refused for want of memory.
+    fn exec_has_to_wait(&mut self, connection: &mut Connection) -> Option<Flow> {
+        let queue = connection.transaction.queue.get_or_insert_default();
+        let (takes_memory, may_write) = (queue.takes_memory, queue.may_write);
+        if takes_memory && !connection.transaction.is_broken {
+            match self.room() {
+                Room::Enough => {}
+                Room::Soon => return self.without_room(connection),
+                Room::None => {
+                    self.abort(connection, OUT_OF_MEMORY);
+                    return Some(Flow::Next);
+                }
+            }
+        }
+        self.waits_for_pause(connection, may_write).then_some(Flow::NotRun)
+    }
+
+    /// A command that cannot be run, nor queued; an EXEC of this kind ends its transaction, if there is one.
+    #[cold]
+    pub(super) fn reject(
+        &mut self,
+        connection: &mut Connection,
+        entry: Option<&'static CommandEntry>,
+        error: &CommandError,
+    ) {
+        connection.transaction.note_error();
+        if entry.is_some_and(|entry| entry.spec.name == "exec") {
+            return self.abort(connection, &error.0);
+        }
+        self.fail(connection, error);
+    }
+
+    /// EXEC is refused for this reason: the transaction is over.
+    fn abort(&mut self, connection: &mut Connection, reason: &[u8]) {
+        let reason = reason.strip_prefix(b"ERR ").unwrap_or(reason);
+        let text = [b"EXECABORT Transaction discarded because of: ", reason].concat();
+        self.fail(connection, &CommandError(text.into()));
+        self.discard(connection);
+    }
+
+    /// DISCARD, and whatever comes to the same: nothing is queued or watched any more.
+    pub fn discard(&mut self, connection: &mut Connection) {
+        let (queue, watched) = connection.transaction.take();
+        connection.transaction.give_back(queue);
+        self.unwatch(watched);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use torc_engine::keyspace::{KeyHasher, Keyspace};
+
+    #[test]
+    fn what_was_seen_first_of_a_key_counts() {
+        let mut keyspace = Keyspace::new(2, KeyHasher::with_seed(1));
+        let mut transaction = Transaction::default();
+        let first = keyspace.watch(0, b"k", 0);
+        assert!(transaction.watch(first));
+        let again = keyspace.watch(0, b"k", 0);
+        assert!(!transaction.watch(again));
+        assert!(transaction.watch(keyspace.watch(1, b"k", 0)), "another database");
+        assert_eq!(transaction.watched_keys(), 2);
+        assert!(transaction.take_watched().contains(&first));
+        assert_eq!(transaction.watched_keys(), 0);
+    }
+
+    #[test]
+    fn a_queue_is_given_back_empty_and_unusual_memory_is_not_kept() {
+        let mut transaction = Transaction::default();
+        transaction.note_error();
+        assert!(!transaction.is_broken(), "outside of MULTI an error breaks nothing");
+        transaction.open();
+        transaction.note_error();
+        assert_eq!((transaction.queued(), transaction.is_broken()), (Some(0), true));
+        let queue = transaction.queue.as_mut().expect("open");
+        queue.arguments.add(&[b"SET", &vec![0; 1 << 20]]);
+        let (queue, _) = transaction.take();
+        transaction.give_back(queue);
+        assert_eq!((transaction.queued(), transaction.queued_bytes(), transaction.is_broken()), (None, 0, false));
+        transaction.trim();
+        assert!(transaction.queue.is_none());
+    }
+}
