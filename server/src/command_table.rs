@@ -45,6 +45,8 @@ pub struct CommandEntry {
     pub keys: KeyPlan,
     /// Whether it may change keys.
     pub is_write: bool,
+    /// Whether others can tell when it ran among its connection's commands: writes, and what is published.
+    pub keeps_order: bool,
     /// Whether it is refused when memory is over its limit.
     pub takes_memory: bool,
     /// Its index in per-command counters.
@@ -54,6 +56,16 @@ pub struct CommandEntry {
 }
 
 impl CommandEntry {
+    /// Whether its replies are pushes: they are sent whatever CLIENT REPLY says.
+    pub fn answers_by_pushes(&self) -> bool {
+        self.spec.flags.has(Flags::PUBSUB) && matches!(self.target, Target::Session(_))
+    }
+
+    /// Whether a connection that has subscribed may send it in RESP2.
+    pub fn suits_listeners(&self) -> bool {
+        self.answers_by_pushes() || ["ping", "quit", "reset"].contains(&self.spec.name)
+    }
+
     /// The subcommand of that name.
     pub fn subcommand(&self, name: &[u8]) -> Option<&'static CommandEntry> {
         self.subcommands.iter().find(|entry| entry.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()
@@ -63,10 +75,10 @@ impl CommandEntry {
 fn key_plan(spec: &Spec) -> KeyPlan {
     match spec.keys {
         [] => KeyPlan::None,
+        // Channels are on every shard.
+        all if all.iter().all(|keys| keys.flags.has(KeyFlags::NOT_KEY)) => KeyPlan::None,
         [only] => match (only.begin, only.find) {
-            (BeginSearch::Index(index), FindKeys::Range { last: 0, .. }) if !only.flags.has(KeyFlags::NOT_KEY) => {
-                KeyPlan::One(index)
-            }
+            (BeginSearch::Index(index), FindKeys::Range { last: 0, .. }) => KeyPlan::One(index),
             _ => KeyPlan::Many,
         },
         _ => KeyPlan::Many,
@@ -86,11 +98,13 @@ impl CommandTable {
         let mut ids = 0;
         let mut entry = |spec: &'static Spec, target: Target, full_name: String, subcommands| {
             let is_write = spec.flags.has(Flags::WRITE);
+            let keeps_order = is_write || spec.flags.has(Flags::PUBSUB.or(Flags::MAY_REPLICATE));
             ids += 1;
             let keys = key_plan(spec);
             let takes_memory = spec.flags.has(Flags::DENYOOM);
             let id = ids - 1;
-            let entry = CommandEntry { spec, full_name, target, keys, is_write, takes_memory, id, subcommands };
+            let entry =
+                CommandEntry { spec, full_name, target, keys, is_write, keeps_order, takes_memory, id, subcommands };
             &*Box::leak(Box::new(entry))
         };
         let rows = rows.into_iter().map(|(spec, target)| {

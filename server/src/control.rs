@@ -4,6 +4,7 @@ use crate::commands::client::{ClientFilter, client_line};
 use crate::commands::server::{self, Switch};
 use crate::core::Core;
 use crate::core::connection::ConnectionKey;
+use crate::core::pubsub::AudienceChange;
 use crate::settings::Settings;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub enum ControlRequest {
     Pause { until_ns: u64, only_writes: bool },
     /// CLIENT UNPAUSE.
     Unpause,
+    /// What connections of a shard listen to has changed.
+    Subscribers { shard: usize, changes: Vec<AudienceChange> },
     /// DEBUG: something goes on or off.
     Switch(Switch, bool),
     /// DEBUG SLEEP.
@@ -97,6 +100,10 @@ pub struct ShardFigures {
     pub connections: usize,
     /// Connections whose commands wait for the end of a CLIENT PAUSE.
     pub blocked: usize,
+    /// Connections that have subscribed.
+    pub subscribers: usize,
+    /// Channels, patterns and shard channels with subscribers anywhere, as this shard knows.
+    pub channels: [usize; 3],
     /// Connections accepted.
     pub accepted: u64,
     /// Connections refused by maxclients.
@@ -182,6 +189,10 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
         }
         ControlRequest::Unpause => {
             core.unpause_clients();
+            ControlReply::Done
+        }
+        ControlRequest::Subscribers { shard, changes } => {
+            core.hear_of_subscribers(*shard, changes);
             ControlReply::Done
         }
         ControlRequest::Switch(Switch::ActiveExpire, is_on) => {

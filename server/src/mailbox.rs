@@ -8,6 +8,8 @@
 //!                       ── Message::Credit ───────────>
 //!   a long command      ── Message::Ask ──────────────>  looks keys up as they were at the command's instant
 //!                      <───────── Message::Answer ─────
+//!   what subscribers   ── Message::Notices ──────────>  tells its connections
+//!   are to be told     <──────── Message::NoticesTold ─  the same, for the credit
 //!   Part of a multicast ── Message::Part ─────────────>  runs at its position when granted and flagged
 //!                      <──────── Message::PartDone ────  the same node
 //! ```
@@ -15,6 +17,7 @@
 use crate::command_table::CommandEntry;
 use crate::control::{ControlReply, ControlRequest};
 use crate::core::connection::{ConnectionKey, MovedConnection, RunId};
+use crate::core::pubsub::Notices;
 use crate::reactor::driver::DetachedSocket;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -49,6 +52,10 @@ pub enum Message {
     Ask(Box<Ask>),
     /// The same, answered.
     Answer(Box<Ask>),
+    /// What connections of the receiver are to be told.
+    Notices(Box<Notices>),
+    /// The same, told.
+    NoticesTold(Box<Notices>),
     /// Memory is short: the receiver is to evict what it owes (`core::memory`).
     Evict,
     /// A new connection, accepted by the shard that listens.

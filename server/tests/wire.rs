@@ -74,6 +74,11 @@ fn expiry() {
 }
 
 #[test]
+fn publish_and_subscribe() {
+    check("pubsub");
+}
+
+#[test]
 fn connections() {
     check("connection");
 }

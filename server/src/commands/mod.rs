@@ -7,6 +7,7 @@
 //!   info         INFO                         all shards' figures, added
 //!   command      COMMAND                      the table itself, told by the engine's introspection
 //!   server       TIME, DEBUG, MEMORY, SHUTDOWN ...
+//!   pubsub       SUBSCRIBE ...                the connection's own shard, which tells all others
 //!   acl, scripting   what is true of one user and of no scripts
 //! ```
 //! A family is a table of rows as in the engine, with handlers that have the connection at hand.
@@ -16,6 +17,7 @@ pub mod client;
 mod config;
 mod connection;
 mod info;
+mod pubsub;
 mod scripting;
 pub mod server;
 
@@ -68,6 +70,7 @@ pub fn rows() -> impl Iterator<Item = (&'static Spec, Target)> {
         client::COMMANDS,
         config::COMMANDS,
         info::COMMANDS,
+        pubsub::COMMANDS,
         acl::COMMANDS,
         scripting::COMMANDS,
         server::COMMANDS,

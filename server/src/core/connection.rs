@@ -11,6 +11,7 @@
 //!
 //! A long reply grows: what there is of the first place's goes to `ready` at once, that of others is kept in their places.
 
+use super::pubsub::Interests;
 use super::query_buffer::QueryBuffer;
 use crate::connection::parser::Parser;
 use crate::mailbox::{Request, Sequence};
@@ -373,6 +374,8 @@ pub struct Connection {
     pub open_batches: u128,
     /// The turn that the set belongs to; at its end all batches are pushed.
     pub open_batches_turn: u64,
+    /// What it listens to; then it does not move.
+    pub interests: Option<Box<Interests>>,
     /// Where its commands go.
     pub affinity: Affinity,
     /// Life.
@@ -415,6 +418,23 @@ impl Connection {
             self.outstanding_here -= 1;
         } else {
             self.outstanding_elsewhere -= 1;
+        }
+    }
+
+    /// Whether it has subscribed to anything.
+    pub fn is_subscriber(&self) -> bool {
+        self.interests.as_ref().is_some_and(|interests| interests.is_subscriber())
+    }
+
+    /// Whether it may only change what it listens to: RESP2 has no way to tell messages from replies.
+    pub fn only_listens(&self) -> bool {
+        self.is_subscriber() && self.protocol() == Protocol::Resp2
+    }
+
+    /// Gives up the place of interests that are none any more.
+    pub(super) fn forget_interests(&mut self) {
+        if self.interests.as_ref().is_some_and(|interests| interests.is_empty()) {
+            self.interests = None;
         }
     }
 

@@ -39,7 +39,11 @@ impl Core {
 
     pub(super) fn put_connection(&mut self, connection: Box<Connection>) {
         let index = connection.key.index as usize;
-        self.connections[index].connection = Some(connection);
+        let connection = self.connections[index].connection.insert(connection);
+        let key = connection.key;
+        if self.pubsub.has_held() {
+            self.push_held(key);
+        }
     }
 
     /// A connection by its key.
@@ -123,6 +127,7 @@ impl Core {
             outstanding_elsewhere: 0,
             open_batches: 0,
             open_batches_turn: 0,
+            interests: None,
             affinity: Affinity::default(),
             phase: Phase::Open,
             receiving: Receiving::Off,
@@ -163,6 +168,7 @@ impl Core {
         gauges[self.index].connections.fetch_sub(1, Ordering::Relaxed);
         gauges[target].connections.fetch_add(1, Ordering::Relaxed);
         let moved = MovedConnection { socket, id, ends, session, figures, query_buffer };
+        self.tell_before_leaving();
         self.counters.messages_sent += 1;
         self.shared.mailboxes.push_home(target, Node::new(Message::Move(Box::new(moved))));
         self.wake_if_asleep(target);
@@ -361,6 +367,7 @@ impl Core {
         let Some(connection) = self.connection_mut(key) else { return };
         if connection.phase == Phase::Dead {
             self.abandon_long(key);
+            self.forget_listener(key);
         }
         let Some(connection) = self.connection_mut(key) else { return };
         let socket = connection.socket;
@@ -398,12 +405,13 @@ impl Core {
     }
 
     fn check_output_limit(&mut self, key: ConnectionKey) {
-        let limit = self.settings.output_limit;
+        let (limit, pubsub) = (self.settings.output_limit, self.settings.output_limit_pubsub);
+        let now_ns = self.clock.monotonic_ns;
+        let Some(connection) = self.connection_mut(key) else { return };
+        let limit = if connection.is_subscriber() { pubsub } else { limit };
         if limit.hard_bytes == 0 && limit.soft_bytes == 0 {
             return;
         }
-        let now_ns = self.clock.monotonic_ns;
-        let Some(connection) = self.connection_mut(key) else { return };
         let bytes = connection.output_bytes() as u64;
         let over_hard = limit.hard_bytes > 0 && bytes >= limit.hard_bytes;
         let over_soft = limit.soft_bytes > 0 && bytes >= limit.soft_bytes;
@@ -438,6 +446,7 @@ impl Core {
                 && idle_ns > timeout_ns
                 && connection.phase == Phase::Open
                 && connection.outstanding() == 0
+                && !connection.is_subscriber()
             {
                 tracing::debug!(id = connection.id, "Closing idle client");
                 connection.phase = Phase::Dead;

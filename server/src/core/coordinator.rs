@@ -223,6 +223,31 @@ impl Core {
         self.start(connection, entry, Kind::Control(Some(conclude)), parts);
     }
 
+    /// Tells all other shards something; the reply that is owed, if one is, follows when all have heard. It is a push: it is
+    /// sent whatever CLIENT REPLY says.
+    pub(super) fn start_announcement(
+        &mut self,
+        request: ControlRequest,
+        reply: Option<(&mut Connection, ReplyBuffer)>,
+    ) {
+        self.flush_batches();
+        let (place, mut reply) = match reply {
+            Some((connection, reply)) => {
+                let entry = connection.figures.last_command.expect("a command announces");
+                let sequence = connection.output.expect(false);
+                connection.outstanding_elsewhere += 1;
+                let (connection, client) = (connection.key, connection.session.client);
+                (Some(Request { connection, sequence, entry, client, key: None.into(), here: false }), reply)
+            }
+            None => (None, ReplyBuffer::default()),
+        };
+        let conclude: Conclude = Box::new(move |_, _, out| out.buffer().append(&mut reply));
+        let request = Arc::new(request);
+        let others = (0..self.shared.shards()).filter(|shard| *shard != self.index);
+        let parts = others.map(|shard| (shard, Claim::Place, Work::Control(request.clone()))).collect();
+        self.begin_transaction(place, ClientContext::default(), Kind::Control(Some(conclude)), parts);
+    }
+
     /// Leaves a place for the reply and sends the first multicast.
     fn start(
         &mut self,
@@ -243,11 +268,21 @@ impl Core {
         let request = Request { connection: connection.key, sequence, entry, client, key: None.into(), here };
         // What this connection sent before comes before.
         self.flush_batches();
+        self.begin_transaction(Some(request), client, kind, parts);
+    }
+
+    fn begin_transaction(
+        &mut self,
+        request: Option<Request>,
+        client: ClientContext,
+        kind: Kind,
+        parts: Vec<(usize, Claim, Work)>,
+    ) {
         let id = self.coordinator.next;
         self.coordinator.next += 1;
         let header = Multicast::new();
         let transaction = Transaction {
-            request: Some(request),
+            request,
             client,
             kind,
             header: header.clone(),
@@ -260,6 +295,7 @@ impl Core {
     }
 
     fn multicast(&mut self, header: &Arc<Multicast>, transaction: u64, parts: Vec<(usize, Claim, Work)>) {
+        self.tell_before_leaving();
         let involved: SmallVec<[usize; 8]> = parts.iter().map(|(shard, ..)| *shard).collect();
         let coordinator = self.index;
         let nodes = parts.into_iter().enumerate().map(|(index, (shard, claim, work))| {

@@ -297,16 +297,21 @@ impl Core {
         arguments: &[&[u8]],
         key: Option<(u16, u64)>,
     ) -> Flow {
-        if connection.session.reply_mode != ReplyMode::On {
-            return self.command_quietly(connection, entry, arguments);
-        }
-        match self.check(connection, entry, arguments) {
-            Ok(entry) => self.route(connection, entry, arguments, key),
-            Err(error) => {
-                self.fail(connection, &error);
-                Flow::Next
+        let flow = if connection.session.reply_mode == ReplyMode::On {
+            match self.check(connection, entry, arguments) {
+                Ok(entry) => self.route(connection, entry, arguments, key),
+                Err(error) => {
+                    self.fail(connection, &error);
+                    Flow::Next
+                }
             }
+        } else {
+            self.command_quietly(connection, entry, arguments)
+        };
+        if self.shard.keyspace.journal.has_events() {
+            self.tell_behind(connection);
         }
+        flow
     }
 
     /// CLIENT REPLY OFF or SKIP: what runs here is encoded and cut off again; what runs elsewhere fills a place that
@@ -330,8 +335,9 @@ impl Core {
                 Flow::Next
             }
         };
-        // CLIENT REPLY ON answers OK: it has switched the mode, so its reply stays.
-        let stays = connection.session.reply_mode == ReplyMode::On;
+        // CLIENT REPLY ON answers OK: it has switched the mode, so its reply stays. What SUBSCRIBE answers is a push.
+        let is_push = entry.is_some_and(CommandEntry::answers_by_pushes);
+        let stays = connection.session.reply_mode == ReplyMode::On || is_push;
         if !stays && connection.output.outstanding() == places {
             let tail = connection.output.tail();
             tail.bytes.truncate(bytes);
@@ -371,6 +377,13 @@ impl Core {
         if !is_open && !entry.spec.flags.has(Flags::NO_AUTH) {
             return Err("NOAUTH Authentication required.".into());
         }
+        if connection.interests.is_some() && connection.only_listens() && !entry.suits_listeners() {
+            return Err(CommandError::from(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
+                 this context",
+                entry.full_name
+            )));
+        }
         Ok(entry)
     }
 
@@ -392,6 +405,11 @@ impl Core {
         let handler = match entry.target {
             Target::Engine(handler) => handler,
             Target::Session(handler) => {
+                if connection.outstanding_here > 0 && entry.answers_by_pushes() {
+                    // What the connection has published before may be waiting in our inbox.
+                    connection.paused = true;
+                    return Flow::NotRun;
+                }
                 self.count(connection, entry);
                 let mut session = Session { core: self, connection, entry };
                 if let Err(error) = handler(&mut session, arguments) {
@@ -405,6 +423,11 @@ impl Core {
                 self.shared.shard_of(key.map_or_else(|| slot_of(arguments[index]), |(slot, _)| slot))
             }
             KeyPlan::None => {
+                if entry.keeps_order && self.is_behind_with_notices() {
+                    connection.paused = true;
+                    self.starved.push(connection.key);
+                    return Flow::NotRun;
+                }
                 if let Some(owner) = self.owner_without_keys(entry, arguments) {
                     owner
                 } else {
@@ -490,6 +513,7 @@ impl Core {
         let (home, shards, window) = (self.index, self.shared.shards(), self.settings.affinity_window_commands);
         if let Some(target) = connection.affinity.count(owner, home, shards, window)
             && connection.phase == Phase::Open
+            && connection.interests.is_none()
         {
             connection.phase = Phase::Moving(target);
         }
@@ -546,7 +570,7 @@ impl Core {
         key: Option<(u16, u64)>,
     ) {
         let in_order = !self.rules().gate
-            || (connection.outstanding_here == 0 && (!entry.is_write || connection.outstanding_elsewhere == 0));
+            || (connection.outstanding_here == 0 && (!entry.keeps_order || connection.outstanding_elsewhere == 0));
         if !in_order {
             return self.send_to(self.index, connection, entry, arguments, key);
         }
@@ -616,7 +640,7 @@ impl Core {
             connection.open_batches = 0;
         }
         let others = connection.open_batches & !(1 << owner);
-        if entry.is_write && others != 0 && self.rules().batches && !self.batches.order(others, owner) {
+        if entry.keeps_order && others != 0 && self.rules().batches && !self.batches.order(others, owner) {
             self.flush_batches_to(others);
             connection.open_batches &= !others;
         }
@@ -658,6 +682,7 @@ impl Core {
 
     /// Pushes these batches and what goes before them. Whether any was for ourselves.
     fn flush_batches_to(&mut self, owners: ShardSet) -> bool {
+        self.tell_before_leaving();
         let (shared, now) = (self.shared.clone(), self.shard.now());
         let mut batches = std::mem::replace(&mut self.batches, OpenBatches::new(0));
         let mut any_here = false;

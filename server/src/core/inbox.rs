@@ -58,6 +58,13 @@ impl Core {
                 self.part_done(part);
             }
             Message::Credit { run, is_wanted } => self.credit(*run, *is_wanted),
+            Message::NoticesTold(notices) => self.notices_told(notices),
+            Message::Notices(_) => {
+                let Node { message, .. } = *envelope;
+                if let Message::Notices(notices) = message {
+                    self.take_notices(notices);
+                }
+            }
             Message::Piece(_) => {
                 let Node { message, .. } = *envelope;
                 if let Message::Piece(piece) = message {
@@ -152,6 +159,7 @@ impl Core {
     }
 
     pub(super) fn send_home(&mut self, shard: usize, envelope: Envelope) {
+        self.tell_before_leaving();
         self.counters.messages_sent += 1;
         self.shared.mailboxes.push_home(shard, envelope);
         self.wake_if_asleep(shard);

@@ -2,6 +2,7 @@
 
 use crate::core::connection::{Connection, Phase, Receiving};
 use std::io::Write;
+use torc_engine::audience::Topic;
 use torc_engine::reply::Protocol;
 
 /// The line, with its line end.
@@ -22,7 +23,9 @@ fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns:
     line.extend_from_slice(&session.name);
     write!(line, " age={} idle={}", seconds_since(figures.created_ns), seconds_since(figures.active_ns))?;
     write!(line, " flags={} db={}", flags(connection), session.client.database)?;
-    write!(line, " sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf={query_bytes}")?;
+    let names = |topic| connection.interests.as_ref().map_or(0, |interests| interests.count(topic));
+    let (sub, psub, ssub) = (names(Topic::Channel), names(Topic::Pattern), names(Topic::ShardChannel));
+    write!(line, " sub={sub} psub={psub} ssub={ssub} multi=-1 watch=0 qbuf={query_bytes}")?;
     write!(line, " qbuf-free={} argv-mem=0 multi-mem=0", query_capacity - query_bytes)?;
     // The buffer only grows while replies wait in it: its size is its peak.
     write!(line, " rbs={output_capacity} rbp={output_capacity}")?;
@@ -42,6 +45,7 @@ fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns:
 fn flags(connection: &Connection) -> String {
     let session = &connection.session;
     let letters = [
+        ('P', connection.is_subscriber()),
         ('c', connection.phase == Phase::Closing),
         ('A', connection.phase == Phase::Dead),
         ('U', connection.ends.is_unix),

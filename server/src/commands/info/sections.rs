@@ -146,6 +146,7 @@ impl<'a> Report<'a> {
         text.field("client_output_buffer_bytes", self.sum(|shard| shard.output_bytes as u64));
         text.field("blocked_clients", self.sum(|shard| shard.blocked as u64));
         text.field("tracking_clients", 0);
+        text.field("pubsub_clients", self.sum(|shard| shard.subscribers as u64));
         text.field("clients_in_timeout_table", 0);
     }
 
@@ -253,9 +254,10 @@ impl<'a> Report<'a> {
         text.field("current_eviction_exceeded_time", current_ms);
         text.field("keyspace_hits", self.sum(|shard| shard.hits));
         text.field("keyspace_misses", self.sum(|shard| shard.misses));
-        text.field("pubsub_channels", 0);
-        text.field("pubsub_patterns", 0);
-        text.field("pubsubshard_channels", 0);
+        let channels = self.shards.first().map_or([0; 3], |shard| shard.channels);
+        for (name, count) in ["pubsub_channels", "pubsub_patterns", "pubsubshard_channels"].iter().zip(channels) {
+            text.field(name, count);
+        }
         text.field("latest_fork_usec", 0);
         text.field("total_forks", 0);
         text.field("migrate_cached_sockets", 0);

@@ -1,0 +1,180 @@
+//! From the journal to the outputs of subscribers.
+
+use super::super::Core;
+use super::super::connection::{Connection, ConnectionKey, Phase};
+use super::Notice;
+use crate::settings::OutputLimit;
+use bytes::Bytes;
+use std::fmt::Write;
+use torc_engine::commands::glob::{Case, matches};
+use torc_engine::journal::{Event, EventClass, MESSAGE, SHARD_MESSAGE};
+use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
+
+/// A push message, encoded when the first subscriber of a protocol is met.
+struct Push<'a> {
+    parts: &'a [&'a [u8]],
+    encoded: [Option<Bytes>; 2],
+}
+
+impl<'a> Push<'a> {
+    fn new(parts: &'a [&'a [u8]]) -> Self {
+        Self { parts, encoded: [None, None] }
+    }
+
+    fn encoded(&mut self, protocol: Protocol) -> &Bytes {
+        self.encoded[usize::from(protocol == Protocol::Resp3)].get_or_insert_with(|| {
+            let mut out = ReplyBuffer::default();
+            let mut reply = Reply::new(&mut out, protocol);
+            reply.push(self.parts.len());
+            self.parts.iter().for_each(|part| reply.bulk(part));
+            out.bytes.into()
+        })
+    }
+}
+
+impl Connection {
+    /// Adds a push behind every reply that has a place; one above its limit is cut off at once, so that a burst of
+    /// messages takes no more memory than the limit allows.
+    pub(in crate::core) fn push(&mut self, encoded: &Bytes, limit: OutputLimit) {
+        if !matches!(self.phase, Phase::Open | Phase::Moving(_)) {
+            return;
+        }
+        let out = self.output.tail();
+        let protocol = self.session.client.protocol;
+        Reply::new(out, protocol).splice_shared(encoded);
+        // Only who has much unsent is weighed.
+        let is_long = out.bytes.len() as u64 > limit.hard_bytes / 2 || !out.shared.is_empty();
+        if limit.hard_bytes > 0 && is_long && self.output_bytes() as u64 >= limit.hard_bytes {
+            tracing::warn!(id = self.id, "Client closed for overcoming of output buffer limits.");
+            self.phase = Phase::Dead;
+        }
+    }
+}
+
+impl Core {
+    /// Works off what commands have reported for subscribers, in order.
+    #[inline]
+    pub fn tell(&mut self) {
+        if self.shard.keyspace.journal.has_events() {
+            self.tell_events();
+        }
+    }
+
+    #[cold]
+    fn tell_events(&mut self) {
+        for event in self.shard.keyspace.journal.take_events() {
+            if event.class == EventClass::Published {
+                let is_sharded = event.name == SHARD_MESSAGE;
+                let message = event.subkeys.into_iter().next().unwrap_or_default();
+                self.tell_all(is_sharded, event.key.into(), message.into());
+            } else {
+                self.counters.events += 1;
+                self.tell_event(&event);
+            }
+        }
+    }
+
+    /// A message, to subscribers on all shards.
+    fn tell_all(&mut self, is_sharded: bool, channel: Bytes, message: Bytes) {
+        if self.shared.shards() > 1 {
+            let receivers = self.shard.keyspace.journal.audience().borrow().receivers(is_sharded, &channel);
+            for owner in super::super::batches::shards_of(receivers.shards & !(1 << self.index)) {
+                let (channel, message) = (channel.clone(), message.clone());
+                self.notify(owner, Notice::Published { is_sharded, channel, message });
+            }
+        }
+        self.tell_subscribers(is_sharded, &channel, &message);
+    }
+
+    /// An event, on each channel that `notify-keyspace-events` asks for.
+    fn tell_event(&mut self, event: &Event) {
+        let (wanted, database) = (self.settings.events, event.database);
+        let named = |head: &str, text: &[u8]| {
+            let mut channel = String::new();
+            let _ = write!(channel, "__{head}@{database}__:");
+            let mut channel = channel.into_bytes();
+            channel.extend_from_slice(text);
+            Bytes::from(channel)
+        };
+        if wanted.has(b'K') {
+            self.tell_all(false, named("keyspace", &event.key), Bytes::from_static(event.name.as_bytes()));
+        }
+        if wanted.has(b'E') {
+            self.tell_all(false, named("keyevent", event.name.as_bytes()), Bytes::copy_from_slice(&event.key));
+        }
+    }
+
+    /// A message, to the subscribers of this shard.
+    pub(super) fn tell_subscribers(&mut self, is_sharded: bool, channel: &[u8], message: &[u8]) {
+        let pubsub = std::mem::take(&mut self.pubsub);
+        if is_sharded {
+            if let Some(subscribers) = pubsub.shard_channels.get(channel) {
+                let parts = [SHARD_MESSAGE.as_bytes(), channel, message];
+                self.push_to_each(subscribers.iter().copied(), &mut Push::new(&parts));
+            }
+        } else {
+            if let Some(subscribers) = pubsub.channels.get(channel) {
+                let parts = [MESSAGE.as_bytes(), channel, message];
+                self.push_to_each(subscribers.iter().copied(), &mut Push::new(&parts));
+            }
+            for (pattern, subscribers) in &pubsub.patterns {
+                if matches(pattern, channel, Case::Sensitive) {
+                    let parts = [b"pmessage", &**pattern, channel, message];
+                    self.push_to_each(subscribers.iter().copied(), &mut Push::new(&parts));
+                }
+            }
+        }
+        let held = std::mem::replace(&mut self.pubsub, pubsub).held;
+        self.pubsub.held.extend(held);
+    }
+
+    fn push_to_each(&mut self, keys: impl Iterator<Item = ConnectionKey>, push: &mut Push<'_>) {
+        let limit = self.settings.output_limit_pubsub;
+        for key in keys {
+            let slot = &mut self.connections[key.index as usize];
+            if slot.generation != key.generation {
+                continue;
+            }
+            match slot.connection.as_deref_mut() {
+                Some(connection) => {
+                    let encoded = push.encoded(connection.session.client.protocol);
+                    connection.push(encoded, limit);
+                    if !connection.is_dirty {
+                        connection.is_dirty = true;
+                        self.dirty.push(key);
+                    }
+                }
+                None => self.hold(key, push),
+            }
+        }
+    }
+
+    /// A command of this connection is under way.
+    #[cold]
+    fn hold(&mut self, key: ConnectionKey, push: &mut Push<'_>) {
+        let encoded = [Protocol::Resp2, Protocol::Resp3].map(|protocol| push.encoded(protocol).clone());
+        self.pubsub.held.push((key, encoded));
+    }
+
+    /// Tells what a command has reported, with the connection that sent it at hand.
+    #[cold]
+    pub(in crate::core) fn tell_behind(&mut self, connection: &mut Connection) {
+        self.tell();
+        let limit = self.settings.output_limit_pubsub;
+        for (key, encoded) in std::mem::take(&mut self.pubsub.held) {
+            if key == connection.key {
+                connection.push(&encoded[usize::from(connection.protocol() == Protocol::Resp3)], limit);
+            }
+        }
+    }
+
+    /// A connection is back in its place: gives it what it was pushed meanwhile.
+    #[cold]
+    pub(in crate::core) fn push_held(&mut self, key: ConnectionKey) {
+        if let Some(mut connection) = self.take_connection(key) {
+            self.tell_behind(&mut connection);
+            self.connections[key.index as usize].connection = Some(connection);
+            self.mark_dirty_key(key);
+        }
+    }
+}
