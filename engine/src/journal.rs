@@ -300,7 +300,7 @@ impl Journal {
     }
 
     /// Adds what a unit on several shards has done, at the place where its writes take effect.
-    pub(crate) fn add(&mut self, share: Option<Share>, events: Vec<Event>) {
+    pub fn add(&mut self, share: Option<Share>, events: Vec<Event>) {
         self.records.extend(share.map(Record::Share));
         self.events.extend(events);
     }

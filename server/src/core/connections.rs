@@ -365,16 +365,16 @@ impl Core {
             self.spare_buffers.push(spare);
         }
         let Some(connection) = self.connection_mut(key) else { return };
+        let quiet = !connection.is_sending && connection.output.is_empty();
+        if connection.phase == Phase::Closing && quiet {
+            connection.phase = Phase::Dead;
+        }
         if connection.phase == Phase::Dead {
             self.abandon_long(key);
             self.forget_listener(key);
         }
         let Some(connection) = self.connection_mut(key) else { return };
         let socket = connection.socket;
-        let quiet = !connection.is_sending && connection.output.is_empty();
-        if connection.phase == Phase::Closing && quiet {
-            connection.phase = Phase::Dead;
-        }
         let want = match (connection.phase, connection.receiving) {
             (Phase::Open, Receiving::Off) if !connection.paused && !connection.at_end => {
                 connection.receiving = Receiving::On;

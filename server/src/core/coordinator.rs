@@ -401,8 +401,12 @@ impl Core {
         self.last_hop(&mut held, finishes);
     }
 
-    /// Sends the last hop: the writes, and the release of every lock.
-    fn last_hop(&mut self, held: &mut Held, finishes: Vec<Finish>) {
+    /// Sends the last hop: the writes, and the release of every lock. Its events go ahead from here, as the reply follows
+    /// at once; nobody sees its keys before they have been written.
+    fn last_hop(&mut self, held: &mut Held, mut finishes: Vec<Finish>) {
+        for finish in &mut finishes {
+            self.shard.keyspace.journal.add(None, std::mem::take(&mut finish.events));
+        }
         let parts = held.involved.iter().zip(std::mem::take(&mut held.tickets)).zip(finishes);
         let parts = parts.map(|((&shard, ticket), finish)| (shard, Claim::Place, Work::Write { ticket, finish }));
         let parts: Vec<_> = parts.collect();

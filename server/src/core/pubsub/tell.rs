@@ -5,10 +5,23 @@ use super::super::connection::{Connection, ConnectionKey, Phase};
 use super::Notice;
 use crate::settings::OutputLimit;
 use bytes::Bytes;
-use std::fmt::Write;
 use torc_engine::commands::glob::{Case, matches};
 use torc_engine::journal::{Event, EventClass, MESSAGE, SHARD_MESSAGE};
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
+
+/// Names as messages list them: `3:one,5:three`.
+fn listed(names: &[Vec<u8>]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        if index > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(name.len().to_string().as_bytes());
+        text.push(b':');
+        text.extend_from_slice(name);
+    }
+    text
+}
 
 /// A push message, encoded when the first subscriber of a protocol is met.
 struct Push<'a> {
@@ -88,19 +101,38 @@ impl Core {
 
     /// An event, on each channel that `notify-keyspace-events` asks for.
     fn tell_event(&mut self, event: &Event) {
-        let (wanted, database) = (self.settings.events, event.database);
-        let named = |head: &str, text: &[u8]| {
-            let mut channel = String::new();
-            let _ = write!(channel, "__{head}@{database}__:");
-            let mut channel = channel.into_bytes();
-            channel.extend_from_slice(text);
-            Bytes::from(channel)
+        let (wanted, Event { database, name, key, subkeys, .. }) = (self.settings.events, event);
+        let name = name.as_bytes();
+        let channel = |kind: &str, parts: &[&[u8]]| {
+            let head = format!("__{kind}@{database}__:");
+            Bytes::from([head.as_bytes(), &parts.concat()].concat())
         };
         if wanted.has(b'K') {
-            self.tell_all(false, named("keyspace", &event.key), Bytes::from_static(event.name.as_bytes()));
+            self.tell_all(false, channel("keyspace", &[key]), Bytes::from_static(name));
         }
         if wanted.has(b'E') {
-            self.tell_all(false, named("keyevent", event.name.as_bytes()), Bytes::copy_from_slice(&event.key));
+            self.tell_all(false, channel("keyevent", &[name]), Bytes::copy_from_slice(key));
+        }
+        if subkeys.is_empty() || !wanted.has_subkeys() {
+            return;
+        }
+        let listed = listed(subkeys);
+        if wanted.has(b'S') {
+            self.tell_all(false, channel("subkeyspace", &[key]), [name, b"|", &listed].concat().into());
+        }
+        if wanted.has(b'T') {
+            let message = [&self::listed(std::slice::from_ref(key)), &b"|"[..], &listed].concat();
+            self.tell_all(false, channel("subkeyevent", &[name]), message.into());
+        }
+        // Its channels end the key's name with a line end.
+        if wanted.has(b'I') && !key.contains(&b'\n') {
+            for subkey in subkeys {
+                let channel = channel("subkeyspaceitem", &[key, b"\n", subkey]);
+                self.tell_all(false, channel, Bytes::from_static(name));
+            }
+        }
+        if wanted.has(b'V') {
+            self.tell_all(false, channel("subkeyspaceevent", &[name, b"|", key]), listed.into());
         }
     }
 
