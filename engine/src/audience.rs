@@ -22,6 +22,10 @@ pub enum Topic {
     Pattern,
     /// A channel of those that belong to slots; their messages are for their subscribers only.
     ShardChannel,
+    /// Keys that begin with a prefix: who keeps copies of their values hears that they change.
+    Prefix,
+    /// Every command; it has no name.
+    Monitor,
 }
 
 /// Which shards, a bit each.
@@ -36,6 +40,8 @@ pub struct Audience {
     channels: HashMap<Box<[u8]>, Listeners>,
     shard_channels: HashMap<Box<[u8]>, Listeners>,
     patterns: BTreeMap<Box<[u8]>, Listeners>,
+    prefixes: BTreeMap<Box<[u8]>, Listeners>,
+    monitors: Listeners,
     /// Channels of keyspace notifications among the channels.
     key_channels: usize,
 }
@@ -68,12 +74,16 @@ impl Audience {
     /// So many connections more, or fewer, of a shard have subscribed.
     pub fn change(&mut self, topic: Topic, name: &[u8], shard: usize, by: i32) {
         match topic {
-            Topic::Pattern => {
-                if !self.patterns.contains_key(name) {
-                    self.patterns.insert(name.into(), Listeners::new());
+            Topic::Monitor => {
+                count(&mut self.monitors, shard, by);
+            }
+            Topic::Pattern | Topic::Prefix => {
+                let table = if topic == Topic::Pattern { &mut self.patterns } else { &mut self.prefixes };
+                if !table.contains_key(name) {
+                    table.insert(name.into(), Listeners::new());
                 }
-                if self.patterns.get_mut(name).is_some_and(|listeners| count(listeners, shard, by)) {
-                    self.patterns.remove(name);
+                if table.get_mut(name).is_some_and(|listeners| count(listeners, shard, by)) {
+                    table.remove(name);
                 }
             }
             Topic::Channel | Topic::ShardChannel => {
@@ -107,6 +117,17 @@ impl Audience {
         receivers
     }
 
+    /// The shards that listen to prefixes of a key.
+    pub fn listeners_of_prefixes(&self, key: &[u8]) -> Shards {
+        let fitting = self.prefixes.iter().filter(|(prefix, _)| key.starts_with(prefix));
+        fitting.flat_map(|(_, listeners)| listeners).fold(0, |shards, (shard, _)| shards | 1 << shard)
+    }
+
+    /// The shards that have connections which watch all commands.
+    pub fn monitors(&self) -> Shards {
+        self.monitors.iter().fold(0, |shards, (shard, _)| shards | 1 << shard)
+    }
+
     /// Whether anybody might hear of keyspace events.
     pub fn may_hear_of_keys(&self) -> bool {
         self.key_channels > 0 || !self.patterns.is_empty()
@@ -118,12 +139,15 @@ impl Audience {
             Topic::Channel => self.channels.len(),
             Topic::Pattern => self.patterns.len(),
             Topic::ShardChannel => self.shard_channels.len(),
+            Topic::Prefix => self.prefixes.len(),
+            Topic::Monitor => self.monitors.len(),
         }
     }
 
     /// Whether nobody listens to anything.
     pub fn is_empty(&self) -> bool {
-        self.channels.is_empty() && self.patterns.is_empty() && self.shard_channels.is_empty()
+        let topics = [Topic::Channel, Topic::Pattern, Topic::ShardChannel, Topic::Prefix, Topic::Monitor];
+        topics.iter().all(|topic| self.len(*topic) == 0)
     }
 
     /// The channels that have subscribers, in no order; subscribers by pattern do not count.
@@ -169,6 +193,14 @@ mod tests {
         assert_eq!(audience.receivers(false, b"news"), Receivers { count: 9, shards: 1 | 1 << 3 | 1 << 127 });
         assert_eq!(audience.receivers(true, b"news"), Receivers { count: 1, shards: 1 << 2 });
         assert_eq!(audience.receivers(false, b"new"), Receivers { count: 5, shards: 1 << 127 });
+        audience.change(Topic::Prefix, b"ne", 5, 1);
+        audience.change(Topic::Prefix, b"", 6, 1);
+        assert_eq!(
+            (audience.listeners_of_prefixes(b"news"), audience.listeners_of_prefixes(b"x")),
+            (1 << 5 | 1 << 6, 1 << 6)
+        );
+        audience.change(Topic::Prefix, b"ne", 5, -1);
+        audience.change(Topic::Prefix, b"", 6, -1);
         assert_eq!((audience.subscribers(false, b"news"), audience.subscribers(true, b"news")), (4, 1));
         audience.change(Topic::Channel, b"news", 0, -3);
         audience.change(Topic::Pattern, b"n*", 127, -5);

@@ -66,6 +66,11 @@ impl CommandEntry {
         self.answers_by_pushes() || ["ping", "quit", "reset"].contains(&self.spec.name)
     }
 
+    /// Whether a connection that only watches is refused it.
+    pub fn touches_keys(&self) -> bool {
+        [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE].iter().any(|flag| self.spec.flags.has(*flag))
+    }
+
     /// The subcommand of that name.
     pub fn subcommand(&self, name: &[u8]) -> Option<&'static CommandEntry> {
         self.subcommands.iter().find(|entry| entry.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()

@@ -5,6 +5,7 @@ use crate::commands::server::{self, Switch};
 use crate::core::Core;
 use crate::core::connection::ConnectionKey;
 use crate::core::pubsub::AudienceChange;
+use crate::core::tracking::Redirection;
 use crate::settings::Settings;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub enum ControlRequest {
     Pause { until_ns: u64, only_writes: bool },
     /// CLIENT UNPAUSE.
     Unpause,
+    /// CLIENT TRACKING REDIRECT: who has that id.
+    FindRedirection { id: u64 },
     /// What connections of a shard listen to has changed.
     Subscribers { shard: usize, changes: Vec<AudienceChange> },
     /// DEBUG: something goes on or off.
@@ -52,6 +55,8 @@ pub enum ControlReply {
     Clients(Vec<(u64, Vec<u8>)>),
     /// How many.
     Count(usize),
+    /// Where a connection is.
+    Redirection(Option<Redirection>),
 }
 
 /// One database of one shard.
@@ -102,8 +107,10 @@ pub struct ShardFigures {
     pub blocked: usize,
     /// Connections that have subscribed.
     pub subscribers: usize,
-    /// Channels, patterns and shard channels with subscribers anywhere, as this shard knows.
-    pub channels: [usize; 3],
+    /// Channels, patterns, shard channels and prefixes that are listened to anywhere, as this shard knows.
+    pub channels: [usize; 4],
+    /// Connections that track, keys that have been read, and how often.
+    pub tracking: [usize; 3],
     /// Connections accepted.
     pub accepted: u64,
     /// Connections refused by maxclients.
@@ -191,6 +198,7 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             core.unpause_clients();
             ControlReply::Done
         }
+        ControlRequest::FindRedirection { id } => ControlReply::Redirection(core.find_redirection(*id)),
         ControlRequest::Subscribers { shard, changes } => {
             core.hear_of_subscribers(*shard, changes);
             ControlReply::Done

@@ -178,6 +178,7 @@ impl<D: Driver> CoreLoop<D> {
         }
         self.core.hand_over_effects();
         self.core.tell_before_leaving();
+        self.core.tell_broadcasts();
         self.core.release_held();
         self.settle();
         let driver = &mut self.driver;

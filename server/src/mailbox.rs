@@ -348,6 +348,10 @@ pub struct Part {
     pub header: Arc<Multicast>,
     /// The shard that sent it.
     pub coordinator: usize,
+    /// The connection there whose command it is, if it is one's.
+    pub connection: Option<ConnectionKey>,
+    /// Whether what it reads is remembered for that connection.
+    pub tracks: bool,
     /// The transaction there.
     pub transaction: u64,
     /// Which part of it this is.

@@ -42,6 +42,8 @@ pub struct Settings {
     pub output_limit: OutputLimit,
     /// `client-output-buffer-limit pubsub`.
     pub output_limit_pubsub: OutputLimit,
+    /// `tracking-table-max-keys`: keys that are remembered for CLIENT TRACKING; 0 is no limit.
+    pub tracked_keys_max: u64,
     /// `proto-max-bulk-len`.
     pub bulk_length_max: u64,
     /// `protected-mode`.
@@ -77,6 +79,7 @@ impl Default for Settings {
             query_buffer_max: 1 << 30,
             output_limit: OutputLimit::default(),
             output_limit_pubsub: OutputLimit { hard_bytes: 32 << 20, soft_bytes: 8 << 20, soft_s: 60 },
+            tracked_keys_max: 1_000_000,
             bulk_length_max: 512 << 20,
             protected_mode: true,
             password: None,
@@ -108,6 +111,7 @@ impl From<&Config> for Settings {
             query_buffer_max: config.clients.query_buffer_bytes_max,
             output_limit: limit(config.clients.output_limits.normal),
             output_limit_pubsub: limit(config.clients.output_limits.pubsub),
+            tracked_keys_max: config.clients.tracked_keys_max,
             bulk_length_max: config.clients.bulk_bytes_max,
             protected_mode: config.network.protected_mode,
             password: config.security.password.clone(),

@@ -9,7 +9,9 @@
 //!    sees half an MSET; each connection's writes come in the order of sending, as `server/ARCHITECTURE.md` promises. *(checker)*
 //! 2. No reply is lost, doubled or torn, whatever the network does: delays, short reads and writes, resets. *(client)*
 //! 3. Nobody hangs, and every lock is free in the end, also when a client dies at any point. *(run, deaths)*
-//! 4. All this can be seen to fail: each rule of order, switched off, has its counterexample. *(rules)*
+//! 4. A subscriber hears every message behind its subscription, once, in the order of each publisher, and not before what its
+//!    publisher did before. *(messages)*
+//! 5. All this can be seen to fail: each rule of order, switched off, has its counterexample. *(rules)*
 //!
 //! Longer runs and failures:
 //! * `cargo test -p torc-server --test simulation` runs 200 seeds, and 10,000 with `TORC_SIMULATION_SEEDS=10000` in front
@@ -28,6 +30,7 @@ mod simulation {
     mod deaths;
     pub mod driver;
     pub mod judge;
+    mod messages;
     pub mod rules;
     pub mod run;
     pub mod trace;

@@ -79,6 +79,16 @@ fn publish_and_subscribe() {
 }
 
 #[test]
+fn tracking() {
+    check("tracking");
+}
+
+#[test]
+fn monitor() {
+    check("monitor");
+}
+
+#[test]
 fn connections() {
     check("connection");
 }

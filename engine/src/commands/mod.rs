@@ -32,7 +32,7 @@ pub mod generic;
 pub mod geo;
 pub mod glob;
 #[cfg(test)]
-mod harness;
+pub(crate) mod harness;
 pub mod hash;
 #[cfg(test)]
 mod hostile;

@@ -260,7 +260,7 @@ fn quit(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
 
 fn reset(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     let authenticated = session.core.settings.password.is_none();
-    session.core.unsubscribe_all(session.connection);
+    session.core.lose_interest(session.connection);
     let state = &mut session.connection.session;
     state.client = torc_engine::shard::ClientContext::default();
     state.authenticated = authenticated;

@@ -90,7 +90,7 @@ fn count(session: &Session<'_>, topic: Topic) -> i64 {
     let Some(interests) = &session.connection.interests else { return 0 };
     match topic {
         Topic::ShardChannel => interests.count(topic) as i64,
-        Topic::Channel | Topic::Pattern => (interests.count(Topic::Channel) + interests.count(Topic::Pattern)) as i64,
+        _ => (interests.count(Topic::Channel) + interests.count(Topic::Pattern)) as i64,
     }
 }
 

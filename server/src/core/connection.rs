@@ -13,6 +13,7 @@
 
 use super::pubsub::Interests;
 use super::query_buffer::QueryBuffer;
+use super::tracking::Tracking;
 use crate::connection::parser::Parser;
 use crate::mailbox::{Request, Sequence};
 use crate::reactor::driver::{DetachedSocket, Ends, Segment, Socket};
@@ -388,6 +389,8 @@ pub struct Connection {
     pub is_sending: bool,
     /// Reading is paused: too much unsent, no credit, or a long command under way.
     pub paused: bool,
+    /// No more of its commands run before all are answered that it has sent.
+    pub waits_for_answers: bool,
     /// Its commands that are worked off in slices, on this shard.
     pub runs: SmallVec<[RunId; 1]>,
     /// Commands that other shards work off for it in slices, and that wait for room here.
@@ -426,9 +429,34 @@ impl Connection {
         self.interests.as_ref().is_some_and(|interests| interests.is_subscriber())
     }
 
+    /// Whether it watches all commands.
+    pub fn is_monitor(&self) -> bool {
+        self.interests.as_ref().is_some_and(|interests| interests.is_monitor)
+    }
+
+    /// Whether most of what it is sent is not asked for: then the limit of subscribers bounds what waits for it.
+    pub fn is_listener(&self) -> bool {
+        self.is_subscriber() || self.is_monitor()
+    }
+
     /// Whether it may only change what it listens to: RESP2 has no way to tell messages from replies.
     pub fn only_listens(&self) -> bool {
         self.is_subscriber() && self.protocol() == Protocol::Resp2
+    }
+
+    /// CLIENT TRACKING, if it is on.
+    pub fn tracking(&self) -> Option<&Tracking> {
+        self.interests.as_ref()?.tracking.as_deref()
+    }
+
+    /// CLIENT TRACKING, if it is on.
+    pub fn tracking_mut(&mut self) -> Option<&mut Tracking> {
+        self.interests.as_mut()?.tracking.as_deref_mut()
+    }
+
+    /// Whether it is here and does not leave.
+    pub fn stays(&self) -> bool {
+        self.phase == Phase::Open
     }
 
     /// Gives up the place of interests that are none any more.

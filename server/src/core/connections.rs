@@ -134,6 +134,7 @@ impl Core {
             sending_bytes: 0,
             is_sending: false,
             paused: false,
+            waits_for_answers: false,
             runs: SmallVec::new(),
             streams: SmallVec::new(),
             at_end: false,
@@ -175,7 +176,10 @@ impl Core {
     }
 
     fn free_slot(&mut self, key: ConnectionKey) {
-        self.connections[key.index as usize].connection = None;
+        let slot = &mut self.connections[key.index as usize];
+        // Who still names it finds nobody, instead of a connection whose command is under way.
+        slot.generation = slot.generation.wrapping_add(1) & GENERATION_MASK;
+        slot.connection = None;
         self.free_connections.push(key.index);
         self.connection_count -= 1;
     }
@@ -408,7 +412,7 @@ impl Core {
         let (limit, pubsub) = (self.settings.output_limit, self.settings.output_limit_pubsub);
         let now_ns = self.clock.monotonic_ns;
         let Some(connection) = self.connection_mut(key) else { return };
-        let limit = if connection.is_subscriber() { pubsub } else { limit };
+        let limit = if connection.is_listener() { pubsub } else { limit };
         if limit.hard_bytes == 0 && limit.soft_bytes == 0 {
             return;
         }

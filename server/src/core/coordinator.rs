@@ -10,7 +10,7 @@
 //! the client.
 
 use super::Core;
-use super::connection::{Connection, ReplyMode};
+use super::connection::{Connection, ConnectionKey, ReplyMode};
 use super::inbox::claim_of;
 use super::session::Conclude;
 use crate::command_table::{CommandEntry, Target};
@@ -19,7 +19,7 @@ use crate::mailbox::{InstantRequest, Message, Outcome, PackedArguments, Part, Re
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use torc_engine::command::{Discovery, FindKeys, Milliseconds, Spread};
+use torc_engine::command::{Discovery, FindKeys, Flags, Milliseconds, Spread};
 use torc_engine::keyspace::slot_of;
 use torc_engine::reply::{Reply, ReplyBuffer};
 use torc_engine::shard::{ClientContext, Shard};
@@ -278,6 +278,8 @@ impl Core {
         kind: Kind,
         parts: Vec<(usize, Claim, Work)>,
     ) {
+        let asker = request.as_ref().map(|request| request.connection);
+        let reads = request.as_ref().is_some_and(|request| request.entry.spec.flags.has(Flags::READONLY));
         let id = self.coordinator.next;
         self.coordinator.next += 1;
         let header = Multicast::new();
@@ -291,16 +293,25 @@ impl Core {
             remaining: parts.len(),
         };
         self.coordinator.transactions.insert(id, transaction);
-        self.multicast(&header, id, parts);
+        self.multicast(&header, id, (asker, client.tracks && reads), parts);
     }
 
-    fn multicast(&mut self, header: &Arc<Multicast>, transaction: u64, parts: Vec<(usize, Claim, Work)>) {
+    /// `asker`: whose command it is, and whether what it reads is remembered for it.
+    fn multicast(
+        &mut self,
+        header: &Arc<Multicast>,
+        transaction: u64,
+        asker: (Option<ConnectionKey>, bool),
+        parts: Vec<(usize, Claim, Work)>,
+    ) {
         self.tell_before_leaving();
         let involved: SmallVec<[usize; 8]> = parts.iter().map(|(shard, ..)| *shard).collect();
         let coordinator = self.index;
         let nodes = parts.into_iter().enumerate().map(|(index, (shard, claim, work))| {
-            let part =
-                Part { header: header.clone(), coordinator, transaction, index, claim, work, outcome: Outcome::None };
+            let (connection, tracks) = asker;
+            let header = header.clone();
+            let outcome = Outcome::None;
+            let part = Part { header, coordinator, connection, tracks, transaction, index, claim, work, outcome };
             (shard, Node::new(Message::Part(part)))
         });
         let now = self.shard.now();
@@ -358,7 +369,8 @@ impl Core {
         let Kind::Overlay(mut hops) = transaction.kind else { return };
         let (tickets, gathered) = values(transaction.outcomes);
         hops.now = transaction.header.now();
-        let mut held = Held { hops, id, client: transaction.client, involved: transaction.involved, tickets };
+        let asker = request.as_ref().map(|request| request.connection);
+        let mut held = Held { hops, id, asker, client: transaction.client, involved: transaction.involved, tickets };
         let mut out = ReplyBuffer::default();
         let asks = held.hops.asks;
         let (mut temporary, unfinished) =
@@ -410,7 +422,7 @@ impl Core {
         let parts = held.involved.iter().zip(std::mem::take(&mut held.tickets)).zip(finishes);
         let parts = parts.map(|((&shard, ticket), finish)| (shard, Claim::Place, Work::Write { ticket, finish }));
         let parts: Vec<_> = parts.collect();
-        self.multicast(&Multicast::new(), held.id, parts);
+        self.multicast(&Multicast::new(), held.id, (held.asker, false), parts);
     }
 }
 
@@ -418,6 +430,8 @@ impl Core {
 struct Held {
     hops: Box<Hops>,
     id: u64,
+    /// Whose command it is.
+    asker: Option<ConnectionKey>,
     client: ClientContext,
     involved: SmallVec<[usize; 8]>,
     /// Under which the shards hold its keys; none once they have been told.

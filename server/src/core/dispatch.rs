@@ -15,6 +15,7 @@ use super::connection::{Connection, ConnectionKey, Phase, ReplyMode};
 use super::coordinator::discovery_of;
 use super::memory::{OUT_OF_MEMORY, Room};
 use super::session::Session;
+use super::tracking::Address;
 use super::{Core, Waiting};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::connection::parser::{Limits, Parsed, Parser, Span};
@@ -178,9 +179,11 @@ impl Core {
     /// Too much unsent or awaited: the client has to read first.
     fn should_pause(&self, connection: &mut Connection) -> bool {
         let unsent = connection.output.ready.bytes.len() + connection.sending_bytes;
+        connection.waits_for_answers &= connection.outstanding() > 0;
         let pause = unsent > self.settings.unsent_pause_bytes
             || connection.output.outstanding() >= self.settings.outstanding_max
             || !connection.runs.is_empty()
+            || connection.waits_for_answers
             || (!connection.output.ready.shared.is_empty()
                 && connection.output_bytes() > self.settings.unsent_pause_bytes);
         connection.paused |= pause;
@@ -298,20 +301,38 @@ impl Core {
         key: Option<(u16, u64)>,
     ) -> Flow {
         let flow = if connection.session.reply_mode == ReplyMode::On {
-            match self.check(connection, entry, arguments) {
-                Ok(entry) => self.route(connection, entry, arguments, key),
-                Err(error) => {
-                    self.fail(connection, &error);
-                    Flow::Next
-                }
-            }
+            self.checked(connection, entry, arguments, key)
         } else {
             self.command_quietly(connection, entry, arguments)
         };
-        if self.shard.keyspace.journal.has_events() {
+        if self.shard.keyspace.journal.has_events() || self.shard.keyspace.has_changes() || self.pubsub.has_held() {
             self.tell_behind(connection);
         }
         flow
+    }
+
+    #[inline]
+    fn checked(
+        &mut self,
+        connection: &mut Connection,
+        entry: Option<&'static CommandEntry>,
+        arguments: &[&[u8]],
+        key: Option<(u16, u64)>,
+    ) -> Flow {
+        match self.check(connection, entry, arguments) {
+            Ok(entry) => {
+                let before = connection.figures.commands;
+                let flow = self.route(connection, entry, arguments, key);
+                if self.pubsub.is_monitored && connection.figures.commands != before {
+                    self.monitor(connection, entry, arguments);
+                }
+                flow
+            }
+            Err(error) => {
+                self.fail(connection, &error);
+                Flow::Next
+            }
+        }
     }
 
     /// CLIENT REPLY OFF or SKIP: what runs here is encoded and cut off again; what runs elsewhere fills a place that
@@ -328,13 +349,7 @@ impl Core {
         let places = connection.output.outstanding();
         let tail = connection.output.tail();
         let (bytes, shared) = (tail.bytes.len(), tail.shared.len());
-        let flow = match self.check(connection, entry, arguments) {
-            Ok(entry) => self.route(connection, entry, arguments, None),
-            Err(error) => {
-                self.fail(connection, &error);
-                Flow::Next
-            }
-        };
+        let flow = self.checked(connection, entry, arguments, None);
         // CLIENT REPLY ON answers OK: it has switched the mode, so its reply stays. What SUBSCRIBE answers is a push.
         let is_push = entry.is_some_and(CommandEntry::answers_by_pushes);
         let stays = connection.session.reply_mode == ReplyMode::On || is_push;
@@ -377,12 +392,8 @@ impl Core {
         if !is_open && !entry.spec.flags.has(Flags::NO_AUTH) {
             return Err("NOAUTH Authentication required.".into());
         }
-        if connection.interests.is_some() && connection.only_listens() && !entry.suits_listeners() {
-            return Err(CommandError::from(format!(
-                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
-                 this context",
-                entry.full_name
-            )));
+        if connection.interests.is_some() {
+            check_listener(connection, entry)?;
         }
         Ok(entry)
     }
@@ -505,6 +516,9 @@ impl Core {
         self.counters.commands += 1;
         self.counters.calls[entry.id] += 1;
         connection.figures.commands += 1;
+        if connection.interests.is_some() {
+            self.decide_tracking(connection, entry);
+        }
         connection.figures.last_command = Some(entry);
     }
 
@@ -597,6 +611,10 @@ impl Core {
             }
             _ => self.shard.begin(handler, arguments, client, now, out),
         };
+        if client.tracks {
+            let reader = Address { shard: self.index as u32, connection: connection.key };
+            self.remember(entry, arguments, reader);
+        }
         if let Some(unfinished) = unfinished {
             // The beginning of the reply is where it belongs: with nothing awaited it is ready, else behind that.
             if connection.session.reply_mode != ReplyMode::On {
@@ -698,6 +716,19 @@ impl Core {
         self.batches = batches;
         any_here
     }
+}
+
+/// What a connection may not send that listens, or watches.
+#[cold]
+fn check_listener(connection: &Connection, entry: &CommandEntry) -> Result<(), CommandError> {
+    if connection.is_monitor() && entry.touches_keys() {
+        return Err("ERR Replica can't interact with the keyspace".into());
+    }
+    if connection.only_listens() && !entry.suits_listeners() {
+        let after = "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
+        return Err(CommandError::echo("ERR Can't execute '", entry.full_name.as_bytes(), after));
+    }
+    Ok(())
 }
 
 #[inline]

@@ -26,6 +26,7 @@ pub mod pubsub;
 pub mod query_buffer;
 mod rates;
 pub mod session;
+pub mod tracking;
 
 use crate::control::{DatabaseFigures, ShardFigures};
 use crate::mailbox::{Deferred, Envelope, Part};
@@ -155,6 +156,7 @@ pub struct Core {
     pub read_unpublished_bytes: fn() -> i64,
     pause: pause::PauseState,
     pubsub: pubsub::PubSub,
+    tracking: tracking::TrackingTable,
     rates: rates::Rates,
     lookahead: dispatch::Lookahead,
     accept_cursor: usize,
@@ -220,6 +222,7 @@ impl Core {
             read_unpublished_bytes: || 0,
             pause: pause::PauseState::default(),
             pubsub: pubsub::PubSub::new(shards),
+            tracking: tracking::TrackingTable::default(),
             rates: rates::Rates::default(),
             lookahead: dispatch::Lookahead::default(),
             accept_cursor: index,
@@ -336,8 +339,9 @@ impl Core {
             subscribers: self.pubsub.subscribers(),
             channels: {
                 let audience = keyspace.journal.audience().borrow();
-                [Topic::Channel, Topic::Pattern, Topic::ShardChannel].map(|topic| audience.len(topic))
+                [Topic::Channel, Topic::Pattern, Topic::ShardChannel, Topic::Prefix].map(|topic| audience.len(topic))
             },
+            tracking: self.tracking.figures(),
             accepted: self.counters.accepted,
             rejected: self.counters.rejected,
             received_bytes: self.counters.received_bytes,

@@ -248,7 +248,7 @@ fn filler(mut budget: usize) -> Script {
     })
 }
 
-fn random_faults(random: &mut fastrand::Rng) -> Faults {
+pub fn random_faults(random: &mut fastrand::Rng) -> Faults {
     let small = Faults {
         segment_bytes_max: 400,
         window_bytes: 2000,
@@ -266,7 +266,7 @@ fn random_faults(random: &mut fastrand::Rng) -> Faults {
     }
 }
 
-fn random_settings(random: &mut fastrand::Rng) -> Settings {
+pub fn random_settings(random: &mut fastrand::Rng) -> Settings {
     let mut pick = |choices: &[usize]| choices[random.usize(..choices.len())];
     Settings {
         hz: pick(&[1, 1, 100, 500]) as u32,
@@ -296,6 +296,7 @@ fn random_client(random: &mut fastrand::Rng, mix: Mix, keys: Key, commands: usiz
         deaths_max: if dies { random.u32(1..3) } else { 0 },
         half_closes: random.u8(..4) == 0,
         lingers: random.u8(..4) == 0,
+        ear: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! A connection as a line of CLIENT LIST. Fields that Torc does not measure are absent.
 
+use super::tracking::redirection;
 use crate::core::connection::{Connection, Phase, Receiving};
 use std::io::Write;
 use torc_engine::audience::Topic;
@@ -32,7 +33,8 @@ fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns:
     write!(line, " obl={} oll={}", output.ready.bytes.len(), output.ready.shared.len())?;
     write!(line, " omem={output_bytes} tot-mem={total_bytes} events={}", events(connection))?;
     write!(line, " cmd={}", figures.last_command.map_or("NULL", |entry| &entry.full_name))?;
-    write!(line, " user=default redir=-1 resp={}", if session.client.protocol == Protocol::Resp3 { 3 } else { 2 })?;
+    write!(line, " user=default redir={}", redirection(connection))?;
+    write!(line, " resp={}", if session.client.protocol == Protocol::Resp3 { 3 } else { 2 })?;
     line.extend_from_slice(b" lib-name=");
     line.extend_from_slice(&session.library_name);
     line.extend_from_slice(b" lib-ver=");
@@ -45,7 +47,11 @@ fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns:
 fn flags(connection: &Connection) -> String {
     let session = &connection.session;
     let letters = [
+        ('O', connection.is_monitor()),
         ('P', connection.is_subscriber()),
+        ('t', connection.tracking().is_some()),
+        ('R', connection.tracking().is_some_and(|tracking| tracking.is_broken)),
+        ('B', connection.tracking().is_some_and(|tracking| tracking.is_broadcast)),
         ('c', connection.phase == Phase::Closing),
         ('A', connection.phase == Phase::Dead),
         ('U', connection.ends.is_unix),

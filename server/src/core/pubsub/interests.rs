@@ -1,5 +1,6 @@
 //! What one connection listens to.
 
+use super::super::tracking::Tracking;
 use std::collections::BTreeSet;
 use torc_engine::audience::Topic;
 
@@ -12,6 +13,12 @@ pub struct Interests {
     channels: Names,
     shard_channels: Names,
     patterns: Names,
+    /// CLIENT TRACKING.
+    pub tracking: Option<Box<Tracking>>,
+    /// MONITOR.
+    pub is_monitor: bool,
+    /// What others track is told here.
+    pub is_redirected_to: bool,
 }
 
 impl Interests {
@@ -20,6 +27,7 @@ impl Interests {
             Topic::Channel => &self.channels,
             Topic::ShardChannel => &self.shard_channels,
             Topic::Pattern => &self.patterns,
+            Topic::Prefix | Topic::Monitor => unreachable!("no subscriptions"),
         }
     }
 
@@ -28,6 +36,7 @@ impl Interests {
             Topic::Channel => &mut self.channels,
             Topic::ShardChannel => &mut self.shard_channels,
             Topic::Pattern => &mut self.patterns,
+            Topic::Prefix | Topic::Monitor => unreachable!("no subscriptions"),
         }
     }
 
@@ -65,6 +74,6 @@ impl Interests {
 
     /// Whether nothing is left.
     pub fn is_empty(&self) -> bool {
-        !self.is_subscriber()
+        !self.is_subscriber() && self.tracking.is_none() && !self.is_redirected_to && !self.is_monitor
     }
 }

@@ -18,16 +18,17 @@
 //!   What is under way to another shard counts against the credit of that pair; who would publish beyond it is not read.
 
 mod interests;
+mod monitor;
 mod notices;
 mod tell;
 
 pub use interests::Interests;
 pub use notices::{Notice, Notices};
+pub(super) use tell::Later;
 
 use super::Core;
 use super::connection::{Connection, ConnectionKey};
 use crate::control::ControlRequest;
-use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use torc_engine::audience::Topic;
 use torc_engine::reply::ReplyBuffer;
@@ -52,11 +53,15 @@ pub(super) struct PubSub {
     channels: HashMap<Box<[u8]>, Subscribers>,
     shard_channels: HashMap<Box<[u8]>, Subscribers>,
     patterns: BTreeMap<Box<[u8]>, Subscribers>,
-    /// Connections of this shard that listen to something.
+    /// Connections of this shard that have subscribed.
     subscribers: usize,
+    /// Connections of this shard that watch all commands.
+    monitors: Subscribers,
+    /// Whether any connection of any shard does.
+    pub(super) is_monitored: bool,
     outgoing: notices::Outgoing,
-    /// Pushes for the connection whose command runs, in each protocol: its place in the slab is empty until that is over.
-    held: Vec<(ConnectionKey, [Bytes; 2])>,
+    /// What is for the connection whose command runs: its place in the slab is empty until that is over.
+    held: Vec<(ConnectionKey, Later)>,
 }
 
 impl PubSub {
@@ -80,6 +85,7 @@ impl PubSub {
             Topic::Channel => self.channels.entry(name.into()).or_default(),
             Topic::ShardChannel => self.shard_channels.entry(name.into()).or_default(),
             Topic::Pattern => self.patterns.entry(name.into()).or_default(),
+            Topic::Prefix | Topic::Monitor => return,
         };
         subscribers.insert(key);
     }
@@ -105,6 +111,7 @@ impl PubSub {
                     self.patterns.remove(name);
                 }
             }
+            Topic::Prefix | Topic::Monitor => {}
         }
     }
 }
@@ -135,25 +142,44 @@ impl Core {
     }
 
     /// A connection listens to nothing any more: RESET, or its end.
-    pub fn unsubscribe_all(&mut self, connection: &mut Connection) {
-        let Some(interests) = connection.interests.as_deref_mut() else { return };
-        let names = interests.take_names();
-        if names.is_empty() {
-            return;
-        }
-        self.pubsub.subscribers -= 1;
-        let changes = names.into_iter().map(|(topic, name)| {
+    pub fn lose_interest(&mut self, connection: &mut Connection) {
+        let mut changes = self.end_tracking(connection);
+        changes.extend(self.end_monitoring(connection));
+        let Some(interests) = connection.interests.as_deref_mut() else { return self.announce(changes, None) };
+        self.pubsub.subscribers -= usize::from(interests.is_subscriber());
+        for (topic, name) in interests.take_names() {
             self.pubsub.remove(topic, &name, connection.key);
-            AudienceChange { topic, name, by: -1 }
-        });
-        let changes = changes.collect();
+            changes.push(AudienceChange { topic, name, by: -1 });
+        }
         connection.forget_interests();
         self.announce(changes, None);
     }
 
+    /// A connection watches all commands from now on; none if it does already.
+    pub fn begin_monitoring(&mut self, connection: &mut Connection) -> Option<AudienceChange> {
+        let interests = connection.interests.get_or_insert_default();
+        if std::mem::replace(&mut interests.is_monitor, true) {
+            return None;
+        }
+        self.pubsub.monitors.insert(connection.key);
+        Some(AudienceChange { topic: Topic::Monitor, name: Box::default(), by: 1 })
+    }
+
+    fn end_monitoring(&mut self, connection: &mut Connection) -> Option<AudienceChange> {
+        let interests = connection.interests.as_deref_mut()?;
+        if !std::mem::take(&mut interests.is_monitor) {
+            return None;
+        }
+        self.pubsub.monitors.remove(&connection.key);
+        connection.forget_interests();
+        Some(AudienceChange { topic: Topic::Monitor, name: Box::default(), by: -1 })
+    }
+
     /// Tells all shards what has changed; the reply, if one is owed, follows when all have heard.
     pub fn announce(&mut self, changes: Vec<AudienceChange>, reply: Option<(&mut Connection, ReplyBuffer)>) {
-        self.hear_of_subscribers(self.index, &changes);
+        if !changes.is_empty() {
+            self.hear_of_subscribers(self.index, &changes);
+        }
         if self.shared.shards() > 1 && !changes.is_empty() {
             let request = ControlRequest::Subscribers { shard: self.index, changes };
             return self.start_announcement(request, reply);
@@ -170,18 +196,16 @@ impl Core {
             for AudienceChange { topic, name, by } in changes {
                 audience.change(*topic, name, shard, *by);
             }
+            self.pubsub.is_monitored = audience.monitors() != 0;
         }
         self.listen_to_events();
+        self.want_changes();
     }
 
     /// A connection is gone: nobody is to look for it.
     pub(super) fn forget_listener(&mut self, key: ConnectionKey) {
-        let is_listener = |connection: &Connection| connection.interests.is_some();
-        if !self.connection_mut(key).is_some_and(|connection| is_listener(connection)) {
-            return;
+        if self.connection_mut(key).is_some_and(|connection| connection.interests.is_some()) {
+            self.with_connection(key, |core, connection| core.lose_interest(connection));
         }
-        let Some(mut connection) = self.take_connection(key) else { return };
-        self.unsubscribe_all(&mut connection);
-        self.put_connection(connection);
     }
 }

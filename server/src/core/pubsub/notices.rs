@@ -11,6 +11,8 @@
 //! waiting in the schedule: what the same shard sends next must not overtake it.
 
 use super::super::Core;
+use super::super::connection::ConnectionKey;
+use super::super::tracking::{Address, Invalid};
 use crate::mailbox::Message;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -30,6 +32,41 @@ pub enum Notice {
         /// The message.
         message: Bytes,
     },
+    /// What a connection has read has changed.
+    Invalidated {
+        /// That connection.
+        connection: ConnectionKey,
+        /// The key.
+        key: Bytes,
+        /// Whether it has changed it itself.
+        is_own: bool,
+    },
+    /// A key has changed that begins with a prefix which connections listen to.
+    Changed {
+        /// The key.
+        key: Bytes,
+        /// Who has changed it.
+        by: Option<Address>,
+    },
+    /// What another connection has read is no longer valid, which this one is to be told.
+    Redirected {
+        /// Who is to be told.
+        connection: ConnectionKey,
+        /// Who has read it.
+        tracker: Address,
+        /// What.
+        invalid: Invalid,
+    },
+    /// A command, for those who watch.
+    Monitored {
+        /// The line.
+        line: Bytes,
+    },
+    /// The connection that this one's invalidations are redirected to is gone.
+    Broken {
+        /// This one.
+        connection: ConnectionKey,
+    },
 }
 
 impl Notice {
@@ -37,6 +74,12 @@ impl Notice {
     fn weight(&self) -> usize {
         match self {
             Self::Published { channel, message, .. } => size_of::<Self>() + channel.len() + message.len(),
+            Self::Invalidated { key, .. } | Self::Changed { key, .. } => size_of::<Self>() + key.len(),
+            Self::Redirected { invalid: Invalid::Keys(keys), .. } => {
+                size_of::<Self>() + keys.iter().map(|key| size_of::<Bytes>() + key.len()).sum::<usize>()
+            }
+            Self::Monitored { line } => size_of::<Self>() + line.len(),
+            Self::Redirected { .. } | Self::Broken { .. } => size_of::<Self>(),
         }
     }
 }
@@ -75,18 +118,26 @@ impl Outgoing {
 
 impl Core {
     /// A notice for connections of another shard.
-    pub(super) fn notify(&mut self, owner: usize, notice: Notice) {
+    pub(in crate::core) fn notify(&mut self, owner: usize, notice: Notice) {
+        self.notify_each(std::iter::once(owner), &notice);
+    }
+
+    /// The same notice for connections of several shards, who get it together.
+    pub(super) fn notify_each(&mut self, owners: impl Iterator<Item = usize>, notice: &Notice) {
         let origin = self.index;
-        let outgoing = &mut self.pubsub.outgoing;
-        let notices = outgoing.open[owner].get_or_insert_with(|| {
-            outgoing.destinations += 1;
-            Box::new(Notices { origin, owner, bytes: 0, notices: Vec::new(), header: None })
-        });
-        let weight = notice.weight();
-        notices.bytes += weight;
-        notices.notices.push(notice);
-        let is_full = notices.bytes > NOTICES_BYTES_MAX;
-        self.in_flight_bytes[owner] += weight;
+        let mut is_full = false;
+        for owner in owners {
+            let outgoing = &mut self.pubsub.outgoing;
+            let notices = outgoing.open[owner].get_or_insert_with(|| {
+                outgoing.destinations += 1;
+                Box::new(Notices { origin, owner, bytes: 0, notices: Vec::new(), header: None })
+            });
+            let weight = notice.weight();
+            notices.bytes += weight;
+            notices.notices.push(notice.clone());
+            is_full |= notices.bytes > NOTICES_BYTES_MAX;
+            self.in_flight_bytes[owner] += weight;
+        }
         if is_full {
             self.send_notices();
         }
@@ -95,6 +146,9 @@ impl Core {
     /// Whatever the shard's commands had to tell goes ahead of what leaves next.
     #[inline]
     pub fn tell_before_leaving(&mut self) {
+        if self.shard.keyspace.has_changes() {
+            self.invalidate(None);
+        }
         self.tell();
         if self.pubsub.outgoing.destinations > 0 {
             self.send_notices();
@@ -114,7 +168,7 @@ impl Core {
             parts.push((owner, Node::new(Message::Notices(Box::new(Notices { header: header.clone(), ..*notices })))));
         }
         self.pubsub.outgoing.open.resize_with(self.shared.shards(), || None);
-        self.counters.messages_sent += involved.len() as u64;
+        self.counters.messages_sent += involved.iter().filter(|owner| **owner != self.index).count() as u64;
         let shared = self.shared.clone();
         match header {
             Some(header) => {
@@ -139,14 +193,29 @@ impl Core {
         // What ran here before comes before.
         self.tell();
         for notice in notices.notices.drain(..) {
-            match notice {
-                Notice::Published { is_sharded, channel, message } => {
-                    self.tell_subscribers(is_sharded, &channel, &message);
-                }
-            }
+            self.take_notice(notice);
         }
         let origin = notices.origin;
         self.send_home(origin, Node::new(Message::NoticesTold(notices)));
+    }
+
+    fn take_notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Published { is_sharded, channel, message } => {
+                self.tell_subscribers(is_sharded, &channel, &message);
+            }
+            Notice::Invalidated { connection, key, is_own } => self.invalid_for(connection, key, is_own),
+            Notice::Changed { key, by } => self.key_changed(&key, by),
+            Notice::Redirected { connection, tracker, invalid } => {
+                if !self.redirected(connection, &invalid) {
+                    self.notify(tracker.shard as usize, Notice::Broken { connection: tracker.connection });
+                }
+            }
+            Notice::Monitored { line } => self.tell_monitors(&line),
+            Notice::Broken { connection } => {
+                self.with_connection(connection, |core, connection| core.redirection_is_broken(connection));
+            }
+        }
     }
 
     /// They have been told: there is room for more.

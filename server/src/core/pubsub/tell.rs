@@ -1,13 +1,18 @@
 //! From the journal to the outputs of subscribers.
 
 use super::super::Core;
+use super::super::batches::shards_of;
 use super::super::connection::{Connection, ConnectionKey, Phase};
+use super::super::tracking::Address;
 use super::Notice;
 use crate::settings::OutputLimit;
 use bytes::Bytes;
 use torc_engine::commands::glob::{Case, matches};
 use torc_engine::journal::{Event, EventClass, MESSAGE, SHARD_MESSAGE};
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
+
+/// Something that waits for the end of a connection's command.
+pub(in crate::core) struct Later(Box<dyn FnOnce(&mut Core, &mut Connection)>);
 
 /// Names as messages list them: `3:one,5:three`.
 fn listed(names: &[Vec<u8>]) -> Vec<u8> {
@@ -91,9 +96,10 @@ impl Core {
     fn tell_all(&mut self, is_sharded: bool, channel: Bytes, message: Bytes) {
         if self.shared.shards() > 1 {
             let receivers = self.shard.keyspace.journal.audience().borrow().receivers(is_sharded, &channel);
-            for owner in super::super::batches::shards_of(receivers.shards & !(1 << self.index)) {
+            let others = receivers.shards & !(1 << self.index);
+            if others != 0 {
                 let (channel, message) = (channel.clone(), message.clone());
-                self.notify(owner, Notice::Published { is_sharded, channel, message });
+                self.notify_each(shards_of(others), &Notice::Published { is_sharded, channel, message });
             }
         }
         self.tell_subscribers(is_sharded, &channel, &message);
@@ -167,44 +173,80 @@ impl Core {
             if slot.generation != key.generation {
                 continue;
             }
-            match slot.connection.as_deref_mut() {
-                Some(connection) => {
-                    let encoded = push.encoded(connection.session.client.protocol);
-                    connection.push(encoded, limit);
-                    if !connection.is_dirty {
-                        connection.is_dirty = true;
-                        self.dirty.push(key);
-                    }
-                }
-                None => self.hold(key, push),
+            let Some(connection) = slot.connection.as_deref_mut() else {
+                let encoded = [Protocol::Resp2, Protocol::Resp3].map(|protocol| push.encoded(protocol).clone());
+                self.hold(key, move |core, connection| {
+                    core.push(connection, &encoded[usize::from(connection.protocol() == Protocol::Resp3)]);
+                });
+                continue;
+            };
+            let encoded = push.encoded(connection.session.client.protocol);
+            connection.push(encoded, limit);
+            if !connection.is_dirty {
+                connection.is_dirty = true;
+                self.dirty.push(key);
             }
         }
+    }
+
+    /// Adds a push to a connection's output.
+    pub(in crate::core) fn push(&mut self, connection: &mut Connection, encoded: &Bytes) {
+        let settings = &self.settings;
+        let limit = if connection.is_listener() { settings.output_limit_pubsub } else { settings.output_limit };
+        connection.push(encoded, limit);
+        self.mark_dirty(connection);
+    }
+
+    /// Does something with a connection, now or, if its command is under way, when that is over; false if it is gone.
+    pub fn with_connection(
+        &mut self,
+        key: ConnectionKey,
+        act: impl FnOnce(&mut Self, &mut Connection) + 'static,
+    ) -> bool {
+        if self.connections.get(key.index as usize).is_none_or(|slot| slot.generation != key.generation) {
+            return false;
+        }
+        if let Some(mut connection) = self.take_connection(key) {
+            act(self, &mut connection);
+            self.mark_dirty(&mut connection);
+            self.put_connection(connection);
+        } else {
+            self.hold(key, act);
+        }
+        true
     }
 
     /// A command of this connection is under way.
     #[cold]
-    fn hold(&mut self, key: ConnectionKey, push: &mut Push<'_>) {
-        let encoded = [Protocol::Resp2, Protocol::Resp3].map(|protocol| push.encoded(protocol).clone());
-        self.pubsub.held.push((key, encoded));
+    fn hold(&mut self, key: ConnectionKey, act: impl FnOnce(&mut Self, &mut Connection) + 'static) {
+        self.pubsub.held.push((key, Later(Box::new(act))));
     }
 
-    /// Tells what a command has reported, with the connection that sent it at hand.
+    /// Tells what a command has reported and changed, with the connection that sent it at hand.
     #[cold]
     pub(in crate::core) fn tell_behind(&mut self, connection: &mut Connection) {
+        let by = Address { shard: self.index as u32, connection: connection.key };
+        self.invalidate(Some(by));
         self.tell();
-        let limit = self.settings.output_limit_pubsub;
-        for (key, encoded) in std::mem::take(&mut self.pubsub.held) {
+        self.do_held(connection);
+    }
+
+    /// Does what waited for the end of a connection's command.
+    fn do_held(&mut self, connection: &mut Connection) {
+        for (key, Later(act)) in std::mem::take(&mut self.pubsub.held) {
             if key == connection.key {
-                connection.push(&encoded[usize::from(connection.protocol() == Protocol::Resp3)], limit);
+                act(self, connection);
+            } else {
+                self.pubsub.held.push((key, Later(act)));
             }
         }
     }
 
-    /// A connection is back in its place: gives it what it was pushed meanwhile.
+    /// A connection is back in its place: does what waited for that.
     #[cold]
     pub(in crate::core) fn push_held(&mut self, key: ConnectionKey) {
         if let Some(mut connection) = self.take_connection(key) {
-            self.tell_behind(&mut connection);
+            self.do_held(&mut connection);
             self.connections[key.index as usize].connection = Some(connection);
             self.mark_dirty_key(key);
         }
