@@ -12,6 +12,7 @@
 use super::Core;
 use super::connection::{Connection, ConnectionKey, ReplyMode};
 use super::inbox::claim_of;
+use super::pubsub::AudienceChange;
 use super::session::Conclude;
 use crate::command_table::{CommandEntry, Target};
 use crate::control::{ControlReply, ControlRequest};
@@ -223,11 +224,11 @@ impl Core {
         self.start(connection, entry, Kind::Control(Some(conclude)), parts);
     }
 
-    /// Tells all other shards something; the reply that is owed, if one is, follows when all have heard. It is a push: it is
+    /// Tells all other shards what its connections listen to; the reply that is owed, if one is, follows when all have heard. It is a push: it is
     /// sent whatever CLIENT REPLY says.
     pub(super) fn start_announcement(
         &mut self,
-        request: ControlRequest,
+        changes: Vec<AudienceChange>,
         reply: Option<(&mut Connection, ReplyBuffer)>,
     ) {
         self.flush_batches();
@@ -241,8 +242,14 @@ impl Core {
             }
             None => (None, ReplyBuffer::default()),
         };
-        let conclude: Conclude = Box::new(move |_, _, out| out.buffer().append(&mut reply));
-        let request = Arc::new(request);
+        let request = Arc::new(ControlRequest::Subscribers { shard: self.index, changes });
+        let (announced, key) = (request.clone(), place.as_ref().map(|place| place.connection));
+        let conclude: Conclude = Box::new(move |core, _, out| {
+            if let (Some(key), ControlRequest::Subscribers { changes, .. }) = (key, &*announced) {
+                core.pubsub.confirm(key, changes);
+            }
+            out.buffer().append(&mut reply);
+        });
         let others = (0..self.shared.shards()).filter(|shard| *shard != self.index);
         let parts = others.map(|shard| (shard, Claim::Place, Work::Control(request.clone()))).collect();
         self.begin_transaction(place, ClientContext::default(), Kind::Control(Some(conclude)), parts);

@@ -34,7 +34,15 @@ use torc_engine::audience::Topic;
 use torc_engine::reply::ReplyBuffer;
 
 /// The connections of one shard that listen to one name. In order, so that a run can be repeated.
-type Subscribers = BTreeSet<ConnectionKey>;
+type Subscribers = BTreeMap<ConnectionKey, Known>;
+
+/// Whether all shards know of a subscription. One of which some do not know yet hears nothing from other shards: it would
+/// hear with gaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Here,
+    Everywhere,
+}
 
 /// One change of what a shard's connections listen to: by how many more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +64,7 @@ pub(super) struct PubSub {
     /// Connections of this shard that have subscribed.
     subscribers: usize,
     /// Connections of this shard that watch all commands.
-    monitors: Subscribers,
+    monitors: BTreeSet<ConnectionKey>,
     /// Whether any connection of any shard does.
     pub(super) is_monitored: bool,
     outgoing: notices::Outgoing,
@@ -81,13 +89,29 @@ impl PubSub {
     }
 
     fn add(&mut self, topic: Topic, name: &[u8], key: ConnectionKey) {
+        let known = if self.outgoing.shards() == 1 { Known::Everywhere } else { Known::Here };
         let subscribers = match topic {
             Topic::Channel => self.channels.entry(name.into()).or_default(),
             Topic::ShardChannel => self.shard_channels.entry(name.into()).or_default(),
             Topic::Pattern => self.patterns.entry(name.into()).or_default(),
             Topic::Prefix | Topic::Monitor => return,
         };
-        subscribers.insert(key);
+        subscribers.insert(key, known);
+    }
+
+    /// All shards know now of what a connection listens to, if it still does.
+    pub(super) fn confirm(&mut self, key: ConnectionKey, changes: &[AudienceChange]) {
+        for AudienceChange { topic, name, .. } in changes {
+            let subscribers = match topic {
+                Topic::Channel => self.channels.get_mut(name),
+                Topic::ShardChannel => self.shard_channels.get_mut(name),
+                Topic::Pattern => self.patterns.get_mut(name),
+                Topic::Prefix | Topic::Monitor => None,
+            };
+            if let Some(known) = subscribers.and_then(|subscribers| subscribers.get_mut(&key)) {
+                *known = Known::Everywhere;
+            }
+        }
     }
 
     fn remove(&mut self, topic: Topic, name: &[u8], key: ConnectionKey) {
@@ -175,14 +199,18 @@ impl Core {
         Some(AudienceChange { topic: Topic::Monitor, name: Box::default(), by: -1 })
     }
 
-    /// Tells all shards what has changed; the reply, if one is owed, follows when all have heard.
+    /// Tells all shards what has changed; the reply, if one is owed, follows when all have heard. Whoever listens to more
+    /// sends nothing meanwhile that might be about it.
     pub fn announce(&mut self, changes: Vec<AudienceChange>, reply: Option<(&mut Connection, ReplyBuffer)>) {
         if !changes.is_empty() {
             self.hear_of_subscribers(self.index, &changes);
         }
         if self.shared.shards() > 1 && !changes.is_empty() {
-            let request = ControlRequest::Subscribers { shard: self.index, changes };
-            return self.start_announcement(request, reply);
+            let reply = reply.map(|(connection, reply)| {
+                connection.waits_for_answers |= changes.iter().any(|change| change.by > 0);
+                (connection, reply)
+            });
+            return self.start_announcement(changes, reply);
         }
         if let Some((connection, mut reply)) = reply {
             connection.output.tail().append(&mut reply);

@@ -4,12 +4,18 @@ use super::super::Core;
 use super::super::batches::shards_of;
 use super::super::connection::{Connection, ConnectionKey, Phase};
 use super::super::tracking::Address;
-use super::Notice;
+use super::{Known, Notice, Subscribers};
 use crate::settings::OutputLimit;
 use bytes::Bytes;
 use torc_engine::commands::glob::{Case, matches};
 use torc_engine::journal::{Event, EventClass, MESSAGE, SHARD_MESSAGE};
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
+
+/// The subscribers that at least so many know of.
+fn hearing(subscribers: &Subscribers, known: Known) -> impl Iterator<Item = ConnectionKey> {
+    let hears = move |other: Known| known == Known::Here || other == Known::Everywhere;
+    subscribers.iter().filter(move |(_, other)| hears(**other)).map(|(key, _)| *key)
+}
 
 /// Something that waits for the end of a connection's command.
 pub(in crate::core) struct Later(Box<dyn FnOnce(&mut Core, &mut Connection)>);
@@ -102,7 +108,7 @@ impl Core {
                 self.notify_each(shards_of(others), &Notice::Published { is_sharded, channel, message });
             }
         }
-        self.tell_subscribers(is_sharded, &channel, &message);
+        self.tell_subscribers(is_sharded, &channel, &message, Known::Here);
     }
 
     /// An event, on each channel that `notify-keyspace-events` asks for.
@@ -142,23 +148,23 @@ impl Core {
         }
     }
 
-    /// A message, to the subscribers of this shard.
-    pub(super) fn tell_subscribers(&mut self, is_sharded: bool, channel: &[u8], message: &[u8]) {
+    /// A message, to the subscribers of this shard that at least so many know of.
+    pub(super) fn tell_subscribers(&mut self, is_sharded: bool, channel: &[u8], message: &[u8], known: Known) {
         let pubsub = std::mem::take(&mut self.pubsub);
         if is_sharded {
             if let Some(subscribers) = pubsub.shard_channels.get(channel) {
                 let parts = [SHARD_MESSAGE.as_bytes(), channel, message];
-                self.push_to_each(subscribers.iter().copied(), &mut Push::new(&parts));
+                self.push_to_each(hearing(subscribers, known), &mut Push::new(&parts));
             }
         } else {
             if let Some(subscribers) = pubsub.channels.get(channel) {
                 let parts = [MESSAGE.as_bytes(), channel, message];
-                self.push_to_each(subscribers.iter().copied(), &mut Push::new(&parts));
+                self.push_to_each(hearing(subscribers, known), &mut Push::new(&parts));
             }
             for (pattern, subscribers) in &pubsub.patterns {
                 if matches(pattern, channel, Case::Sensitive) {
                     let parts = [b"pmessage", &**pattern, channel, message];
-                    self.push_to_each(subscribers.iter().copied(), &mut Push::new(&parts));
+                    self.push_to_each(hearing(subscribers, known), &mut Push::new(&parts));
                 }
             }
         }
