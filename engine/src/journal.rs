@@ -4,6 +4,7 @@
 //! ```text
 //!   handler ──> execution.effect(&[b"SREM", key, member])              replayed by a log, a replica: canonical form
 //!          └──> execution.event(EventClass::SET, "srem", key)          keyspace notifications
+//!          └──> journal.publish(..)                                     a message, behind the events before it
 //!   expiry  ──> DEL and `expired`, by the keyspace itself
 //! ```
 //!
@@ -29,6 +30,8 @@
 //! Events are also how watched keys are noticed to change ([`Watches`]): there is one for every change, heard or not.
 
 use crate::keyspace::Watches;
+
+use crate::audience::SharedAudience;
 
 /// A command that makes the change again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +75,8 @@ pub enum Record {
     Share(Share),
 }
 
-/// A keyspace notification.
+/// A keyspace notification; or, in its place among these, a message that a client has published
+/// ([`EventClass::Published`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The database of the key.
@@ -117,7 +121,15 @@ pub enum EventClass {
     Overwritten = 1 << 11,
     /// `c`: by one of another type.
     TypeChanged = 1 << 12,
+    /// No event of a key: what PUBLISH says. The channel stands in the place of the key, the message in that of the only
+    /// subkey; the name is the kind of message, as subscribers are told it.
+    Published = 1 << 13,
 }
+
+/// The kind of a message on a channel.
+pub const MESSAGE: &str = "message";
+/// The kind of a message on a shard channel.
+pub const SHARD_MESSAGE: &str = "smessage";
 
 /// A set of classes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,6 +173,8 @@ pub struct Journal {
     pub(crate) watches: Watches,
     /// Whether somebody wants to know the parts of values that events are about.
     wants_subkeys: bool,
+    /// Who has subscribed to what.
+    audience: SharedAudience,
     records: Vec<Record>,
     events: Vec<Event>,
 }
@@ -179,6 +193,7 @@ impl Journal {
             wants_effects: self.wants_effects,
             wanted_events: self.wanted_events,
             wants_subkeys: self.wants_subkeys,
+            audience: self.audience.clone(),
             ..Self::default()
         };
         journal.watches = watches;
@@ -306,6 +321,21 @@ impl Journal {
         }
     }
 
+    /// Who has subscribed to what.
+    pub fn audience(&self) -> &SharedAudience {
+        &self.audience
+    }
+
+    /// Reports a message, if anybody will hear it; how many will.
+    pub fn publish(&mut self, is_sharded: bool, channel: &[u8], message: &[u8]) -> u64 {
+        let receivers = self.audience.borrow().receivers(is_sharded, channel);
+        if receivers.count > 0 {
+            let name = if is_sharded { SHARD_MESSAGE } else { MESSAGE };
+            self.push_event(0, EventClass::Published, name, channel, vec![message.to_vec()]);
+        }
+        receivers.count
+    }
+
     /// Takes the events since the last time, and leaves the effects.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
@@ -330,7 +360,7 @@ impl Journal {
     }
 
     /// Adds what a unit on several shards has done, at the place where its writes take effect.
-    pub(crate) fn add(&mut self, share: Option<Share>, events: Vec<Event>) {
+    pub fn add(&mut self, share: Option<Share>, events: Vec<Event>) {
         self.records.extend(share.map(Record::Share));
         self.events.extend(events);
     }

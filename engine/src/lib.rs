@@ -14,6 +14,7 @@
 #[allow(unsafe_code)]
 pub mod values;
 
+pub mod audience;
 pub mod command;
 pub mod commands;
 pub mod digest;

@@ -176,6 +176,14 @@ impl<'a> Reply<'a> {
         self.buffer.shared.push((self.buffer.bytes.len(), encoded));
     }
 
+    /// The same of bytes that go to many.
+    pub fn splice_shared(&mut self, encoded: &Bytes) {
+        if encoded.len() < SHARE_BYTES_MIN {
+            return self.buffer.bytes.extend_from_slice(encoded);
+        }
+        self.splice(encoded.clone());
+    }
+
     /// A bulk string of an integer's decimal digits.
     pub fn bulk_integer(&mut self, value: i64) {
         self.bulk(itoa::Buffer::new().format(value).as_bytes());

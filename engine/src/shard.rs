@@ -15,6 +15,8 @@ pub struct ClientContext {
     pub protocol: Protocol,
     /// CLIENT NO-TOUCH.
     pub no_touch: bool,
+    /// What the command reads is remembered, for CLIENT TRACKING.
+    pub tracks: bool,
 }
 
 /// A shard: its slice of the keyspace, and what its commands look at.

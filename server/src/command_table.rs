@@ -46,6 +46,8 @@ pub struct CommandEntry {
     pub keys: KeyPlan,
     /// Whether it may change keys, if only what they remember of a read (PFCOUNT).
     pub is_write: bool,
+    /// Whether others can tell when it ran among its connection's commands: writes, and what is published.
+    pub keeps_order: bool,
     /// Whether it is refused when memory is over its limit.
     pub takes_memory: bool,
     /// Whether MULTI puts it in the queue; else it runs at once.
@@ -59,6 +61,21 @@ pub struct CommandEntry {
 }
 
 impl CommandEntry {
+    /// Whether its replies are pushes: they are sent whatever CLIENT REPLY says.
+    pub fn answers_by_pushes(&self) -> bool {
+        self.spec.flags.has(Flags::PUBSUB) && matches!(self.target, Target::Session(_))
+    }
+
+    /// Whether a connection that has subscribed may send it in RESP2.
+    pub fn suits_listeners(&self) -> bool {
+        self.answers_by_pushes() || ["ping", "quit", "reset"].contains(&self.spec.name)
+    }
+
+    /// Whether a connection that only watches is refused it.
+    pub fn touches_keys(&self) -> bool {
+        [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE].iter().any(|flag| self.spec.flags.has(*flag))
+    }
+
     /// The subcommand of that name.
     pub fn subcommand(&self, name: &[u8]) -> Option<&'static CommandEntry> {
         self.subcommands.iter().find(|entry| entry.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()
@@ -71,10 +88,10 @@ const RUN_IN_MULTI: &[&str] = &["exec", "discard", "multi", "watch", "quit", "re
 fn key_plan(spec: &Spec) -> KeyPlan {
     match spec.keys {
         [] => KeyPlan::None,
+        // Channels are on every shard.
+        all if all.iter().all(|keys| keys.flags.has(KeyFlags::NOT_KEY)) => KeyPlan::None,
         [only] => match (only.begin, only.find) {
-            (BeginSearch::Index(index), FindKeys::Range { last: 0, .. }) if !only.flags.has(KeyFlags::NOT_KEY) => {
-                KeyPlan::One(index)
-            }
+            (BeginSearch::Index(index), FindKeys::Range { last: 0, .. }) => KeyPlan::One(index),
             _ => KeyPlan::Many,
         },
         _ => KeyPlan::Many,
@@ -94,6 +111,7 @@ impl CommandTable {
         let mut ids = 0;
         let mut entry = |spec: &'static Spec, target: Target, full_name: String, subcommands| {
             let is_write = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE);
+            let keeps_order = is_write || spec.flags.has(Flags::PUBSUB);
             ids += 1;
             let keys = key_plan(spec);
             let takes_memory = spec.flags.has(Flags::DENYOOM);
@@ -106,6 +124,7 @@ impl CommandTable {
                 target,
                 keys,
                 is_write,
+                keeps_order,
                 takes_memory,
                 is_queued,
                 may_wait,

@@ -5,6 +5,8 @@ use crate::commands::server::{self, Switch};
 use crate::core::Core;
 use crate::core::blocked::Over;
 use crate::core::connection::ConnectionKey;
+use crate::core::pubsub::AudienceChange;
+use crate::core::tracking::Redirection;
 use crate::settings::Settings;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,10 @@ pub enum ControlRequest {
     Unpause,
     /// CLIENT UNBLOCK.
     Unblock { id: u64, over: Over },
+    /// CLIENT TRACKING REDIRECT: who has that id.
+    FindRedirection { id: u64 },
+    /// What connections of a shard listen to has changed.
+    Subscribers { shard: usize, changes: Vec<AudienceChange> },
     /// DEBUG: something goes on or off.
     Switch(Switch, bool),
     /// DEBUG SLEEP.
@@ -52,6 +58,8 @@ pub enum ControlReply {
     Clients(Vec<(u64, Vec<u8>)>),
     /// How many.
     Count(usize),
+    /// Where a connection is.
+    Redirection(Option<Redirection>),
 }
 
 /// One database of one shard.
@@ -100,6 +108,12 @@ pub struct ShardFigures {
     pub connections: usize,
     /// Connections whose commands wait for the end of a CLIENT PAUSE.
     pub blocked: usize,
+    /// Connections that have subscribed.
+    pub subscribers: usize,
+    /// Channels, patterns, shard channels and prefixes that are listened to anywhere, as this shard knows.
+    pub channels: [usize; 4],
+    /// Connections that track, keys that have been read, and how often.
+    pub tracking: [usize; 3],
     /// Connections accepted.
     pub accepted: u64,
     /// Connections refused by maxclients.
@@ -188,6 +202,11 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             ControlReply::Done
         }
         ControlRequest::Unblock { id, over } => ControlReply::Count(usize::from(core.unblock(*id, *over))),
+        ControlRequest::FindRedirection { id } => ControlReply::Redirection(core.find_redirection(*id)),
+        ControlRequest::Subscribers { shard, changes } => {
+            core.hear_of_subscribers(*shard, changes);
+            ControlReply::Done
+        }
         ControlRequest::Switch(Switch::ActiveExpire, is_on) => {
             core.active_expire = *is_on;
             ControlReply::Done

@@ -177,7 +177,8 @@ impl<D: Driver> CoreLoop<D> {
             self.core.drain_inbox();
         }
         self.core.hand_over_effects();
-        self.core.take_events();
+        self.core.tell_before_leaving();
+        self.core.tell_broadcasts();
         self.core.release_held();
         self.settle();
         let driver = &mut self.driver;

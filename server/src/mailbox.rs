@@ -8,6 +8,8 @@
 //!                       ── Message::Credit ───────────>
 //!   a long command      ── Message::Ask ──────────────>  looks keys up as they were at the command's instant
 //!                      <───────── Message::Answer ─────
+//!   what subscribers   ── Message::Notices ──────────>  tells its connections
+//!   are to be told     <──────── Message::NoticesTold ─  the same, for the credit
 //!   Part of a multicast ── Message::Part ─────────────>  runs at its position when granted and flagged
 //!                      <──────── Message::PartDone ────  the same node
 //!   watched keys        ── Message::Unwatch ──────────>  forgets them; nobody waits for that
@@ -19,6 +21,7 @@ use crate::command_table::CommandEntry;
 use crate::control::{ControlReply, ControlRequest};
 use crate::core::blocked::Waiter;
 use crate::core::connection::{ConnectionKey, MovedConnection, RunId};
+use crate::core::pubsub::Notices;
 use crate::reactor::driver::DetachedSocket;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -63,6 +66,10 @@ pub enum Message {
     Forget(Arc<Waiter>),
     /// It was preferred, and has taken nothing.
     Recheck(Arc<Waiter>),
+    /// What connections of the receiver are to be told.
+    Notices(Box<Notices>),
+    /// The same, told.
+    NoticesTold(Box<Notices>),
     /// Memory is short: the receiver is to evict what it owes (`core::memory`).
     Evict,
     /// A new connection, accepted by the shard that listens.
@@ -435,6 +442,10 @@ pub struct Part {
     pub header: Arc<Multicast>,
     /// The shard that sent it.
     pub coordinator: usize,
+    /// The connection there whose command it is, if it is one's.
+    pub connection: Option<ConnectionKey>,
+    /// Whether what it reads is remembered for that connection.
+    pub tracks: bool,
     /// The transaction there.
     pub transaction: u64,
     /// Which part of it this is.

@@ -40,6 +40,10 @@ pub struct Settings {
     pub query_buffer_max: u64,
     /// `client-output-buffer-limit normal`.
     pub output_limit: OutputLimit,
+    /// `client-output-buffer-limit pubsub`.
+    pub output_limit_pubsub: OutputLimit,
+    /// `tracking-table-max-keys`: keys that are remembered for CLIENT TRACKING; 0 is no limit.
+    pub tracked_keys_max: u64,
     /// `proto-max-bulk-len`.
     pub bulk_length_max: u64,
     /// `protected-mode`.
@@ -78,6 +82,8 @@ impl Default for Settings {
             socket: SocketOptions { keepalive_s: 300, no_delay: true },
             query_buffer_max: 1 << 30,
             output_limit: OutputLimit::default(),
+            output_limit_pubsub: OutputLimit { hard_bytes: 32 << 20, soft_bytes: 8 << 20, soft_s: 60 },
+            tracked_keys_max: 1_000_000,
             bulk_length_max: 512 << 20,
             protected_mode: true,
             password: None,
@@ -99,17 +105,19 @@ impl Default for Settings {
 impl From<&Config> for Settings {
     /// What the data path looks at of a configuration; what is not a directive keeps its default.
     fn from(config: &Config) -> Self {
-        let normal = config.clients.output_limits.normal;
+        let limit = |limit: crate::config::OutputLimit| OutputLimit {
+            hard_bytes: limit.hard_bytes,
+            soft_bytes: limit.soft_bytes,
+            soft_s: u64::from(limit.soft_seconds),
+        };
         Self {
             clients_max: config.clients.count_max as usize,
             idle_timeout_s: config.clients.idle_timeout_s as u64,
             socket: SocketOptions { keepalive_s: config.network.keepalive_s, no_delay: true },
             query_buffer_max: config.clients.query_buffer_bytes_max,
-            output_limit: OutputLimit {
-                hard_bytes: normal.hard_bytes,
-                soft_bytes: normal.soft_bytes,
-                soft_s: normal.soft_seconds as u64,
-            },
+            output_limit: limit(config.clients.output_limits.normal),
+            output_limit_pubsub: limit(config.clients.output_limits.pubsub),
+            tracked_keys_max: config.clients.tracked_keys_max,
             bulk_length_max: config.clients.bulk_bytes_max,
             protected_mode: config.network.protected_mode,
             password: config.security.password.clone(),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   random lines ──> the real server, notify-keyspace-events EAmn ──> a subscriber         one list of events a line
+//!              ├───> our server on 1, 2 and 5 shards ──────────────────> a subscriber         another
 //!              └───> our engine on 1 and 3 shards, by the ways that the server has ──> journals   another
 //! ```
 //!
@@ -134,21 +135,26 @@ impl Engine {
     }
 }
 
-/// The real server, with somebody who listens.
-struct Real {
-    _server: Server,
+/// A server with somebody who listens.
+struct Heard {
+    server: Server,
     client: Client,
     subscriber: Client,
 }
 
-impl Real {
-    fn start() -> Option<Self> {
-        let server = Server::real(&["--notify-keyspace-events", "EAmn", "--enable-debug-command", "yes", "--hz", "1"])?;
+const ARGUMENTS: &[&str] = &["--notify-keyspace-events", "EAmn", "--enable-debug-command", "yes", "--hz", "1"];
+
+impl Heard {
+    fn real() -> Option<Self> {
+        Server::real(ARGUMENTS).map(Self::of)
+    }
+
+    fn of(server: Server) -> Self {
         let (mut client, mut subscriber) = (server.client(), server.client());
         // What expires is found by who looks for it, as in an engine whose expiry cycle nobody runs.
         assert_eq!(client.ask("DEBUG SET-ACTIVE-EXPIRE 0"), "+OK");
         subscriber.call("PSUBSCRIBE __keyevent@*");
-        Some(Self { _server: server, client, subscriber })
+        Self { server, client, subscriber }
     }
 
     fn run(&mut self, arguments: &[&[u8]]) -> (String, Vec<String>) {
@@ -169,6 +175,9 @@ impl Real {
         }
     }
 }
+
+/// How many lines are sent to servers of ours.
+const SERVER_LINES: usize = 4_000;
 
 const PATTERNS: &[&str] = &[
     "SET K V",
@@ -330,7 +339,8 @@ fn shown(arguments: &[Vec<u8>]) -> String {
 
 #[test]
 fn events_are_those_of_the_real_server() {
-    let Some(mut real) = Real::start() else { return };
+    let Some(mut real) = Heard::real() else { return };
+    let mut servers = [1, 2, 5].map(|shards| Heard::of(Server::torc(shards, ARGUMENTS)));
     let commands: HashMap<&str, &'static Command> =
         commands::all().map(|command| (command.spec.name, command)).collect();
     let seed = std::env::var("EVENTS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
@@ -338,13 +348,12 @@ fn events_are_those_of_the_real_server() {
     let mut engines = [1, 3].map(Engine::new);
     let mut differing: BTreeMap<String, String> = BTreeMap::new();
     let mut events_seen = 0;
-    for _ in 0..12_000 {
-        let arguments = line(&mut random);
+    for line in 0..12_000 {
+        let arguments = self::line(&mut random);
         let slices: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
         let (reply, expected) = real.run(&slices);
         events_seen += expected.len();
-        for engine in &mut engines {
-            let events = engine.run(&commands, &slices);
+        let mut compare = |who: &str, shards: usize, events: Vec<String>| {
             if events != expected {
                 let mut unordered = expected.clone();
                 unordered.sort();
@@ -353,12 +362,24 @@ fn events_are_those_of_the_real_server() {
                     .any(|name| slices[0] == name.as_bytes());
                 let mut sorted = events.clone();
                 sorted.sort();
-                if !(is_unordered && engine.shards.len() > 1 && sorted == unordered) {
-                    let name = format!("{} on {} shards", shown(&arguments[..1]), engine.shards.len());
+                if !(is_unordered && shards > 1 && sorted == unordered) {
+                    let name = format!("{} on {who}", shown(&arguments[..1]));
                     differing.entry(name).or_insert_with(|| {
                         format!("{} -> {reply}\n    real {expected:?}\n    ours {events:?}", shown(&arguments))
                     });
                 }
+            }
+        };
+        for engine in &mut engines {
+            let events = engine.run(&commands, &slices);
+            compare(&format!("an engine of {} shards", engine.shards.len()), engine.shards.len(), events);
+        }
+        // A server is asked less often than an engine.
+        if line < SERVER_LINES {
+            for (server, shards) in servers.iter_mut().zip([1, 2, 5]) {
+                let (_, events) = server.run(&slices);
+                let name = server.server.name.clone();
+                compare(&name, shards, events);
             }
         }
     }
@@ -370,7 +391,7 @@ fn events_are_those_of_the_real_server() {
 
 #[test]
 fn a_key_that_expires_says_so_when_somebody_looks() {
-    let Some(mut real) = Real::start() else { return };
+    let Some(mut real) = Heard::real() else { return };
     let commands: HashMap<&str, &'static Command> =
         commands::all().map(|command| (command.spec.name, command)).collect();
     let mut engines = [1, 3].map(Engine::new);
@@ -397,4 +418,61 @@ fn a_key_that_expires_says_so_when_somebody_looks() {
             std::thread::sleep(Duration::from_millis(3));
         }
     }
+}
+
+/// The parts of values that events are about have channels of their own, in four forms.
+#[test]
+fn fields_of_hashes_are_told_on_the_channels_of_subkeys() {
+    for shards in [1, 3] {
+        let server = Server::torc(shards, &["--notify-keyspace-events", "hgKSTIV"]);
+        let (mut client, mut subscriber) = (server.client(), server.client());
+        subscriber.call("PSUBSCRIBE __*");
+        client.call("HSET key one 1 three 3");
+        client.call("HDEL key one none");
+        client.call_bytes(&[b"HSET", b"a\nb", b"f", b"1"]);
+        client.call("DEL key");
+        client.call("PUBLISH __end x");
+        let mut told = Vec::new();
+        loop {
+            let message = subscriber.reply();
+            let parts: Vec<String> = message.elements()[2..].iter().map(support::Reply::text).collect();
+            if parts[0] == "__end" {
+                break;
+            }
+            told.push(parts.join(" = ").trim_start_matches("__").replace("@0__", "").escape_debug().to_string());
+        }
+        let expected = [
+            "keyspace:key = hset",
+            "subkeyspace:key = hset|3:one,5:three",
+            "subkeyevent:hset = 3:key|3:one,5:three",
+            "subkeyspaceitem:key\\none = hset",
+            "subkeyspaceitem:key\\nthree = hset",
+            "subkeyspaceevent:hset|key = 3:one,5:three",
+            "keyspace:key = hdel",
+            "subkeyspace:key = hdel|3:one",
+            "subkeyevent:hdel = 3:key|3:one",
+            "subkeyspaceitem:key\\none = hdel",
+            "subkeyspaceevent:hdel|key = 3:one",
+            "keyspace:a\\nb = hset",
+            "subkeyspace:a\\nb = hset|1:f",
+            "subkeyevent:hset = 3:a\\nb|1:f",
+            "subkeyspaceevent:hset|a\\nb = 1:f",
+            "keyspace:key = del",
+        ];
+        assert_eq!(told, expected, "{shards} shards");
+    }
+}
+
+/// Nothing is collected for nobody.
+#[test]
+fn events_are_counted_only_while_somebody_may_hear_them() {
+    let server = Server::torc(2, &["--notify-keyspace-events", "KEA"]);
+    let (mut client, mut subscriber) = (server.client(), server.client());
+    client.call("SET a 1");
+    subscriber.call("SUBSCRIBE news");
+    client.call("SET a 1");
+    assert_eq!(client.ask("PUBLISH __keyspace@0__:a set"), ":0");
+    subscriber.call("SUBSCRIBE __keyspace@0__:a");
+    client.call("SET a 1");
+    assert_eq!(subscriber.reply().to_string(), "[\"message\" \"__keyspace@0__:a\" \"set\"]");
 }

@@ -10,6 +10,8 @@
 //! 2. No reply is lost, doubled or torn, whatever the network does: delays, short reads and writes, resets. *(client)*
 //! 3. Nobody hangs, and every lock is free in the end, also when a client dies at any point. *(run, deaths)*
 //! 4. WATCH loses no update, and EXEC is seen whole. *(transactions; EXEC is a command of the checker, too)*
+//! 5. A subscriber hears every message behind its subscription, once, in the order of each publisher, and not before what its
+//!    publisher did before. *(messages)*
 //! 5. All this can be seen to fail: each rule of order, switched off, has its counterexample. *(rules)*
 //!
 //! Longer runs and failures:
@@ -29,6 +31,7 @@ mod simulation {
     mod deaths;
     pub mod driver;
     pub mod judge;
+    mod messages;
     pub mod rules;
     pub mod run;
     pub mod trace;

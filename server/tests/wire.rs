@@ -74,6 +74,21 @@ fn expiry() {
 }
 
 #[test]
+fn publish_and_subscribe() {
+    check("pubsub");
+}
+
+#[test]
+fn tracking() {
+    check("tracking");
+}
+
+#[test]
+fn monitor() {
+    check("monitor");
+}
+
+#[test]
 fn connections() {
     check("connection");
 }

@@ -10,6 +10,7 @@
 //!   geo/        GEOADD GEOSEARCH ...             sort/       SORT
 //!   database    DBSIZE FLUSHALL SWAPDB           introspection   COMMAND, for any table
 //!   blocking    what BLPOP and its like have in common
+//!   pubsub      PUBLISH PUBSUB
 //!   double      scores and coordinates
 //!   element_scan   what SSCAN, HSCAN and ZSCAN have in common
 //!   glob        patterns                         long_double     the arithmetic of INCRBYFLOAT
@@ -33,7 +34,7 @@ pub mod generic;
 pub mod geo;
 pub mod glob;
 #[cfg(test)]
-mod harness;
+pub(crate) mod harness;
 pub mod hash;
 #[cfg(test)]
 mod hostile;
@@ -44,6 +45,7 @@ pub mod long_double;
 #[cfg(test)]
 mod long_forms;
 mod partial_sort;
+pub mod pubsub;
 mod random_choice;
 #[cfg(test)]
 mod replay;
@@ -64,7 +66,11 @@ use crate::command::Command;
 pub fn all() -> impl Iterator<Item = &'static Command> {
     let strings = [string::COMMANDS, bitmap::COMMANDS, hyperloglog::COMMANDS];
     let collections = [list::COMMANDS, set::COMMANDS, hash::COMMANDS, zset::COMMANDS, stream::COMMANDS, geo::COMMANDS];
-    strings.into_iter().chain(collections).chain([generic::COMMANDS, sort::COMMANDS, database::COMMANDS]).flatten()
+    strings
+        .into_iter()
+        .chain(collections)
+        .chain([generic::COMMANDS, sort::COMMANDS, database::COMMANDS, pubsub::COMMANDS])
+        .flatten()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 //! the time until the next calls) late. A bound that is too early because its key has left or lives longer now costs one
 //! visit, which corrects it.
 
+use super::changes::Changes;
 use super::database::{Database, GROUP_SLOTS, split_slot};
 use super::garbage::Garbage;
 use super::instant::{Surroundings, Walks};
@@ -42,6 +43,7 @@ struct Step<'a> {
     expired: usize,
     garbage: &'a mut Garbage,
     journal: &'a mut Journal,
+    changes: &'a mut Changes,
     /// The number of the database it is in.
     database: usize,
     /// Hashes with fields that are due.
@@ -55,10 +57,11 @@ impl Keyspace {
     /// stopped. Not due is not visited: a call without work costs a comparison for each database.
     pub fn expire_step(&mut self, now: Milliseconds, budget: usize) -> ExpireProgress {
         let second = (now.div_euclid(1000)).clamp(0, (NEVER_S - 1) as i64) as u32;
-        let (garbage, journal) = (&mut self.garbage, &mut self.journal);
+        let (garbage, journal, changes) = (&mut self.garbage, &mut self.journal, &mut self.changes);
         let (left, hashes, walks) = (budget.max(1), Vec::new(), &mut self.walks);
         let around = Surroundings { hasher: &self.hasher, policy: self.access_policy };
-        let mut step = Step { now, second, left, expired: 0, garbage, journal, database: 0, hashes, walks, around };
+        let mut step =
+            Step { now, second, left, expired: 0, garbage, journal, changes, database: 0, hashes, walks, around };
         let mut more = false;
         // Once more than there are databases: the first one's beginning may be behind the walk.
         for _ in 0..=self.databases.len() {
@@ -83,7 +86,7 @@ impl Keyspace {
         for (database, name) in hashes {
             let key = Key::new(&name, &self.hasher);
             let Some(place) = self.live_place(database, &key, now) else { continue };
-            self.before_change(database, key.slot, key.hash);
+            self.before_change(database, &key);
             let (entry, removed) = remove_due(EntryMut::new(self, database, key.slot, place), &name, now, left);
             left = left.saturating_sub(removed);
             // Put under the bounds anew, so that what is left has its turn.
@@ -91,6 +94,9 @@ impl Keyspace {
                 && let Some(at) = entry.view().part_due()
             {
                 entry.note_due(at);
+            }
+            if removed > 0 && self.changes.is_wanted() {
+                self.changes.gone(&name);
             }
         }
         left == 0
@@ -201,6 +207,9 @@ impl Database {
             if let Some(at) = table.page(index).entry(entry).expires_at()
                 && step.now > at
             {
+                if step.changes.is_wanted() {
+                    step.changes.gone(table.page(index).entry(entry).key());
+                }
                 if step.journal.is_listening() {
                     step.journal.expired(step.database, table.page(index).entry(entry).key());
                 }

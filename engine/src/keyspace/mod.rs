@@ -6,6 +6,7 @@
 //!      ├ typed     finding, making and changing collections
 //!      ├ expiry    bounds at each level, a resumable walk
 //!      ├ eviction  what goes when memory is short
+//!      ├ changes   which keys have changed
 //!      ├ walk      SCAN in the global order of (slot, position), RANDOMKEY
 //!      ├ watch     who is told of changes
 //!      ├ instant   walks over what was there at one instant (KEYS)
@@ -18,6 +19,7 @@
 
 #[cfg(test)]
 mod bounds;
+mod changes;
 mod clock;
 mod cursor;
 mod database;
@@ -52,6 +54,7 @@ use crate::values::large::MemberHasher;
 use crate::values::page::due_second;
 use crate::values::string::stored_integer;
 use crate::values::{Blob, Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, Place, Type};
+use changes::Changes;
 use database::Database;
 use eviction::Pool;
 use expiry::ExpiryWalk;
@@ -151,6 +154,7 @@ pub struct Keyspace {
     known: Option<(usize, usize, u16, u64)>,
     walk: ExpiryWalk,
     walks: Walks,
+    changes: Changes,
     eviction: Pool,
     garbage: Garbage,
     /// For the access counters only; seeded like the hash.
@@ -172,6 +176,7 @@ impl Keyspace {
             next_database_id: database_count.max(1) as u64,
             walk: ExpiryWalk::default(),
             walks: Walks::default(),
+            changes: Changes::default(),
             eviction: Pool::default(),
             garbage: Garbage::default(),
             random: fastrand::Rng::with_seed(hasher.seed()),
@@ -363,13 +368,21 @@ impl Keyspace {
         }
     }
 
-    /// Something at a key is about to change: walks see it as it is. To be called before each change.
+    /// Something at a key is about to change: walks see it as it is, and who wants to know is told. To be called before each
+    /// change.
     #[inline]
-    fn before_change(&mut self, database: usize, slot: u16, hash: u64) {
+    fn before_change(&mut self, database: usize, key: &Key<'_>) {
         if !self.walks.is_empty() {
-            let around = Surroundings { hasher: &self.hasher, policy: self.access_policy };
-            self.walks.serve(&self.databases[database], slot, hash.reverse_bits(), around);
+            self.show_to_walks(database, key.slot, key.hash);
         }
+        if self.changes.is_wanted() {
+            self.changes.expect(key.bytes);
+        }
+    }
+
+    fn show_to_walks(&mut self, database: usize, slot: u16, hash: u64) {
+        let around = Surroundings { hasher: &self.hasher, policy: self.access_policy };
+        self.walks.serve(&self.databases[database], slot, hash.reverse_bits(), around);
     }
 
     fn remove_place(&mut self, database: usize, slot: u16, place: Place, reason: Removal) {
@@ -381,7 +394,14 @@ impl Keyspace {
     fn detach_place(&mut self, database: usize, slot: u16, place: Place, reason: Removal) -> Option<Leftover> {
         if !self.walks.is_empty() {
             let hash = self.hasher.hash(self.databases[database].entry_at(slot, place).key());
-            self.before_change(database, slot, hash);
+            self.show_to_walks(database, slot, hash);
+        }
+        if self.changes.is_wanted() {
+            let key = self.databases[database].entry_at(slot, place).key();
+            match reason {
+                Removal::ExpiredLazily | Removal::Evicted => self.changes.gone(key),
+                Removal::Command | Removal::Uncounted => self.changes.expect(key),
+            }
         }
         let target = &mut self.databases[database];
         let (table, ledger) = target.table_mut(slot);
@@ -416,7 +436,7 @@ impl Keyspace {
         now: Milliseconds,
     ) {
         let part_due = content.part_due();
-        self.before_change(database, key.slot, key.hash);
+        self.before_change(database, key);
         let target = &mut self.databases[database];
         let Some(place) = target.find(key) else {
             let expires_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
@@ -517,7 +537,7 @@ impl Keyspace {
         now: Milliseconds,
     ) -> bool {
         let Some(place) = self.live_place(database, key, now) else { return false };
-        self.before_change(database, key.slot, key.hash);
+        self.before_change(database, key);
         let target = &mut self.databases[database];
         let (page, index, ledger) = target.at(key.slot, place);
         if page.change_blob(index, ledger, |blob| blob.try_overwrite(value)) != Some(true) {
@@ -590,7 +610,7 @@ impl Keyspace {
     /// Writes bytes at an offset of the string at `key`, or of an empty one; it is called `raw` from then on.
     fn splice(&mut self, database: usize, key: &Key<'_>, offset: usize, bytes: &[u8], now: Milliseconds) -> usize {
         let end = offset + bytes.len();
-        self.before_change(database, key.slot, key.hash);
+        self.before_change(database, key);
         let target = &mut self.databases[database];
         let place = target.find(key);
         if let Some(place) = place {
@@ -673,7 +693,7 @@ impl Keyspace {
     /// command's decision.
     pub fn set_expiry(&mut self, database: usize, key: &Key<'_>, at: Option<Milliseconds>, now: Milliseconds) -> bool {
         let Some(place) = self.live_place(database, key, now) else { return false };
-        self.before_change(database, key.slot, key.hash);
+        self.before_change(database, key);
         let target = &mut self.databases[database];
         let (page, index, ledger) = target.at(key.slot, place);
         let before = page.entry(index).expires_at();
@@ -725,6 +745,7 @@ impl Keyspace {
                 removed += target.keys;
                 let empty = Database::empty(self.next_database_id);
                 self.next_database_id += 1;
+                self.changes.flushed();
                 if let Some(flushed) = self.walks.detach(std::mem::replace(target, empty)) {
                     self.garbage.discard_database(flushed);
                 }

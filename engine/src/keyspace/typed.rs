@@ -85,7 +85,7 @@ impl Keyspace {
         now: Milliseconds,
     ) -> Result<Option<EntryMut<'_>>, WrongType> {
         let Some(place) = self.live_place(database, key, now) else { return Ok(None) };
-        self.before_change(database, key.slot, key.hash);
+        self.before_change(database, key);
         let (page, index, _) = self.databases[database].at(key.slot, place);
         let entry = page.entry(index);
         if entry.value_type() != kind {

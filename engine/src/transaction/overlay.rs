@@ -150,6 +150,7 @@ pub fn apply(shard: &mut Shard, finish: Finish) {
         }
     }
     keyspace.dirty = dirty_before + dirty;
+    keyspace.confirm_changes();
     keyspace.journal = journal;
     keyspace.journal.add(share, events);
 }

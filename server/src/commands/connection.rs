@@ -237,6 +237,13 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), CommandError> {
 }
 
 fn ping(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    if session.connection.only_listens() && arguments.len() <= 2 {
+        let mut reply = session.reply();
+        reply.array(2);
+        reply.bulk(b"pong");
+        reply.bulk(arguments.get(1).copied().unwrap_or_default());
+        return Ok(());
+    }
     match arguments {
         [_] => session.reply().status("PONG"),
         [_, message] => session.reply().bulk(message),
@@ -253,6 +260,7 @@ fn quit(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
 
 fn reset(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     let authenticated = session.core.settings.password.is_none();
+    session.core.lose_interest(session.connection);
     let state = &mut session.connection.session;
     state.client = torc_engine::shard::ClientContext::default();
     state.authenticated = authenticated;

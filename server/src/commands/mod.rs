@@ -8,6 +8,7 @@
 //!   command      COMMAND                      the table itself, told by the engine's introspection
 //!   server       TIME, DEBUG, MEMORY, SHUTDOWN ...
 //!   transactions MULTI, EXEC, WATCH            the connection's queue; EXEC is a unit over all shards
+//!   pubsub       SUBSCRIBE ...                the connection's own shard, which tells all others
 //!   acl, scripting   what is true of one user and of no scripts
 //! ```
 //! A family is a table of rows as in the engine, with handlers that have the connection at hand.
@@ -17,6 +18,7 @@ pub mod client;
 mod config;
 mod connection;
 mod info;
+mod pubsub;
 mod scripting;
 pub mod server;
 mod transactions;
@@ -70,6 +72,7 @@ pub fn rows() -> impl Iterator<Item = (&'static Spec, Target)> {
         client::COMMANDS,
         config::COMMANDS,
         info::COMMANDS,
+        pubsub::COMMANDS,
         acl::COMMANDS,
         scripting::COMMANDS,
         server::COMMANDS,

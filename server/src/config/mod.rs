@@ -102,6 +102,8 @@ pub struct Clients {
     pub query_buffer_bytes_max: u64,
     /// `proto-max-bulk-len`: one argument.
     pub bulk_bytes_max: u64,
+    /// `tracking-table-max-keys`.
+    pub tracked_keys_max: u64,
     /// `client-output-buffer-limit`.
     pub output_limits: OutputLimits,
 }

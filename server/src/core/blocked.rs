@@ -331,7 +331,7 @@ impl Core {
         let parts = run.first_stage(steps, is_last, claims, Default::default());
         let (header, id) = (Multicast::new(), self.take_transaction_id());
         self.await_stage(id, &header, run, &parts, waiter.client, Some(request));
-        self.multicast(&header, id, parts);
+        self.multicast(&header, id, (Some(connection), false), parts);
     }
 
     /// Tells the owners of a waiter's keys something of it.

@@ -12,7 +12,9 @@
 //! A long reply grows: what there is of the first place's goes to `ready` at once, that of others is kept in their places.
 
 use super::multi::Transaction;
+use super::pubsub::Interests;
 use super::query_buffer::QueryBuffer;
+use super::tracking::Tracking;
 use crate::connection::parser::Parser;
 use crate::mailbox::{Request, Sequence};
 use crate::reactor::driver::{DetachedSocket, Ends, Segment, Socket};
@@ -380,6 +382,8 @@ pub struct Connection {
     pub open_batches: u128,
     /// The turn that the set belongs to; at its end all batches are pushed.
     pub open_batches_turn: u64,
+    /// What it listens to; then it does not move.
+    pub interests: Option<Box<Interests>>,
     /// Where its commands go.
     pub affinity: Affinity,
     /// Life.
@@ -396,6 +400,8 @@ pub struct Connection {
     pub is_next_turn: bool,
     /// Bytes of commands that it has run in this turn.
     pub turn_bytes: usize,
+    /// No more of its commands run before all are answered that it has sent.
+    pub waits_for_answers: bool,
     /// Its commands that are worked off in slices, on this shard.
     pub runs: SmallVec<[RunId; 1]>,
     /// Commands that other shards work off for it in slices, and that wait for room here.
@@ -426,6 +432,48 @@ impl Connection {
             self.outstanding_here -= 1;
         } else {
             self.outstanding_elsewhere -= 1;
+        }
+    }
+
+    /// Whether it has subscribed to anything.
+    pub fn is_subscriber(&self) -> bool {
+        self.interests.as_ref().is_some_and(|interests| interests.is_subscriber())
+    }
+
+    /// Whether it watches all commands.
+    pub fn is_monitor(&self) -> bool {
+        self.interests.as_ref().is_some_and(|interests| interests.is_monitor)
+    }
+
+    /// Whether most of what it is sent is not asked for: then the limit of subscribers bounds what waits for it.
+    pub fn is_listener(&self) -> bool {
+        self.is_subscriber() || self.is_monitor()
+    }
+
+    /// Whether it may only change what it listens to: RESP2 has no way to tell messages from replies.
+    pub fn only_listens(&self) -> bool {
+        self.is_subscriber() && self.protocol() == Protocol::Resp2
+    }
+
+    /// CLIENT TRACKING, if it is on.
+    pub fn tracking(&self) -> Option<&Tracking> {
+        self.interests.as_ref()?.tracking.as_deref()
+    }
+
+    /// CLIENT TRACKING, if it is on.
+    pub fn tracking_mut(&mut self) -> Option<&mut Tracking> {
+        self.interests.as_mut()?.tracking.as_deref_mut()
+    }
+
+    /// Whether it is here and does not leave.
+    pub fn stays(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Gives up the place of interests that are none any more.
+    pub(super) fn forget_interests(&mut self) {
+        if self.interests.as_ref().is_some_and(|interests| interests.is_empty()) {
+            self.interests = None;
         }
     }
 

@@ -40,7 +40,11 @@ impl Core {
 
     pub(super) fn put_connection(&mut self, connection: Box<Connection>) {
         let index = connection.key.index as usize;
-        self.connections[index].connection = Some(connection);
+        let connection = self.connections[index].connection.insert(connection);
+        let key = connection.key;
+        if self.pubsub.has_held() {
+            self.push_held(key);
+        }
     }
 
     /// A connection by its key.
@@ -127,6 +131,7 @@ impl Core {
             outstanding_elsewhere: 0,
             open_batches: 0,
             open_batches_turn: 0,
+            interests: None,
             affinity: Affinity::default(),
             phase: Phase::Open,
             receiving: Receiving::Off,
@@ -135,6 +140,7 @@ impl Core {
             paused: false,
             is_next_turn: false,
             turn_bytes: 0,
+            waits_for_answers: false,
             runs: SmallVec::new(),
             streams: SmallVec::new(),
             at_end: false,
@@ -170,13 +176,17 @@ impl Core {
         gauges[self.index].connections.fetch_sub(1, Ordering::Relaxed);
         gauges[target].connections.fetch_add(1, Ordering::Relaxed);
         let moved = MovedConnection { socket, id, ends, session, figures, query_buffer, transaction };
+        self.tell_before_leaving();
         self.counters.messages_sent += 1;
         self.shared.mailboxes.push_home(target, Node::new(Message::Move(Box::new(moved))));
         self.wake_if_asleep(target);
     }
 
     fn free_slot(&mut self, key: ConnectionKey) {
-        self.connections[key.index as usize].connection = None;
+        let slot = &mut self.connections[key.index as usize];
+        // Who still names it finds nobody, instead of a connection whose command is under way.
+        slot.generation = slot.generation.wrapping_add(1) & GENERATION_MASK;
+        slot.connection = None;
         self.free_connections.push(key.index);
         self.connection_count -= 1;
     }
@@ -374,15 +384,19 @@ impl Core {
             connection.phase = Phase::Dead;
         }
         if connection.phase == Phase::Dead {
-            self.abandon_long(key);
             self.end_wait_of(key);
         }
         let Some(connection) = self.connection_mut(key) else { return };
-        let socket = connection.socket;
         let quiet = !connection.is_sending && connection.output.is_empty();
         if connection.phase == Phase::Closing && quiet {
             connection.phase = Phase::Dead;
         }
+        if connection.phase == Phase::Dead {
+            self.abandon_long(key);
+            self.forget_listener(key);
+        }
+        let Some(connection) = self.connection_mut(key) else { return };
+        let socket = connection.socket;
         let want = match (connection.phase, connection.receiving) {
             // Of one that waits for a key the end is to be noticed.
             (Phase::Open, Receiving::Off)
@@ -422,12 +436,13 @@ impl Core {
     }
 
     fn check_output_limit(&mut self, key: ConnectionKey) {
-        let limit = self.settings.output_limit;
+        let (limit, pubsub) = (self.settings.output_limit, self.settings.output_limit_pubsub);
+        let now_ns = self.clock.monotonic_ns;
+        let Some(connection) = self.connection_mut(key) else { return };
+        let limit = if connection.is_listener() { pubsub } else { limit };
         if limit.hard_bytes == 0 && limit.soft_bytes == 0 {
             return;
         }
-        let now_ns = self.clock.monotonic_ns;
-        let Some(connection) = self.connection_mut(key) else { return };
         let bytes = connection.output_bytes() as u64;
         let over_hard = limit.hard_bytes > 0 && bytes >= limit.hard_bytes;
         let over_soft = limit.soft_bytes > 0 && bytes >= limit.soft_bytes;
@@ -463,6 +478,7 @@ impl Core {
                 && idle_ns > timeout_ns
                 && connection.phase == Phase::Open
                 && connection.outstanding() == 0
+                && !connection.is_subscriber()
             {
                 tracing::debug!(id = connection.id, "Closing idle client");
                 connection.phase = Phase::Dead;

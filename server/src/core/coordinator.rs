@@ -10,8 +10,9 @@
 //! the client.
 
 use super::Core;
-use super::connection::{Connection, ReplyMode};
+use super::connection::{Connection, ConnectionKey, ReplyMode};
 use super::inbox::claim_of;
+use super::pubsub::AudienceChange;
 use super::session::Conclude;
 use super::unit::{Captured, StageDone, UnitRun};
 use crate::command_table::{CommandEntry, Target};
@@ -20,7 +21,7 @@ use crate::mailbox::{InstantRequest, Message, Outcome, PackedArguments, Part, Re
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use torc_engine::command::{Discovery, FindKeys, Milliseconds, Spread};
+use torc_engine::command::{Discovery, FindKeys, Flags, Milliseconds, Spread};
 use torc_engine::keyspace::slot_of;
 use torc_engine::reply::{Reply, ReplyBuffer};
 use torc_engine::shard::{ClientContext, Shard};
@@ -249,6 +250,37 @@ impl Core {
         self.start(connection, entry, Kind::Control(Some(conclude)), parts);
     }
 
+    /// Tells all other shards what its connections listen to; the reply that is owed, if one is, follows when all have heard. It is a push: it is
+    /// sent whatever CLIENT REPLY says.
+    pub(super) fn start_announcement(
+        &mut self,
+        changes: Vec<AudienceChange>,
+        reply: Option<(&mut Connection, ReplyBuffer)>,
+    ) {
+        self.flush_batches();
+        let (place, mut reply) = match reply {
+            Some((connection, reply)) => {
+                let entry = connection.figures.last_command.expect("a command announces");
+                let sequence = connection.output.expect(false);
+                connection.outstanding_elsewhere += 1;
+                let (connection, client) = (connection.key, connection.session.client);
+                (Some(Request { connection, sequence, entry, client, key: None.into(), here: false }), reply)
+            }
+            None => (None, ReplyBuffer::default()),
+        };
+        let request = Arc::new(ControlRequest::Subscribers { shard: self.index, changes });
+        let (announced, key) = (request.clone(), place.as_ref().map(|place| place.connection));
+        let conclude: Conclude = Box::new(move |core, _, out| {
+            if let (Some(key), ControlRequest::Subscribers { changes, .. }) = (key, &*announced) {
+                core.pubsub.confirm(key, changes);
+            }
+            out.buffer().append(&mut reply);
+        });
+        let others = (0..self.shared.shards()).filter(|shard| *shard != self.index);
+        let parts = others.map(|shard| (shard, Claim::Place, Work::Control(request.clone()))).collect();
+        self.begin_transaction(place, ClientContext::default(), Kind::Control(Some(conclude)), parts);
+    }
+
     /// Leaves a place for the reply and sends the first multicast.
     pub(super) fn start(
         &mut self,
@@ -269,10 +301,24 @@ impl Core {
         let request = Request { connection: connection.key, sequence, entry, client, key: None.into(), here };
         // What this connection sent before comes before.
         self.flush_batches();
+        self.begin_transaction(Some(request), client, kind, parts);
+    }
+
+    fn begin_transaction(
+        &mut self,
+        request: Option<Request>,
+        client: ClientContext,
+        kind: Kind,
+        parts: Vec<(usize, Claim, Work)>,
+    ) {
+        let asker = request.as_ref().map(|request| request.connection);
+        // What EXEC reads is known only where it does.
+        let may_read = |entry: &CommandEntry| entry.spec.flags.has(Flags::READONLY) || entry.spec.name == "exec";
+        let reads = request.as_ref().is_some_and(|request| may_read(request.entry));
         let id = self.coordinator.take_id();
         let header = Multicast::new();
         let transaction = Transaction {
-            request: Some(request),
+            request,
             client,
             kind,
             header: header.clone(),
@@ -281,15 +327,25 @@ impl Core {
             remaining: parts.len(),
         };
         self.coordinator.transactions.insert(id, transaction);
-        self.multicast(&header, id, parts);
+        self.multicast(&header, id, (asker, client.tracks && reads), parts);
     }
 
-    pub(super) fn multicast(&mut self, header: &Arc<Multicast>, transaction: u64, parts: Vec<(usize, Claim, Work)>) {
+    /// `asker`: whose command it is, and whether what it reads is remembered for it.
+    pub(super) fn multicast(
+        &mut self,
+        header: &Arc<Multicast>,
+        transaction: u64,
+        asker: (Option<ConnectionKey>, bool),
+        parts: Vec<(usize, Claim, Work)>,
+    ) {
+        self.tell_before_leaving();
         let involved: SmallVec<[usize; 8]> = parts.iter().map(|(shard, ..)| *shard).collect();
         let coordinator = self.index;
         let nodes = parts.into_iter().enumerate().map(|(index, (shard, claim, work))| {
-            let part =
-                Part { header: header.clone(), coordinator, transaction, index, claim, work, outcome: Outcome::None };
+            let (connection, tracks) = asker;
+            let header = header.clone();
+            let outcome = Outcome::None;
+            let part = Part { header, coordinator, connection, tracks, transaction, index, claim, work, outcome };
             (shard, Node::new(Message::Part(part)))
         });
         let now = self.shard.now();
@@ -380,7 +436,8 @@ impl Core {
         let Kind::Overlay(mut hops) = transaction.kind else { return };
         let (tickets, gathered) = values(transaction.outcomes);
         hops.now = transaction.header.now();
-        let mut held = Held { hops, id, client: transaction.client, involved: transaction.involved, tickets };
+        let asker = request.as_ref().map(|request| request.connection);
+        let mut held = Held { hops, id, asker, client: transaction.client, involved: transaction.involved, tickets };
         let mut out = ReplyBuffer::default();
         let asks = held.hops.asks;
         let (mut temporary, unfinished) =
@@ -423,12 +480,16 @@ impl Core {
         self.last_hop(&mut held, finishes);
     }
 
-    /// Sends the last hop: the writes, and the release of every lock.
-    fn last_hop(&mut self, held: &mut Held, finishes: Vec<Finish>) {
+    /// Sends the last hop: the writes, and the release of every lock. Its events go ahead from here, as the reply follows
+    /// at once; nobody sees its keys before they have been written.
+    fn last_hop(&mut self, held: &mut Held, mut finishes: Vec<Finish>) {
+        for finish in &mut finishes {
+            self.shard.keyspace.journal.add(None, std::mem::take(&mut finish.events));
+        }
         let parts = held.involved.iter().zip(std::mem::take(&mut held.tickets)).zip(finishes);
         let parts = parts.map(|((&shard, ticket), finish)| (shard, Claim::Place, Work::Write { ticket, finish }));
         let parts: Vec<_> = parts.collect();
-        self.multicast(&Multicast::new(), held.id, parts);
+        self.multicast(&Multicast::new(), held.id, (held.asker, false), parts);
     }
 }
 
@@ -436,6 +497,8 @@ impl Core {
 struct Held {
     hops: Box<Hops>,
     id: u64,
+    /// Whose command it is.
+    asker: Option<ConnectionKey>,
     client: ClientContext,
     involved: SmallVec<[usize; 8]>,
     /// Under which the shards hold its keys; none once they have been told.

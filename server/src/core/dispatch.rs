@@ -15,6 +15,7 @@ use super::connection::{Connection, ConnectionKey, Phase, ReplyMode};
 use super::coordinator::discovery_of;
 use super::memory::{OUT_OF_MEMORY, Room};
 use super::session::Session;
+use super::tracking::Address;
 use super::unit::Captured;
 use super::{Core, Waiting};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
@@ -187,10 +188,12 @@ impl Core {
     /// Too much unsent or awaited: the client has to read first.
     fn should_pause(&self, connection: &mut Connection) -> bool {
         let unsent = connection.output.ready.bytes.len() + connection.sending_bytes;
+        connection.waits_for_answers &= connection.outstanding() > 0;
         let pause = unsent > self.settings.unsent_pause_bytes
             || connection.output.outstanding() >= self.settings.outstanding_max
             || !connection.runs.is_empty()
             || connection.is_waiting
+            || connection.waits_for_answers
             || (!connection.output.ready.shared.is_empty()
                 && connection.output_bytes() > self.settings.unsent_pause_bytes);
         connection.paused |= pause;
@@ -326,10 +329,15 @@ impl Core {
         arguments: &[&[u8]],
         key: Option<(u16, u64)>,
     ) -> Flow {
-        if connection.session.reply_mode != ReplyMode::On {
-            return self.command_quietly(connection, entry, arguments);
+        let flow = if connection.session.reply_mode == ReplyMode::On {
+            self.checked(connection, entry, arguments, key)
+        } else {
+            self.command_quietly(connection, entry, arguments)
+        };
+        if self.shard.keyspace.journal.has_events() || self.shard.keyspace.has_changes() || self.pubsub.has_held() {
+            self.tell_behind(connection);
         }
-        self.checked(connection, entry, arguments, key)
+        flow
     }
 
     #[inline]
@@ -341,8 +349,18 @@ impl Core {
         key: Option<(u16, u64)>,
     ) -> Flow {
         match self.check(connection, entry, arguments) {
-            Ok(entry) if connection.transaction.is_open() => self.in_multi(connection, entry, arguments, key),
-            Ok(entry) => self.route(connection, entry, arguments, key),
+            Ok(entry) => {
+                let before = connection.figures.commands;
+                let flow = if connection.transaction.is_open() {
+                    self.in_multi(connection, entry, arguments, key)
+                } else {
+                    self.route(connection, entry, arguments, key)
+                };
+                if self.pubsub.is_monitored && connection.figures.commands != before {
+                    self.monitor(connection, entry, arguments);
+                }
+                flow
+            }
             Err(error) => {
                 self.reject(connection, entry, &error);
                 Flow::Next
@@ -365,8 +383,9 @@ impl Core {
         let tail = connection.output.tail();
         let (bytes, shared) = (tail.bytes.len(), tail.shared.len());
         let flow = self.checked(connection, entry, arguments, None);
-        // CLIENT REPLY ON answers OK: it has switched the mode, so its reply stays.
-        let stays = connection.session.reply_mode == ReplyMode::On;
+        // CLIENT REPLY ON answers OK: it has switched the mode, so its reply stays. What SUBSCRIBE answers is a push.
+        let is_push = entry.is_some_and(CommandEntry::answers_by_pushes);
+        let stays = connection.session.reply_mode == ReplyMode::On || is_push;
         if !stays && connection.output.outstanding() == places {
             let tail = connection.output.tail();
             tail.bytes.truncate(bytes);
@@ -406,6 +425,9 @@ impl Core {
         if !is_open && !entry.spec.flags.has(Flags::NO_AUTH) {
             return Err("NOAUTH Authentication required.".into());
         }
+        if connection.interests.is_some() {
+            check_listener(connection, entry)?;
+        }
         Ok(entry)
     }
 
@@ -427,6 +449,11 @@ impl Core {
         let handler = match entry.target {
             Target::Engine(handler) => handler,
             Target::Session(handler) => {
+                if connection.outstanding_here > 0 && entry.answers_by_pushes() {
+                    // What the connection has published before may be waiting in our inbox.
+                    connection.paused = true;
+                    return Flow::NotRun;
+                }
                 self.count(connection, entry);
                 let mut session = Session { core: self, connection, entry };
                 if let Err(error) = handler(&mut session, arguments) {
@@ -443,6 +470,11 @@ impl Core {
                 self.shared.shard_of(key.map_or_else(|| slot_of(arguments[index]), |(slot, _)| slot))
             }
             KeyPlan::None => {
+                if entry.keeps_order && self.is_behind_with_notices() {
+                    connection.paused = true;
+                    self.starved.push(connection.key);
+                    return Flow::NotRun;
+                }
                 if let Some(owner) = self.owner_without_keys(entry, arguments) {
                     owner
                 } else {
@@ -524,6 +556,9 @@ impl Core {
         self.counters.commands += 1;
         self.counters.calls[entry.id] += 1;
         connection.figures.commands += 1;
+        if connection.interests.is_some() {
+            self.decide_tracking(connection, entry);
+        }
         connection.figures.last_command = Some(entry);
     }
 
@@ -532,6 +567,7 @@ impl Core {
         let (home, shards, window) = (self.index, self.shared.shards(), self.settings.affinity_window_commands);
         if let Some(target) = connection.affinity.count(owner, home, shards, window)
             && connection.phase == Phase::Open
+            && connection.interests.is_none()
         {
             connection.phase = Phase::Moving(target);
         }
@@ -588,7 +624,7 @@ impl Core {
         key: Option<(u16, u64)>,
     ) {
         let in_order = !self.rules().gate
-            || (connection.outstanding_here == 0 && (!entry.is_write || connection.outstanding_elsewhere == 0));
+            || (connection.outstanding_here == 0 && (!entry.keeps_order || connection.outstanding_elsewhere == 0));
         if !in_order {
             return self.send_to(self.index, connection, entry, arguments, key);
         }
@@ -615,6 +651,10 @@ impl Core {
             }
             _ => self.shard.begin(handler, arguments, client, now, out),
         };
+        if client.tracks {
+            let reader = Address { shard: self.index as u32, connection: connection.key };
+            self.remember(entry, arguments, reader);
+        }
         if let Some(unfinished) = unfinished {
             // The beginning of the reply is where it belongs: with nothing awaited it is ready, else behind that.
             if connection.session.reply_mode != ReplyMode::On {
@@ -659,7 +699,7 @@ impl Core {
             connection.open_batches = 0;
         }
         let others = connection.open_batches & !(1 << owner);
-        if entry.is_write && others != 0 && self.rules().batches && !self.batches.order(others, owner) {
+        if entry.keeps_order && others != 0 && self.rules().batches && !self.batches.order(others, owner) {
             self.flush_batches_to(others);
             connection.open_batches &= !others;
         }
@@ -701,6 +741,7 @@ impl Core {
 
     /// Pushes these batches and what goes before them. Whether any was for ourselves.
     fn flush_batches_to(&mut self, owners: ShardSet) -> bool {
+        self.tell_before_leaving();
         let (shared, now) = (self.shared.clone(), self.shard.now());
         let mut batches = std::mem::replace(&mut self.batches, OpenBatches::new(0));
         let mut any_here = false;
@@ -716,6 +757,19 @@ impl Core {
         self.batches = batches;
         any_here
     }
+}
+
+/// What a connection may not send that listens, or watches.
+#[cold]
+fn check_listener(connection: &Connection, entry: &CommandEntry) -> Result<(), CommandError> {
+    if connection.is_monitor() && entry.touches_keys() {
+        return Err("ERR Replica can't interact with the keyspace".into());
+    }
+    if connection.only_listens() && !entry.suits_listeners() {
+        let after = "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
+        return Err(CommandError::echo("ERR Can't execute '", entry.full_name.as_bytes(), after));
+    }
+    Ok(())
 }
 
 #[inline]

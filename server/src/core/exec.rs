@@ -26,6 +26,7 @@ use super::coordinator::{Kind, discovery_of, merge};
 use super::inbox::claim_of;
 use super::multi::{Queue, Queued};
 use super::session::{Conclude, Session, SessionHandler};
+use super::tracking::Address;
 use super::unit::{Answered, Captured, Steps, UnitRun, values_of};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control::ControlRequest;
@@ -256,6 +257,13 @@ impl Core {
                 Target::Engine(_) => {
                     let client = connection.session.client;
                     self.run_whole(entry, &arguments, *key, client, now, connection.output.tail());
+                    if client.tracks {
+                        self.remember(
+                            entry,
+                            &arguments,
+                            Address { shard: self.index as u32, connection: connection.key },
+                        );
+                    }
                 }
                 Target::Session(handler) => {
                     let mut session = Session { core: self, connection, entry };

@@ -1,6 +1,7 @@
 //! The drain: work for our keys, answers for our connections.
 
 use super::memory::OUT_OF_MEMORY;
+use super::tracking::Address;
 use super::{Arrival, Core, Waiting};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control;
@@ -9,6 +10,7 @@ use smallvec::SmallVec;
 use torc_engine::command::{Milliseconds, Spread};
 use torc_engine::keyspace::Key;
 use torc_engine::reply::{Reply, ReplyBuffer};
+use torc_engine::shard::ClientContext;
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::overlay::{self, KeyRead};
 use torc_engine::transaction::schedule::{Claim, Entry, Intent, Ticket};
@@ -63,6 +65,13 @@ impl Core {
                 self.part_done(part);
             }
             Message::Credit { run, is_wanted } => self.credit(*run, *is_wanted),
+            Message::NoticesTold(notices) => self.notices_told(notices),
+            Message::Notices(_) => {
+                let Node { message, .. } = *envelope;
+                if let Message::Notices(notices) = message {
+                    self.take_notices(notices);
+                }
+            }
             Message::Piece(_) => {
                 let Node { message, .. } = *envelope;
                 if let Message::Piece(piece) = message {
@@ -122,13 +131,14 @@ impl Core {
                     }
                     _ => self.shard.begin(handler, &arguments, request.client, now, replies),
                 };
+                let by = Address { shard: batch.origin as u32, connection: request.connection };
+                self.note_command(request.entry, &arguments, request.client, by);
                 if self.shard.keyspace.has_ready() {
                     // Who is served here gets it by another message than this batch.
                     self.serve_ready();
                 }
-                let replies = &mut batch.replies;
                 if let Some(unfinished) = unfinished {
-                    let beginning = replies.split_off(before);
+                    let beginning = batch.replies.split_off(before);
                     self.go_on_later(unfinished, batch.origin, (*request, beginning), &arguments, None);
                     batch.reply_ends.push(ReplyEnd::LATER);
                     continue;
@@ -162,6 +172,7 @@ impl Core {
     }
 
     pub(super) fn send_home(&mut self, shard: usize, envelope: Envelope) {
+        self.tell_before_leaving();
         self.counters.messages_sent += 1;
         self.shared.mailboxes.push_home(shard, envelope);
         self.wake_if_asleep(shard);
@@ -201,7 +212,10 @@ impl Core {
         let Target::Engine(handler) = request.entry.target else { return };
         self.has_room();
         self.shard.keyspace.leaves_expired = true;
-        if let Some(unfinished) = self.shard.begin(handler, &arguments, request.client, now, &mut batch.replies) {
+        let unfinished = self.shard.begin(handler, &arguments, request.client, now, &mut batch.replies);
+        let by = Address { shard: origin as u32, connection: request.connection };
+        self.note_command(request.entry, &arguments, request.client, by);
+        if let Some(unfinished) = unfinished {
             self.go_on_later(unfinished, origin, (request, batch.replies), &arguments, ticket);
             return self.serve_ready();
         }
@@ -281,6 +295,9 @@ impl Core {
             let (ticket, finish) = (*ticket, std::mem::take(finish));
             self.has_room();
             overlay::apply(&mut self.shard, finish);
+            if self.shard.keyspace.has_changes() {
+                self.invalidate(part.asker());
+            }
             self.schedule.release(ticket);
             self.serve_ready();
         }
@@ -309,6 +326,7 @@ impl Core {
             self.part_time(&header_now)
         };
         let part = Self::part_mut(&mut envelope);
+        let asker = part.asker();
         match &mut part.work {
             Work::Command { entry, client, arguments } => {
                 let mut replies = ReplyBuffer::default();
@@ -325,6 +343,9 @@ impl Core {
                         self.shard.keyspace.journal.share_since(told, unit, shares, part.index == 0);
                     }
                 }
+                if let Some(by) = asker {
+                    self.note_command(entry, &arguments, *client, by);
+                }
                 drop(arguments);
                 self.release(ticket);
                 self.serve_ready();
@@ -335,6 +356,9 @@ impl Core {
             }
             Work::Read { keys, instant } => {
                 let gathered = overlay::gather(&mut self.shard, keys, now);
+                if let (true, Some(reader)) = (part.tracks, asker) {
+                    keys.iter().for_each(|read| self.remember_key(&read.key, reader));
+                }
                 let ticket = ticket.expect("a unit that holds has a ticket");
                 if let Some(request) = instant.take() {
                     let written = keys.iter().filter(|read| read.writes);
@@ -375,6 +399,23 @@ impl Core {
             self.message(envelope);
         } else {
             self.send_home(coordinator, envelope);
+        }
+    }
+
+    /// A command has run here for a connection: what it has changed is told, what it has read may be remembered.
+    #[inline]
+    pub(super) fn note_command(
+        &mut self,
+        entry: &CommandEntry,
+        arguments: &[&[u8]],
+        client: ClientContext,
+        by: Address,
+    ) {
+        if self.shard.keyspace.has_changes() {
+            self.invalidate(Some(by));
+        }
+        if client.tracks {
+            self.remember(entry, arguments, by);
         }
     }
 
@@ -420,11 +461,18 @@ pub(super) fn claim_of(hasher: &torc_engine::keyspace::KeyHasher, entry: &Comman
 }
 
 impl Part {
+    /// The connection whose command it is a part of.
+    pub(super) fn asker(&self) -> Option<Address> {
+        Some(Address { shard: self.coordinator as u32, connection: self.connection? })
+    }
+
     /// A part without content, to leave in the place of one that is taken.
     pub fn nothing(shard: usize) -> Self {
         Self {
             header: std::sync::Arc::default(),
             coordinator: shard,
+            connection: None,
+            tracks: false,
             transaction: u64::MAX,
             index: 0,
             claim: Claim::Place,

@@ -23,6 +23,7 @@ use super::Core;
 use super::connection::{Connection, ConnectionKey, Phase, RunId, Stream};
 use super::coordinator::OverlayRun;
 use super::instants::Awaited;
+use super::tracking::Address;
 use crate::command_table::CommandEntry;
 use crate::mailbox::{Envelope, Message, Outcome, Piece, Request};
 use smallvec::SmallVec;
@@ -76,6 +77,17 @@ impl Run {
         overlay: Option<Box<OverlayRun>>,
     ) -> Self {
         Self { unfinished, destination, ticket, overlay, awaited: None, budget: UNITS_A_STEP, is_abandoned: false }
+    }
+
+    /// The connection whose command it is.
+    fn asker(&self, shard: usize) -> Option<Address> {
+        match &self.destination {
+            Destination::Here(request) => Some(Address { shard: shard as u32, connection: request.connection }),
+            Destination::Away { origin, request, .. } => {
+                Some(Address { shard: *origin as u32, connection: request.connection })
+            }
+            Destination::Part { .. } => None,
+        }
     }
 
     fn is_write(&self) -> bool {
@@ -243,6 +255,9 @@ impl Core {
         let Some(mut run) = self.long.runs.remove(&id) else { return };
         let before_ns = clock();
         let went = self.step_run(id, &mut run);
+        if self.shard.keyspace.has_changes() {
+            self.invalidate(run.asker(self.index));
+        }
         let took_ns = clock().saturating_sub(before_ns);
         if took_ns > 0 {
             let fitting = (u128::from(run.budget) * u128::from(SLICE_NS) / u128::from(took_ns)) as u64;
@@ -310,6 +325,9 @@ impl Core {
             Destination::Away { credit: 0, .. } => Went::Waits,
             Destination::Away { origin, request, credit, reply } => {
                 let step = run.unfinished.step(&mut self.shard, run.budget, reply);
+                if self.shard.keyspace.has_changes() {
+                    self.invalidate(Some(Address { shard: *origin as u32, connection: request.connection }));
+                }
                 if step == Progress::More && reply.is_empty() {
                     return Went::On;
                 }

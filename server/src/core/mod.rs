@@ -25,9 +25,11 @@ mod long;
 mod memory;
 pub mod multi;
 mod pause;
+pub mod pubsub;
 pub mod query_buffer;
 mod rates;
 pub mod session;
+pub mod tracking;
 mod unit;
 mod watch;
 
@@ -41,8 +43,9 @@ use connection::{Connection, ConnectionKey};
 use coordinator::Coordinator;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use torc_engine::audience::Topic;
 use torc_engine::error_counts::ErrorCounts;
-use torc_engine::journal::Record;
+use torc_engine::journal::{EventClasses, Record};
 use torc_engine::shard::Shard;
 use torc_engine::transaction::schedule::Schedule;
 
@@ -163,6 +166,8 @@ pub struct Core {
     /// The allocator's count for threads that are no shards.
     pub read_unpublished_bytes: fn() -> i64,
     pause: pause::PauseState,
+    pubsub: pubsub::PubSub,
+    tracking: tracking::TrackingTable,
     rates: rates::Rates,
     lookahead: dispatch::Lookahead,
     accept_cursor: usize,
@@ -230,6 +235,8 @@ impl Core {
             measure_bytes: |shard| shard.keyspace.used_bytes() as i64,
             read_unpublished_bytes: || 0,
             pause: pause::PauseState::default(),
+            pubsub: pubsub::PubSub::new(shards),
+            tracking: tracking::TrackingTable::default(),
             rates: rates::Rates::default(),
             lookahead: dispatch::Lookahead::default(),
             accept_cursor: index,
@@ -276,9 +283,13 @@ impl Core {
         self.listen_to_events();
     }
 
+    /// Events are collected if somebody might hear of them.
     fn listen_to_events(&mut self) {
         let events = self.settings.events;
-        self.shard.keyspace.journal.listen_to_events(events.classes(), events.has_subkeys());
+        let journal = &mut self.shard.keyspace.journal;
+        let is_heard = journal.audience().borrow().may_hear_of_keys();
+        let classes = if is_heard { events.classes() } else { EventClasses::default() };
+        journal.listen_to_events(classes, events.has_subkeys());
     }
 
     /// From now on somebody takes the effects of what runs here. A log and replicas will; today tests do.
@@ -295,16 +306,6 @@ impl Core {
             if !records.is_empty() {
                 sink(records);
             }
-        }
-    }
-
-    /// At the end of a turn: what happened to keys since the last one, for those who subscribed to it. There is nobody yet:
-    /// channels come with publish and subscribe, and this is where they are told.
-    #[inline]
-    pub fn take_events(&mut self) {
-        if self.shard.keyspace.journal.has_events() {
-            let events = self.shard.keyspace.journal.take_events();
-            self.counters.events += events.len() as u64;
         }
     }
 
@@ -366,6 +367,12 @@ impl Core {
             calls: self.counters.calls.clone(),
             connections: self.connection_count,
             blocked: self.paused_clients() + self.blocked.clients(),
+            subscribers: self.pubsub.subscribers(),
+            channels: {
+                let audience = keyspace.journal.audience().borrow();
+                [Topic::Channel, Topic::Pattern, Topic::ShardChannel, Topic::Prefix].map(|topic| audience.len(topic))
+            },
+            tracking: self.tracking.figures(),
             accepted: self.counters.accepted,
             rejected: self.counters.rejected,
             received_bytes: self.counters.received_bytes,

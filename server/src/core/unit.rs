@@ -24,6 +24,7 @@ use super::Core;
 use super::blocked::Waiter;
 use super::exec::Exec;
 use super::session::Conclude;
+use super::tracking::Address;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control::{self, ControlRequest};
 use crate::mailbox::{
@@ -192,14 +193,14 @@ impl UnitRun {
 impl Core {
     /// A stage of a unit reaches this shard, and may run.
     pub(super) fn run_unit_stage(&mut self, part: &mut Part, ticket: Option<Ticket>, now: Milliseconds) {
-        let name = (part.coordinator, part.transaction);
+        let (name, asker, tracks) = ((part.coordinator, part.transaction), part.asker(), part.tracks);
         let Work::Unit(stage) = &mut part.work else { return };
         let now = if stage.ticket.is_some() { stage.now } else { now };
         let mut outcome =
             UnitOutcome { is_valid: self.still_as_seen(&mut stage.watched, now), ..UnitOutcome::default() };
         self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
         if outcome.is_valid {
-            self.run_steps(stage, now, name, &mut outcome);
+            self.run_steps(stage, now, (name, asker, tracks), &mut outcome);
         }
         if stage.is_last || !outcome.is_valid {
             if outcome.is_valid {
@@ -213,7 +214,13 @@ impl Core {
         part.outcome = Outcome::Unit(Box::new(outcome));
     }
 
-    fn run_steps(&mut self, stage: &mut UnitStage, now: Milliseconds, name: UnitName, outcome: &mut UnitOutcome) {
+    fn run_steps(
+        &mut self,
+        stage: &mut UnitStage,
+        now: Milliseconds,
+        (name, asker, tracks): (UnitName, Option<Address>, bool),
+        outcome: &mut UnitOutcome,
+    ) {
         let arguments = std::mem::take(&mut stage.arguments);
         let mut arguments = arguments.commands();
         let is_told_as_one = stage.is_told && self.shard.keyspace.journal.wants_effects();
@@ -227,6 +234,9 @@ impl Core {
                     let before = (outcome.replies.bytes.len(), outcome.replies.shared.len());
                     self.shard.keyspace.found_nothing = false;
                     self.run_whole(entry, &arguments, key, client, now, &mut outcome.replies);
+                    if let Some(by) = asker {
+                        self.note_command(entry, &arguments, client, by);
+                    }
                     if let Some(waiter) = waiter.filter(|_| self.shard.keyspace.found_nothing) {
                         outcome.replies.split_off(before);
                         outcome.is_waiting = true;
@@ -238,7 +248,12 @@ impl Core {
                     outcome.is_waiting = true;
                     self.line_up(&waiter);
                 }
-                UnitStep::Read(keys) => outcome.gathered.push(overlay::gather(&mut self.shard, &keys, now)),
+                UnitStep::Read(keys) => {
+                    outcome.gathered.push(overlay::gather(&mut self.shard, &keys, now));
+                    if let Some(reader) = asker.filter(|_| tracks) {
+                        keys.iter().for_each(|read| self.remember_key(&read.key, reader));
+                    }
+                }
                 UnitStep::Write { place, mut finish } => {
                     told_at = place;
                     let share = finish.share.take();
@@ -347,8 +362,9 @@ impl Core {
         let parts: Vec<_> = parts.collect();
         // What comes of it is awaited under the same name.
         let header = Multicast::new();
+        let asker = Some(run.exec.connection);
         self.await_stage(id, &header, run, &parts, client, request);
-        self.multicast(&header, id, parts);
+        self.multicast(&header, id, (asker, client.tracks), parts);
     }
 
     fn unit_ends(

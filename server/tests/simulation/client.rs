@@ -54,6 +54,9 @@ impl Dice {
 /// What a client sends next, as one pipeline; it is told the replies of the pipeline before. Nothing ends the client.
 pub type Script = Box<dyn FnMut(&mut Dice, &[Reply]) -> Result<Vec<Command>, String>>;
 
+/// Takes messages that answer no command, if it is one; else it is a reply.
+pub type Ear = Box<dyn FnMut(&Reply) -> bool>;
+
 /// How a client goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
@@ -79,6 +82,8 @@ pub struct ClientPlan {
     pub half_closes: bool,
     /// Whether it stays connected when it is through, until the server stops.
     pub lingers: bool,
+    /// Hears messages, if it listens to any.
+    pub ear: Option<Ear>,
 }
 
 impl ClientPlan {
@@ -92,6 +97,7 @@ impl ClientPlan {
             deaths_max: 0,
             half_closes: false,
             lingers: false,
+            ear: None,
         }
     }
 }
@@ -271,6 +277,9 @@ impl Client {
     }
 
     fn take_reply(&mut self, reply: Reply, seen: &mut Observations) {
+        if self.plan.ear.as_mut().is_some_and(|ear| ear(&reply)) {
+            return;
+        }
         if let Some(index) = self.awaited.front()
             && let Command::Exec(commands) = &seen.history[*index].command
             && self.preludes <= commands.len()

@@ -319,6 +319,7 @@ fn random_client(random: &mut fastrand::Rng, mix: Mix, keys: Key, commands: usiz
         deaths_max: if dies { random.u32(1..3) } else { 0 },
         half_closes: random.u8(..4) == 0,
         lingers: random.u8(..4) == 0,
+        ear: None,
     }
 }
 

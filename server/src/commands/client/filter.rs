@@ -18,6 +18,10 @@ pub enum ClientKind {
 }
 
 impl ClientKind {
+    fn of(connection: &Connection) -> Self {
+        if connection.is_subscriber() { Self::PubSub } else { Self::Normal }
+    }
+
     fn parse(name: &[u8]) -> Result<Self, CommandError> {
         match name.to_ascii_lowercase().as_slice() {
             b"normal" => Ok(Self::Normal),
@@ -114,7 +118,7 @@ impl ClientFilter {
         let age_s = now_ns.saturating_sub(connection.figures.created_ns) / 1_000_000_000;
         (self.ids.is_empty() || self.ids.contains(&connection.id))
             && self.skip_id != Some(connection.id)
-            && self.kind.is_none_or(|kind| kind == ClientKind::Normal)
+            && self.kind.is_none_or(|kind| kind == ClientKind::of(connection))
             && self.age_min_s.is_none_or(|age_min_s| age_s >= age_min_s)
             && is(&self.address, connection.ends.peer.as_bytes())
             && is(&self.local_address, connection.ends.local.as_bytes())

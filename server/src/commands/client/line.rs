@@ -1,7 +1,9 @@
 //! A connection as a line of CLIENT LIST. Fields that Torc does not measure are absent.
 
+use super::tracking::redirection;
 use crate::core::connection::{Connection, Phase, Receiving};
 use std::io::Write;
+use torc_engine::audience::Topic;
 use torc_engine::reply::Protocol;
 
 /// The line, with its line end.
@@ -22,8 +24,11 @@ fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns:
     line.extend_from_slice(&session.name);
     write!(line, " age={} idle={}", seconds_since(figures.created_ns), seconds_since(figures.active_ns))?;
     write!(line, " flags={} db={}", flags(connection), session.client.database)?;
+    let names = |topic| connection.interests.as_ref().map_or(0, |interests| interests.count(topic));
+    let (sub, psub, ssub) = (names(Topic::Channel), names(Topic::Pattern), names(Topic::ShardChannel));
     let transaction = &connection.transaction;
-    write!(line, " sub=0 psub=0 ssub=0 multi={}", transaction.queued().map_or(-1, |count| count as i64))?;
+    let multi = transaction.queued().map_or(-1, |count| count as i64);
+    write!(line, " sub={sub} psub={psub} ssub={ssub} multi={multi}")?;
     write!(line, " watch={} qbuf={query_bytes}", transaction.watched_keys())?;
     write!(line, " qbuf-free={} argv-mem=0", query_capacity - query_bytes)?;
     write!(line, " multi-mem={}", transaction.queued_bytes())?;
@@ -32,7 +37,8 @@ fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns:
     write!(line, " obl={} oll={}", output.ready.bytes.len(), output.ready.shared.len())?;
     write!(line, " omem={output_bytes} tot-mem={total_bytes} events={}", events(connection))?;
     write!(line, " cmd={}", figures.last_command.map_or("NULL", |entry| &entry.full_name))?;
-    write!(line, " user=default redir=-1 resp={}", if session.client.protocol == Protocol::Resp3 { 3 } else { 2 })?;
+    write!(line, " user=default redir={}", redirection(connection))?;
+    write!(line, " resp={}", if session.client.protocol == Protocol::Resp3 { 3 } else { 2 })?;
     line.extend_from_slice(b" lib-name=");
     line.extend_from_slice(&session.library_name);
     line.extend_from_slice(b" lib-ver=");
@@ -45,6 +51,11 @@ fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns:
 fn flags(connection: &Connection) -> String {
     let session = &connection.session;
     let letters = [
+        ('O', connection.is_monitor()),
+        ('P', connection.is_subscriber()),
+        ('t', connection.tracking().is_some()),
+        ('R', connection.tracking().is_some_and(|tracking| tracking.is_broken)),
+        ('B', connection.tracking().is_some_and(|tracking| tracking.is_broadcast)),
         ('c', connection.phase == Phase::Closing),
         ('A', connection.phase == Phase::Dead),
         ('b', connection.blocked_on.is_some()),

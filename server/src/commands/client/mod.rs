@@ -2,6 +2,7 @@
 
 mod filter;
 mod line;
+mod tracking;
 
 pub use filter::{ClientFilter, ClientKind};
 pub use line::client_line;
@@ -66,7 +67,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             ..ROW
         },
         syntax: "YES|NO",
-        run: caching,
+        run: tracking::caching,
     },
     SessionCommand {
         spec: Spec {
@@ -94,7 +95,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             ..ROW
         },
         syntax: "",
-        run: get_redirection,
+        run: tracking::get_redirection,
     },
     SessionCommand {
         spec: Spec {
@@ -300,7 +301,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             ..ROW
         },
         syntax: "ON|OFF [option ...]",
-        run: tracking,
+        run: tracking::tracking,
     },
     SessionCommand {
         spec: Spec {
@@ -311,7 +312,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             ..ROW
         },
         syntax: "",
-        run: tracking_info,
+        run: tracking::tracking_info,
     },
     SessionCommand {
         spec: Spec {
@@ -359,12 +360,6 @@ fn on_or_off(argument: &[u8]) -> Result<bool, CommandError> {
     }
 }
 
-/// Whatever the argument says: without tracking there is nothing to say it about.
-fn caching(_: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
-    Err("ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
-        .into())
-}
-
 fn capa(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let redirects = arguments[2..].iter().any(|ability| ability.eq_ignore_ascii_case(b"redirect"));
     session.connection.session.redirect_capable |= redirects;
@@ -379,11 +374,6 @@ fn get_name(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
         b"" => reply.null(),
         name => reply.bulk(name),
     }
-    Ok(())
-}
-
-fn get_redirection(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
-    session.reply().integer(-1);
     Ok(())
 }
 
@@ -453,27 +443,6 @@ fn set_name(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     check_name(arguments[2])?;
     session.connection.session.name = arguments[2].into();
     session.reply().ok();
-    Ok(())
-}
-
-fn tracking(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
-    if on_or_off(arguments[2])? {
-        return Err("ERR CLIENT TRACKING is not supported in this version".into());
-    }
-    session.reply().ok();
-    Ok(())
-}
-
-fn tracking_info(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
-    let mut reply = session.reply();
-    reply.map(3);
-    reply.bulk(b"flags");
-    reply.set(1);
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.integer(-1);
-    reply.bulk(b"prefixes");
-    reply.array(0);
     Ok(())
 }
 

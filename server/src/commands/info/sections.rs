@@ -145,7 +145,8 @@ impl<'a> Report<'a> {
         text.field("client_query_buffer_bytes", self.sum(|shard| shard.query_bytes as u64));
         text.field("client_output_buffer_bytes", self.sum(|shard| shard.output_bytes as u64));
         text.field("blocked_clients", self.sum(|shard| shard.blocked as u64));
-        text.field("tracking_clients", 0);
+        text.field("tracking_clients", self.sum(|shard| shard.tracking[0] as u64));
+        text.field("pubsub_clients", self.sum(|shard| shard.subscribers as u64));
         text.field("clients_in_timeout_table", 0);
     }
 
@@ -253,9 +254,10 @@ impl<'a> Report<'a> {
         text.field("current_eviction_exceeded_time", current_ms);
         text.field("keyspace_hits", self.sum(|shard| shard.hits));
         text.field("keyspace_misses", self.sum(|shard| shard.misses));
-        text.field("pubsub_channels", 0);
-        text.field("pubsub_patterns", 0);
-        text.field("pubsubshard_channels", 0);
+        let channels = self.shards.first().map_or([0; 4], |shard| shard.channels);
+        for (name, count) in ["pubsub_channels", "pubsub_patterns", "pubsubshard_channels"].iter().zip(channels) {
+            text.field(name, count);
+        }
         text.field("latest_fork_usec", 0);
         text.field("total_forks", 0);
         text.field("migrate_cached_sockets", 0);
@@ -265,9 +267,9 @@ impl<'a> Report<'a> {
         }
         text.field("total_active_defrag_time", 0);
         text.field("current_active_defrag_time", 0);
-        text.field("tracking_total_keys", 0);
-        text.field("tracking_total_items", 0);
-        text.field("tracking_total_prefixes", 0);
+        text.field("tracking_total_keys", self.sum(|shard| shard.tracking[1] as u64));
+        text.field("tracking_total_items", self.sum(|shard| shard.tracking[2] as u64));
+        text.field("tracking_total_prefixes", self.shards.first().map_or(0, |shard| shard.channels[3]));
         text.field("unexpected_error_replies", 0);
         text.field("total_error_replies", self.sum(|shard| shard.errors.total()));
         text.field("dump_payload_sanitizations", 0);

@@ -74,6 +74,7 @@ static USAGE_ENTRY: CommandEntry = CommandEntry {
     target: Target::Engine(measure),
     keys: KeyPlan::One(2),
     is_write: false,
+    keeps_order: false,
     takes_memory: false,
     is_queued: true,
     may_wait: false,

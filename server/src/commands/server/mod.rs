@@ -3,6 +3,7 @@
 mod debug;
 mod lolwut;
 mod memory;
+mod monitor;
 
 pub use debug::{Switch, populate};
 
@@ -47,6 +48,7 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
     },
     lolwut::LOLWUT,
     memory::MEMORY,
+    monitor::MONITOR,
     SessionCommand {
         spec: Spec {
             name: "module",

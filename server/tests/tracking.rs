@@ -1,0 +1,219 @@
+//! Client-side caching over shards: whoever keeps copies hears of every change, and keeps nothing that is no longer so.
+
+mod support;
+
+use std::collections::HashMap;
+use support::{Client, Reply, Server, encode, eventually};
+
+const SHARDS: [usize; 3] = [1, 2, 5];
+
+fn tracking(server: &Server, options: &str) -> Client {
+    let mut client = server.client();
+    client.call("HELLO 3");
+    assert_eq!(client.ask(&format!("CLIENT TRACKING ON{options}")), "+OK");
+    client
+}
+
+/// The keys of an invalidation; none is all of them.
+fn invalid(push: &Reply) -> Option<Vec<String>> {
+    let Reply::Push(parts) = push else { panic!("not a push: {push}") };
+    assert_eq!(parts[0].text(), "invalidate");
+    matches!(parts[1], Reply::Array(_)).then(|| parts[1].elements().iter().map(Reply::text).collect())
+}
+
+/// A client that caches what it reads, and forgets what it is told.
+struct Cache {
+    client: Client,
+    copies: HashMap<String, String>,
+}
+
+impl Cache {
+    fn take(&mut self, push: &Reply) {
+        match invalid(push) {
+            Some(keys) => keys.iter().for_each(|key| drop(self.copies.remove(key))),
+            None => self.copies.clear(),
+        }
+    }
+
+    /// Replies to a pipeline of GETs, with whatever is pushed between them.
+    fn read(&mut self, keys: &[String]) {
+        let wanted: Vec<&String> = keys.iter().filter(|key| !self.copies.contains_key(*key)).collect();
+        let pipeline: Vec<u8> = wanted.iter().flat_map(|key| encode(&["GET", key])).collect();
+        self.client.send(&pipeline);
+        for key in wanted {
+            let value = self.reply();
+            self.copies.insert(key.clone(), value.to_string());
+        }
+    }
+
+    fn reply(&mut self) -> Reply {
+        loop {
+            match self.client.reply() {
+                push @ Reply::Push(_) => self.take(&push),
+                reply => return reply,
+            }
+        }
+    }
+}
+
+#[test]
+fn no_copy_outlives_its_key_whoever_changes_it() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &[]);
+        let keys: Vec<String> = (0..40).map(|number| format!("key:{number}")).collect();
+        let mut caches: Vec<Cache> = [("", 0), (" NOLOOP", 1), (" BCAST", 2), ("", 3), (" OPTOUT", 4)]
+            .iter()
+            .map(|(options, _)| Cache { client: tracking(&server, options), copies: HashMap::new() })
+            .collect();
+        let mut writers: Vec<Client> = (0..4).map(|_| server.client()).collect();
+        let mut random = fastrand::Rng::with_seed(shards as u64);
+        for round in 0..150 {
+            for writer in &mut writers {
+                let mut pipeline = Vec::new();
+                for _ in 0..5 {
+                    let (one, other) = (&keys[random.usize(..40)], &keys[random.usize(..40)]);
+                    pipeline.extend(match random.u8(..6) {
+                        0 => encode(&["DEL", one, other]),
+                        1 => encode(&["MSET", one, &round.to_string(), other, "x"]),
+                        2 => encode(&["COPY", one, other, "REPLACE"]),
+                        3 => encode(&["APPEND", one, "y"]),
+                        _ => encode(&["SET", one, &random.u32(..).to_string()]),
+                    });
+                }
+                writer.send(&pipeline);
+            }
+            // Reads and writes run beside each other.
+            for cache in &mut caches {
+                cache.read(&keys);
+            }
+            for writer in &mut writers {
+                (0..5).for_each(|_| drop(writer.reply()));
+            }
+        }
+        for cache in &mut caches {
+            // Everything that was pushed comes before the answer to this.
+            cache.client.send(&encode(&["PING"]));
+            assert_eq!(cache.reply().to_string(), "+PONG");
+            for (key, copy) in &cache.copies {
+                assert_eq!(writers[0].ask(&format!("GET {key}")).replace("nil", "_"), *copy, "{key}, {shards} shards");
+            }
+        }
+        for line in ["FLUSHALL", "MSET key:1 1 key:2 2"] {
+            writers[0].call(line);
+            for cache in &mut caches {
+                cache.client.send(&encode(&["PING"]));
+                cache.reply();
+                assert!(line != "FLUSHALL" || cache.copies.is_empty());
+                cache.read(&keys);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_redirected_client_hears_in_its_own_protocol_and_its_end_is_told() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &[]);
+        let mut writer = server.client();
+        let mut ears: Vec<Client> = (0..shards * 2).map(|_| server.client()).collect();
+        for (index, ear) in ears.iter_mut().enumerate() {
+            if index % 2 == 0 {
+                ear.call("SUBSCRIBE __redis__:invalidate");
+            } else {
+                ear.call("HELLO 3");
+            }
+        }
+        let ids: Vec<i64> = (0..ears.len())
+            .map(|index| {
+                if index % 2 == 1 {
+                    return ears[index].call("CLIENT ID").integer();
+                }
+                let list = writer.call("CLIENT LIST TYPE pubsub").text();
+                let id = list.lines().nth(index / 2).expect("a line").split_once(' ').expect("fields").0;
+                id.trim_start_matches("id=").parse().expect("a number")
+            })
+            .collect();
+        for (index, (ear, id)) in ears.iter_mut().zip(&ids).enumerate() {
+            let mut reader = server.client();
+            reader.call("HELLO 3");
+            // What is pipelined behind waits for it.
+            reader.send(
+                &[encode(&["CLIENT", "TRACKING", "ON", "REDIRECT", &id.to_string()]), encode(&["GET", "k"])].concat(),
+            );
+            assert_eq!(reader.reply().to_string(), "+OK");
+            reader.reply();
+            assert_eq!(reader.call("CLIENT GETREDIR").integer(), *id);
+            writer.call("SET k 1");
+            let expected =
+                if index % 2 == 0 { r#"["message" "__redis__:invalidate" ["k"]]"# } else { r#">["invalidate" ["k"]]"# };
+            assert_eq!(ear.reply().to_string(), expected);
+            writer.call("FLUSHALL");
+            let expected =
+                if index % 2 == 0 { r#"["message" "__redis__:invalidate" _]"# } else { r#">["invalidate" _]"# };
+            assert_eq!(ear.reply().to_string(), expected);
+            writer.call(&format!("CLIENT KILL ID {id}"));
+            eventually("it is gone", || writer.ask(&format!("CLIENT LIST ID {id}")) == "\"\"");
+            reader.call("GET k");
+            writer.call("SET k 2");
+            assert_eq!(reader.reply().to_string(), format!(">[\"tracking-redir-broken\" :{id}]"));
+            assert!(reader.call("CLIENT TRACKINGINFO").to_string().contains("broken_redirect"));
+            assert!(reader.call("CLIENT INFO").text().contains(" flags=tR "));
+        }
+    }
+}
+
+#[test]
+fn the_table_has_a_limit_and_what_falls_out_is_told() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &["--tracking-table-max-keys", "100"]);
+        let mut client = tracking(&server, "");
+        for number in 0..1000 {
+            client.send(&encode(&["GET", &format!("key:{number}")]));
+        }
+        let (mut replies, mut told) = (0, 0);
+        while replies < 1000 {
+            match client.reply() {
+                push @ Reply::Push(_) => told += invalid(&push).expect("keys").len(),
+                _ => replies += 1,
+            }
+        }
+        client.send(&encode(&["PING"]));
+        while let push @ Reply::Push(_) = client.reply() {
+            told += invalid(&push).expect("keys").len();
+        }
+        let mut witness = server.client();
+        let kept = witness.info_number("tracking_total_keys");
+        assert_eq!(kept + told as u64, 1000, "{shards} shards");
+        assert!(kept <= 100 + shards as u64, "{kept}");
+        assert_eq!(witness.info_number("tracking_total_items"), kept);
+        assert_eq!(witness.info_number("tracking_clients"), 1);
+        assert_eq!(client.ask("CLIENT TRACKING OFF"), "+OK");
+        assert_eq!(client.ask("CLIENT TRACKING ON BCAST PREFIX a PREFIX b"), "+OK");
+        assert_eq!(witness.info_number("tracking_total_prefixes"), 2);
+        drop(client);
+        eventually("it is gone", || witness.info_number("tracking_clients") == 0);
+        eventually("its prefixes", || witness.info_number("tracking_total_prefixes") == 0);
+    }
+}
+
+#[test]
+fn keys_that_expire_or_are_evicted_are_told() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &[]);
+        let (mut client, mut writer) = (tracking(&server, ""), server.client());
+        for number in 0..20 {
+            writer.call(&format!("SET key:{number} 1 PX 200"));
+            client.call(&format!("GET key:{number}"));
+        }
+        let mut told: Vec<String> = (0..20).flat_map(|_| invalid(&client.reply()).expect("keys")).collect();
+        told.sort();
+        told.dedup();
+        assert_eq!(told.len(), 20, "{shards} shards");
+        writer.call("SET evicted 1");
+        client.call("GET evicted");
+        writer.call("CONFIG SET maxmemory-policy allkeys-random");
+        writer.call("CONFIG SET maxmemory 1");
+        writer.call("SET other 1");
+        assert_eq!(invalid(&client.reply()), Some(vec!["evicted".to_owned()]));
+    }
+}
