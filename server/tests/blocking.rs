@@ -18,8 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn wait_for_blocked(server: &Server, count: usize) {
     let mut client = server.client();
     let begun = Instant::now();
-    let wanted = format!("blocked_clients:{count}\\r");
-    while !client.call("INFO clients").to_string().contains(&wanted) {
+    while client.info_number("blocked_clients") != count as u64 {
         assert!(begun.elapsed() < PATIENCE, "{}: not {count} clients wait", server.name);
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -25,7 +25,7 @@ use super::exec::Exec;
 use super::multi::Queue;
 use crate::command_table::{CommandEntry, KeyPlan};
 use crate::mailbox::{Message, PackedArguments, Request};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use torc_engine::commands::blocking::{Wait, elements};
@@ -328,7 +328,7 @@ impl Core {
         let (mut run, claims, locks_first) = self.planned(exec, plan, true, false);
         run.holds_connection = true;
         let (steps, is_last) = if locks_first { Default::default() } else { self.next_steps(&mut run, None) };
-        let parts = run.first_stage(steps, is_last, claims, Default::default());
+        let parts = run.first_stage(steps, is_last, claims, BTreeMap::new());
         let (header, id) = (Multicast::new(), self.take_transaction_id());
         self.await_stage(id, &header, run, &parts, waiter.client, Some(request));
         self.multicast(&header, id, (Some(connection), false), parts);
