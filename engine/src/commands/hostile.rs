@@ -365,7 +365,7 @@ fn attack(seed: u64, shards: usize, commands: u64) {
             continue;
         }
         let protocol = if writer.random.bool() { Protocol::Resp2 } else { Protocol::Resp3 };
-        let client = ClientContext { database: writer.random.u32(..8) / 7, protocol, no_touch: false };
+        let client = ClientContext { database: writer.random.u32(..8) / 7, protocol, ..ClientContext::default() };
         let shown = || {
             let words: Vec<_> = line.iter().map(|word| word[..word.len().min(80)].escape_ascii().to_string()).collect();
             format!("seed {seed}, {shards} shards, {number}: {}", words.join(" "))

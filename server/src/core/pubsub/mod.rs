@@ -28,7 +28,6 @@ pub(super) use tell::Later;
 
 use super::Core;
 use super::connection::{Connection, ConnectionKey};
-use crate::control::ControlRequest;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use torc_engine::audience::Topic;
 use torc_engine::reply::ReplyBuffer;

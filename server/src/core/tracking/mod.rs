@@ -174,7 +174,8 @@ impl Core {
     pub(super) fn invalid_for(&mut self, connection: ConnectionKey, key: Bytes, is_own: bool) {
         self.with_connection(connection, move |core, connection| {
             let tracking = connection.tracking();
-            if tracking.is_some_and(|tracking| !tracking.is_broadcast && !(is_own && tracking.no_loop)) {
+            let hears = |tracking: &Tracking| !(tracking.is_broadcast || (is_own && tracking.no_loop));
+            if tracking.is_some_and(hears) {
                 core.tell_invalid(connection, &Invalid::Keys(SmallVec::from_iter([key])));
             }
         });
