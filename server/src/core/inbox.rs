@@ -276,9 +276,7 @@ impl Core {
             let (ticket, finish) = (*ticket, std::mem::take(finish));
             self.has_room();
             overlay::apply(&mut self.shard, finish);
-            if self.shard.keyspace.has_changes() {
-                self.invalidate(part.asker());
-            }
+            self.tell_changes(part.asker());
             self.schedule.release(ticket);
         }
     }
@@ -375,9 +373,7 @@ impl Core {
     /// A command has run here for a connection: what it has changed is told, what it has read may be remembered.
     #[inline]
     fn note_command(&mut self, entry: &CommandEntry, arguments: &[&[u8]], client: ClientContext, by: Address) {
-        if self.shard.keyspace.has_changes() {
-            self.invalidate(Some(by));
-        }
+        self.tell_changes(Some(by));
         if client.tracks {
             self.remember(entry, arguments, by);
         }

@@ -134,6 +134,13 @@ impl Core {
     }
 
     /// Tells whoever has copies of what has changed since the last time, by a command of this connection or by nobody.
+    #[inline]
+    pub(super) fn tell_changes(&mut self, by: Option<Address>) {
+        if self.shard.keyspace.has_changes() {
+            self.invalidate(by);
+        }
+    }
+
     #[cold]
     pub(super) fn invalidate(&mut self, by: Option<Address>) {
         let (keys, is_flushed) = self.shard.keyspace.take_changes();
