@@ -10,10 +10,10 @@
 //! 2. No reply is lost, doubled or torn, whatever the network does: delays, short reads and writes, resets. *(client)*
 //! 3. Nobody hangs, and every lock is free in the end, also when a client dies at any point. *(run, deaths)*
 //! 4. WATCH loses no update, and EXEC is seen whole. *(transactions; EXEC is a command of the checker, too)*
-//! 4. WATCH loses no update, and EXEC is seen whole. *(transactions; EXEC is a command of the checker, too)*
 //! 5. A subscriber hears every message behind its subscription, once, in the order of each publisher, and not before what its
 //!    publisher did before. *(messages)*
-//! 6. Clients that wait are served each element exactly once. *(waiting)*
+//! 6. What clients wait for is given out exactly once. *(waiting)*
+//! 7. All this can be seen to fail: each rule of order, switched off, has its counterexample. *(rules)*
 //!
 //! Longer runs and failures:
 //! * `cargo test -p torc-server --test simulation` runs 200 seeds, and 10,000 with `TORC_SIMULATION_SEEDS=10000` in front

@@ -116,6 +116,7 @@ fn a_redirected_client_hears_in_its_own_protocol_and_its_end_is_told() {
         let server = Server::torc(shards, &[]);
         let mut writer = server.client();
         let mut ears: Vec<Client> = (0..shards * 2).map(|_| server.client()).collect();
+        let ids: Vec<i64> = ears.iter_mut().map(|ear| ear.call("CLIENT ID").integer()).collect();
         for (index, ear) in ears.iter_mut().enumerate() {
             if index % 2 == 0 {
                 ear.call("SUBSCRIBE __redis__:invalidate");
@@ -123,16 +124,6 @@ fn a_redirected_client_hears_in_its_own_protocol_and_its_end_is_told() {
                 ear.call("HELLO 3");
             }
         }
-        let ids: Vec<i64> = (0..ears.len())
-            .map(|index| {
-                if index % 2 == 1 {
-                    return ears[index].call("CLIENT ID").integer();
-                }
-                let list = writer.call("CLIENT LIST TYPE pubsub").text();
-                let id = list.lines().nth(index / 2).expect("a line").split_once(' ').expect("fields").0;
-                id.trim_start_matches("id=").parse().expect("a number")
-            })
-            .collect();
         for (index, (ear, id)) in ears.iter_mut().zip(&ids).enumerate() {
             let mut reader = server.client();
             reader.call("HELLO 3");

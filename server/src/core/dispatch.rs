@@ -443,17 +443,15 @@ impl Core {
         {
             return flow;
         }
-        if self.waits_for_pause(connection, entry.is_write || entry.spec.flags.has(Flags::MAY_REPLICATE)) {
+        let is_about_messages = entry.spec.flags.has(Flags::PUBSUB);
+        if self.waits_for_pause(connection, entry.is_write)
+            || (is_about_messages && self.waits_for_messages(connection, entry))
+        {
             return Flow::NotRun;
         }
         let handler = match entry.target {
             Target::Engine(handler) => handler,
             Target::Session(handler) => {
-                if connection.outstanding_here > 0 && entry.answers_by_pushes() {
-                    // What the connection has published before may be waiting in our inbox.
-                    connection.paused = true;
-                    return Flow::NotRun;
-                }
                 self.count(connection, entry);
                 let mut session = Session { core: self, connection, entry };
                 if let Err(error) = handler(&mut session, arguments) {
@@ -470,11 +468,6 @@ impl Core {
                 self.shared.shard_of(key.map_or_else(|| slot_of(arguments[index]), |(slot, _)| slot))
             }
             KeyPlan::None => {
-                if entry.keeps_order && self.is_behind_with_notices() {
-                    connection.paused = true;
-                    self.starved.push(connection.key);
-                    return Flow::NotRun;
-                }
                 if let Some(owner) = self.owner_without_keys(entry, arguments) {
                     owner
                 } else {
@@ -508,6 +501,18 @@ impl Core {
             self.follow_keys(connection, owner);
         }
         Flow::Next
+    }
+
+    /// Whether a command of publish and subscribe has to wait.
+    fn waits_for_messages(&mut self, connection: &mut Connection, entry: &CommandEntry) -> bool {
+        // What the connection has published before may be waiting in our inbox.
+        let is_ahead = connection.outstanding_here > 0 && entry.answers_by_pushes();
+        let is_much = entry.keeps_order && self.is_behind_with_notices();
+        if is_much {
+            self.starved.push(connection.key);
+        }
+        connection.paused |= is_ahead || is_much;
+        is_ahead || is_much
     }
 
     /// Makes room for a command that takes memory; where there is none, how the input goes on.

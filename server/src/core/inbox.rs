@@ -295,9 +295,7 @@ impl Core {
             let (ticket, finish) = (*ticket, std::mem::take(finish));
             self.has_room();
             overlay::apply(&mut self.shard, finish);
-            if self.shard.keyspace.has_changes() {
-                self.invalidate(part.asker());
-            }
+            self.tell_changes(part.asker());
             self.schedule.release(ticket);
             self.serve_ready();
         }
@@ -411,9 +409,7 @@ impl Core {
         client: ClientContext,
         by: Address,
     ) {
-        if self.shard.keyspace.has_changes() {
-            self.invalidate(Some(by));
-        }
+        self.tell_changes(Some(by));
         if client.tracks {
             self.remember(entry, arguments, by);
         }

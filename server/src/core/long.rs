@@ -255,9 +255,7 @@ impl Core {
         let Some(mut run) = self.long.runs.remove(&id) else { return };
         let before_ns = clock();
         let went = self.step_run(id, &mut run);
-        if self.shard.keyspace.has_changes() {
-            self.invalidate(run.asker(self.index));
-        }
+        self.tell_changes(run.asker(self.index));
         let took_ns = clock().saturating_sub(before_ns);
         if took_ns > 0 {
             let fitting = (u128::from(run.budget) * u128::from(SLICE_NS) / u128::from(took_ns)) as u64;
@@ -325,9 +323,7 @@ impl Core {
             Destination::Away { credit: 0, .. } => Went::Waits,
             Destination::Away { origin, request, credit, reply } => {
                 let step = run.unfinished.step(&mut self.shard, run.budget, reply);
-                if self.shard.keyspace.has_changes() {
-                    self.invalidate(Some(Address { shard: *origin as u32, connection: request.connection }));
-                }
+                self.tell_changes(Some(Address { shard: *origin as u32, connection: request.connection }));
                 if step == Progress::More && reply.is_empty() {
                     return Went::On;
                 }

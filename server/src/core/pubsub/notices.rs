@@ -151,9 +151,7 @@ impl Core {
     /// Whatever the shard's commands had to tell goes ahead of what leaves next.
     #[inline]
     pub fn tell_before_leaving(&mut self) {
-        if self.shard.keyspace.has_changes() {
-            self.invalidate(None);
-        }
+        self.tell_changes(None);
         self.tell();
         if self.pubsub.outgoing.destinations > 0 {
             self.send_notices();

@@ -18,7 +18,9 @@ fn hearing(subscribers: &Subscribers, known: Known) -> impl Iterator<Item = Conn
 }
 
 /// Something that waits for the end of a connection's command.
-pub(in crate::core) struct Later(Box<dyn FnOnce(&mut Core, &mut Connection)>);
+pub(in crate::core) struct Later(Box<Deed>);
+
+type Deed = dyn FnOnce(&mut Core, &mut Connection);
 
 /// Names as messages list them: `3:one,5:three`.
 fn listed(names: &[Vec<u8>]) -> Vec<u8> {

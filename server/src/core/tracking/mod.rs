@@ -134,6 +134,13 @@ impl Core {
     }
 
     /// Tells whoever has copies of what has changed since the last time, by a command of this connection or by nobody.
+    #[inline]
+    pub(super) fn tell_changes(&mut self, by: Option<Address>) {
+        if self.shard.keyspace.has_changes() {
+            self.invalidate(by);
+        }
+    }
+
     #[cold]
     pub(super) fn invalidate(&mut self, by: Option<Address>) {
         let (keys, is_flushed) = self.shard.keyspace.take_changes();
@@ -174,7 +181,8 @@ impl Core {
     pub(super) fn invalid_for(&mut self, connection: ConnectionKey, key: Bytes, is_own: bool) {
         self.with_connection(connection, move |core, connection| {
             let tracking = connection.tracking();
-            if tracking.is_some_and(|tracking| !tracking.is_broadcast && !(is_own && tracking.no_loop)) {
+            let hears = |tracking: &Tracking| !(tracking.is_broadcast || (is_own && tracking.no_loop));
+            if tracking.is_some_and(hears) {
                 core.tell_invalid(connection, &Invalid::Keys(SmallVec::from_iter([key])));
             }
         });
