@@ -44,7 +44,7 @@ type LuaLink = LinkOf<LuaMachine>;
 /// Compiled scripts kept by one machine.
 const COMPILED_SCRIPTS_MAX: usize = 2048;
 
-/// Memory from which on a run is followed by a whole collection, in bytes.
+/// Memory from which on a run is followed by a whole collection, in bytes; or a quarter of the limit, if that is less.
 const COLLECT_BYTES_MIN: usize = 64 * 1024 * 1024;
 
 /// What a machine is for.
@@ -118,7 +118,7 @@ impl LuaMachine {
         if was_killed {
             let _ = self.set_hook();
         }
-        if was_killed || self.lua.used_memory() > COLLECT_BYTES_MIN {
+        if was_killed || self.lua.used_memory() > COLLECT_BYTES_MIN.min(self.settings.memory_bytes_max / 4) {
             self.lua.gc_restart();
             let _ = self.lua.gc_collect();
         }
@@ -173,7 +173,7 @@ impl LuaMachine {
             self.sandbox.set_inputs(keys, arguments)?;
             self.runner.call::<(bool, Value)>(function)
         });
-        self.answer(result, script.sha.as_str(), "Script killed by user with SCRIPT KILL.")
+        self.answer(result, script.sha.as_str())
     }
 
     fn run_function(&mut self, library: &Arc<Library>, name: &str) -> Reply {
@@ -187,11 +187,11 @@ impl LuaMachine {
         let result = self
             .inputs()
             .and_then(|(keys, arguments)| self.runner.call::<(bool, Value)>((function, keys, arguments)));
-        self.answer(result, name, "Script killed by user with FUNCTION KILL.")
+        self.answer(result, name)
     }
 
     /// The reply of a run that ended so.
-    fn answer(&mut self, result: mlua::Result<(bool, Value)>, name: &str, _killed: &str) -> Reply {
+    fn answer(&mut self, result: mlua::Result<(bool, Value)>, name: &str) -> Reply {
         let protocol = self.link.exchange.borrow().protocol;
         match result {
             Ok((true, value)) => {

@@ -12,6 +12,9 @@ use std::rc::Rc;
 /// Tables within tables that are written.
 const NESTING_MAX: usize = 16;
 
+/// Values written at once: Lua's stack has room for twice as many.
+const ARGUMENTS_MAX: usize = 4000;
+
 /// Tables within tables that are read: Lua could hold no more references to them.
 const READ_NESTING_MAX: usize = 1500;
 
@@ -25,6 +28,9 @@ pub(super) fn table(lua: &Lua, link: &Rc<LuaLink>) -> mlua::Result<Table> {
     define_packed(lua, &table, "pack", |lua, arguments, count| {
         if count == 0 {
             return Err(Fault::Argument(0, "MessagePack pack needs input.".to_owned()));
+        }
+        if count > ARGUMENTS_MAX {
+            return Err(Fault::Argument(0, "Too many arguments for MessagePack pack.".to_owned()));
         }
         let mut out = Vec::new();
         for at in 1..=count {
@@ -256,14 +262,19 @@ impl Reader<'_> {
         Ok(Value::Table(table))
     }
 
+    /// Lua says it without a place where it has none.
+    fn bad_key(&self, line: &str) -> Fault {
+        self.lua.create_string(line).map_or(Fault::Memory, |line| Fault::Value(Value::String(line)))
+    }
+
     fn map(&mut self, length: usize, depth: usize) -> Result<Value, Fault> {
         let table = self.lua.create_table()?;
         for _ in 0..length {
             let key = self.value(depth + 1)?;
             let value = self.value(depth + 1)?;
             match key {
-                Value::Nil => return Err(Fault::text("table index is nil")),
-                Value::Number(number) if number.is_nan() => return Err(Fault::text("table index is NaN")),
+                Value::Nil => return Err(self.bad_key("table index is nil")),
+                Value::Number(number) if number.is_nan() => return Err(self.bad_key("table index is NaN")),
                 key => table.raw_set(key, value)?,
             }
         }

@@ -19,7 +19,7 @@ use crate::exchange::{LogLevel, Request};
 use crate::fiber::Verdict;
 use mlua::ffi::{self, lua_State, lua_upvalueindex};
 use mlua::{Function, IntoLua, LightUserData, Lua, Value};
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::rc::Rc;
 
 /// How a safe function's first result says what is to be done with the others.
@@ -121,6 +121,11 @@ pub(super) fn coroutines(lua: &Lua, link: &Rc<LuaLink>, resume: Value, wrap: Val
 /// `loadstring` for texts only: what looks like compiled code is read as text, and refused by the parser.
 pub(super) fn loadstring(lua: &Lua) -> mlua::Result<Function> {
     closure(lua, load_text, [])
+}
+
+/// `load` for texts only.
+pub(super) fn load(lua: &Lua) -> mlua::Result<Function> {
+    closure(lua, load_pieces, [])
 }
 
 /// `pcall`, which gives the text of an error that is a table.
@@ -492,6 +497,58 @@ unsafe extern "C-unwind" fn load_text(state: *mut lua_State) -> c_int {
         ffi::lua_pushnil(state);
         ffi::lua_insert(state, -2);
         2
+    }
+}
+
+/// How far the reader of [`load_pieces`] is.
+struct Pieces {
+    is_first: bool,
+    is_held_back: bool,
+}
+
+unsafe extern "C-unwind" fn load_pieces(state: *mut lua_State) -> c_int {
+    // SAFETY: see above; the reader is called during the call of `lua_load` only, while `pieces` is alive.
+    unsafe {
+        let name = ffi::luaL_optlstring(state, 2, c"=(load)".as_ptr(), std::ptr::null_mut());
+        ffi::luaL_checktype(state, 1, ffi::LUA_TFUNCTION);
+        ffi::lua_settop(state, 3);
+        let mut pieces = Pieces { is_first: true, is_held_back: false };
+        if ffi::lua_load(state, next_piece, (&raw mut pieces).cast::<c_void>(), name) == ffi::LUA_OK {
+            return 1;
+        }
+        ffi::lua_pushnil(state);
+        ffi::lua_insert(state, -2);
+        2
+    }
+}
+
+/// Asks the function at the bottom of the stack for a piece, and keeps it at the third place.
+unsafe extern "C-unwind" fn next_piece(state: *mut lua_State, data: *mut c_void, length: *mut usize) -> *const c_char {
+    // SAFETY: called by `load_pieces` alone, with its stack and its `Pieces`; `length` is a place to write to.
+    unsafe {
+        let pieces = &mut *data.cast::<Pieces>();
+        if pieces.is_held_back {
+            pieces.is_held_back = false;
+            return ffi::lua_tolstring(state, 3, length);
+        }
+        ffi::luaL_checkstack(state, 2, c"too many nested functions".as_ptr());
+        ffi::lua_pushvalue(state, 1);
+        ffi::lua_call(state, 0, 1);
+        if ffi::lua_type(state, -1) == ffi::LUA_TNIL {
+            *length = 0;
+            return std::ptr::null();
+        }
+        if ffi::lua_isstring(state, -1) == 0 {
+            ffi::luaL_error(state, c"reader function must return a string".as_ptr());
+        }
+        ffi::lua_replace(state, 3);
+        let piece = ffi::lua_tolstring(state, 3, length);
+        if std::mem::take(&mut pieces.is_first) && *length > 0 && *piece.cast::<u8>() == 27 {
+            pieces.is_held_back = true;
+            *length = 1;
+            return c" ".as_ptr();
+        }
+        piece
     }
 }
 

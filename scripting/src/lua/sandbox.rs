@@ -52,26 +52,6 @@ const GUARDS: &[(&str, &str, Guard)] = &[
     ("string", "rep", Guard::Repeat),
 ];
 
-/// `load`, from `loadstring`: a reader's pieces are joined first, so that compiled code is refused here, too.
-const LOAD: &str = r#"
-local loadstring, pcall, type, error, concat = ...
-return function(reader, name)
-    if type(reader) ~= "function" then
-        error("bad argument #1 to 'load' (function expected, got " .. (reader == nil and "no value" or type(reader)) .. ")", 2)
-    end
-    local pieces, count = {}, 0
-    while true do
-        local is_good, piece = pcall(reader)
-        if not is_good then return nil, piece end
-        if piece == nil or piece == "" then break end
-        if type(piece) ~= "string" then return nil, "reader function must return a string" end
-        count = count + 1
-        pieces[count] = piece
-    end
-    return loadstring(concat(pieces), name or "=(load)")
-end
-"#;
-
 /// The globals of one machine.
 pub(super) struct Sandbox {
     contents: Table,
@@ -171,17 +151,8 @@ impl Sandbox {
         let next: Function = self.contents.raw_get("next")?;
         self.contents.raw_set("pairs", native::pairs(lua, globals.raw_get("next")?, next)?)?;
         self.contents.raw_set("pcall", native::pcall(lua)?)?;
-        let loadstring = native::loadstring(lua)?;
-        let concat: Value = globals.raw_get::<Table>("table")?.raw_get("concat")?;
-        let load: Function = lua.load(LOAD).set_name("=load").call((
-            &loadstring,
-            globals.raw_get::<Value>("pcall")?,
-            globals.raw_get::<Value>("type")?,
-            globals.raw_get::<Value>("error")?,
-            concat,
-        ))?;
-        self.contents.raw_set("loadstring", loadstring)?;
-        self.contents.raw_set("load", load)
+        self.contents.raw_set("loadstring", native::loadstring(lua)?)?;
+        self.contents.raw_set("load", native::load(lua)?)
     }
 
     fn libraries(&self, lua: &Lua, link: &Rc<LuaLink>) -> mlua::Result<()> {

@@ -101,7 +101,7 @@ struct Packed<'a> {
 
 impl Packed<'_> {
     fn get(&self, number: usize) -> Result<Option<Value>, Fault> {
-        if number > self.count && !(self.is_nil_behind && number == self.count + 1) {
+        if number > self.count && !(self.is_nil_behind && number > 1 && number == self.count + 1) {
             return Ok(None);
         }
         Ok(Some(self.table.raw_get(number)?))

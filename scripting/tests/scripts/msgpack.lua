@@ -24,8 +24,8 @@ local t = {} for i = 1, 20 do t = {t} end return cmsgpack.pack(t)
 local t = {} t[1] = t return cmsgpack.pack(t)
 return cmsgpack.pack(function() end)
 return cmsgpack.pack(cjson.null)
-return cmsgpack.pack(redis)
-local t = {} for i = 1, 7000 do t[i] = 'x' end return #cmsgpack.pack(unpack(t))
+local t = {} for i = 1, 4000 do t[i] = 'x' end return #cmsgpack.pack(unpack(t))
+local t = {} for i = 1, 4001 do t[i] = 'x' end return #cmsgpack.pack(unpack(t))
 return cmsgpack.unpack(cmsgpack.pack({1, 'a', true, {b = 2}}))
 return {cmsgpack.unpack(cmsgpack.pack(1, 2, 3))}
 return {cmsgpack.unpack('')}

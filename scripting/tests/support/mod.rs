@@ -1,5 +1,5 @@
 //! A real server beside us: it answers what scripts ask, and runs the same scripts itself.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -128,7 +128,7 @@ impl Host for Forwarding {
         exchange.reply = match exchange.request {
             Request::Command => {
                 let name = exchange.arguments.get(0).to_ascii_lowercase();
-                if matches!(&name[..], b"eval" | b"multi" | b"subscribe" | b"hello" | b"fcall") {
+                if matches!(&name[..], b"eval" | b"multi" | b"subscribe" | b"hello" | b"fcall" | b"blpop" | b"debug") {
                     b"-ERR This Redis command is not allowed from script\r\n".to_vec()
                 } else {
                     let connection =
