@@ -82,7 +82,9 @@ impl Pool {
         let settings = self.settings.clone();
         match self.kind {
             Kind::Scripts => Fiber::new(move |link| Made(LuaMachine::new(link, Purpose::Scripts, &settings).ok())),
-            Kind::LuaFunctions => Fiber::new(move |link| Made(LuaMachine::new(link, Purpose::Functions, &settings).ok())),
+            Kind::LuaFunctions => {
+                Fiber::new(move |link| Made(LuaMachine::new(link, Purpose::Functions, &settings).ok()))
+            }
             Kind::JsFunctions => Fiber::new(move |link| Made(JsMachine::new(link, &settings).ok())),
         }
     }

@@ -145,11 +145,11 @@ impl Scripts {
 
     fn evict(&mut self) {
         let oldest = self.entries.iter().filter(|(_, entry)| !entry.is_loaded).min_by_key(|(_, entry)| entry.used);
-        if let Some(sha) = oldest.map(|(sha, _)| *sha) {
-            if let Some(entry) = self.entries.remove(&sha) {
-                self.bytes -= entry.script.source.len();
-                self.evaluated -= 1;
-            }
+        if let Some(sha) = oldest.map(|(sha, _)| *sha)
+            && let Some(entry) = self.entries.remove(&sha)
+        {
+            self.bytes -= entry.script.source.len();
+            self.evaluated -= 1;
         }
     }
 }

@@ -153,7 +153,11 @@ mod tests {
             let found = of_script(code.as_bytes())
                 .map(|(flags, _)| flags.map(|flags| flags.names().collect::<Vec<_>>().join(" ")))
                 .map_err(|error| String::from_utf8(error).unwrap());
-            assert_eq!(found, expected.map(|flags: Option<&str>| flags.map(str::to_owned)).map_err(str::to_owned), "{code}");
+            assert_eq!(
+                found,
+                expected.map(|flags: Option<&str>| flags.map(str::to_owned)).map_err(str::to_owned),
+                "{code}"
+            );
         }
     }
 

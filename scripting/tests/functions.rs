@@ -101,7 +101,8 @@ fn calling_is_as_on_the_real_server() {
         }
         theirs.say(&["FUNCTION", "LOAD", "REPLACE", CODE]);
         ours.load(CODE, true, &mut host).unwrap();
-        let names: Vec<String> = ours.registry.library(b"all").unwrap().functions().iter().map(|spec| spec.name.to_string()).collect();
+        let names: Vec<String> =
+            ours.registry.library(b"all").unwrap().functions().iter().map(|spec| spec.name.to_string()).collect();
         assert!(names.len() > 20, "{}", names.len());
         for name in names {
             theirs.say(&["FLUSHALL"]);
@@ -119,7 +120,8 @@ fn payloads_go_both_ways() {
     let Some(server) = Server::start() else { return };
     let mut theirs = server.connect();
     let mut ours = Functions::new();
-    let long = format!("#!lua name=long\n-- {}\nredis.register_function('l', function() return 2 end)", "x".repeat(20_000));
+    let long =
+        format!("#!lua name=long\n-- {}\nredis.register_function('l', function() return 2 end)", "x".repeat(20_000));
     let codes = ["#!lua name=short\nredis.register_function('s', function() return 1 end)", &long];
     for code in codes {
         theirs.say(&["FUNCTION", "LOAD", code]);
@@ -142,7 +144,8 @@ fn payloads_go_both_ways() {
 #[test]
 fn restoring_loads_and_joins() {
     let mut ours = Functions::new();
-    ours.load("#!lua name=a\nredis.register_function('f', function() return 1 end)", false, &mut Alone::default()).unwrap();
+    ours.load("#!lua name=a\nredis.register_function('f', function() return 1 end)", false, &mut Alone::default())
+        .unwrap();
     ours.load("#!js name=b\nredis.registerFunction('g', () => 2)", false, &mut Alone::default()).unwrap();
     let mut other = Functions::new();
     for code in payload::codes(&payload::dump(&ours.registry)).unwrap() {
@@ -155,11 +158,18 @@ fn restoring_loads_and_joins() {
 
 #[test]
 fn a_library_that_never_ends_is_stopped_while_loading() {
-    for (code, begin) in [("#!lua name=a\nwhile true do end", "ERR Error registering functions: ERR FUNCTION LOAD timeout"), ("#!js name=a\nwhile (true) {}", "ERR Error registering functions: ERR FUNCTION LOAD timeout")] {
+    for (code, begin) in [
+        ("#!lua name=a\nwhile true do end", "ERR Error registering functions: ERR FUNCTION LOAD timeout"),
+        ("#!js name=a\nwhile (true) {}", "ERR Error registering functions: ERR FUNCTION LOAD timeout"),
+    ] {
         let mut functions = Functions::new();
         let mut host = Alone { ticks_max: 3, ..Alone::default() };
         assert_eq!(functions.load(code, false, &mut host).unwrap_err(), begin);
-        assert!(functions.load("#!lua name=b\nredis.register_function('f', function() return 1 end)", false, &mut host).is_ok());
+        assert!(
+            functions
+                .load("#!lua name=b\nredis.register_function('f', function() return 1 end)", false, &mut host)
+                .is_ok()
+        );
     }
 }
 
@@ -209,7 +219,11 @@ fn javascript_values_and_replies() {
         ("return true", "", Reply::Boolean(true)),
         ("return null", "", Reply::Null),
         ("", "", Reply::Null),
-        ("return [1, 'a', [null]]", "", Reply::Array(vec![Reply::Integer(1), bulk("a"), Reply::Array(vec![Reply::Null])])),
+        (
+            "return [1, 'a', [null]]",
+            "",
+            Reply::Array(vec![Reply::Integer(1), bulk("a"), Reply::Array(vec![Reply::Null])]),
+        ),
         ("return {a: 1}", "", Reply::Map(vec![bulk("a"), Reply::Integer(1)])),
         ("return new Uint8Array([255, 0])", "", Reply::Bulk(vec![255, 0])),
         ("return new Error('bad\\nthing')", "", error("ERR bad thing")),
@@ -228,9 +242,17 @@ fn javascript_values_and_replies() {
         ("return client.call('x')", "~1\r\n:1\r\n", Reply::Array(vec![Reply::Integer(1)])),
         ("return typeof client.call('x')", "(123\r\n", bulk("bigint")),
         ("return client.call('x')", "=6\r\ntxt:ab\r\n", bulk("ab")),
-        ("try { client.call('x') } catch (e) { return e.name + ' ' + e.message }", "-WRONGTYPE x\r\n", bulk("ReplyError WRONGTYPE x")),
+        (
+            "try { client.call('x') } catch (e) { return e.name + ' ' + e.message }",
+            "-WRONGTYPE x\r\n",
+            bulk("ReplyError WRONGTYPE x"),
+        ),
         ("return eval('1 + 1')", "", Reply::Integer(2)),
-        ("return typeof globalThis.process + typeof globalThis.std + typeof globalThis.os", "", bulk("undefinedundefinedundefined")),
+        (
+            "return typeof globalThis.process + typeof globalThis.std + typeof globalThis.os",
+            "",
+            bulk("undefinedundefinedundefined"),
+        ),
     ];
     for (body, reply, expected) in table {
         let mut functions = Functions::new();
@@ -258,17 +280,29 @@ fn javascript_errors_say_where() {
         Reply::Error { line, is_counted } => (String::from_utf8(line).unwrap(), is_counted),
         other => panic!("{other:?}"),
     };
-    assert_eq!(line(functions.call("f", &[], 0, &mut host)), ("ERR bad script: f, on @user_function:3.".to_owned(), false));
-    assert_eq!(line(functions.call("g", &[], 0, &mut host)), ("WRONGTYPE no script: g, on @user_function:5.".to_owned(), true));
+    assert_eq!(
+        line(functions.call("f", &[], 0, &mut host)),
+        ("ERR bad script: f, on @user_function:3.".to_owned(), false)
+    );
+    assert_eq!(
+        line(functions.call("g", &[], 0, &mut host)),
+        ("WRONGTYPE no script: g, on @user_function:5.".to_owned(), true)
+    );
     assert_eq!(line(functions.call("h", &[], 0, &mut host)), ("ERR text script: h".to_owned(), false));
     for (code, expected) in [
         ("#!js name=b\nlet x = ;", "ERR Error compiling function: user_function:2: "),
         ("#!js name=b\nnosuch()", "ERR Error registering functions: ERR nosuch is not defined"),
         ("#!js name=b\n1", "ERR No functions registered"),
-        ("#!js name=b\nredis.registerFunction('a b', () => 1)", "ERR Error registering functions: ERR Function names can only"),
+        (
+            "#!js name=b\nredis.registerFunction('a b', () => 1)",
+            "ERR Error registering functions: ERR Function names can only",
+        ),
         ("#!js name=b\nredis.registerFunction('a')", "ERR Error registering functions: ERR wrong number of arguments"),
         ("#!js name=b\nredis.registerFunction('a', 1)", "ERR Error registering functions: ERR the callback"),
-        ("#!js name=b\nredis.registerFunction('a', () => 1, {flags: ['x']})", "ERR Error registering functions: ERR unknown flag given"),
+        (
+            "#!js name=b\nredis.registerFunction('a', () => 1, {flags: ['x']})",
+            "ERR Error registering functions: ERR unknown flag given",
+        ),
         ("#!js name=b\nredis.call('ping')", "ERR Error registering functions: ERR not a function"),
         ("#!js name=b\nredis.registerFunction = 1", "ERR Error registering functions: ERR "),
     ] {
@@ -292,7 +326,13 @@ fn javascript_functions_say_what_they_do() {
 fn libraries_cannot_change_each_other() {
     let mut functions = Functions::new();
     functions.load("#!js name=a\nArray.prototype.map = 1; globalThis.x = 1; redis.registerFunction('f', () => typeof Array.prototype.map)", false, &mut Alone::default()).unwrap();
-    functions.load("#!js name=b\nredis.registerFunction('g', () => typeof Array.prototype.map + typeof globalThis.x)", false, &mut Alone::default()).unwrap();
+    functions
+        .load(
+            "#!js name=b\nredis.registerFunction('g', () => typeof Array.prototype.map + typeof globalThis.x)",
+            false,
+            &mut Alone::default(),
+        )
+        .unwrap();
     assert_eq!(functions.call("f", &[], 0, &mut Alone::default()), Reply::Bulk(b"number".to_vec()));
     assert_eq!(functions.call("g", &[], 0, &mut Alone::default()), Reply::Bulk(b"functionundefined".to_vec()));
 }

@@ -14,7 +14,13 @@ use std::sync::Arc;
 use support::{Forwarding, Server, encode};
 use torc_scripting::{Interpreters, Protocol, Script, Settings};
 
-fn ours(interpreters: &Interpreters, source: &str, inputs: &[&str], protocol: Protocol, host: &mut Forwarding) -> Vec<u8> {
+fn ours(
+    interpreters: &Interpreters,
+    source: &str,
+    inputs: &[&str],
+    protocol: Protocol,
+    host: &mut Forwarding,
+) -> Vec<u8> {
     let mut out = Vec::new();
     let script = match Script::new(source.as_bytes()) {
         Ok(script) => Arc::new(script),
@@ -54,8 +60,13 @@ fn compare(file: &str, scripts: &str) {
             theirs.say(&["FLUSHALL"]);
             let found = ours(&interpreters, script, &inputs, protocol, &mut host);
             if found != expected {
-                let show = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(600)]).replace("\r\n", " | ");
-                differences.push(format!("{protocol:?} {script}\n  theirs {}\n  ours   {}", show(&expected), show(&found)));
+                let show =
+                    |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(600)]).replace("\r\n", " | ");
+                differences.push(format!(
+                    "{protocol:?} {script}\n  theirs {}\n  ours   {}",
+                    show(&expected),
+                    show(&found)
+                ));
             }
         }
     }

@@ -38,10 +38,10 @@ pub(super) fn to_argument(ctx: &Ctx<'_>, value: &Value<'_>) -> Result<Vec<u8>, E
     if value.is_string() || value.is_number() || value.is_big_int() {
         return text_of(value).map(String::into_bytes);
     }
-    if let Some(bytes) = value.as_object().and_then(|object| object.as_typed_array::<u8>()) {
-        if let Some(bytes) = bytes.as_bytes() {
-            return Ok(bytes.to_vec());
-        }
+    if let Some(bytes) = value.as_object().and_then(|object| object.as_typed_array::<u8>())
+        && let Some(bytes) = bytes.as_bytes()
+    {
+        return Ok(bytes.to_vec());
     }
     Err(reply_error(ctx, "ERR Command arguments must be strings, numbers or Uint8Arrays"))
 }

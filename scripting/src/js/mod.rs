@@ -107,8 +107,11 @@ impl JsMachine {
             let client = prepare(&ctx, &link, &registration, &self.settings).map_err(no_memory)?;
             if let Err(error) = ctx.eval::<Value, _>(library.body()) {
                 let problem = convert::problem(&ctx, error, link.killed());
-                let begin: &[u8] =
-                    if problem.is_syntax { b"ERR Error compiling function: " } else { b"ERR Error registering functions: " };
+                let begin: &[u8] = if problem.is_syntax {
+                    b"ERR Error compiling function: "
+                } else {
+                    b"ERR Error registering functions: "
+                };
                 let line = if problem.is_syntax { problem.with_place() } else { problem.line };
                 return Err([begin, &line].concat());
             }
@@ -131,10 +134,8 @@ impl JsMachine {
             .libraries
             .get(&*library.name)
             .is_some_and(|loaded| std::ptr::eq(loaded.library.as_ptr(), Arc::as_ptr(library)));
-        if !is_loaded {
-            if let Err(line) = self.load(library) {
-                return Reply::error(line);
-            }
+        if !is_loaded && let Err(line) = self.load(library) {
+            return Reply::error(line);
         }
         let Some(loaded) = self.libraries.get(&*library.name) else { return Reply::error("ERR Function not found") };
         let Some(function) = loaded.functions.get(name) else { return Reply::error("ERR Function not found") };
@@ -142,9 +143,8 @@ impl JsMachine {
         loaded.context.with(|ctx| {
             let result = self.invoke(&ctx, loaded, function.clone());
             match result.and_then(|value| settled(&ctx, value, &self.link)) {
-                Ok(value) => convert::to_reply(&ctx, &value, bytes_max).unwrap_or_else(|error| {
-                    convert::problem(&ctx, error, self.link.killed()).reply(name)
-                }),
+                Ok(value) => convert::to_reply(&ctx, &value, bytes_max)
+                    .unwrap_or_else(|error| convert::problem(&ctx, error, self.link.killed()).reply(name)),
                 Err(error) => convert::problem(&ctx, error, self.link.killed()).reply(name),
             }
         })

@@ -46,8 +46,7 @@ impl Engine {
 pub struct FunctionFlags(u8);
 
 impl FunctionFlags {
-    const NAMES: [&'static str; 5] =
-        ["no-writes", "allow-oom", "allow-stale", "no-cluster", "allow-cross-slot-keys"];
+    const NAMES: [&'static str; 5] = ["no-writes", "allow-oom", "allow-stale", "no-cluster", "allow-cross-slot-keys"];
 
     /// Sets the flag of this name, if there is one.
     pub fn set(&mut self, name: &[u8]) -> bool {
@@ -260,7 +259,8 @@ mod tests {
 
     fn library(name: &str, functions: &[&str]) -> Arc<Library> {
         let library = Library::parse(format!("#!lua name={name}\nx").as_bytes()).unwrap();
-        let spec = |name: &&str| FunctionSpec { name: (*name).into(), description: None, flags: FunctionFlags::default() };
+        let spec =
+            |name: &&str| FunctionSpec { name: (*name).into(), description: None, flags: FunctionFlags::default() };
         library.set_functions(functions.iter().map(spec).collect());
         Arc::new(library)
     }
@@ -293,7 +293,9 @@ mod tests {
         let restored = Registry::default().with(&library("a", &["h"])).unwrap();
         assert_eq!(text(here.joined(&restored, Policy::Append)), "ERR Library a already exists");
         let replaced = here.joined(&restored, Policy::Replace).unwrap();
-        assert!(replaced.function(b"f").is_none() && replaced.function(b"g").is_some() && replaced.function(b"h").is_some());
+        assert!(
+            replaced.function(b"f").is_none() && replaced.function(b"g").is_some() && replaced.function(b"h").is_some()
+        );
         assert_eq!(here.joined(&restored, Policy::Flush).unwrap().libraries().len(), 1);
         let clash = Registry::default().with(&library("c", &["g"])).unwrap();
         assert_eq!(text(here.joined(&clash, Policy::Replace)), "ERR Function g already exists");
@@ -302,7 +304,10 @@ mod tests {
     #[test]
     fn names_and_engines_are_checked() {
         for (code, expected) in [
-            ("#!lua name=a-b\nx", "ERR Library names can only contain letters, numbers, or underscores(_) and must be at least one character long"),
+            (
+                "#!lua name=a-b\nx",
+                "ERR Library names can only contain letters, numbers, or underscores(_) and must be at least one character long",
+            ),
             ("#!foo name=a\nx", "ERR Engine 'foo' not found"),
             ("#!LUA name=a\nx", ""),
             ("#!js name=a\nx", ""),

@@ -200,7 +200,9 @@ mod tests {
         }
         assert_eq!(error(&sealed(vec![7])), "ERR given type is not a function");
         assert_eq!(error(&sealed(vec![0xF6])), "ERR Pre-GA function format not supported");
-        for body in [&[FUNCTION][..], &[FUNCTION, 5, b'a'], &[FUNCTION, 0x82], &[FUNCTION, 0xc3, 1, 9, 0x20], &[AUX, 1, b'a']] {
+        for body in
+            [&[FUNCTION][..], &[FUNCTION, 5, b'a'], &[FUNCTION, 0x82], &[FUNCTION, 0xc3, 1, 9, 0x20], &[AUX, 1, b'a']]
+        {
             assert_eq!(error(&sealed(body.to_vec())), "ERR Failed loading library code");
         }
     }

@@ -6,6 +6,8 @@ use mlua::{Lua, Table, Value};
 /// Added to a number, it leaves the number's low bits at the end of the mantissa: 2^52 + 2^51.
 const SHIFT: f64 = 6_755_399_441_055_744.0;
 
+type Operation = fn(u32, u32) -> u32;
+
 fn bits(number: usize, value: Option<&Value>) -> Result<u32, Fault> {
     as_number(value)
         .map(|given| (given + SHIFT).to_bits() as u32)
@@ -22,7 +24,7 @@ pub(super) fn table(lua: &Lua) -> mlua::Result<Table> {
     define(lua, &table, "tobit", 1, |_, given| Ok(answer(bits(1, given.get(1))?)))?;
     define(lua, &table, "bnot", 1, |_, given| Ok(answer(!bits(1, given.get(1))?)))?;
     define(lua, &table, "bswap", 1, |_, given| Ok(answer(bits(1, given.get(1))?.swap_bytes())))?;
-    let pairwise: [(&str, fn(u32, u32) -> u32); 5] = [
+    let pairwise: [(&str, Operation); 5] = [
         ("lshift", |bits, by| bits << (by & 31)),
         ("rshift", |bits, by| bits >> (by & 31)),
         ("arshift", |bits, by| ((bits as i32) >> (by & 31)) as u32),
@@ -34,7 +36,7 @@ pub(super) fn table(lua: &Lua) -> mlua::Result<Table> {
             Ok(answer(operation(bits(1, given.get(1))?, bits(2, given.get(2))?)))
         })?;
     }
-    let folds: [(&str, fn(u32, u32) -> u32); 3] =
+    let folds: [(&str, Operation); 3] =
         [("band", |one, other| one & other), ("bor", |one, other| one | other), ("bxor", |one, other| one ^ other)];
     for (name, operation) in folds {
         define_packed(lua, &table, name, move |_, arguments, count| {

@@ -173,10 +173,10 @@ impl Answer {
         if let Value::String(digits) = table.raw_get("big_number")? {
             return Ok(Reply::BigNumber(one_line(digits.as_bytes().to_vec())));
         }
-        if let Value::Table(parts) = table.raw_get("verbatim_string")? {
-            if let (Value::String(format), Value::String(text)) = (parts.raw_get("format")?, parts.raw_get("string")?) {
-                return Ok(verbatim(&format.as_bytes(), &text.as_bytes()));
-            }
+        if let Value::Table(parts) = table.raw_get("verbatim_string")?
+            && let (Value::String(format), Value::String(text)) = (parts.raw_get("format")?, parts.raw_get("string")?)
+        {
+            return Ok(verbatim(&format.as_bytes(), &text.as_bytes()));
         }
         if let Value::Table(map) = table.raw_get("map")? {
             let mut pairs = Vec::new();
@@ -291,8 +291,12 @@ pub(super) fn error_handler(lua: &Lua, link: &Rc<LuaLink>) -> mlua::Result<Funct
             lua.inspect_stack(level, |debug| {
                 let source = debug.source();
                 // A function of C raised it: its caller is where it was.
-                (source.what != "C" || level == 2)
-                    .then(|| (source.source.unwrap_or_default().into_owned(), debug.current_line().map_or(-1, |line| line as i64)))
+                (source.what != "C" || level == 2).then(|| {
+                    (
+                        source.source.unwrap_or_default().into_owned(),
+                        debug.current_line().map_or(-1, |line| line as i64),
+                    )
+                })
             })
             .flatten()
         });

@@ -74,8 +74,8 @@ fn text_of(value: &Value) -> Option<String> {
 }
 
 fn positional(lua: &Lua, name: &Value, callback: &Value) -> Result<(FunctionSpec, Function), Fault> {
-    let name = text_of(name)
-        .ok_or_else(|| refuse(lua, "first argument to redis.register_function must be a string"))?;
+    let name =
+        text_of(name).ok_or_else(|| refuse(lua, "first argument to redis.register_function must be a string"))?;
     let Value::Function(callback) = callback else {
         return Err(refuse(lua, "second argument to redis.register_function must be a function"));
     };

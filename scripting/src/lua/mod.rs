@@ -134,14 +134,14 @@ impl LuaMachine {
     }
 
     fn script(&mut self, script: &Script) -> Result<Function, Vec<u8>> {
-        if let Some(key) = self.scripts.get(script.sha.as_bytes()) {
-            if let Ok(function) = self.lua.registry_value(key) {
-                return Ok(function);
-            }
+        if let Some(key) = self.scripts.get(script.sha.as_bytes())
+            && let Ok(function) = self.lua.registry_value(key)
+        {
+            return Ok(function);
         }
-        let function = self.compile(script.code(), "@user_script").map_err(|problem| {
-            [b"ERR Error compiling script (new function): ".as_slice(), &problem].concat()
-        })?;
+        let function = self
+            .compile(script.code(), "@user_script")
+            .map_err(|problem| [b"ERR Error compiling script (new function): ".as_slice(), &problem].concat())?;
         if self.scripts.len() >= COMPILED_SCRIPTS_MAX {
             self.scripts.clear();
         }
@@ -184,9 +184,8 @@ impl LuaMachine {
         let Some(function) = function.and_then(|key| self.lua.registry_value::<Function>(key).ok()) else {
             return Reply::error("ERR Function not found");
         };
-        let result = self
-            .inputs()
-            .and_then(|(keys, arguments)| self.runner.call::<(bool, Value)>((function, keys, arguments)));
+        let result =
+            self.inputs().and_then(|(keys, arguments)| self.runner.call::<(bool, Value)>((function, keys, arguments)));
         self.answer(result, name)
     }
 
@@ -194,19 +193,17 @@ impl LuaMachine {
     fn answer(&mut self, result: mlua::Result<(bool, Value)>, name: &str) -> Reply {
         let protocol = self.link.exchange.borrow().protocol;
         match result {
-            Ok((true, value)) => {
-                convert::to_reply(&value, protocol, self.settings.memory_bytes_max)
-            }
+            Ok((true, value)) => convert::to_reply(&value, protocol, self.settings.memory_bytes_max),
             Ok((false, error)) => convert::to_error(&error, name, self.link.killed()),
             Err(_) => Reply::error(format!("ERR Error running script {name}, not enough memory")),
         }
     }
 
     fn ensure_loaded(&mut self, library: &Arc<Library>) -> Result<(), Vec<u8>> {
-        if let Some(loaded) = self.libraries.get(&*library.name) {
-            if std::ptr::eq(loaded.library.as_ptr(), Arc::as_ptr(library)) {
-                return Ok(());
-            }
+        if let Some(loaded) = self.libraries.get(&*library.name)
+            && std::ptr::eq(loaded.library.as_ptr(), Arc::as_ptr(library))
+        {
+            return Ok(());
         }
         self.load(library).map(|_| ())
     }
@@ -237,8 +234,7 @@ impl LuaMachine {
             functions.insert(spec.name.as_bytes().into(), callback);
             specs.push(spec);
         }
-        self.libraries
-            .insert(library.name.clone(), LoadedLibrary { library: Arc::downgrade(library), functions });
+        self.libraries.insert(library.name.clone(), LoadedLibrary { library: Arc::downgrade(library), functions });
         Ok(specs)
     }
 }

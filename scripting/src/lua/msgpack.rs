@@ -150,11 +150,8 @@ fn unpack(lua: &Lua, link: &LuaLink, given: &Given<'_>, limit: Option<i64>, offs
     let is_all = limit.is_none();
     let limit = limit.unwrap_or(i64::from(i32::MAX));
     if offset < 0 || limit < 0 {
-        let line = format!(
-            "Invalid request to unpack with offset of {} and limit of {}.",
-            offset as i32,
-            text.len() as i32
-        );
+        let line =
+            format!("Invalid request to unpack with offset of {} and limit of {}.", offset as i32, text.len() as i32);
         return Err(Fault::text(line));
     }
     let Some(rest) = text.get(offset as usize..) else {

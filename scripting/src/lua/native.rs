@@ -47,7 +47,9 @@ type Body = unsafe extern "C-unwind" fn(*mut lua_State) -> c_int;
 /// Makes a closure of a native function.
 fn closure<const N: usize>(lua: &Lua, body: Body, upvalues: [Value; N]) -> mlua::Result<Function> {
     // SAFETY: the closure pushes one value, a function with the upvalues that were pushed before; mlua has made room.
-    unsafe { lua.exec_raw(mlua::MultiValue::from_iter(upvalues), |state| ffi::lua_pushcclosure(state, body, N as c_int)) }
+    unsafe {
+        lua.exec_raw(mlua::MultiValue::from_iter(upvalues), |state| ffi::lua_pushcclosure(state, body, N as c_int))
+    }
 }
 
 /// A function of ours that takes up to `arguments_max` arguments, and one more so that it can count them.
@@ -112,10 +114,7 @@ pub(super) fn pairs(lua: &Lua, next: Value, guarded: Function) -> mlua::Result<F
 /// `coroutine.resume` and `coroutine.wrap` that stop before the stack ends.
 pub(super) fn coroutines(lua: &Lua, link: &Rc<LuaLink>, resume: Value, wrap: Value) -> mlua::Result<[Function; 2]> {
     let link = Value::LightUserData(LightUserData(Rc::as_ptr(link).cast_mut().cast::<c_void>()));
-    Ok([
-        closure(lua, resume_guarded, [link.clone(), resume])?,
-        closure(lua, wrap_guarded, [link, wrap])?,
-    ])
+    Ok([closure(lua, resume_guarded, [link.clone(), resume])?, closure(lua, wrap_guarded, [link, wrap])?])
 }
 
 /// `loadstring` for texts only: what looks like compiled code is read as text, and refused by the parser.
@@ -275,7 +274,9 @@ unsafe fn gather(state: *mut lua_State, link: &LuaLink, request: Request) -> Opt
                     let text = ffi::lua_tolstring(state, at, &raw mut length).cast::<u8>();
                     exchange.arguments.push(std::slice::from_raw_parts(text, length));
                 }
-                ffi::LUA_TNUMBER => number::with_text(ffi::lua_tonumber(state, at), |text| exchange.arguments.push(text)),
+                ffi::LUA_TNUMBER => {
+                    number::with_text(ffi::lua_tonumber(state, at), |text| exchange.arguments.push(text))
+                }
                 _ => return Some(BAD_ARGUMENTS),
             }
         }

@@ -40,7 +40,7 @@ fn without_zeros(text: &str) -> &str {
 
 /// A C cast of a double to `long long`: out of range, all is the least.
 pub(super) fn truncated(number: f64) -> i64 {
-    if number >= -9_223_372_036_854_775_808.0 && number < 9_223_372_036_854_775_808.0 { number as i64 } else { i64::MIN }
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 /// A C cast of a double to `int`, as the compilers of this platform make it.
@@ -66,7 +66,10 @@ pub(super) fn from_text(text: &[u8]) -> Option<f64> {
 
 /// Appends `text` formatted as above, without an allocation of its own.
 pub(super) fn append_general(out: &mut Vec<u8>, number: f64, digits: usize) {
-    if number.fract() == 0.0 && number.abs() < 10_f64.powi(digits.min(15) as i32) && (number != 0.0 || number.is_sign_positive()) {
+    if number.fract() == 0.0
+        && number.abs() < 10_f64.powi(digits.min(15) as i32)
+        && (number != 0.0 || number.is_sign_positive())
+    {
         out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes());
     } else {
         let _ = out.write_all(general(number, digits).as_bytes());
@@ -101,7 +104,9 @@ mod tests {
 
     #[test]
     fn arguments_keep_their_digits() {
-        for (number, text) in [(3.0, "3"), (-7.0, "-7"), (0.1, "0.10000000000000001"), (1e15, "1000000000000000"), (-0.0, "-0")] {
+        for (number, text) in
+            [(3.0, "3"), (-7.0, "-7"), (0.1, "0.10000000000000001"), (1e15, "1000000000000000"), (-0.0, "-0")]
+        {
             assert_eq!(with_text(number, |bytes| bytes.to_vec()), text.as_bytes());
         }
     }

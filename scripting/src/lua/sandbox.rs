@@ -163,8 +163,7 @@ impl Sandbox {
             table.raw_set(*name, native::guarded(lua, original, *guard)?)?;
         }
         let coroutine: Table = globals.raw_get("coroutine")?;
-        let [resume, wrap] =
-            native::coroutines(lua, link, coroutine.raw_get("resume")?, coroutine.raw_get("wrap")?)?;
+        let [resume, wrap] = native::coroutines(lua, link, coroutine.raw_get("resume")?, coroutine.raw_get("wrap")?)?;
         coroutine.raw_set("resume", resume)?;
         coroutine.raw_set("wrap", wrap)?;
         let math: Table = globals.raw_get("math")?;

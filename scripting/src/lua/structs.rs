@@ -229,7 +229,8 @@ fn unpack(lua: &Lua, arguments: &Packed<'_>) -> Result<Values, Fault> {
         Some(_) => truncated(arguments.number(3)?),
     };
     // A negative place is a huge one, where nothing is.
-    let Some(mut position) = (begin as u64).checked_sub(1).map(|place| usize::try_from(place).unwrap_or(usize::MAX)) else {
+    let Some(mut position) = (begin as u64).checked_sub(1).map(|place| usize::try_from(place).unwrap_or(usize::MAX))
+    else {
         return Err(Fault::Argument(3, "offset must be 1 or greater".to_owned()));
     };
     let too_short = || Fault::Argument(2, "data string too short".to_owned());
@@ -289,4 +290,3 @@ fn double(bytes: &[u8], is_big: bool) -> f64 {
     let bytes = bytes.try_into().unwrap_or_default();
     if is_big { f64::from_be_bytes(bytes) } else { f64::from_le_bytes(bytes) }
 }
-

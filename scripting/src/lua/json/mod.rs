@@ -176,7 +176,8 @@ fn choice(given: &Given<'_>, number: usize, options: &[&str]) -> Result<usize, F
     let Some(text) = super::answer::as_text(given.get(number)) else {
         return Err(Fault::type_of(number, "string", given.get(number)));
     };
-    options.iter().position(|option| option.as_bytes() == text).ok_or_else(|| {
-        Fault::Argument(number, format!("invalid option '{}'", String::from_utf8_lossy(&text)))
-    })
+    options
+        .iter()
+        .position(|option| option.as_bytes() == text)
+        .ok_or_else(|| Fault::Argument(number, format!("invalid option '{}'", String::from_utf8_lossy(&text))))
 }

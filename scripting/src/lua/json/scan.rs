@@ -285,7 +285,8 @@ fn hexadecimal_float(text: &[u8]) -> Option<(f64, usize)> {
         let sign = usize::from(matches!(text.get(at + 1), Some(b'-' | b'+')));
         let digits = text.get(at + 1 + sign..).unwrap_or(&[]).iter().take_while(|byte| byte.is_ascii_digit()).count();
         if digits > 0 {
-            let exponent = std::str::from_utf8(&text[at + 1..at + 1 + sign + digits]).ok()?.parse::<i32>().unwrap_or(i32::MAX / 2);
+            let exponent =
+                std::str::from_utf8(&text[at + 1..at + 1 + sign + digits]).ok()?.parse::<i32>().unwrap_or(i32::MAX / 2);
             scale = scale.saturating_add(exponent);
             at += 1 + sign + digits;
         }
