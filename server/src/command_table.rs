@@ -47,6 +47,8 @@ pub struct CommandEntry {
     pub is_write: bool,
     /// Whether it is refused when memory is over its limit.
     pub takes_memory: bool,
+    /// Whether it runs a script or a function: it may touch any key of its shard.
+    pub is_script: bool,
     /// Its index in per-command counters.
     pub id: usize,
     /// Subcommands of a container.
@@ -54,6 +56,12 @@ pub struct CommandEntry {
 }
 
 impl CommandEntry {
+    /// Whether values of the keys that these arguments name may name further ones.
+    pub fn finds_keys(&self, arguments: &[&[u8]]) -> bool {
+        let discovery = self.spec.key_finder.and_then(|finder| finder.discovery.as_ref());
+        discovery.is_some_and(|discovery| (discovery.is_needed)(arguments))
+    }
+
     /// The subcommand of that name.
     pub fn subcommand(&self, name: &[u8]) -> Option<&'static CommandEntry> {
         self.subcommands.iter().find(|entry| entry.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()
@@ -85,12 +93,13 @@ impl CommandTable {
     pub fn new(rows: impl IntoIterator<Item = (&'static Spec, Target)>) -> Self {
         let mut ids = 0;
         let mut entry = |spec: &'static Spec, target: Target, full_name: String, subcommands| {
-            let is_write = spec.flags.has(Flags::WRITE);
+            let is_script = matches!(target, Target::Engine(_)) && spec.group == "scripting";
+            let is_write = spec.flags.has(Flags::WRITE) || (is_script && !spec.flags.has(Flags::READONLY));
             ids += 1;
             let keys = key_plan(spec);
             let takes_memory = spec.flags.has(Flags::DENYOOM);
             let id = ids - 1;
-            let entry = CommandEntry { spec, full_name, target, keys, is_write, takes_memory, id, subcommands };
+            let entry = CommandEntry { spec, full_name, target, keys, is_write, takes_memory, is_script, id, subcommands };
             &*Box::leak(Box::new(entry))
         };
         let rows = rows.into_iter().map(|(spec, target)| {

@@ -8,6 +8,7 @@ use crate::settings::Settings;
 use std::sync::Arc;
 use std::time::Duration;
 use torc_engine::error_counts::ErrorCounts;
+use torc_scripting::libraries::Registry;
 
 /// A question to every shard.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ pub enum ControlRequest {
     Pause { until_ns: u64, only_writes: bool },
     /// CLIENT UNPAUSE.
     Unpause,
+    /// SCRIPT FLUSH.
+    FlushScripts,
+    /// New libraries of functions.
+    Functions(Arc<Registry>),
     /// DEBUG: something goes on or off.
     Switch(Switch, bool),
     /// DEBUG SLEEP.
@@ -182,6 +187,14 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
         }
         ControlRequest::Unpause => {
             core.unpause_clients();
+            ControlReply::Done
+        }
+        ControlRequest::FlushScripts => {
+            core.scripting.flush_scripts();
+            ControlReply::Done
+        }
+        ControlRequest::Functions(functions) => {
+            core.scripting.set_functions(functions);
             ControlReply::Done
         }
         ControlRequest::Switch(Switch::ActiveExpire, is_on) => {

@@ -97,3 +97,8 @@ fn configuration() {
 fn protocol() {
     check("protocol");
 }
+
+#[test]
+fn scripting() {
+    check("scripting");
+}

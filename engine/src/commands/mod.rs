@@ -21,7 +21,7 @@
 pub mod bitmap;
 mod chunks;
 pub mod database;
-mod double;
+pub(crate) mod double;
 mod element_scan;
 mod errors;
 mod expire_time;

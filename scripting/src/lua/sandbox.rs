@@ -60,6 +60,8 @@ pub(super) struct Sandbox {
     /// Makes tables of errors.
     pub(super) error_handler: Function,
     deny: Function,
+    /// The names `KEYS` and `ARGV`, which each run looks for.
+    input_names: [mlua::String; 2],
 }
 
 impl Sandbox {
@@ -69,7 +71,8 @@ impl Sandbox {
         let deny = fixed(lua, 3, |_, _| Err(Fault::text("Attempt to modify a readonly table")))?;
         let contents = lua.create_table()?;
         let metatable = read_only_metatable(lua, &contents, &deny)?;
-        let mut sandbox = Self { contents, metatable, loading: None, error_handler, deny };
+        let input_names = [lua.create_string("KEYS")?, lua.create_string("ARGV")?];
+        let mut sandbox = Self { contents, metatable, loading: None, error_handler, deny, input_names };
         sandbox.base(lua)?;
         sandbox.libraries(lua, link)?;
         let api = server::table(lua, link, purpose, settings)?;
@@ -108,8 +111,9 @@ impl Sandbox {
 
     /// KEYS and ARGV of a script.
     pub(super) fn set_inputs(&self, keys: Table, arguments: Table) -> mlua::Result<()> {
-        self.contents.raw_set("KEYS", keys)?;
-        self.contents.raw_set("ARGV", arguments)
+        let [keys_name, arguments_name] = &self.input_names;
+        self.contents.raw_set(keys_name, keys)?;
+        self.contents.raw_set(arguments_name, arguments)
     }
 
     /// Runs `then` with the globals that a library sees while it is loaded.

@@ -7,7 +7,8 @@
 //!   info         INFO                         all shards' figures, added
 //!   command      COMMAND                      the table itself, told by the engine's introspection
 //!   server       TIME, DEBUG, MEMORY, SHUTDOWN ...
-//!   acl, scripting   what is true of one user and of no scripts
+//!   acl          what is true of one user
+//!   scripting    EVAL, FCALL (where their keys are), SCRIPT, FUNCTION
 //! ```
 //! A family is a table of rows as in the engine, with handlers that have the connection at hand.
 
@@ -73,7 +74,8 @@ pub fn rows() -> impl Iterator<Item = (&'static Spec, Target)> {
         server::COMMANDS,
     ];
     let own = families.into_iter().flatten().map(|row| (&row.spec, Target::Session(row.run)));
-    let engine = torc_engine::commands::all().map(|command| (&command.spec, Target::Engine(command.run)));
+    let engine = torc_engine::commands::all().chain(&scripting::RUNS);
+    let engine = engine.map(|command| (&command.spec, Target::Engine(command.run)));
     engine.chain(own).chain([(&introspection::COMMAND, Target::Session(command as SessionHandler))])
 }
 

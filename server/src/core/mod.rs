@@ -22,6 +22,7 @@ mod instants;
 mod long;
 mod memory;
 mod pause;
+mod scripts;
 pub mod query_buffer;
 mod rates;
 pub mod session;
@@ -30,10 +31,12 @@ use crate::control::{DatabaseFigures, ShardFigures};
 use crate::mailbox::{Deferred, Envelope, Part};
 use crate::pace::Pace;
 use crate::reactor::driver::Clock;
+use crate::scripting::ShardScripting;
 use crate::settings::Settings;
 use crate::shared::Shared;
 use connection::{Connection, ConnectionKey};
 use coordinator::Coordinator;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use torc_engine::error_counts::ErrorCounts;
@@ -152,6 +155,9 @@ pub struct Core {
     /// The allocator's count for threads that are no shards.
     pub read_unpublished_bytes: fn() -> i64,
     pause: pause::PauseState,
+    /// Its interpreters, and what they run.
+    pub scripting: Rc<ShardScripting>,
+    script_hold: scripts::ScriptHold,
     rates: rates::Rates,
     lookahead: dispatch::Lookahead,
     accept_cursor: usize,
@@ -184,6 +190,8 @@ impl Core {
         if index + 1 < shards {
             shard.next_shard_cursor = torc_engine::keyspace::ScanCursor::at_slot(shared.first_slot(index + 1)).to_u64();
         }
+        let scripting = Rc::new(ShardScripting::new(&shared, index));
+        shard.companion = Some(scripting.clone());
         let counters = Counters { calls: vec![0; shared.table.ids], ..Counters::default() };
         let memory = memory::MemoryLimit::new(&settings);
         let mut core = Self {
@@ -216,6 +224,8 @@ impl Core {
             measure_bytes: |shard| shard.keyspace.used_bytes() as i64,
             read_unpublished_bytes: || 0,
             pause: pause::PauseState::default(),
+            scripting,
+            script_hold: scripts::ScriptHold::default(),
             rates: rates::Rates::default(),
             lookahead: dispatch::Lookahead::default(),
             accept_cursor: index,
@@ -328,11 +338,14 @@ impl Core {
         });
         let mut errors = self.counters.errors.clone();
         errors.add(self.shard.errors());
+        errors.add(&self.scripting.errors.borrow());
+        let mut calls = self.counters.calls.clone();
+        calls.iter_mut().zip(&*self.scripting.calls.borrow()).for_each(|(calls, inside)| *calls += inside);
         let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
         ShardFigures {
             shard: self.index,
             commands: self.counters.commands,
-            calls: self.counters.calls.clone(),
+            calls,
             connections: self.connection_count,
             blocked: self.paused_clients(),
             accepted: self.counters.accepted,
@@ -370,6 +383,8 @@ impl Core {
         let turns = self.counters.turns;
         self.counters = Counters { calls: vec![0; self.shared.table.ids], turns, ..Counters::default() };
         self.shard.reset_errors();
+        *self.scripting.errors.borrow_mut() = ErrorCounts::default();
+        self.scripting.calls.borrow_mut().fill(0);
         self.shard.keyspace.statistics = torc_engine::keyspace::Statistics::default();
         self.shared.exceeded_total_ms.store(0, Ordering::Relaxed);
         self.publish_memory();

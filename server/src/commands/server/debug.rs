@@ -279,6 +279,7 @@ static OBJECT: CommandEntry = CommandEntry {
     keys: KeyPlan::One(2),
     is_write: false,
     takes_memory: false,
+    is_script: false,
     id: 0,
     subcommands: Vec::new(),
 };
@@ -328,6 +329,7 @@ static DIGEST: CommandEntry = CommandEntry {
     keys: KeyPlan::None,
     is_write: false,
     takes_memory: false,
+    is_script: false,
     id: 0,
     subcommands: Vec::new(),
 };
@@ -346,6 +348,7 @@ static DIGEST_VALUE: CommandEntry = CommandEntry {
     keys: KeyPlan::Many,
     is_write: false,
     takes_memory: false,
+    is_script: false,
     id: 0,
     subcommands: Vec::new(),
 };

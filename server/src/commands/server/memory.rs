@@ -75,6 +75,7 @@ static USAGE_ENTRY: CommandEntry = CommandEntry {
     keys: KeyPlan::One(2),
     is_write: false,
     takes_memory: false,
+    is_script: false,
     id: 0,
     subcommands: Vec::new(),
 };
