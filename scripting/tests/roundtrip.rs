@@ -21,9 +21,8 @@ fn run(source: &str, arguments: &[&[u8]]) -> Reply {
         static INTERPRETERS: Interpreters = Interpreters::new(&Settings::default());
     }
     let script = Arc::new(Script::new(source.as_bytes()).unwrap());
-    INTERPRETERS.with(|interpreters| {
-        interpreters.script(&script, [], arguments.iter().copied()).unwrap().drive(&mut Nobody)
-    })
+    INTERPRETERS
+        .with(|interpreters| interpreters.script(&script, [], arguments.iter().copied()).unwrap().drive(&mut Nobody))
 }
 
 /// JSON whose text is the one that cjson writes: objects have one key, so there is one order.

@@ -99,7 +99,8 @@ impl CommandTable {
             let keys = key_plan(spec);
             let takes_memory = spec.flags.has(Flags::DENYOOM);
             let id = ids - 1;
-            let entry = CommandEntry { spec, full_name, target, keys, is_write, takes_memory, is_script, id, subcommands };
+            let entry =
+                CommandEntry { spec, full_name, target, keys, is_write, takes_memory, is_script, id, subcommands };
             &*Box::leak(Box::new(entry))
         };
         let rows = rows.into_iter().map(|(spec, target)| {

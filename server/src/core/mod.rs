@@ -22,9 +22,9 @@ mod instants;
 mod long;
 mod memory;
 mod pause;
-mod scripts;
 pub mod query_buffer;
 mod rates;
+mod scripts;
 pub mod session;
 
 use crate::control::{DatabaseFigures, ShardFigures};

@@ -25,7 +25,8 @@ impl Core {
     #[inline]
     pub(super) fn busy_with_script(&self, entry: &CommandEntry) -> Option<&'static str> {
         const SCRIPT: &str = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
-        const FUNCTION: &str = "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
+        const FUNCTION: &str =
+            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
         let since_ns = self.script_hold.since_ns?;
         let after_ns = self.settings.busy_after_ns;
         let is_busy = after_ns > 0 && self.clock.monotonic_ns.saturating_sub(since_ns) >= after_ns;

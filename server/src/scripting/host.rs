@@ -41,12 +41,18 @@ const NOT_ALLOWED: &str = "ERR This Redis command is not allowed from script";
 const READ_ONLY: &str = "ERR Write commands are not allowed from read-only scripts.";
 const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 const OF_THE_SERVER: &str = "ERR This command is not supported in scripts in this version";
-const OF_ALL_SHARDS: &str = "ERR A script cannot run a command on the keys of all shards in this version: use one shard";
+const OF_ALL_SHARDS: &str =
+    "ERR A script cannot run a command on the keys of all shards in this version: use one shard";
 const UNDECLARED: &str = "ERR Script attempted to access a key of another shard that it did not declare: this is not supported in this version";
 
 impl Host {
     /// Answers what the exchange asks.
-    pub(super) fn answer(&mut self, exchange: &mut Exchange, execution: &mut Execution<'_>, scripting: &ShardScripting) {
+    pub(super) fn answer(
+        &mut self,
+        exchange: &mut Exchange,
+        execution: &mut Execution<'_>,
+        scripting: &ShardScripting,
+    ) {
         exchange.reply.clear();
         match exchange.request {
             Request::Command => self.command(exchange, execution, scripting),
@@ -101,11 +107,7 @@ impl Host {
     }
 
     /// The command, if a script may run it now.
-    fn allowed(
-        &self,
-        arguments: &[&[u8]],
-        scripting: &ShardScripting,
-    ) -> Result<&'static CommandEntry, CommandError> {
+    fn allowed(&self, arguments: &[&[u8]], scripting: &ShardScripting) -> Result<&'static CommandEntry, CommandError> {
         let Some(entry) = find(scripting, arguments) else { return Err(UNKNOWN.into()) };
         let flags = entry.spec.flags;
         if !entry.spec.arity.accepts(arguments.len()) {

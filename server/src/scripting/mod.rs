@@ -187,7 +187,8 @@ impl SharedScripting {
 
     /// SCRIPT KILL or FUNCTION KILL: ends what runs for long and has not written; or the error.
     pub fn kill(&self, of_function: bool) -> Result<(), &'static str> {
-        const OTHER_SCRIPT: &str = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+        const OTHER_SCRIPT: &str =
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
         const OTHER_FUNCTION: &str =
             "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
         const WROTE: &str = "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.";

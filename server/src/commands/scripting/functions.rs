@@ -79,10 +79,7 @@ static SUBCOMMANDS: [SessionCommand; 9] = [
     SessionCommand {
         spec: Spec {
             complexity: "O(N) in the number of functions",
-            arguments: &[
-                string("library-name-pattern").token("LIBRARYNAME").optional(),
-                word("WITHCODE").optional(),
-            ],
+            arguments: &[string("library-name-pattern").token("LIBRARYNAME").optional(), word("WITHCODE").optional()],
             tips: &["nondeterministic_output_order"],
             ..row("list", Arity::AtLeast(2), Flags::NOSCRIPT, "Gives the libraries")
         },
@@ -148,7 +145,11 @@ impl Host for Loading {
 }
 
 /// The library of this code, with its functions.
-fn loaded(session: &Session<'_>, code: &[u8], is_known: impl Fn(&str) -> SessionResult) -> Result<Arc<Library>, CommandError> {
+fn loaded(
+    session: &Session<'_>,
+    code: &[u8],
+    is_known: impl Fn(&str) -> SessionResult,
+) -> Result<Arc<Library>, CommandError> {
     let library = Arc::new(Library::parse(code)?);
     is_known(&library.name)?;
     session.core.scripting.interpreters.load(&library, &mut Loading(Instant::now()))?;

@@ -8,34 +8,30 @@ use torc_engine::command::{
 };
 use torc_scripting::Sha;
 
-const FLAGS: Flags =
-    Flags::NOSCRIPT.or(Flags::STALE).or(Flags::SKIP_MONITOR).or(Flags::MAY_REPLICATE).or(Flags::NO_MANDATORY_KEYS).or(Flags::MOVABLEKEYS);
-const FLAGS_RO: Flags =
-    Flags::READONLY.or(Flags::NOSCRIPT).or(Flags::STALE).or(Flags::SKIP_MONITOR).or(Flags::NO_MANDATORY_KEYS).or(Flags::MOVABLEKEYS);
+const FLAGS: Flags = Flags::NOSCRIPT
+    .or(Flags::STALE)
+    .or(Flags::SKIP_MONITOR)
+    .or(Flags::MAY_REPLICATE)
+    .or(Flags::NO_MANDATORY_KEYS)
+    .or(Flags::MOVABLEKEYS);
+const FLAGS_RO: Flags = Flags::READONLY
+    .or(Flags::NOSCRIPT)
+    .or(Flags::STALE)
+    .or(Flags::SKIP_MONITOR)
+    .or(Flags::NO_MANDATORY_KEYS)
+    .or(Flags::MOVABLEKEYS);
 
 const KEYS: KeySpec = KeySpec::counted(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE), 2, 1);
 const KEYS_RO: KeySpec = KeySpec::counted(KeyFlags::RO.or(KeyFlags::ACCESS), 2, 1);
 const ANY_WRITE: &str = "What is done with the keys is up to the script, so the worst is said";
 const ANY_READ: &str = "What is done with the keys is up to the script, so the worst is said of a reader";
 
-const SCRIPT_ARGUMENTS: &[Argument] = &[
-    string("script"),
-    integer("numkeys"),
-    key("key").optional().multiple(),
-    string("arg").optional().multiple(),
-];
-const SHA_ARGUMENTS: &[Argument] = &[
-    string("sha1"),
-    integer("numkeys"),
-    key("key").optional().multiple(),
-    string("arg").optional().multiple(),
-];
-const FUNCTION_ARGUMENTS: &[Argument] = &[
-    string("function"),
-    integer("numkeys"),
-    key("key").optional().multiple(),
-    string("arg").optional().multiple(),
-];
+const SCRIPT_ARGUMENTS: &[Argument] =
+    &[string("script"), integer("numkeys"), key("key").optional().multiple(), string("arg").optional().multiple()];
+const SHA_ARGUMENTS: &[Argument] =
+    &[string("sha1"), integer("numkeys"), key("key").optional().multiple(), string("arg").optional().multiple()];
+const FUNCTION_ARGUMENTS: &[Argument] =
+    &[string("function"), integer("numkeys"), key("key").optional().multiple(), string("arg").optional().multiple()];
 
 const RUN: Spec = Spec {
     arity: Arity::AtLeast(3),

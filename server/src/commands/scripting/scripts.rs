@@ -124,9 +124,8 @@ fn exists(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let mut reply = session.reply();
     reply.array(arguments.len() - 2);
     for digits in &arguments[2..] {
-        // Digits in upper case are no digest here, as in the real server.
-        let sha = Sha::parse(digits).filter(|sha| sha.as_bytes() == digits);
-        reply.integer(i64::from(sha.is_some_and(|sha| scripting.has_script(&sha))));
+        let is_known = Sha::parse(digits).is_some_and(|sha| scripting.has_script(&sha));
+        reply.integer(i64::from(is_known));
     }
     Ok(())
 }
