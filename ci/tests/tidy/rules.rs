@@ -247,7 +247,7 @@ pub(crate) fn dependency_comments(manifest: &str) -> Vec<Finding> {
 pub(crate) fn manifest(path: &str, text: &str) -> Vec<Finding> {
     let allowed: &[&str] = match path {
         "persistence/Cargo.toml" => &["torc-engine"],
-        "server/Cargo.toml" => &["torc-engine", "torc-persistence"],
+        "server/Cargo.toml" => &["torc-engine", "torc-persistence", "torc-scripting"],
         _ => &[],
     };
     let mut section = "";

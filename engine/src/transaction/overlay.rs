@@ -242,7 +242,7 @@ impl Overlay<'_> {
         let databases = shard.keyspace.database_count();
         let mut temporary = Shard::new(databases, hasher, shard.options.clone(), self.now as u64);
         temporary.keyspace.journal = shard.keyspace.journal.empty_like();
-        temporary.companion = shard.companion.clone();
+        temporary.companion.clone_from(&shard.companion);
         temporary
     }
 

@@ -108,9 +108,10 @@ fn host(
     let shared = &scripting.shared;
     let mut shards = inputs.keys().map(|key| shared.shard_of(slot_of(key)));
     let first = shards.next();
-    let reach = match shards.all(|shard| Some(shard) == first) {
-        true => Reach::Shard,
-        false => Reach::Declared(inputs.keys().map(<[u8]>::to_vec).collect()),
+    let reach = if shards.all(|shard| Some(shard) == first) {
+        Reach::Shard
+    } else {
+        Reach::Declared(inputs.keys().map(<[u8]>::to_vec).collect())
     };
     Ok(Host {
         is_read_only: is_read_only || says_no_writes,
