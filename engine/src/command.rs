@@ -12,7 +12,7 @@ pub use table::{Table, unknown_command, unknown_subcommand, wrong_arity};
 use crate::journal::EventClass;
 use crate::keyspace::{Access, AccessPolicy, KeyFilter, Keyspace};
 use crate::long::{Later, UNITS_AT_ONCE};
-use crate::reply::Reply;
+use crate::reply::{Protocol, Reply, ReplyBuffer};
 use crate::values::Encodings;
 use std::borrow::Cow;
 
@@ -548,6 +548,34 @@ impl Execution<'_> {
         self.keyspace.journal.event_of_parts(self.database, class, name, key, parts);
     }
 
+    /// Runs another command as a part of this one, to its end and at its time. One reply is appended to `out`, in `protocol`;
+    /// an error is returned, too, since nobody has counted it.
+    pub fn run_part(
+        &mut self,
+        handler: Handler,
+        arguments: &[&[u8]],
+        protocol: Protocol,
+        out: &mut ReplyBuffer,
+    ) -> CommandResult {
+        let mut part = Execution {
+            keyspace: self.keyspace,
+            reply: Reply::new(out, protocol),
+            database: self.database,
+            now: self.now,
+            random: self.random,
+            options: self.options,
+            no_touch: self.no_touch,
+            next_shard_cursor: self.next_shard_cursor,
+            later: Later::default(),
+            companion: self.companion,
+        };
+        let result = handler(&mut part, arguments).and_then(|()| part.finish());
+        if let Err(CommandError(text)) = &result {
+            part.reply.error_bytes(text);
+        }
+        result
+    }
+
     /// How this client's reads count for LRU and LFU.
     pub fn access(&self) -> Access {
         if self.no_touch { Access::NoTouch } else { Access::Touch }
@@ -574,7 +602,13 @@ pub struct Execution<'a> {
     pub next_shard_cursor: u64,
     /// What the command has left to do (see [`long`](crate::long)).
     pub later: Later,
+    /// What the process keeps beside the shard.
+    pub companion: Option<&'a Companion>,
 }
+
+/// What the process keeps beside a shard for handlers of its own, such as its interpreters; the engine carries it along and
+/// knows nothing of it.
+pub type Companion = std::rc::Rc<dyn std::any::Any>;
 
 /// The run-time options that commands of the engine look at; a copy on each shard, changed only by a multicast to all.
 #[derive(Clone, Debug)]

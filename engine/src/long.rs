@@ -22,7 +22,7 @@
 //! * Where nothing may come between (a unit of several commands) the same work runs to its end at once:
 //!   [`Unfinished::run_to_end`].
 
-use crate::command::{EngineOptions, Execution, Milliseconds};
+use crate::command::{CommandResult, EngineOptions, Execution, Milliseconds};
 use crate::keyspace::DatabaseId;
 use crate::keyspace::OwnedEntry;
 use crate::reply::{Reply, ReplyBuffer};
@@ -88,6 +88,11 @@ pub trait LongWork {
 
     /// Their values, in the same order.
     fn answers(&mut self, _values: Vec<Option<OwnedEntry>>) {}
+
+    /// Whether it may look at any key of the shard until its end: then nothing else runs there meanwhile.
+    fn holds_shard(&self) -> bool {
+        false
+    }
 
     /// Whether all that is left is to encode what was frozen: the command's writes are in place, so its keys are free, and
     /// the keyspace is not looked at any more.
@@ -161,9 +166,28 @@ impl Unfinished {
         self.work.only_reads()
     }
 
+    /// Whether nothing else may run on its shard before its end.
+    pub fn holds_shard(&self) -> bool {
+        self.work.holds_shard()
+    }
+
     /// All that is left, at once: for units in whose middle nothing else may happen.
     pub fn run_to_end(mut self, shard: &mut Shard, out: &mut ReplyBuffer) {
         while self.step(shard, u64::MAX / 2, out) == Progress::More {}
+    }
+}
+
+impl Execution<'_> {
+    /// Does what a handler has left to do, to its end.
+    pub(crate) fn finish(&mut self) -> CommandResult {
+        let Some(mut work) = self.later.take() else { return Ok(()) };
+        loop {
+            match work.step(self, u64::MAX / 2) {
+                Step::More => {}
+                Step::Done => return Ok(()),
+                Step::Failed(text) => return Err(text.into()),
+            }
+        }
     }
 }
 

@@ -119,6 +119,24 @@ impl<'a> Reply<'a> {
         out.extend_from_slice(b"\r\n");
     }
 
+    /// A status line whose text repeats bytes of a client. Line ends inside become spaces.
+    pub fn status_bytes(&mut self, text: &[u8]) {
+        self.line(b'+', text);
+    }
+
+    /// Digits of a number of any size; in RESP2 a bulk string.
+    pub fn big_number(&mut self, digits: &[u8]) {
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(digits),
+            Protocol::Resp3 => self.line(b'(', digits),
+        }
+    }
+
+    /// A floating point number, as commands write it.
+    pub fn double(&mut self, value: f64) {
+        crate::commands::double::reply_double(self, value);
+    }
+
     /// An error; the text starts with its code (`ERR ...`). Line ends inside become spaces, as in the real server.
     pub fn error(&mut self, text: &str) {
         self.error_bytes(text.as_bytes());
@@ -126,8 +144,12 @@ impl<'a> Reply<'a> {
 
     /// An error whose text repeats bytes of a client, which need not be UTF-8.
     pub fn error_bytes(&mut self, text: &[u8]) {
+        self.line(b'-', text);
+    }
+
+    fn line(&mut self, kind: u8, text: &[u8]) {
         let out = &mut self.buffer.bytes;
-        out.push(b'-');
+        out.push(kind);
         out.extend(text.iter().map(|&byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte }));
         out.extend_from_slice(b"\r\n");
     }

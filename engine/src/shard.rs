@@ -1,6 +1,6 @@
 //! One shard's state and the room in which commands run.
 
-use crate::command::{CommandError, EngineOptions, Execution, Handler, Milliseconds};
+use crate::command::{CommandError, Companion, EngineOptions, Execution, Handler, Milliseconds};
 use crate::error_counts::ErrorCounts;
 use crate::keyspace::{Key, KeyHasher, Keyspace};
 use crate::long::{Later, Unfinished};
@@ -27,6 +27,8 @@ pub struct Shard {
     pub options: EngineOptions,
     /// Where SCAN goes on when this shard is walked to its end: the next shard's first position, 0 for the last shard.
     pub next_shard_cursor: u64,
+    /// What the process keeps beside it for handlers of its own.
+    pub companion: Option<Companion>,
     random: fastrand::Rng,
     now: Milliseconds,
     errors: ErrorCounts,
@@ -41,6 +43,7 @@ impl Shard {
             keyspace,
             options,
             next_shard_cursor: 0,
+            companion: None,
             random: fastrand::Rng::with_seed(seed),
             now: 0,
             errors: ErrorCounts::default(),
@@ -163,6 +166,7 @@ impl Shard {
             no_touch: client.no_touch,
             next_shard_cursor: self.next_shard_cursor,
             later: Later::default(),
+            companion: self.companion.as_ref(),
         }
     }
 }

@@ -54,6 +54,8 @@ pub struct CommandEntry {
     pub is_queued: bool,
     /// Whether it may wait for a key.
     pub may_wait: bool,
+    /// Whether it runs a script or a function: it may touch any key of its shard.
+    pub is_script: bool,
     /// Its index in per-command counters.
     pub id: usize,
     /// Subcommands of a container.
@@ -74,6 +76,12 @@ impl CommandEntry {
     /// Whether a connection that only watches is refused it.
     pub fn touches_keys(&self) -> bool {
         [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE].iter().any(|flag| self.spec.flags.has(*flag))
+    }
+
+    /// Whether values of the keys that these arguments name may name further ones.
+    pub fn finds_keys(&self, arguments: &[&[u8]]) -> bool {
+        let discovery = self.spec.key_finder.and_then(|finder| finder.discovery.as_ref());
+        discovery.is_some_and(|discovery| (discovery.is_needed)(arguments))
     }
 
     /// The subcommand of that name.
@@ -110,7 +118,9 @@ impl CommandTable {
     pub fn new(rows: impl IntoIterator<Item = (&'static Spec, Target)>) -> Self {
         let mut ids = 0;
         let mut entry = |spec: &'static Spec, target: Target, full_name: String, subcommands| {
-            let is_write = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE);
+            let is_script = matches!(target, Target::Engine(_)) && spec.group == "scripting";
+            let is_write = [Flags::WRITE, Flags::MAY_REPLICATE].iter().any(|flag| spec.flags.has(*flag))
+                || (is_script && !spec.flags.has(Flags::READONLY));
             let keeps_order = is_write || spec.flags.has(Flags::PUBSUB);
             ids += 1;
             let keys = key_plan(spec);
@@ -128,6 +138,7 @@ impl CommandTable {
                 takes_memory,
                 is_queued,
                 may_wait,
+                is_script,
                 id,
                 subcommands,
             };

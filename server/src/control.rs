@@ -11,6 +11,7 @@ use crate::settings::Settings;
 use std::sync::Arc;
 use std::time::Duration;
 use torc_engine::error_counts::ErrorCounts;
+use torc_scripting::libraries::Registry;
 
 /// A question to every shard.
 #[derive(Debug)]
@@ -37,6 +38,10 @@ pub enum ControlRequest {
     FindRedirection { id: u64 },
     /// What connections of a shard listen to has changed.
     Subscribers { shard: usize, changes: Vec<AudienceChange> },
+    /// SCRIPT FLUSH.
+    FlushScripts,
+    /// New libraries of functions.
+    Functions(Arc<Registry>),
     /// DEBUG: something goes on or off.
     Switch(Switch, bool),
     /// DEBUG SLEEP.
@@ -205,6 +210,14 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
         ControlRequest::FindRedirection { id } => ControlReply::Redirection(core.find_redirection(*id)),
         ControlRequest::Subscribers { shard, changes } => {
             core.hear_of_subscribers(*shard, changes);
+            ControlReply::Done
+        }
+        ControlRequest::FlushScripts => {
+            core.scripting.flush_scripts();
+            ControlReply::Done
+        }
+        ControlRequest::Functions(functions) => {
+            core.scripting.set_functions(functions);
             ControlReply::Done
         }
         ControlRequest::Switch(Switch::ActiveExpire, is_on) => {

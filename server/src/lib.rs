@@ -21,6 +21,7 @@ pub mod mailbox;
 pub mod pace;
 pub mod process;
 pub mod reactor;
+pub mod scripting;
 pub mod server;
 pub mod settings;
 pub mod shared;

@@ -4,6 +4,7 @@ use crate::command_table::CommandTable;
 use crate::config::Config;
 use crate::log::Log;
 use crate::mailbox::Message;
+use crate::scripting::SharedScripting;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use torc_engine::keyspace::{KeyHasher, SLOTS};
@@ -62,6 +63,8 @@ pub struct Shared {
     pub exceeded_since_ms: AtomicI64,
     /// For how long it was, in milliseconds, that time left out.
     pub exceeded_total_ms: AtomicI64,
+    /// Scripts and libraries of functions.
+    pub scripting: SharedScripting,
     /// The server is to stop.
     pub stopping: AtomicBool,
     next_client_id: AtomicU64,
@@ -89,6 +92,7 @@ impl Shared {
             startup_bytes: AtomicI64::new(0),
             exceeded_since_ms: AtomicI64::new(0),
             exceeded_total_ms: AtomicI64::new(0),
+            scripting: SharedScripting::default(),
             stopping: AtomicBool::new(false),
             next_client_id: AtomicU64::new(1),
             next_waiter_number: AtomicU64::new(1),

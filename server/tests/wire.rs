@@ -117,3 +117,8 @@ fn configuration() {
 fn protocol() {
     check("protocol");
 }
+
+#[test]
+fn scripting() {
+    check("scripting");
+}

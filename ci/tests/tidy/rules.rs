@@ -35,6 +35,8 @@ const ROOMS: &[Room] = &[
         paths: &[
             "engine/src/values/",
             "engine/src/transaction/inbox/",
+            "scripting/src/fiber/",
+            "scripting/src/lua/native/",
             "server/src/reactor/uring/",
             "server/src/allocator/",
             "server/tests/simulation/coroutine/",
@@ -53,12 +55,17 @@ struct Imports {
 const IMPORTS: &[Imports] = &[
     Imports { folder: "engine/", anywhere: &["torc_engine"], in_tests: &[] },
     Imports { folder: "persistence/", anywhere: &["torc_engine", "torc_persistence"], in_tests: &[] },
-    Imports { folder: "server/", anywhere: &["torc_engine", "torc_persistence", "torc_server"], in_tests: &[] },
+    Imports { folder: "scripting/", anywhere: &[], in_tests: &["torc_scripting"] },
+    Imports {
+        folder: "server/",
+        anywhere: &["torc_engine", "torc_persistence", "torc_scripting", "torc_server"],
+        in_tests: &[],
+    },
     Imports { folder: "bench/", anywhere: &["torc_bench"], in_tests: &["torc_engine"] },
     Imports { folder: "ci/", anywhere: &["torc_ci"], in_tests: &[] },
 ];
 
-const OURS: &[&str] = &["torc_engine", "torc_persistence", "torc_server", "torc_bench", "torc_ci"];
+const OURS: &[&str] = &["torc_engine", "torc_persistence", "torc_scripting", "torc_server", "torc_bench", "torc_ci"];
 
 /// A rule with its name.
 pub(crate) struct Rule {
@@ -240,7 +247,7 @@ pub(crate) fn dependency_comments(manifest: &str) -> Vec<Finding> {
 pub(crate) fn manifest(path: &str, text: &str) -> Vec<Finding> {
     let allowed: &[&str] = match path {
         "persistence/Cargo.toml" => &["torc-engine"],
-        "server/Cargo.toml" => &["torc-engine", "torc-persistence"],
+        "server/Cargo.toml" => &["torc-engine", "torc-persistence", "torc-scripting"],
         _ => &[],
     };
     let mut section = "";

@@ -55,6 +55,7 @@ impl Shard {
                 no_touch: false,
                 next_shard_cursor: 0,
                 later: Later::default(),
+                companion: None,
             };
             run(&mut execution, arguments)?;
             Ok(execution.later.take())
@@ -90,6 +91,7 @@ impl Shard {
                 no_touch: false,
                 next_shard_cursor: 0,
                 later: Later::default(),
+                companion: None,
             };
             match work.step(&mut execution, self.units_a_step) {
                 Step::More => {}

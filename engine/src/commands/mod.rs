@@ -24,7 +24,7 @@ pub mod bitmap;
 pub mod blocking;
 mod chunks;
 pub mod database;
-mod double;
+pub(crate) mod double;
 mod element_scan;
 mod errors;
 mod expire_time;

@@ -257,6 +257,7 @@ impl Overlay<'_> {
         let mut temporary = Shard::new(databases, hasher, shard.options.clone(), self.now as u64);
         let watches = Watches::collecting(temporary.keyspace.hasher().clone());
         temporary.keyspace.journal = shard.keyspace.journal.empty_like(watches);
+        temporary.companion.clone_from(&shard.companion);
         temporary
     }
 

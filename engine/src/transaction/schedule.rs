@@ -299,6 +299,30 @@ impl<B> Schedule<B> {
         ticket
     }
 
+    /// A unit that runs right now, and that was the whole shard's or might have been, goes on holding all of it until
+    /// [`Schedule::release`].
+    pub fn hold_whole(&mut self, ticket: Option<Ticket>) -> Ticket {
+        if let Some(ticket) = ticket {
+            debug_assert_eq!(self.whole, Some(ticket), "it ran as the whole shard's");
+            return ticket;
+        }
+        debug_assert!(self.whole.is_none() && self.admitted == 0, "it could run: nothing is in front of it");
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let unit = Unit {
+            claim: Claim::Whole,
+            missing: 0,
+            admitted: true,
+            is_holding_on: false,
+            flag: None,
+            not_before: Milliseconds::MIN,
+            body: None,
+        };
+        self.units.insert(ticket, unit);
+        self.whole = Some(ticket);
+        ticket
+    }
+
     /// A whole-shard unit that runs right now goes on holding these keys only, until [`Schedule::release`]. Who holds on to
     /// one of them already is in front of it: then it may not write yet ([`Schedule::wait_to_write`]).
     pub fn narrow(&mut self, ticket: Ticket, kept: SmallVec<[Intent; 4]>) {

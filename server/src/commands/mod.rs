@@ -9,7 +9,8 @@
 //!   server       TIME, DEBUG, MEMORY, SHUTDOWN ...
 //!   transactions MULTI, EXEC, WATCH            the connection's queue; EXEC is a unit over all shards
 //!   pubsub       SUBSCRIBE ...                the connection's own shard, which tells all others
-//!   acl, scripting   what is true of one user and of no scripts
+//!   acl          what is true of one user
+//!   scripting    EVAL, FCALL (where their keys are), SCRIPT, FUNCTION
 //! ```
 //! A family is a table of rows as in the engine, with handlers that have the connection at hand.
 
@@ -79,7 +80,8 @@ pub fn rows() -> impl Iterator<Item = (&'static Spec, Target)> {
         transactions::COMMANDS,
     ];
     let own = families.into_iter().flatten().map(|row| (&row.spec, Target::Session(row.run)));
-    let engine = torc_engine::commands::all().map(|command| (&command.spec, Target::Engine(command.run)));
+    let engine = torc_engine::commands::all().chain(&scripting::RUNS);
+    let engine = engine.map(|command| (&command.spec, Target::Engine(command.run)));
     engine.chain(own).chain([(&introspection::COMMAND, Target::Session(command as SessionHandler))])
 }
 

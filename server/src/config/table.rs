@@ -235,7 +235,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     special("latency-tracking-info-percentiles", Words::Many, "50 99 99.9", special::set_percentiles, special::get_percentiles).no_effect(),
 
     // Scripts.
-    integer("busy-reply-threshold", 0, LONG_MAX, 5000, number_at!(script_busy_after_ms)).alias("lua-time-limit").no_effect(),
+    integer("busy-reply-threshold", 0, LONG_MAX, 5000, number_at!(script_busy_after_ms)).alias("lua-time-limit"),
     flag("lua-enable-insecure-api", false, Kept).alias("lua-enable-deprecated-api").hidden(),
 
     // Persistence.

@@ -449,6 +449,11 @@ impl Core {
         {
             return Flow::NotRun;
         }
+        if let Some(busy) = self.busy_with_script(entry) {
+            self.fail(connection, &busy.into());
+            return Flow::Next;
+        }
+        self.prepare_script(entry);
         let handler = match entry.target {
             Target::Engine(handler) => handler,
             Target::Session(handler) => {

@@ -110,6 +110,12 @@ impl Core {
                 self.learn_time();
                 let claim = self.claim_of(request.entry, &arguments);
                 if !self.schedule.may_run(&claim) {
+                    if let Some(busy) = self.busy_with_script(request.entry) {
+                        self.counters.errors.count(busy.as_bytes());
+                        Reply::new(&mut batch.replies, request.client.protocol).error(busy);
+                        batch.reply_ends.push(ReplyEnd::of(&batch.replies));
+                        continue;
+                    }
                     let arguments = PackedArguments::new(&arguments);
                     let now = self.shard.now();
                     let deferred = Deferred { origin: batch.origin, now, request: *request, arguments };
@@ -118,6 +124,7 @@ impl Core {
                     continue;
                 }
             }
+            self.prepare_script(request.entry);
             if request.entry.takes_memory && !self.has_room() {
                 self.counters.errors.count(OUT_OF_MEMORY);
                 Reply::new(&mut batch.replies, request.client.protocol).error_bytes(OUT_OF_MEMORY);
@@ -211,6 +218,7 @@ impl Core {
         let arguments = arguments.slices();
         let Target::Engine(handler) = request.entry.target else { return };
         self.has_room();
+        self.prepare_script(request.entry);
         self.shard.keyspace.leaves_expired = true;
         let unfinished = self.shard.begin(handler, &arguments, request.client, now, &mut batch.replies);
         let by = Address { shard: origin as u32, connection: request.connection };
@@ -436,6 +444,9 @@ impl Core {
 
 /// The intents of a command: its keys, or the whole shard if it touches all without naming them.
 pub(super) fn claim_of(hasher: &torc_engine::keyspace::KeyHasher, entry: &CommandEntry, arguments: &[&[u8]]) -> Claim {
+    if entry.is_script {
+        return Claim::Whole;
+    }
     let mut intents = SmallVec::new();
     match entry.keys {
         KeyPlan::None => {

@@ -233,6 +233,10 @@ impl Core {
         arguments: &[&[u8]],
         ticket: Option<Ticket>,
     ) -> Option<Ticket> {
+        if unfinished.holds_shard() {
+            self.script_begins();
+            return Some(self.schedule.hold_whole(ticket));
+        }
         if !entry.is_write || unfinished.only_reads() {
             if let Some(ticket) = ticket {
                 self.schedule.release(ticket);
@@ -364,6 +368,9 @@ impl Core {
 
     fn free_keys(&mut self, run: &mut Run) {
         if let Some(ticket) = run.ticket.take() {
+            if run.unfinished.holds_shard() {
+                self.script_is_over();
+            }
             self.schedule.release(ticket);
         }
     }

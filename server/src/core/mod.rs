@@ -28,6 +28,7 @@ mod pause;
 pub mod pubsub;
 pub mod query_buffer;
 mod rates;
+mod scripts;
 pub mod session;
 pub mod tracking;
 mod unit;
@@ -37,10 +38,12 @@ use crate::control::{DatabaseFigures, ShardFigures};
 use crate::mailbox::{Deferred, Envelope, Part};
 use crate::pace::Pace;
 use crate::reactor::driver::Clock;
+use crate::scripting::ShardScripting;
 use crate::settings::Settings;
 use crate::shared::Shared;
 use connection::{Connection, ConnectionKey};
 use coordinator::Coordinator;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use torc_engine::audience::Topic;
@@ -168,6 +171,9 @@ pub struct Core {
     pause: pause::PauseState,
     pubsub: pubsub::PubSub,
     tracking: tracking::TrackingTable,
+    /// Its interpreters, and what they run.
+    pub scripting: Rc<ShardScripting>,
+    script_hold: scripts::ScriptHold,
     rates: rates::Rates,
     lookahead: dispatch::Lookahead,
     accept_cursor: usize,
@@ -200,6 +206,8 @@ impl Core {
         if index + 1 < shards {
             shard.next_shard_cursor = torc_engine::keyspace::ScanCursor::at_slot(shared.first_slot(index + 1)).to_u64();
         }
+        let scripting = Rc::new(ShardScripting::new(&shared, index));
+        shard.companion = Some(scripting.clone());
         let counters = Counters { calls: vec![0; shared.table.ids], ..Counters::default() };
         let memory = memory::MemoryLimit::new(&settings);
         let mut core = Self {
@@ -237,6 +245,8 @@ impl Core {
             pause: pause::PauseState::default(),
             pubsub: pubsub::PubSub::new(shards),
             tracking: tracking::TrackingTable::default(),
+            scripting,
+            script_hold: scripts::ScriptHold::default(),
             rates: rates::Rates::default(),
             lookahead: dispatch::Lookahead::default(),
             accept_cursor: index,
@@ -360,11 +370,14 @@ impl Core {
         });
         let mut errors = self.counters.errors.clone();
         errors.add(self.shard.errors());
+        errors.add(&self.scripting.errors.borrow());
+        let mut calls = self.counters.calls.clone();
+        calls.iter_mut().zip(&*self.scripting.calls.borrow()).for_each(|(calls, inside)| *calls += inside);
         let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
         ShardFigures {
             shard: self.index,
             commands: self.counters.commands,
-            calls: self.counters.calls.clone(),
+            calls,
             connections: self.connection_count,
             blocked: self.paused_clients() + self.blocked.clients(),
             subscribers: self.pubsub.subscribers(),
@@ -408,6 +421,8 @@ impl Core {
         let turns = self.counters.turns;
         self.counters = Counters { calls: vec![0; self.shared.table.ids], turns, ..Counters::default() };
         self.shard.reset_errors();
+        *self.scripting.errors.borrow_mut() = ErrorCounts::default();
+        self.scripting.calls.borrow_mut().fill(0);
         self.shard.keyspace.statistics = torc_engine::keyspace::Statistics::default();
         self.shared.exceeded_total_ms.store(0, Ordering::Relaxed);
         self.publish_memory();

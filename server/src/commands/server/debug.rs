@@ -282,6 +282,7 @@ static OBJECT: CommandEntry = CommandEntry {
     takes_memory: false,
     is_queued: true,
     may_wait: false,
+    is_script: false,
     id: 0,
     subcommands: Vec::new(),
 };
@@ -334,6 +335,7 @@ static DIGEST: CommandEntry = CommandEntry {
     takes_memory: false,
     is_queued: true,
     may_wait: false,
+    is_script: false,
     id: 0,
     subcommands: Vec::new(),
 };
@@ -355,6 +357,7 @@ static DIGEST_VALUE: CommandEntry = CommandEntry {
     takes_memory: false,
     is_queued: true,
     may_wait: false,
+    is_script: false,
     id: 0,
     subcommands: Vec::new(),
 };

@@ -78,6 +78,7 @@ static USAGE_ENTRY: CommandEntry = CommandEntry {
     takes_memory: false,
     is_queued: true,
     may_wait: false,
+    is_script: false,
     id: 0,
     subcommands: Vec::new(),
 };

@@ -1,0 +1,211 @@
+//! Scripts and functions on a shard: what the interpreters of `torc-scripting` are to a command.
+//!
+//! ```text
+//!   EVAL, FCALL        handlers of the engine's kind, run where their keys are (commands/scripting)
+//!     ShardScripting   beside each shard: its interpreters, the scripts and libraries that it has seen
+//!     ScriptWork       a run that has begun: its calls become commands of the same unit (`host.rs`)
+//!        short         to its end, inline
+//!        long          in slices (core/long.rs); the shard is held whole meanwhile, so nothing comes between
+//!   Shared             scripts and libraries for all shards, and who runs for long (SCRIPT KILL)
+//! ```
+//!
+//! - Keys of one shard: the script runs there, as one message if it came from another. Its claim is the whole shard, since
+//!   it may touch keys that it has not declared.
+//! - Keys of several shards: their values come to the coordinator as for any such command (an overlay); the script then has
+//!   its declared keys and no others.
+//! - A script is one unit: one time, no other command between its calls, its writes kept when it ends with an error.
+
+mod host;
+mod work;
+
+pub use work::{Inputs, begin_function, begin_script};
+
+use crate::shared::Shared;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use torc_engine::command::{Companion, Execution};
+use torc_engine::error_counts::ErrorCounts;
+use torc_scripting::libraries::{Library, Registry};
+use torc_scripting::{Interpreters, Script, Scripts, Settings, Sha};
+
+/// Scripts and libraries beside one shard.
+pub struct ShardScripting {
+    /// What all share.
+    pub shared: Arc<Shared>,
+    /// Which shard this is.
+    pub index: usize,
+    /// Its interpreters.
+    pub interpreters: Interpreters,
+    scripts: RefCell<Scripts>,
+    functions: RefCell<Arc<Registry>>,
+    /// Whether memory was out when the last script began.
+    pub is_memory_out: Cell<bool>,
+    /// Errors of commands inside scripts.
+    pub errors: RefCell<ErrorCounts>,
+    /// Calls of commands inside scripts, by their ids.
+    pub calls: RefCell<Vec<u64>>,
+}
+
+impl ShardScripting {
+    /// For a shard. Interpreters are made when they are first needed.
+    pub fn new(shared: &Arc<Shared>, index: usize) -> Self {
+        Self {
+            index,
+            interpreters: Interpreters::new(&Settings::default()),
+            scripts: RefCell::default(),
+            functions: RefCell::new(shared.scripting.functions()),
+            is_memory_out: Cell::new(false),
+            errors: RefCell::default(),
+            calls: RefCell::new(vec![0; shared.table.ids]),
+            shared: shared.clone(),
+        }
+    }
+
+    /// The one beside the shard that a handler runs on.
+    pub fn of(execution: &Execution<'_>) -> Option<Rc<Self>> {
+        execution.companion.cloned().and_then(|companion: Companion| companion.downcast::<Self>().ok())
+    }
+
+    /// The script, from here or from any shard.
+    pub fn script(&self, sha: &Sha) -> Option<Arc<Script>> {
+        if let Some(script) = self.scripts.borrow_mut().get(sha) {
+            return Some(script);
+        }
+        let script = self.shared.scripting.scripts().get(sha)?;
+        self.scripts.borrow_mut().insert(script.clone(), false);
+        Some(script)
+    }
+
+    /// The script of this text, kept for EVALSHA; or the line of the error.
+    pub fn keep(&self, source: &[u8], is_loaded: bool) -> Result<Arc<Script>, Vec<u8>> {
+        let sha = Sha::of(source);
+        let known = self.script(&sha);
+        let script = match known {
+            Some(script) if !is_loaded => return Ok(script),
+            Some(script) => script,
+            None => {
+                let script = Arc::new(Script::new(source)?);
+                self.interpreters.check(&script)?;
+                script
+            }
+        };
+        self.shared.scripting.scripts().insert(script.clone(), is_loaded);
+        self.scripts.borrow_mut().insert(script.clone(), is_loaded);
+        Ok(script)
+    }
+
+    /// Whether any shard knows it.
+    pub fn has_script(&self, sha: &Sha) -> bool {
+        self.scripts.borrow().has(sha) || self.shared.scripting.scripts().has(sha)
+    }
+
+    /// SCRIPT FLUSH, on each shard.
+    pub fn flush_scripts(&self) {
+        self.scripts.borrow_mut().flush();
+        self.interpreters.flush_scripts();
+    }
+
+    /// New libraries, on each shard.
+    pub fn set_functions(&self, functions: &Arc<Registry>) {
+        if functions.libraries().len() == 0 {
+            self.interpreters.flush_functions();
+        }
+        *self.functions.borrow_mut() = functions.clone();
+    }
+
+    /// The libraries that are in force here.
+    pub fn functions(&self) -> Arc<Registry> {
+        self.functions.borrow().clone()
+    }
+
+    /// The library that has a function, if there is one.
+    pub fn library_of(&self, function: &[u8]) -> Option<(Arc<Library>, torc_scripting::FunctionFlags)> {
+        let functions = self.functions.borrow();
+        functions.function(function).map(|(library, spec)| (library.clone(), spec.flags))
+    }
+}
+
+/// A script or function that runs for long.
+#[derive(Debug)]
+pub struct Running {
+    /// Which shard it runs on.
+    pub shard: usize,
+    /// The function's name; nothing of a script.
+    pub function: Option<String>,
+    /// The command as it was sent.
+    pub command: Vec<Vec<u8>>,
+    /// Since when, wall milliseconds.
+    pub started_ms: i64,
+    /// It has written something.
+    pub has_written: AtomicBool,
+    /// It is to end.
+    pub is_to_end: AtomicBool,
+}
+
+/// Scripts and libraries of all shards.
+#[derive(Debug, Default)]
+pub struct SharedScripting {
+    scripts: Mutex<Scripts>,
+    functions: Mutex<Arc<Registry>>,
+    running: Mutex<Vec<Arc<Running>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SharedScripting {
+    /// Scripts that some shard has seen. Held for moments only.
+    pub fn scripts(&self) -> MutexGuard<'_, Scripts> {
+        lock(&self.scripts)
+    }
+
+    /// The libraries in force.
+    pub fn functions(&self) -> Arc<Registry> {
+        lock(&self.functions).clone()
+    }
+
+    /// Changes the libraries. Held until the change is on its way to all shards: they see changes in one order.
+    pub fn change_functions(&self) -> MutexGuard<'_, Arc<Registry>> {
+        lock(&self.functions)
+    }
+
+    /// What runs for long.
+    pub fn running(&self) -> Vec<Arc<Running>> {
+        lock(&self.running).clone()
+    }
+
+    fn has_become_long(&self, running: &Arc<Running>) {
+        lock(&self.running).push(running.clone());
+    }
+
+    fn is_over(&self, running: &Arc<Running>) {
+        lock(&self.running).retain(|other| !Arc::ptr_eq(other, running));
+    }
+
+    /// SCRIPT KILL or FUNCTION KILL: ends what runs for long and has not written; or the error.
+    pub fn kill(&self, of_function: bool) -> Result<(), &'static str> {
+        const OTHER_SCRIPT: &str =
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+        const OTHER_FUNCTION: &str =
+            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
+        const WROTE: &str = "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.";
+        let running = self.running();
+        let ours: Vec<_> = running.iter().filter(|running| running.function.is_some() == of_function).collect();
+        if ours.is_empty() {
+            return Err(match running.is_empty() {
+                true => "NOTBUSY No scripts in execution right now.",
+                false if of_function => OTHER_SCRIPT,
+                false => OTHER_FUNCTION,
+            });
+        }
+        let killable = || ours.iter().filter(|running| !running.has_written.load(Ordering::Relaxed));
+        if killable().count() == 0 {
+            return Err(WROTE);
+        }
+        killable().for_each(|running| running.is_to_end.store(true, Ordering::Relaxed));
+        Ok(())
+    }
+}
