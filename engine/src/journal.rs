@@ -315,6 +315,8 @@ impl Journal {
         let is_beside = name.starts_with("xgroup-") || name == "xsetid";
         if !matches!(class, EventClass::Miss | EventClass::Expired) && !is_beside {
             self.touch(database, key);
+        } else if is_beside {
+            self.watches.note(database, key);
         }
         if self.wanted_events.has(class) {
             self.events.push(Event { database, class, name, key: key.to_vec(), subkeys });

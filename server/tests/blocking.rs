@@ -298,6 +298,91 @@ fn sorted_sets_are_waited_for() {
 }
 
 #[test]
+fn streams_are_waited_for() {
+    compare(&[
+        "a> XREAD BLOCK 0 STREAMS k l m $ $ 0
+         ?1
+         c> XREAD COUNT 1 BLOCK 0 STREAMS l 0
+         ?2
+         b> XADD l 1-1 f v
+         b<
+         a<
+         c<
+         a> XREAD BLOCK 0 STREAMS k l $ $
+         ?1
+         b> XADD l 2-1 f v
+         b<
+         a<
+         a> XREAD BLOCK 10 STREAMS k l $ $
+         a<",
+        "a> XREAD BLOCK 0 STREAMS k $
+         ?1
+         b> MULTI
+         b<
+         b> XADD k 1-1 f v
+         b<
+         b> XADD k 1-2 f w
+         b<
+         b> EXEC
+         b<
+         a<",
+        "b> XGROUP CREATE k g $ MKSTREAM
+         b<
+         a> XREADGROUP GROUP g c1 BLOCK 0 STREAMS k >
+         ?1
+         c> XREADGROUP GROUP g c2 COUNT 1 BLOCK 0 STREAMS k >
+         ?2
+         b> XADD k 1-1 f v
+         b<
+         a<
+         b> XADD k 2-1 f v
+         b<
+         c<
+         b> XPENDING k g
+         b<",
+        "b> XGROUP CREATE k g $ MKSTREAM
+         b<
+         a> XREADGROUP GROUP g c1 BLOCK 0 STREAMS k >
+         ?1
+         b> DEL k
+         b<
+         a<",
+        "b> XGROUP CREATE k g $ MKSTREAM
+         b<
+         a> XREADGROUP GROUP g c1 BLOCK 0 STREAMS k >
+         ?1
+         b> XGROUP DESTROY k g
+         b<
+         a<",
+        "b> XGROUP CREATE k g $ MKSTREAM
+         b<
+         a> XREADGROUP GROUP g c1 BLOCK 0 STREAMS k >
+         ?1
+         b> SET k text
+         b<
+         a<",
+        "b> XGROUP CREATE k g $ MKSTREAM
+         b<
+         a> XREADGROUP GROUP g c1 BLOCK 0 STREAMS k >
+         ?1
+         b> FLUSHALL
+         b<
+         a<",
+        "a> XREAD BLOCK 0 STREAMS k $
+         ?1
+         b> DEL k
+         b<
+         b> SET k x
+         b<
+         b> DEL k
+         b<
+         b> XADD k 1-1 f v
+         b<
+         a<",
+    ]);
+}
+
+#[test]
 fn a_wait_ends_by_time_by_order_and_with_its_client() {
     compare(&[
         "a> BLPOP k l m 0.02

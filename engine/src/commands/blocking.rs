@@ -10,6 +10,7 @@
 //! So a command knows nothing of clients, and in MULTI, where nobody waits, the absent reply is the answer.
 
 use super::double;
+use super::errors::is;
 use crate::command::{CommandError, Execution};
 use crate::keyspace::Entry;
 use crate::values::Type;
@@ -69,10 +70,40 @@ impl Wait {
                 let kind = if name == "blmpop" { Type::List } else { Type::SortedSet };
                 (kind, 1, (3, usize::try_from(count).ok()?), None, Some(2))
             }
+            "xread" | "xreadgroup" => return Self::of_streams(arguments),
             _ => return None,
         };
         let timeout_ms = timeout_ms(arguments[timeout_at]).ok()?;
         Some(Self { kind, timeout_ms, keys, destination, count_at })
+    }
+
+    /// Of XREAD or XREADGROUP, if it has BLOCK.
+    fn of_streams(arguments: &[&[u8]]) -> Option<Self> {
+        let streams_at = arguments.iter().position(|word| is(word, "STREAMS"))?;
+        let block_at = arguments[..streams_at].iter().position(|word| is(word, "BLOCK"))?;
+        let timeout_ms = crate::command::parse_integer(arguments.get(block_at + 1)?)?;
+        let count = (arguments.len() - streams_at - 1) / 2;
+        Some(Self {
+            kind: Type::Stream,
+            timeout_ms: u64::try_from(timeout_ms).ok()?,
+            keys: (streams_at + 1, count),
+            destination: None,
+            count_at: None,
+        })
+    }
+
+    /// The group of XREADGROUP.
+    pub fn group<'a>(&self, arguments: &[&'a [u8]]) -> Option<&'a [u8]> {
+        let options = arguments.get(..self.keys.0)?;
+        let group_at = options.iter().position(|word| is(word, "GROUP"))?;
+        options.get(group_at + 1).copied()
+    }
+
+    /// The command that reads one of its streams alone, behind an ID.
+    pub fn for_stream<'a>(&self, arguments: &[&'a [u8]], key: &'a [u8], id: &'a [u8]) -> Vec<&'a [u8]> {
+        let mut words = arguments[..self.keys.0].to_vec();
+        words.extend([key, id]);
+        words
     }
 
     /// The command for one of its keys alone.

@@ -102,6 +102,17 @@ impl Watches {
     }
 }
 
+impl Watches {
+    /// Something beside a key's value has changed: those who wait for the key may want to know.
+    pub(crate) fn note(&mut self, database: usize, key: &[u8]) {
+        let Some(hasher) = &self.hasher else { return };
+        let name = (database as u32, hasher.hash(key));
+        if let Some(watched) = self.keys.get_mut(&name) {
+            watched.note_ready(name, &mut self.ready);
+        }
+    }
+}
+
 impl Watched {
     fn note_ready(&mut self, name: KeyName, ready: &mut VecDeque<KeyName>) {
         if self.waiters > 0 && !std::mem::replace(&mut self.is_ready, true) {

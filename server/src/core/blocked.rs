@@ -28,12 +28,15 @@ use crate::mailbox::{Message, PackedArguments, Request};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use torc_engine::command::CommandError;
 use torc_engine::commands::blocking::{Wait, elements};
+use torc_engine::commands::stream::waiting::{News, news, settled_id};
 use torc_engine::keyspace::{Key, slot_of};
 use torc_engine::reply::{Reply, ReplyBuffer};
 use torc_engine::shard::ClientContext;
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::multicast::Multicast;
+use torc_engine::values::Type;
 
 /// A command that waits, as all shards know it.
 #[derive(Debug)]
@@ -107,6 +110,8 @@ struct Line {
     key: Vec<u8>,
     /// By number. As many as there are connections, at most, for each key that a connection names.
     waiters: Vec<Arc<Waiter>>,
+    /// Of those that read a stream: behind which ID, by number.
+    behind: HashMap<u64, Vec<u8>>,
 }
 
 /// The waiting of a shard: of its connections, and for its keys.
@@ -115,6 +120,8 @@ pub(super) struct Blocked {
     waits: HashMap<u64, WaitState>,
     deadlines: BTreeSet<(u64, u64)>,
     lines: HashMap<(u32, u64), Line>,
+    /// Streams with readers that were in the middle of a unit when they changed.
+    postponed: Vec<(u32, u64)>,
 }
 
 impl Blocked {
@@ -367,9 +374,22 @@ impl Core {
     /// Puts a waiter into the line of each of its keys that are ours.
     pub(super) fn line_up(&mut self, waiter: &Arc<Waiter>) {
         let database = waiter.client.database;
-        for (_, key) in self.awaited_here(waiter) {
-            let name = (database, self.shared.hasher.hash(&key));
-            let line = self.blocked.lines.entry(name).or_insert_with(|| Line { key: key.clone(), waiters: Vec::new() });
+        let wait = waiter.wait();
+        let count = wait.filter(|wait| wait.kind == Type::Stream).map(|wait| wait.keys.1);
+        for (index, key) in self.awaited_here(waiter) {
+            let hashed = Key::new(&key, &self.shared.hasher);
+            let name = (database, hashed.hash);
+            let now = self.shard.now();
+            let settled = count.map(|count| {
+                let entry = self.shard.keyspace.peek(database as usize, &hashed, now);
+                settled_id(entry, waiter.arguments.slices()[index + count])
+            });
+            let line = self.blocked.lines.entry(name).or_insert_with(|| {
+                Line { key: key.clone(), waiters: Vec::new(), behind: HashMap::new() }
+            });
+            if let Some(id) = settled {
+                line.behind.entry(waiter.number).or_insert(id);
+            }
             match line.waiters.binary_search_by_key(&waiter.number, |other| other.number) {
                 // Named twice, or it comes again.
                 Ok(place) => line.waiters[place] = waiter.clone(),
@@ -394,7 +414,8 @@ impl Core {
 
     fn leave_line(&mut self, name: (u32, u64), place: usize) {
         let Some(line) = self.blocked.lines.get_mut(&name) else { return };
-        line.waiters.remove(place);
+        let waiter = line.waiters.remove(place);
+        line.behind.remove(&waiter.number);
         if line.waiters.is_empty() {
             self.blocked.lines.remove(&name);
         }
@@ -412,15 +433,72 @@ impl Core {
     /// A unit is through: whoever waits for what it has made ready gets it.
     #[inline]
     pub(super) fn serve_ready(&mut self) {
-        if self.shard.keyspace.has_ready() {
+        if self.shard.keyspace.has_ready() || !self.blocked.postponed.is_empty() {
             self.serve_all();
         }
     }
 
     #[cold]
     fn serve_all(&mut self) {
+        for name in std::mem::take(&mut self.blocked.postponed) {
+            self.shard.keyspace.mark_ready(name);
+        }
         while let Some(name) = self.shard.keyspace.take_ready() {
+            self.serve_readers(name);
             self.serve_line(name);
+        }
+    }
+
+    /// Those who wait to read a stream: all that it has something for.
+    fn serve_readers(&mut self, name: (u32, u64)) {
+        let Some(line) = self.blocked.lines.get(&name) else { return };
+        let readers: Vec<_> =
+            line.waiters.iter().filter(|waiter| line.behind.contains_key(&waiter.number)).cloned().collect();
+        if readers.is_empty() {
+            return;
+        }
+        if self.schedule.is_held(name.1) {
+            // What its unit makes of it is seen when that is through.
+            return self.blocked.postponed.push(name);
+        }
+        for waiter in readers {
+            self.serve_reader(name, &waiter);
+        }
+    }
+
+    fn serve_reader(&mut self, name: (u32, u64), waiter: &Arc<Waiter>) {
+        let now = self.shard.now();
+        let (Some(wait), arguments) = (waiter.wait(), waiter.arguments.slices()) else { return };
+        let Some(line) = self.blocked.lines.get(&name) else { return };
+        let Some(id) = line.behind.get(&waiter.number).cloned() else { return };
+        let key = line.key.clone();
+        let hashed = Key { hash: name.1, ..Key::new(&key, &self.shared.hasher) };
+        let news = news(self.shard.keyspace.peek(name.0 as usize, &hashed, now), wait.group(&arguments), &id);
+        if news == News::None && !waiter.is_over() {
+            return;
+        }
+        let is_ours = waiter.claim();
+        // Its other lines here need it no more; those elsewhere hear of it from its own shard.
+        self.forget_waiter(waiter);
+        if !is_ours {
+            return;
+        }
+        let mut out = ReplyBuffer::default();
+        if let News::Error(CommandError(text)) = news {
+            self.counters.errors.count(&text);
+            Reply::new(&mut out, waiter.client.protocol).error_bytes(&text);
+        } else {
+            let words = wait.for_stream(&arguments, &key, &id);
+            self.run_whole(waiter.entry, &words, None.into(), waiter.client, now, &mut out);
+        }
+        self.answer(waiter, out);
+    }
+
+    fn answer(&mut self, waiter: &Waiter, reply: ReplyBuffer) {
+        if waiter.origin == self.index {
+            self.served(waiter.number, reply);
+        } else {
+            self.send_home(waiter.origin, Node::new(Message::Served { number: waiter.number, reply }));
         }
     }
 
@@ -434,6 +512,9 @@ impl Core {
             let Some(entry) = self.shard.keyspace.peek(name.0 as usize, &hashed, now) else { return };
             let (kind, elements) = (entry.kind(), elements(entry));
             let wants = |waiter: &Arc<Waiter>| waiter.is_over() || waiter.wait().is_some_and(|wait| wait.kind == kind);
+            if kind == Type::Stream {
+                return;
+            }
             // Those that have been sent to try elsewhere are to find something.
             let Some(place) = line.waiters.iter().position(wants).filter(|_| elements > tries_elsewhere) else {
                 return;
@@ -476,16 +557,13 @@ impl Core {
         self.run_whole(waiter.entry, &words, None.into(), waiter.client, now, &mut out);
         // Its other lines here need it no more; those elsewhere hear of it from its own shard.
         self.forget_waiter(waiter);
-        if waiter.origin == self.index {
-            self.served(waiter.number, out);
-        } else {
-            self.send_home(waiter.origin, Node::new(Message::Served { number: waiter.number, reply: out }));
-        }
+        self.answer(waiter, out);
     }
 }
 
 /// Whether a command may wait.
 pub(crate) fn may_wait(entry_name: &str, keys: KeyPlan) -> bool {
-    const WAITING: &[&str] = &["blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin"];
+    const WAITING: &[&str] =
+        &["blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin", "xread", "xreadgroup"];
     keys != KeyPlan::None && WAITING.contains(&entry_name)
 }

@@ -23,6 +23,7 @@ use crate::connection::parser::{Limits, Parsed, Parser, Span};
 use crate::mailbox::{Batch, Deferred, Envelope, Message, PackedArguments, Request};
 use smallvec::SmallVec;
 use torc_engine::command::{CommandError, Flags, Handler, Spread, unknown_command, unknown_subcommand, wrong_arity};
+use torc_engine::commands::blocking::Wait;
 use torc_engine::keyspace::{Key, ScanCursor, slot_of};
 use torc_engine::reply::Reply;
 use torc_engine::transaction::inbox::Node;
@@ -465,7 +466,7 @@ impl Core {
                 return Flow::Next;
             }
         };
-        if entry.may_wait {
+        if entry.may_wait && (entry.spec.group != "stream" || Wait::of(entry.spec.name, arguments).is_some()) {
             return self.begin_wait(connection, entry, arguments);
         }
         let owner = match entry.keys {

@@ -24,6 +24,7 @@ mod range;
 mod read;
 mod rows;
 mod sliced;
+pub mod waiting;
 mod sliced_read;
 
 pub use rows::COMMANDS;

@@ -4,6 +4,7 @@
 //! 2. Each stream that has something for the client is served, in the order given. A group remembers what it hands out.
 //! 3. If there is nothing at all, the client may wish to wait: [`nothing_to_read`], the one place to begin waiting from.
 
+use super::super::blocking::nothing;
 use super::super::errors::{integer, is, syntax};
 use super::sliced_read::{LongRead, NOTED_UNITS};
 use super::{
@@ -453,9 +454,12 @@ fn report(
     }
 }
 
-/// There is nothing to read. A client that gave BLOCK would wait here until one of the streams has something, or until
-/// `_block_ms` are over (0: for ever); as long as nothing can wait, its time is over at once.
-pub(super) fn nothing_to_read(execution: &mut Execution<'_>, _block_ms: Option<i64>) {
+/// There is nothing to read. A client that gave BLOCK may wait until one of the streams has something, or until its time is
+/// over.
+pub(super) fn nothing_to_read(execution: &mut Execution<'_>, block_ms: Option<i64>) {
+    if block_ms.is_some() {
+        nothing(execution);
+    }
     execution.reply.null_array();
 }
 

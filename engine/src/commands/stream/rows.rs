@@ -37,8 +37,7 @@ const fn streams(flags: KeyFlags, start_from: i32) -> KeySpec {
 /// A row about several streams that are read.
 const READ_SEVERAL: Spec = Spec {
     spread: Spread::Overlay,
-    complexity: "O(log N + M) for each stream, M entries being told of N. BLOCK does not wait yet: where there is nothing \
-                 it is answered as if the time were over",
+    complexity: "O(log N + M) for each stream, M entries being told of N",
     history: &[("8.10.0", "New options: `MAXCOUNT` and `MAXSIZE`.")],
     ..STREAM
 };
