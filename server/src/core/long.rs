@@ -333,11 +333,10 @@ impl Core {
                 }
                 *credit -= 1;
                 let (origin, is_spent, is_last) = (*origin, *credit == 0, step == Progress::Done);
-                let reply = std::mem::take(reply);
-                let piece = Piece { request: *request, owner: self.index, run: id, reply, is_last };
+                let (request, reply) = (*request, std::mem::take(reply));
+                let piece = Piece { request, owner: self.index, run: id, reply, is_last };
                 if is_last {
-                    // Whoever waits for the key hears of it after the client, but on this shard it is free now.
-                    self.free_keys(run);
+                    self.free_keys(run); // Whoever waits for them hears after the client, but here they are free now.
                 }
                 self.send_home(origin, Node::new(Message::Piece(Box::new(piece))));
                 match (is_last, is_spent) {
