@@ -606,6 +606,25 @@ mod tests {
     }
 
     #[test]
+    fn who_goes_on_holding_the_whole_shard_lets_nobody_by() {
+        let mut schedule = Schedule::default();
+        let held = schedule.hold_whole(None);
+        assert!(!schedule.may_run(&Claim::Place) && !schedule.may_run(&keys(&[(1, false)])));
+        must_queue(schedule.enter(keys(&[(1, true)]), None, false, "set"));
+        must_queue(schedule.enter(Claim::Whole, None, false, "script"));
+        assert!(ready(&mut schedule).is_empty());
+        schedule.release(held);
+        let run = ready(&mut schedule);
+        assert_eq!(run.iter().map(|(_, name)| *name).collect::<Vec<_>>(), ["set"]);
+        schedule.release(run[0].0);
+        let run = ready(&mut schedule);
+        let held = schedule.hold_whole(Some(run[0].0));
+        assert!(!schedule.may_run(&keys(&[(1, false)])), "the script that was next goes on, too");
+        schedule.release(held);
+        assert!(schedule.is_idle());
+    }
+
+    #[test]
     fn shared_intents_are_granted_together() {
         let mut schedule = Schedule::default();
         let first = must_run(schedule.enter(keys(&[(1, false)]), None, true, "a")).expect("ticket");

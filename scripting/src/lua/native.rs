@@ -132,6 +132,13 @@ pub(super) fn pcall(lua: &Lua) -> mlua::Result<Function> {
     closure(lua, protected_call, [])
 }
 
+/// `xpcall` whose handler is not asked about the end of a killed script: no hook runs while an error that a hook has raised
+/// is handled, so a handler that loops could not be stopped.
+pub(super) fn xpcall(lua: &Lua, link: &Rc<LuaLink>) -> mlua::Result<Function> {
+    let link = LightUserData(Rc::as_ptr(link).cast_mut().cast::<c_void>());
+    closure(lua, handled_call, [Value::LightUserData(link)])
+}
+
 /// Calls its first argument with the others: `(true, value)`, or `(false, what the error handler made of it)`.
 pub(super) fn runner(lua: &Lua, handler: Function) -> mlua::Result<Function> {
     closure(lua, run, [Value::Function(handler)])
@@ -319,6 +326,34 @@ unsafe extern "C-unwind" fn protected_call(state: *mut lua_State) -> c_int {
             return 2;
         }
         ffi::lua_gettop(state)
+    }
+}
+
+unsafe extern "C-unwind" fn handled_call(state: *mut lua_State) -> c_int {
+    // SAFETY: see above; the upvalue is the link.
+    unsafe {
+        ffi::luaL_checkany(state, 2);
+        ffi::lua_settop(state, 2);
+        ffi::lua_pushvalue(state, lua_upvalueindex(1));
+        ffi::lua_insert(state, 2);
+        ffi::lua_pushcclosure(state, handle, 2);
+        ffi::lua_insert(state, 1);
+        let status = ffi::lua_pcall(state, 0, ffi::LUA_MULTRET, 1);
+        ffi::lua_pushboolean(state, c_int::from(status == ffi::LUA_OK));
+        ffi::lua_replace(state, 1);
+        ffi::lua_gettop(state)
+    }
+}
+
+unsafe extern "C-unwind" fn handle(state: *mut lua_State) -> c_int {
+    // SAFETY: see above; the upvalues are the link and the handler, the argument is the error.
+    unsafe {
+        if link_of(state).killed().is_none() {
+            ffi::lua_pushvalue(state, lua_upvalueindex(2));
+            ffi::lua_insert(state, 1);
+            ffi::lua_call(state, 1, 1);
+        }
+        1
     }
 }
 

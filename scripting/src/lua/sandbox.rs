@@ -37,7 +37,6 @@ const GLOBALS: &[(&str, Option<Guard>)] = &[
     ("tostring", None),
     ("type", None),
     ("unpack", None),
-    ("xpcall", None),
 ];
 
 /// Functions of Lua's libraries that are guarded.
@@ -73,7 +72,7 @@ impl Sandbox {
         let metatable = read_only_metatable(lua, &contents, &deny)?;
         let input_names = [lua.create_string("KEYS")?, lua.create_string("ARGV")?];
         let mut sandbox = Self { contents, metatable, loading: None, error_handler, deny, input_names };
-        sandbox.base(lua)?;
+        sandbox.base(lua, link)?;
         sandbox.libraries(lua, link)?;
         let api = server::table(lua, link, purpose, settings)?;
         let api = sandbox.protect(lua, api)?;
@@ -143,7 +142,7 @@ impl Sandbox {
         Ok(table)
     }
 
-    fn base(&self, lua: &Lua) -> mlua::Result<()> {
+    fn base(&self, lua: &Lua, link: &Rc<LuaLink>) -> mlua::Result<()> {
         let globals = lua.globals();
         for (name, guard) in GLOBALS {
             let value: Value = globals.raw_get(*name)?;
@@ -155,6 +154,7 @@ impl Sandbox {
         let next: Function = self.contents.raw_get("next")?;
         self.contents.raw_set("pairs", native::pairs(lua, globals.raw_get("next")?, next)?)?;
         self.contents.raw_set("pcall", native::pcall(lua)?)?;
+        self.contents.raw_set("xpcall", native::xpcall(lua, link)?)?;
         self.contents.raw_set("loadstring", native::loadstring(lua)?)?;
         self.contents.raw_set("load", native::load(lua)?)
     }

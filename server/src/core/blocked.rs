@@ -384,8 +384,10 @@ impl Core {
                 let entry = self.shard.keyspace.peek(database as usize, &hashed, now);
                 settled_id(entry, waiter.arguments.slices()[index + count])
             });
-            let line = self.blocked.lines.entry(name).or_insert_with(|| {
-                Line { key: key.clone(), waiters: Vec::new(), behind: HashMap::new() }
+            let line = self.blocked.lines.entry(name).or_insert_with(|| Line {
+                key: key.clone(),
+                waiters: Vec::new(),
+                behind: HashMap::new(),
             });
             if let Some(id) = settled {
                 line.behind.entry(waiter.number).or_insert(id);
