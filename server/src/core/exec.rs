@@ -306,6 +306,8 @@ impl Core {
     }
 
     fn plan_command(&self, plan: &mut Plan, entry: &CommandEntry, key: KnownKey, arguments: &[&[u8]]) {
+        // A script may touch any key of its shard.
+        plan.is_global |= entry.is_script;
         if let (Some((slot, hash)), Target::Engine(_)) = (key.get(), entry.target) {
             let intents = plan.intents.entry(self.shared.shard_of(slot)).or_default();
             return intents.push(Intent { fingerprint: hash, exclusive: entry.is_write });

@@ -445,7 +445,7 @@ impl Core {
 /// The intents of a command: its keys, or the whole shard if it touches all without naming them.
 pub(super) fn claim_of(hasher: &torc_engine::keyspace::KeyHasher, entry: &CommandEntry, arguments: &[&[u8]]) -> Claim {
     if entry.is_script {
-        return Claim::Whole;
+        return Claim::Alone;
     }
     let mut intents = SmallVec::new();
     match entry.keys {

@@ -285,6 +285,7 @@ impl Core {
         out: &mut ReplyBuffer,
     ) {
         let Target::Engine(handler) = entry.target else { return };
+        self.prepare_script(entry);
         let unfinished = match (key.get(), entry.keys) {
             (Some((slot, hash)), KeyPlan::One(index)) => {
                 let key = Key { bytes: arguments[index], slot, hash };
