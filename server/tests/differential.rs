@@ -445,7 +445,8 @@ fn play_transaction(client: &mut Client, watched: &[String], commands: &[Command
     match client.reply() {
         Reply::Array(replies) => {
             let replies = queued.into_iter().zip(replies);
-            let replies = replies.map(|(command, reply)| format!("{} -> {}", shown(command), comparable(command, reply)));
+            let replies =
+                replies.map(|(command, reply)| format!("{} -> {}", shown(command), comparable(command, reply)));
             lines.extend(replies);
         }
         other => lines.push(other.to_string()),

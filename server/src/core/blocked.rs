@@ -173,8 +173,8 @@ impl Core {
         let number = waiter.number;
         // Arguments that are not right come to an error, and to no wait.
         let timeout_ms = waiter.wait().map_or(0, |wait| wait.timeout_ms);
-        let deadline_ns = (timeout_ms > 0)
-            .then(|| self.clock.monotonic_ns.saturating_add(timeout_ms.saturating_mul(1_000_000)));
+        let deadline_ns =
+            (timeout_ms > 0).then(|| self.clock.monotonic_ns.saturating_add(timeout_ms.saturating_mul(1_000_000)));
         let state = WaitState {
             waiter: waiter.clone(),
             connection: connection.key,
@@ -384,8 +384,10 @@ impl Core {
                 let entry = self.shard.keyspace.peek(database as usize, &hashed, now);
                 settled_id(entry, waiter.arguments.slices()[index + count])
             });
-            let line = self.blocked.lines.entry(name).or_insert_with(|| {
-                Line { key: key.clone(), waiters: Vec::new(), behind: HashMap::new() }
+            let line = self.blocked.lines.entry(name).or_insert_with(|| Line {
+                key: key.clone(),
+                waiters: Vec::new(),
+                behind: HashMap::new(),
             });
             if let Some(id) = settled {
                 line.behind.entry(waiter.number).or_insert(id);
@@ -516,7 +518,9 @@ impl Core {
                 return;
             }
             // Those that have been sent to try elsewhere are to find something.
-            let Some(place) = line.waiters.iter().position(wants).filter(|_| elements > tries_elsewhere) else { return };
+            let Some(place) = line.waiters.iter().position(wants).filter(|_| elements > tries_elsewhere) else {
+                return;
+            };
             let waiter = line.waiters[place].clone();
             self.leave_line(name, place);
             if !waiter.claim() {

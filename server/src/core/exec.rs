@@ -297,13 +297,7 @@ impl Core {
         plan
     }
 
-    fn plan_command(
-        &self,
-        plan: &mut Plan,
-        entry: &CommandEntry,
-        key: KnownKey,
-        arguments: &[&[u8]],
-    ) {
+    fn plan_command(&self, plan: &mut Plan, entry: &CommandEntry, key: KnownKey, arguments: &[&[u8]]) {
         if let (Some((slot, hash)), Target::Engine(_)) = (key.get(), entry.target) {
             let intents = plan.intents.entry(self.shared.shard_of(slot)).or_default();
             return intents.push(Intent { fingerprint: hash, exclusive: entry.is_write });
@@ -353,11 +347,8 @@ impl Core {
         let is_write = queue.is_write;
         let exec = Exec::new(connection.key, connection.session.client, queue, waiter);
         let (mut run, claims, locks_first) = self.planned(exec, plan, is_write, !watched_on.is_empty());
-        let (steps, is_last) = if locks_first {
-            (Steps::default(), false)
-        } else {
-            self.next_steps(&mut run, Some(connection))
-        };
+        let (steps, is_last) =
+            if locks_first { (Steps::default(), false) } else { self.next_steps(&mut run, Some(connection)) };
         run.holds_connection = !is_last;
         connection.is_waiting |= !is_last;
         let parts = run.first_stage(steps, is_last, claims, watched_on);
@@ -376,9 +367,10 @@ impl Core {
         plan.intents.entry(self.index).or_default();
         let has_several = plan.intents.len() > 1;
         let run = UnitRun::new(exec, plan.intents.keys().copied(), is_write);
-        let claims = plan.intents.into_iter().map(|(shard, intents)| {
-            (shard, if plan.is_global { Claim::Alone } else { Claim::Keys(intents) })
-        });
+        let claims = plan
+            .intents
+            .into_iter()
+            .map(|(shard, intents)| (shard, if plan.is_global { Claim::Alone } else { Claim::Keys(intents) }));
         let wants_effects = self.shard.keyspace.journal.wants_effects();
         (run, claims.collect(), has_several && (is_watching || is_write && wants_effects))
     }

@@ -26,7 +26,9 @@ use super::exec::Exec;
 use super::session::Conclude;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control::{self, ControlRequest};
-use crate::mailbox::{KnownKey, Outcome, PackedArguments, Part, ReplyEnd, Request, UnitOutcome, UnitStage, UnitStep, Work};
+use crate::mailbox::{
+    KnownKey, Outcome, PackedArguments, Part, ReplyEnd, Request, UnitOutcome, UnitStage, UnitStep, Work,
+};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -193,7 +195,8 @@ impl Core {
         let name = (part.coordinator, part.transaction);
         let Work::Unit(stage) = &mut part.work else { return };
         let now = if stage.ticket.is_some() { stage.now } else { now };
-        let mut outcome = UnitOutcome { is_valid: self.still_as_seen(&mut stage.watched, now), ..UnitOutcome::default() };
+        let mut outcome =
+            UnitOutcome { is_valid: self.still_as_seen(&mut stage.watched, now), ..UnitOutcome::default() };
         self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
         if outcome.is_valid {
             self.run_steps(stage, now, name, &mut outcome);
@@ -241,7 +244,10 @@ impl Core {
                     let share = finish.share.take();
                     overlay::apply(&mut self.shard, finish);
                     let effects = share.map_or(Vec::new(), |share| share.effects);
-                    self.unit_effects.entry(name).or_default().extend(effects.into_iter().map(|effect| (place, effect)));
+                    self.unit_effects
+                        .entry(name)
+                        .or_default()
+                        .extend(effects.into_iter().map(|effect| (place, effect)));
                 }
                 UnitStep::Control(request) => outcome.answers.push(control::answer(self, &request)),
             }
@@ -380,7 +386,11 @@ impl Core {
 }
 
 /// Values that came home, in the order in which they were asked for.
-pub(super) fn values_of(answered: &mut [Answered], shards: &[(usize, Vec<usize>)], count: usize) -> Vec<Option<OwnedEntry>> {
+pub(super) fn values_of(
+    answered: &mut [Answered],
+    shards: &[(usize, Vec<usize>)],
+    count: usize,
+) -> Vec<Option<OwnedEntry>> {
     let mut values = Vec::new();
     values.resize_with(count, || None);
     for (shard, places) in shards {

@@ -27,7 +27,8 @@ impl Core {
         let is_ours = |key: &&[u8]| self.shared.shard_of(slot_of(key)) == self.index;
         if connection.outstanding() == 0 && self.schedule.is_idle() && keys.iter().all(is_ours) {
             let now = self.shard.now();
-            let seen: Vec<Seen> = keys.iter().map(|key| self.shard.keyspace.watch(database as usize, key, now)).collect();
+            let seen: Vec<Seen> =
+                keys.iter().map(|key| self.shard.keyspace.watch(database as usize, key, now)).collect();
             self.note_seen(connection, seen);
             let protocol = connection.protocol();
             return Reply::new(connection.output.tail(), protocol).ok();

@@ -24,8 +24,8 @@ mod range;
 mod read;
 mod rows;
 mod sliced;
-pub mod waiting;
 mod sliced_read;
+pub mod waiting;
 
 pub use rows::COMMANDS;
 

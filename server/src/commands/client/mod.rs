@@ -489,7 +489,8 @@ fn unblock(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     session.ask_all(
         ControlRequest::Unblock { id: u64::try_from(id).unwrap_or(0), over },
         Box::new(|_, answers, reply| {
-            let counts = answers.into_iter().map(|answer| if let ControlReply::Count(count) = answer { count } else { 0 });
+            let counts =
+                answers.into_iter().map(|answer| if let ControlReply::Count(count) = answer { count } else { 0 });
             reply.integer(counts.sum::<usize>() as i64);
         }),
     );
