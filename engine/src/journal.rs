@@ -333,7 +333,8 @@ impl Journal {
         let receivers = self.audience.borrow().receivers(is_sharded, channel);
         if receivers.count > 0 {
             let name = if is_sharded { SHARD_MESSAGE } else { MESSAGE };
-            self.push_event(0, EventClass::Published, name, channel, vec![message.to_vec()]);
+            let (class, key, subkeys) = (EventClass::Published, channel.to_vec(), vec![message.to_vec()]);
+            self.events.push(Event { database: 0, class, name, key, subkeys });
         }
         receivers.count
     }

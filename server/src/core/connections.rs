@@ -356,8 +356,8 @@ impl Core {
         }
     }
 
-    fn settle_one(&mut self, key: ConnectionKey, carry_out: &mut impl FnMut(&mut Self, ConnectionKey, Want)) {
-        self.check_output_limit(key);
+    /// Sends what is ready, unless more is to go with it.
+    fn send_ready(&mut self, key: ConnectionKey, carry_out: &mut impl FnMut(&mut Self, ConnectionKey, Want)) {
         let now_ns = self.clock.monotonic_ns;
         let mut spare = self.spare_buffers.pop();
         let Some(connection) = self.connection_mut(key) else { return };
@@ -378,6 +378,11 @@ impl Core {
         if let Some(spare) = spare {
             self.spare_buffers.push(spare);
         }
+    }
+
+    fn settle_one(&mut self, key: ConnectionKey, carry_out: &mut impl FnMut(&mut Self, ConnectionKey, Want)) {
+        self.check_output_limit(key);
+        self.send_ready(key, carry_out);
         let Some(connection) = self.connection_mut(key) else { return };
         if connection.phase == Phase::Closing && connection.blocked_on.is_some() {
             // What it waits for may never come.

@@ -439,20 +439,8 @@ impl Core {
         arguments: &[&[u8]],
         key: Option<(u16, u64)>,
     ) -> Flow {
-        if entry.takes_memory
-            && let Some(flow) = self.without_room(connection)
-        {
+        if let Some(flow) = self.held_up(connection, entry) {
             return flow;
-        }
-        let is_about_messages = entry.spec.flags.has(Flags::PUBSUB);
-        if self.waits_for_pause(connection, entry.is_write)
-            || (is_about_messages && self.waits_for_messages(connection, entry))
-        {
-            return Flow::NotRun;
-        }
-        if let Some(busy) = self.busy_with_script(entry) {
-            self.fail(connection, &busy.into());
-            return Flow::Next;
         }
         self.prepare_script(entry);
         let handler = match entry.target {
@@ -507,6 +495,27 @@ impl Core {
             self.follow_keys(connection, owner);
         }
         Flow::Next
+    }
+
+    /// What keeps a command from running now, if anything does.
+    #[inline]
+    fn held_up(&mut self, connection: &mut Connection, entry: &'static CommandEntry) -> Option<Flow> {
+        if entry.takes_memory
+            && let Some(flow) = self.without_room(connection)
+        {
+            return Some(flow);
+        }
+        let is_about_messages = entry.spec.flags.has(Flags::PUBSUB);
+        if self.waits_for_pause(connection, entry.is_write)
+            || (is_about_messages && self.waits_for_messages(connection, entry))
+        {
+            return Some(Flow::NotRun);
+        }
+        if let Some(busy) = self.busy_with_script(entry) {
+            self.fail(connection, &busy.into());
+            return Some(Flow::Next);
+        }
+        None
     }
 
     /// Whether a command of publish and subscribe has to wait.

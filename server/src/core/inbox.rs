@@ -12,6 +12,7 @@ use torc_engine::keyspace::Key;
 use torc_engine::reply::{Reply, ReplyBuffer};
 use torc_engine::shard::ClientContext;
 use torc_engine::transaction::inbox::Node;
+use torc_engine::transaction::multicast::Multicast;
 use torc_engine::transaction::overlay::{self, KeyRead};
 use torc_engine::transaction::schedule::{Claim, Entry, Intent, Ticket};
 
@@ -309,12 +310,12 @@ impl Core {
         }
     }
 
-    fn part_time(&mut self, part: &Part) -> Milliseconds {
+    fn part_time(&mut self, header: &Multicast) -> Milliseconds {
         if !self.rules().clocks {
             return self.clock.wall_ms;
         }
         // All parts and hops use the multicast's one time. Without the flag rule (tests) it may not be known yet.
-        let now = part.header.now();
+        let now = header.now();
         self.shard.advance_time(now);
         if now == 0 { self.shard.now() } else { now }
     }
@@ -326,11 +327,8 @@ impl Core {
         }
         // Whether there is any was decided for all parts together, where they come from.
         self.has_room();
-        let now = {
-            let part = Self::part_mut(&mut envelope);
-            let header_now = Part { header: part.header.clone(), ..Part::nothing(0) };
-            self.part_time(&header_now)
-        };
+        let header = Self::part_mut(&mut envelope).header.clone();
+        let now = self.part_time(&header);
         let part = Self::part_mut(&mut envelope);
         let asker = part.asker();
         match &mut part.work {
@@ -382,10 +380,8 @@ impl Core {
             }
             Work::Unit(_) => self.run_unit_stage(part, ticket, now),
             Work::Watch { database, keys } => {
-                let (database, keys) = (*database as usize, keys.slices());
-                let keyspace = &mut self.shard.keyspace;
-                let seen = keys.iter().map(|key| keyspace.watch(database, key, now)).collect();
-                drop(keys);
+                let (database, keyspace) = (*database as usize, &mut self.shard.keyspace);
+                let seen = keys.slices().iter().map(|key| keyspace.watch(database, key, now)).collect();
                 self.release(ticket);
                 part.outcome = Outcome::Watched(seen);
             }
