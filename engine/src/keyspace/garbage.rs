@@ -113,7 +113,8 @@ impl Garbage {
             }
             Some(_) => {
                 groups.pop();
-                *left -= 1;
+                // The trees that came first may have used the budget up.
+                *left = left.saturating_sub(1);
             }
         }
     }
