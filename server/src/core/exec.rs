@@ -205,6 +205,12 @@ impl Core {
     /// EXEC of an open transaction that nothing has broken.
     pub fn exec(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
         let (queue, mut watched) = connection.transaction.take();
+        if self.pubsub.is_monitored {
+            // In front of EXEC itself. Whether what was watched has changed may be known on other shards only, and later.
+            for (Queued { entry, .. }, arguments) in queue.commands.iter().zip(queue.arguments.commands()) {
+                self.monitor(connection, entry, &arguments);
+            }
+        }
         if self.is_all_here(connection, &queue, &watched) {
             self.exec_here(connection, &queue, &mut watched);
             if self.shared.shards() > 1 {

@@ -22,7 +22,8 @@ impl Core {
         entry: &'static CommandEntry,
         arguments: &[&[u8]],
     ) {
-        if entry.spec.flags.has(Flags::ADMIN) || entry.spec.flags.has(Flags::SKIP_MONITOR) {
+        let is_skipped = entry.spec.flags.has(Flags::SKIP_MONITOR) && !entry.is_script;
+        if entry.spec.flags.has(Flags::ADMIN) || is_skipped {
             return;
         }
         let line = Bytes::from(self.monitor_line(connection, entry, arguments));
