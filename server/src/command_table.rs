@@ -1,6 +1,5 @@
 //! The one command table: the engine's families and the server's own, looked up by name on the hot path.
 
-use crate::core::blocked::may_wait;
 use crate::core::session::SessionHandler;
 use torc_engine::command::{BeginSearch, FindKeys, Flags, Handler, KeyFlags, Spec, Table};
 
@@ -127,7 +126,7 @@ impl CommandTable {
             let takes_memory = spec.flags.has(Flags::DENYOOM);
             let id = ids - 1;
             let is_queued = !RUN_IN_MULTI.contains(&spec.name);
-            let may_wait = may_wait(spec.name, keys);
+            let may_wait = spec.flags.has(Flags::BLOCKING) && keys != KeyPlan::None;
             let entry = CommandEntry {
                 spec,
                 full_name,

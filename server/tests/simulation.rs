@@ -85,20 +85,24 @@ impl Display for Summary {
     }
 }
 
-#[test]
-fn random_histories_keep_every_promise() {
-    const PROGRESS_SEEDS: u64 = 1000;
-    let seeds = match number_from_environment("TORC_SIMULATION_SEED") {
+/// The seeds that are asked for: one, or so many from one on.
+fn seeds() -> std::ops::Range<u64> {
+    match number_from_environment("TORC_SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
         None => {
             let first = number_from_environment("TORC_SIMULATION_FIRST").unwrap_or(0);
             first..first + number_from_environment("TORC_SIMULATION_SEEDS").unwrap_or(200)
         }
-    };
+    }
+}
+
+#[test]
+fn random_histories_keep_every_promise() {
+    const PROGRESS_SEEDS: u64 = 1000;
     let shows_history = std::env::var_os("TORC_SIMULATION_HISTORY").is_some();
     let began = Instant::now();
     let mut summary = Summary::default();
-    for seed in seeds {
+    for seed in seeds() {
         let plan = random_plan(seed);
         let (shards, names) = (plan.shards, plan.names.clone());
         let outcome = judge(plan).unwrap_or_else(|failure| {

@@ -24,10 +24,6 @@ impl<T: Copy + 'static> Chunks<T> {
     /// Rows of a chunk: as many as fit in a few pages.
     const CHUNK_ROWS: usize = (16 << 10) / size_of::<T>();
 
-    pub(super) const fn new() -> Self {
-        Self(Vec::new())
-    }
-
     pub(super) fn push(&mut self, row: T) {
         match self.0.last_mut() {
             // A few rows need no whole chunk.

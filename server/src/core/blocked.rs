@@ -23,7 +23,7 @@ use super::connection::{Connection, ConnectionKey};
 use super::dispatch::Flow;
 use super::exec::Exec;
 use super::multi::Queue;
-use crate::command_table::{CommandEntry, KeyPlan};
+use crate::command_table::CommandEntry;
 use crate::mailbox::{Message, PackedArguments, Request};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -561,11 +561,4 @@ impl Core {
         self.forget_waiter(waiter);
         self.answer(waiter, out);
     }
-}
-
-/// Whether a command may wait.
-pub(crate) fn may_wait(entry_name: &str, keys: KeyPlan) -> bool {
-    const WAITING: &[&str] =
-        &["blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin", "xread", "xreadgroup"];
-    keys != KeyPlan::None && WAITING.contains(&entry_name)
 }

@@ -312,9 +312,9 @@ impl Core {
         parts: Vec<(usize, Claim, Work)>,
     ) {
         let asker = request.as_ref().map(|request| request.connection);
-        // What EXEC reads is known only where it does.
-        let may_read = |entry: &CommandEntry| entry.spec.flags.has(Flags::READONLY) || entry.spec.name == "exec";
-        let reads = request.as_ref().is_some_and(|request| may_read(request.entry));
+        // What a unit reads is known only where it does.
+        let is_read = |request: &Request| request.entry.spec.flags.has(Flags::READONLY);
+        let reads = matches!(kind, Kind::Unit(_)) || request.as_ref().is_some_and(is_read);
         let id = self.coordinator.take_id();
         let header = Multicast::new();
         let transaction = Transaction {

@@ -214,10 +214,8 @@ fn check(seed: u64) -> Result<usize, String> {
 
 #[test]
 fn subscribers_hear_everything_once_in_the_order_of_each_publisher() {
-    let seeds = super::super::number_from_environment("TORC_SIMULATION_SEEDS").unwrap_or(200);
-    let one = super::super::number_from_environment("TORC_SIMULATION_SEED");
     let mut messages = 0;
-    for seed in one.map_or(0..seeds, |seed| seed..seed + 1) {
+    for seed in crate::seeds() {
         messages += check(seed).unwrap_or_else(|failure| {
             panic!(
                 "seed {seed}: {failure}\nrun it again: TORC_SIMULATION_SEED={seed} cargo test -p torc-server messages"

@@ -182,12 +182,7 @@ fn random_plan(seed: u64) -> Plan {
 
 #[test]
 fn no_update_is_lost_and_nobody_sees_half_of_one() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = match number("TORC_SIMULATION_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("TORC_SIMULATION_SEEDS").unwrap_or(200),
-    };
-    for seed in seeds {
+    for seed in crate::seeds() {
         let plan = random_plan(seed);
         let shards = plan.shards;
         if let Err(failure) = judge(plan) {

@@ -104,7 +104,17 @@ pub(super) struct Search {
 impl Search {
     pub(super) fn new(set: SortedTree, shape: Shape, ranks: Vec<Range<u64>>, choice: Choice, purpose: Purpose) -> Self {
         let ranks = ranks.into_iter().rev().collect();
-        Self { set, shape, ranks, choice, purpose, rows: Chunks::new(), stage: Stage::Scan, length: 0, builder: None }
+        Self {
+            set,
+            shape,
+            ranks,
+            choice,
+            purpose,
+            rows: Chunks::default(),
+            stage: Stage::Scan,
+            length: 0,
+            builder: None,
+        }
     }
 
     /// Looks at the next members; whether those were all that matter.

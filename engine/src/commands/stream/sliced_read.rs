@@ -131,7 +131,7 @@ impl Source {
             cursor: Cursor { claimed: 0, next },
             claimable: BinaryHeap::new(),
             any_claimable: false,
-            claimed: Chunks::new(),
+            claimed: Chunks::default(),
             changed: None,
             consumer: None,
             released: Vec::new(),
