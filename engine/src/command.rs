@@ -481,6 +481,11 @@ impl Spec {
         is_internal: false,
     };
 
+    /// Whether it may change keys, be it a cache that a value holds of itself.
+    pub const fn may_write(&self) -> bool {
+        self.flags.has(Flags::WRITE) || self.flags.has(Flags::MAY_REPLICATE)
+    }
+
     /// The subcommand of that name, case-insensitive.
     pub fn subcommand(&self, name: &[u8]) -> Option<&'static Self> {
         self.subcommands.iter().copied().find(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name))

@@ -118,8 +118,7 @@ impl CommandTable {
         let mut ids = 0;
         let mut entry = |spec: &'static Spec, target: Target, full_name: String, subcommands| {
             let is_script = matches!(target, Target::Engine(_)) && spec.group == "scripting";
-            let is_write = [Flags::WRITE, Flags::MAY_REPLICATE].iter().any(|flag| spec.flags.has(*flag))
-                || (is_script && !spec.flags.has(Flags::READONLY));
+            let is_write = spec.may_write() || (is_script && !spec.flags.has(Flags::READONLY));
             let keeps_order = is_write || spec.flags.has(Flags::PUBSUB);
             ids += 1;
             let keys = key_plan(spec);

@@ -56,7 +56,9 @@ fn a_storm_of_writes_stays_within_the_limit() {
             let what = format!("{policy} on {shards} shards, limit {bytes_max}, peak {peak}, used {used}");
             assert_eq!(refused, 0, "{what}");
             assert!(peak <= bytes_max + bytes_max / 50, "{what}");
-            assert!(used >= bytes_max - bytes_max / 50, "{what}");
+            // What was under way to the shards when the last keys were evicted is given back by now.
+            let under_way = 200 * (VALUE_BYTES as u64 + 1024);
+            assert!(used >= bytes_max - bytes_max / 50 - under_way, "{what}");
             let keys = client.call("DBSIZE").integer() as u64;
             assert_eq!(keys + client.info_number("evicted_keys"), 20_000, "{what}");
             assert_eq!(client.ask("CONFIG RESETSTAT"), "+OK");

@@ -107,6 +107,11 @@ fn play(choices: &[Choice], seed: u64, shards: usize, with_newer: bool) -> Playe
             cluster.send(connection, &[b"EXEC".to_vec()]);
         }
     }
+    take(cluster)
+}
+
+/// What it comes to, when all has been answered.
+fn take(mut cluster: Cluster) -> Played {
     cluster.settle(0);
     let errors = cluster.errors;
     cluster.stop_time();
@@ -298,4 +303,64 @@ fn effects_that_only_newer_servers_know_make_the_same_data_in_ours() {
         Ok(())
     });
     summary.borrow().print(seed);
+}
+
+/// Plays some commands while keys expire, many times, and replays what was told.
+fn check_around_expiry(rounds: u64, play: impl Fn(&mut Cluster, &mut dyn FnMut(&mut Cluster, usize, &str), u64)) {
+    for seed in 0..rounds {
+        let shards = 2 + (seed % 3) as usize;
+        let mut cluster = Cluster::new(seed, shards, CONNECTIONS, &settings(false), START_MS);
+        let mut send = |cluster: &mut Cluster, connection: usize, line: &str| {
+            let words: Words = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+            cluster.send(connection, &words);
+        };
+        play(&mut cluster, &mut send, seed);
+        let played = take(cluster);
+        let lines = lines(&played.effects);
+        let copy = replay_into_ours(&lines, seed, 1).expect("effects are accepted");
+        let same = compare(&played.inventory, &copy, "ours", true, &lines);
+        assert!(same.is_ok(), "seed {seed}, {shards} shards: {}", same.unwrap_err());
+    }
+}
+
+/// Two unions of one source, the second of which finds it expired, and readers between them.
+#[test]
+fn a_source_that_expires_between_two_units_is_told_of_between_them() {
+    check_around_expiry(400, |cluster, send, seed| {
+        send(cluster, 0, "SADD t1 a");
+        send(cluster, 0, "SADD t0 z");
+        send(cluster, 0, &format!("PEXPIREAT t1 {}", START_MS + 10));
+        cluster.settle(0);
+        // The last microseconds of its life.
+        while cluster.now_ms() < START_MS + 9 {
+            cluster.turns(20);
+        }
+        for count in 0..40 {
+            let connection = (seed as usize + count) % CONNECTIONS;
+            let line = match count % 4 {
+                0 => "SUNIONSTORE t2 t1 t0".to_owned(),
+                1 => "SMEMBERS t1".to_owned(),
+                2 => format!("SUNIONSTORE t{} t0 t1", 3 + count / 4 % 2),
+                _ => "SINTER t0 t1".to_owned(),
+            };
+            send(cluster, connection, &line);
+            cluster.turns(3 + seed as usize % 30);
+        }
+    });
+}
+
+/// EXEC writes keys on several shards, one of which holds what has expired and not been found.
+#[test]
+fn what_a_unit_finds_expired_is_told_of_before_it() {
+    check_around_expiry(60, |cluster, send, seed| {
+        for name in ["s1", "s2", "s3"] {
+            send(cluster, 0, &format!("SET {name} old PXAT {}", START_MS + 1));
+        }
+        cluster.settle(0);
+        cluster.wait_ms(2);
+        let connection = seed as usize % CONNECTIONS;
+        for line in ["MULTI", "MSETEX 3 s1 a s2 b s3 c PX 100000", "INCR n1", "EXEC"] {
+            send(cluster, connection, line);
+        }
+    });
 }

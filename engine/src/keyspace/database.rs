@@ -105,6 +105,12 @@ impl Database {
         (&mut group.tables[lane], &mut self.ledger)
     }
 
+    /// Whether a key of that slot may have an expiry.
+    pub(super) fn may_expire(&self, slot: u16) -> bool {
+        let (group, lane) = split_slot(slot);
+        self.group(group).is_some_and(|group| group.earliest_s[lane] != NEVER_S)
+    }
+
     #[inline]
     pub(super) fn find(&self, key: &Key<'_>) -> Option<Place> {
         self.table(key.slot)?.find(key.hash, key.bytes)

@@ -129,6 +129,21 @@ enum Removal {
 /// Makes the seed for members another than the one for keys.
 const MEMBER_SEED: u64 = 0x6d65_6d62_6572_7321;
 
+/// What becomes of a key that a command only reads, and finds expired.
+///
+/// While work waits on a shard that may run at an earlier time than what overtakes it, the key stays: an MGET of two keys
+/// must not miss the one that a GET beside it has found expired meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnExpired {
+    /// It is removed.
+    #[default]
+    Remove,
+    /// It stays, and nobody hears of it: the command writes nothing.
+    Leave,
+    /// It stays, and a log is to take it as gone, since what the command writes depends on that.
+    Tell,
+}
+
 /// All keys of one shard.
 pub struct Keyspace {
     /// Counters for INFO.
@@ -139,9 +154,8 @@ pub struct Keyspace {
     pub journal: Journal,
     /// What the access clocks of entries count; follows `maxmemory-policy`.
     pub access_policy: AccessPolicy,
-    /// Reads leave expired keys where they are. Set while work waits on this shard that may run at an earlier time than the
-    /// reads that overtake it: an MGET of two keys must not miss the one that a GET beside it has found expired meanwhile.
-    pub leaves_expired: bool,
+    /// What becomes of a key that a command only reads, and finds expired.
+    pub on_expired: OnExpired,
     /// A command that may wait has found nothing to do; taken by who can let it wait.
     pub found_nothing: bool,
     /// It holds the named keys of one command only, for which others are looked up elsewhere.
@@ -169,7 +183,7 @@ impl Keyspace {
             dirty: 0,
             journal: Journal::with_watches(Watches::new(hasher.clone())),
             access_policy: AccessPolicy::default(),
-            leaves_expired: false,
+            on_expired: OnExpired::Remove,
             found_nothing: false,
             is_partial: false,
             databases: (0..).take(database_count.max(1)).map(Database::empty).collect(),
@@ -223,13 +237,18 @@ impl Keyspace {
         DatabaseId(self.databases[database].id)
     }
 
+    /// Whether a key of that slot may have an expiry, in any database.
+    pub fn may_expire(&self, slot: u16) -> bool {
+        self.databases.iter().any(|database| database.may_expire(slot))
+    }
+
     /// The number of that database, unless it has been flushed.
     pub fn database_of(&self, DatabaseId(id): DatabaseId) -> Option<usize> {
         self.databases.iter().position(|database| database.id == id)
     }
 
-    /// Looks a key up for a client's read: counts a hit or a miss. An expired key is absent, and removed unless
-    /// [`Keyspace::leaves_expired`].
+    /// Looks a key up for a client's read: counts a hit or a miss. An expired key is absent; what becomes of it,
+    /// [`Keyspace::on_expired`] says.
     #[inline]
     pub fn find(&mut self, database: usize, key: &Key<'_>, now: Milliseconds, access: Access) -> Option<Entry<'_>> {
         let Some(place) = self.place_for_read(database, key, now) else {
@@ -316,10 +335,10 @@ impl Keyspace {
     fn place_for_read(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) -> Option<Place> {
         let place = self.databases[database].find(key)?;
         if self.databases[database].entry(key.slot, place)?.is_expired(now) {
-            if self.leaves_expired {
-                self.settle_expired(database, key, now, false);
-            } else {
-                self.remove_place(database, key.slot, place, Removal::ExpiredLazily);
+            match self.on_expired {
+                OnExpired::Remove => self.remove_place(database, key.slot, place, Removal::ExpiredLazily),
+                OnExpired::Leave => {}
+                OnExpired::Tell => self.settle_expired(database, key, now, false),
             }
             return None;
         }
@@ -806,11 +825,11 @@ mod tests {
         let name = b"key".to_vec();
         let key = keyspace.key(&name);
         keyspace.set_string(0, &key, b"value", Expiry::At(1000), 0);
-        keyspace.leaves_expired = true;
+        keyspace.on_expired = OnExpired::Leave;
         assert!(keyspace.find(0, &key, 1001, Access::Touch).is_none());
         assert!(!keyspace.exists(0, &key, 1001));
         assert!(keyspace.peek(0, &key, 1000).is_some(), "work at an earlier time still finds it");
-        keyspace.leaves_expired = false;
+        keyspace.on_expired = OnExpired::Remove;
         assert!(keyspace.find(0, &key, 1001, Access::Touch).is_none());
         assert!(keyspace.peek(0, &key, 1000).is_none());
     }

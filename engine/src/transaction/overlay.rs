@@ -29,6 +29,7 @@
 //! written is locked for this command alone and goes at once. One that is only read stays, as a reader beside this one may
 //! run at an earlier time; its DEL is reported all the same.
 
+use super::schedule::Mode;
 use crate::command::{Handler, KeyFlags, Milliseconds, Spec, parse_integer};
 use crate::journal::{Event, Record, Share};
 use crate::keyspace::{KeyHasher, OwnedEntry, Value, Watches};
@@ -46,8 +47,15 @@ pub struct KeyRead {
     pub key: Vec<u8>,
     /// Only whether it exists matters.
     pub stub: bool,
-    /// It may be written in the last hop.
-    pub writes: bool,
+    /// Whether it may be written in the last hop, or what will be written depends on it.
+    pub mode: Mode,
+}
+
+impl KeyRead {
+    /// Whether it may be written in the last hop.
+    pub fn writes(&self) -> bool {
+        self.mode == Mode::Write
+    }
 }
 
 /// What a key is to become.
@@ -76,13 +84,14 @@ pub fn keys_of(spec: &Spec, arguments: &[&[u8]], database: usize) -> Option<Vec<
     let fits = spec.visit_keys(arguments, |index, flags| {
         let database = if flags.writes() { destination } else { database };
         let stub = flags.has(KeyFlags::OW) && !flags.has(KeyFlags::ACCESS);
+        let mode = Mode::of(flags.writes(), spec.may_write());
         let key = arguments[index];
         match keys.iter_mut().find(|known| known.database == database && known.key == key) {
             Some(known) => {
                 known.stub &= stub;
-                known.writes |= flags.writes();
+                known.mode = known.mode.max(mode);
             }
-            None => keys.push(KeyRead { database, key: key.to_vec(), stub, writes: flags.writes() }),
+            None => keys.push(KeyRead { database, key: key.to_vec(), stub, mode }),
         }
     });
     fits.then_some(keys)
@@ -123,7 +132,9 @@ pub fn gather(shard: &mut Shard, keys: &[KeyRead], now: Milliseconds) -> Gathere
             return None;
         }
         let key = keyspace.key(&read.key);
-        keyspace.settle_expired(read.database, &key, now, read.writes);
+        if read.mode != Mode::Read {
+            keyspace.settle_expired(read.database, &key, now, read.writes());
+        }
         let entry = keyspace.peek(read.database, &key, now)?;
         let entry =
             if read.stub { OwnedEntry::new(Value::stub(entry.kind()), entry.expires_at()) } else { entry.to_owned() };
@@ -204,7 +215,7 @@ impl Overlay<'_> {
 
     /// Whether it may write at all.
     pub fn writes(&self) -> bool {
-        self.keys.iter().any(|key| key.writes)
+        self.keys.iter().any(KeyRead::writes)
     }
 
     /// What each part has to do to be rid of a command that writes nothing.
@@ -229,7 +240,7 @@ impl Overlay<'_> {
         if !effects.is_empty() {
             // A part that has gone on knows of units that came later: it does not hear of this one, which is told by what
             // it came to.
-            let hears = |places: &[usize]| !self.has_let_go || places.iter().any(|&place| self.keys[place].writes);
+            let hears = |places: &[usize]| !self.has_let_go || places.iter().any(|&place| self.keys[place].writes());
             let shares = self.parts.iter().filter(|places| hears(places)).count();
             for (finish, _) in finishes.iter_mut().zip(self.parts).filter(|(_, places)| hears(places)) {
                 finish.share = Some(Share { unit: self.unit, shares, ..Share::default() });
@@ -243,7 +254,7 @@ impl Overlay<'_> {
         }
         if dirty > 0 {
             for (finish, places) in finishes.iter_mut().zip(self.parts) {
-                let written = places.iter().map(|&place| &self.keys[place]).filter(|read| read.writes);
+                let written = places.iter().map(|&place| &self.keys[place]).filter(|read| read.writes());
                 finish.writes = written.map(|read| taken(&mut temporary, read, self.now, &changed)).collect();
             }
         }
@@ -280,7 +291,7 @@ impl Overlay<'_> {
 
     /// The part that owns the first key which the command may write: where its journal entries go.
     fn teller(&self) -> usize {
-        let place = self.keys.iter().position(|read| read.writes).unwrap_or(0);
+        let place = self.keys.iter().position(KeyRead::writes).unwrap_or(0);
         self.parts.iter().position(|places| places.contains(&place)).unwrap_or(0)
     }
 }

@@ -21,6 +21,11 @@
 //! comes before that commit. (Whoever waits for such a key is waited for as ever.) A transaction that may touch any key, and
 //! more than once, waits for these, too: it is alone.
 //!
+//! Time changes keys, too: of two commands that read a key and write what they read elsewhere, one may find it alive and the
+//! other expired. Journals must then hear of the first, of the key's end, of the second, in this order; but the first
+//! tells what it did at its last hop. So sources of writers keep each other off a key that may expire, while readers, of
+//! whom nobody is told, pass ([`Mode::Source`]).
+//!
 //! Invariants:
 //! 1. Waiting goes to earlier positions only, and multicasts meet everywhere in one order: no cycle, no deadlock.
 //! 2. With no ticket in the schedule every unit runs at once and leaves no trace: the common case pays one length check.
@@ -34,13 +39,42 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+/// What a unit does with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// It reads it, and writes nothing that depends on it.
+    Read,
+    /// It reads it, and changes another key accordingly.
+    Source,
+    /// It may change it.
+    Write,
+}
+
+impl Mode {
+    /// What a command does with a key that it may or may not write.
+    pub fn of(writes_key: bool, is_write: bool) -> Self {
+        match (writes_key, is_write) {
+            (true, _) => Self::Write,
+            (false, true) => Self::Source,
+            (false, false) => Self::Read,
+        }
+    }
+
+    /// Whether two units cannot have one key at the same time.
+    pub fn conflicts(self, other: Self) -> bool {
+        self == Self::Write || other == Self::Write || (self == Self::Source && other == Self::Source)
+    }
+}
+
 /// What a unit wants of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intent {
     /// The key's hash.
     pub fingerprint: u64,
-    /// Whether it may change the key.
-    pub exclusive: bool,
+    /// Its slot.
+    pub slot: u16,
+    /// What for.
+    pub mode: Mode,
 }
 
 /// What a unit wants of the shard.
@@ -106,11 +140,77 @@ impl Hasher for Identity {
     }
 }
 
+/// One that is in front of a key.
+#[derive(Clone, Copy, Debug)]
+struct Stand {
+    ticket: Ticket,
+    mode: Mode,
+    is_granted: bool,
+}
+
 /// The line in front of one key.
 #[derive(Debug, Default)]
 struct Line {
-    waiting: VecDeque<(Ticket, bool)>,
-    granted: usize,
+    stands: VecDeque<Stand>,
+    tally: Tally,
+}
+
+/// How many of which mode.
+#[derive(Debug, Default)]
+struct Tally {
+    reads: usize,
+    sources: usize,
+    writes: usize,
+}
+
+impl Tally {
+    fn of(&mut self, mode: Mode) -> &mut usize {
+        match mode {
+            Mode::Read => &mut self.reads,
+            Mode::Source => &mut self.sources,
+            Mode::Write => &mut self.writes,
+        }
+    }
+
+    /// Whether one of these keeps one that comes behind them from the key.
+    fn conflicts(&self, mode: Mode) -> bool {
+        match mode {
+            Mode::Read => self.writes > 0,
+            Mode::Source => self.sources + self.writes > 0,
+            Mode::Write => self.reads + self.sources + self.writes > 0,
+        }
+    }
+}
+
+impl Line {
+    /// One more at its end; whether it is granted at once.
+    fn join(&mut self, ticket: Ticket, mode: Mode) -> bool {
+        let is_granted = !self.tally.conflicts(mode);
+        *self.tally.of(mode) += 1;
+        self.stands.push_back(Stand { ticket, mode, is_granted });
+        is_granted
+    }
+
+    /// One leaves; those that are granted by that.
+    fn leave(&mut self, ticket: Ticket) -> SmallVec<[Ticket; 8]> {
+        let mut newly_granted = SmallVec::new();
+        let Some(position) = self.stands.iter().position(|stand| stand.ticket == ticket) else { return newly_granted };
+        let Some(gone) = self.stands.remove(position) else { return newly_granted };
+        *self.tally.of(gone.mode) -= 1;
+        let mut before = Tally::default();
+        for stand in &mut self.stands {
+            if !stand.is_granted && !before.conflicts(stand.mode) {
+                stand.is_granted = true;
+                newly_granted.push(stand.ticket);
+            }
+            *before.of(stand.mode) += 1;
+            if stand.mode == Mode::Write {
+                // Everybody behind it waits for it.
+                break;
+            }
+        }
+        newly_granted
+    }
 }
 
 /// The key locks of one shard. `B` is whatever the caller wants back when the unit's turn comes.
@@ -186,7 +286,12 @@ impl<B> Schedule<B> {
         let is_whole_held = self.whole.as_ref().is_some_and(has_begun);
         let line = self.lines.get(&fingerprint);
         is_whole_held
-            || line.is_some_and(|line| line.waiting.iter().take(line.granted).any(|(ticket, _)| has_begun(ticket)))
+            || line.is_some_and(|line| line.stands.iter().any(|stand| stand.is_granted && has_begun(&stand.ticket)))
+    }
+
+    /// Whether a unit that is not through may change this key.
+    pub fn may_change(&self, fingerprint: u64) -> bool {
+        self.whole.is_some() || self.lines.get(&fingerprint).is_some_and(|line| line.tally.writes > 0)
     }
 
     /// Whether expiry and eviction must leave this key alone.
@@ -280,10 +385,8 @@ impl<B> Schedule<B> {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         for intent in &kept {
-            let line = self.lines.entry(intent.fingerprint).or_default();
-            debug_assert_eq!(line.waiting.len(), line.granted, "it could run: nothing is in front of it");
-            line.waiting.push_back((ticket, intent.exclusive));
-            line.granted += 1;
+            let is_granted = self.lines.entry(intent.fingerprint).or_default().join(ticket, intent.mode);
+            debug_assert!(is_granted, "it could run: nothing is in front of it");
         }
         self.holding_on += 1;
         let unit = Unit {
@@ -334,13 +437,8 @@ impl<B> Schedule<B> {
             return self.release(ticket);
         }
         for intent in &kept {
-            let line = self.lines.entry(intent.fingerprint).or_default();
-            line.waiting.push_back((ticket, intent.exclusive));
-            if line.waiting.len() == 1 {
-                line.granted = 1;
-            } else {
-                unit.missing += 1;
-            }
+            let is_granted = self.lines.entry(intent.fingerprint).or_default().join(ticket, intent.mode);
+            unit.missing += usize::from(!is_granted);
         }
         unit.claim = Claim::Keys(kept);
         if was_whole {
@@ -423,7 +521,7 @@ impl<B> Schedule<B> {
             Claim::Keys(intents) => intents.iter().any(|intent| {
                 let Some(line) = self.lines.get(&intent.fingerprint) else { return false };
                 // Reads run side by side, but not before the time of those in front of them is known.
-                intent.exclusive || self.unflagged.is_some() || line.waiting.iter().any(|(_, exclusive)| *exclusive)
+                self.unflagged.is_some() || line.tally.conflicts(intent.mode)
             }),
         }
     }
@@ -443,14 +541,8 @@ impl<B> Schedule<B> {
             Claim::Keys(intents) => {
                 merge_duplicates(intents);
                 for intent in intents.iter() {
-                    let line = self.lines.entry(intent.fingerprint).or_default();
-                    line.waiting.push_back((ticket, intent.exclusive));
-                    let all_shared = line.waiting.iter().all(|(_, exclusive)| !exclusive);
-                    if line.waiting.len() == 1 || all_shared {
-                        line.granted = line.waiting.len();
-                    } else {
-                        unit.missing += 1;
-                    }
+                    let is_granted = self.lines.entry(intent.fingerprint).or_default().join(ticket, intent.mode);
+                    unit.missing += usize::from(!is_granted);
                 }
             }
         }
@@ -489,25 +581,11 @@ impl<B> Schedule<B> {
 
     fn leave_line(&mut self, fingerprint: u64, ticket: Ticket) {
         let Some(line) = self.lines.get_mut(&fingerprint) else { return };
-        let Some(position) = line.waiting.iter().position(|(other, _)| *other == ticket) else { return };
-        line.waiting.remove(position);
-        if position < line.granted {
-            line.granted -= 1;
-        }
-        let mut now_granted = SmallVec::<[Ticket; 8]>::new();
-        while let Some(&(next, exclusive)) = line.waiting.get(line.granted) {
-            let alone = line.granted == 0;
-            let shares = !exclusive && line.waiting.iter().take(line.granted).all(|(_, exclusive)| !exclusive);
-            if !(alone || shares) {
-                break;
-            }
-            line.granted += 1;
-            now_granted.push(next);
-        }
-        if line.waiting.is_empty() {
+        let newly_granted = line.leave(ticket);
+        if line.stands.is_empty() {
             self.lines.remove(&fingerprint);
         }
-        for next in now_granted {
+        for next in newly_granted {
             let unit = self.units.get_mut(&next).expect("a unit in a line is in the schedule");
             unit.missing -= 1;
             if unit.missing == 0 {
@@ -521,7 +599,7 @@ fn merge_duplicates(intents: &mut SmallVec<[Intent; 4]>) {
     if intents.len() < 2 {
         return;
     }
-    intents.sort_unstable_by_key(|intent| (intent.fingerprint, !intent.exclusive));
+    intents.sort_unstable_by_key(|intent| (intent.fingerprint, std::cmp::Reverse(intent.mode)));
     intents.dedup_by_key(|intent| intent.fingerprint);
 }
 
@@ -532,8 +610,16 @@ mod tests {
     use super::super::rules::Rules;
     use super::*;
 
+    fn intent(fingerprint: u64, mode: Mode) -> Intent {
+        Intent { fingerprint, slot: 0, mode }
+    }
+
+    fn write(fingerprint: u64) -> SmallVec<[Intent; 4]> {
+        SmallVec::from_iter([intent(fingerprint, Mode::Write)])
+    }
+
     fn keys(intents: &[(u64, bool)]) -> Claim {
-        Claim::Keys(intents.iter().map(|&(fingerprint, exclusive)| Intent { fingerprint, exclusive }).collect())
+        Claim::Keys(intents.iter().map(|&(key, writes)| intent(key, Mode::of(writes, false))).collect())
     }
 
     fn ready(schedule: &mut Schedule<&'static str>) -> Vec<(Ticket, &'static str)> {
@@ -593,7 +679,7 @@ mod tests {
     #[test]
     fn who_is_alone_waits_for_those_that_hold_on_as_nobody_else_does() {
         let mut schedule = Schedule::default();
-        let held = schedule.hold_on(None, SmallVec::from_slice(&[Intent { fingerprint: 1, exclusive: true }]));
+        let held = schedule.hold_on(None, write(1));
         assert!(must_run(schedule.enter(Claim::Whole, None, false, "keys")).is_none());
         must_queue(schedule.enter(Claim::Alone, None, false, "exec"));
         must_queue(schedule.enter(keys(&[(2, true)]), None, false, "set 2"));
@@ -634,6 +720,27 @@ mod tests {
         assert!(ready(&mut schedule).is_empty());
         schedule.release(second);
         assert_eq!(ready(&mut schedule).len(), 1);
+    }
+
+    #[test]
+    fn sources_keep_each_other_off_a_key_that_readers_share() {
+        let mut schedule = Schedule::default();
+        let source = || Claim::Keys(SmallVec::from_iter([intent(1, Mode::Source)]));
+        let first = must_run(schedule.enter(source(), None, true, "union")).expect("ticket");
+        assert!(must_run(schedule.enter(keys(&[(1, false)]), None, false, "get")).is_none());
+        let second = must_queue(schedule.enter(source(), None, true, "inter"));
+        assert!(must_run(schedule.enter(keys(&[(1, false)]), None, false, "get, too")).is_none());
+        assert!(!schedule.may_change(1));
+        must_queue(schedule.enter(keys(&[(1, true)]), None, false, "set"));
+        assert!(schedule.may_change(1));
+        must_queue(schedule.enter(keys(&[(1, false)]), None, false, "get behind it"));
+        schedule.release(first);
+        assert_eq!(ready(&mut schedule), [(second, "inter")]);
+        schedule.release(second);
+        let run = ready(&mut schedule);
+        assert_eq!(run[0].1, "set");
+        schedule.release(run[0].0);
+        assert_eq!(ready(&mut schedule)[0].1, "get behind it");
     }
 
     #[test]
@@ -684,7 +791,7 @@ mod tests {
     #[test]
     fn what_goes_on_holding_is_waited_for_by_key_and_passed_by_whole_shard_units() {
         let mut schedule = Schedule::default();
-        let kept = || SmallVec::from_iter([Intent { fingerprint: 1, exclusive: true }]);
+        let kept = || write(1);
         let held = must_run(schedule.enter(keys(&[(1, true), (2, false)]), None, true, "union")).expect("ticket");
         must_queue(schedule.enter(keys(&[(2, true)]), None, false, "set 2"));
         must_queue(schedule.enter(Claim::Whole, None, false, "flushall"));
@@ -714,7 +821,7 @@ mod tests {
     #[test]
     fn a_whole_shard_unit_beside_what_only_holds_on_leaves_no_trace() {
         let mut schedule = Schedule::default();
-        let held = schedule.hold_on(None, SmallVec::from_iter([Intent { fingerprint: 1, exclusive: true }]));
+        let held = schedule.hold_on(None, write(1));
         assert!(schedule.may_run(&Claim::Whole));
         assert!(must_run(schedule.enter(Claim::Whole, None, false, "flushall")).is_none());
         must_queue(schedule.enter(keys(&[(1, true)]), None, false, "set 1"));
@@ -762,15 +869,15 @@ mod tests {
         for seed in 0..300 {
             let mut random = fastrand::Rng::with_seed(seed);
             let mut schedule: Schedule<usize> = Schedule::default();
-            let mut claims: Vec<Option<Vec<(u64, bool)>>> = Vec::new();
+            let mut claims: Vec<Option<Vec<(u64, Mode)>>> = Vec::new();
             let mut unreleased = std::collections::BTreeSet::new();
             let mut running: Vec<(Ticket, usize)> = Vec::new();
-            let conflict = |a: &Option<Vec<(u64, bool)>>, b: &Option<Vec<(u64, bool)>>| match (a, b) {
-                (Some(a), Some(b)) => a.iter().any(|x| b.iter().any(|y| x.0 == y.0 && (x.1 || y.1))),
+            let conflict = |a: &Option<Vec<(u64, Mode)>>, b: &Option<Vec<(u64, Mode)>>| match (a, b) {
+                (Some(a), Some(b)) => a.iter().any(|x| b.iter().any(|y| x.0 == y.0 && x.1.conflicts(y.1))),
                 _ => true,
             };
             let check_may_run = |index: usize,
-                                 claims: &[Option<Vec<(u64, bool)>>],
+                                 claims: &[Option<Vec<(u64, Mode)>>],
                                  unreleased: &std::collections::BTreeSet<usize>| {
                 for &earlier in unreleased.range(..index) {
                     assert!(!conflict(&claims[earlier], &claims[index]), "seed {seed}: {index} ran before {earlier}");
@@ -782,11 +889,14 @@ mod tests {
                     let claim = if random.u8(..10) == 0 {
                         None
                     } else {
-                        Some((0..random.usize(1..4)).map(|_| (random.u64(..5), random.bool())).collect())
+                        let modes = [Mode::Read, Mode::Source, Mode::Write];
+                        Some((0..random.usize(1..4)).map(|_| (random.u64(..5), modes[random.usize(..3)])).collect())
                     };
                     let index = claims.len();
                     claims.push(claim.clone());
-                    let engine_claim = claim.as_ref().map_or(Claim::Whole, |claim| keys(claim));
+                    let engine_claim = claim.as_ref().map_or(Claim::Whole, |claim: &Vec<(u64, Mode)>| {
+                        Claim::Keys(claim.iter().map(|&(key, mode)| intent(key, mode)).collect())
+                    });
                     let hold = random.bool();
                     unreleased.insert(index);
                     match schedule.enter(engine_claim, None, hold, index) {
@@ -828,7 +938,7 @@ mod tests {
     #[test]
     fn a_whole_shard_unit_may_keep_some_keys_and_free_the_rest() {
         let mut schedule = Schedule::default();
-        let kept: SmallVec<[Intent; 4]> = [Intent { fingerprint: 1, exclusive: true }].into_iter().collect();
+        let kept = write(1);
         let ticket = must_run(schedule.enter(Claim::Whole, None, true, "sort")).expect("ticket");
         must_queue(schedule.enter(keys(&[(1, false)]), None, false, "get 1"));
         must_queue(schedule.enter(keys(&[(2, true)]), None, false, "set 2"));
@@ -852,7 +962,7 @@ mod tests {
     #[test]
     fn who_passed_one_that_holds_on_waits_for_it_before_it_writes() {
         let mut schedule = Schedule::default();
-        let kept: SmallVec<[Intent; 4]> = [Intent { fingerprint: 1, exclusive: true }].into_iter().collect();
+        let kept = write(1);
         let long = schedule.hold_on(None, kept.clone());
         let ticket = must_run(schedule.enter(Claim::Whole, None, true, "sort")).expect("ticket");
         schedule.narrow(ticket, kept);

@@ -151,7 +151,6 @@ impl Core {
             && self.owner_of_keys(entry, arguments) == Some(self.index);
         if is_here {
             let now = self.shard.now();
-            self.shard.keyspace.leaves_expired = false;
             self.shard.keyspace.found_nothing = false;
             let out = connection.output.tail();
             let before = (out.bytes.len(), out.shared.len());

@@ -28,7 +28,7 @@ use torc_engine::shard::{ClientContext, Shard};
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::multicast::Multicast;
 use torc_engine::transaction::overlay::{self, Finish, Gathered, KeyRead, Overlay};
-use torc_engine::transaction::schedule::{Claim, Intent, Ticket};
+use torc_engine::transaction::schedule::{Claim, Ticket};
 
 /// What is to become of the parts' outcomes.
 pub(super) enum Kind {
@@ -169,9 +169,7 @@ impl Core {
         let mut parts = Vec::new();
         for (shard, group) in groups {
             let reads: Vec<KeyRead> = group.iter().map(|&place| keys[place].clone()).collect();
-            let intents = reads
-                .iter()
-                .map(|read| Intent { fingerprint: self.shared.hasher.hash(&read.key), exclusive: read.writes });
+            let intents = reads.iter().map(|read| self.intent(&read.key, read.mode));
             let claim = if discovery.is_some() { Claim::Whole } else { Claim::Keys(intents.collect()) };
             parts.push((shard, claim, Work::Read { keys: reads, instant: instant.clone() }));
             places.push(group);
@@ -507,7 +505,7 @@ struct Held {
 
 impl Held {
     fn writes(&self) -> bool {
-        self.hops.keys.iter().any(|key| key.writes)
+        self.hops.keys.iter().any(KeyRead::writes)
     }
 
     fn with<R>(&self, coordinator: usize, act: impl FnOnce(&Overlay<'_>) -> R) -> R {

@@ -648,7 +648,7 @@ impl Core {
         if !in_order {
             return self.send_to(self.index, connection, entry, arguments, key);
         }
-        self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
+        self.shard.keyspace.on_expired = self.on_expired(entry);
         if !self.schedule.is_idle() {
             self.learn_time();
             let claim = self.claim_of(entry, arguments);

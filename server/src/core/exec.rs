@@ -42,7 +42,7 @@ use torc_engine::long::{Progress, Unfinished};
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
 use torc_engine::shard::{ClientContext, Shard};
 use torc_engine::transaction::overlay::{self, Finish, KeyRead, Overlay};
-use torc_engine::transaction::schedule::{Claim, Intent};
+use torc_engine::transaction::schedule::{Claim, Intent, Mode};
 
 /// A queue that is being run as a unit.
 pub(super) struct Exec {
@@ -256,7 +256,6 @@ impl Core {
         }
         reply.array(queue.commands.len());
         let history = self.shard.keyspace.journal.len();
-        self.shard.keyspace.leaves_expired = false;
         for (Queued { entry, key, .. }, arguments) in queue.commands.iter().zip(queue.arguments.commands()) {
             self.count_in_unit(Some(connection), entry);
             match entry.target {
@@ -316,7 +315,7 @@ impl Core {
         plan.is_global |= entry.is_script;
         if let (Some((slot, hash)), Target::Engine(_)) = (key.get(), entry.target) {
             let intents = plan.intents.entry(self.shared.shard_of(slot)).or_default();
-            return intents.push(Intent { fingerprint: hash, exclusive: entry.is_write });
+            return intents.push(Intent { fingerprint: hash, slot, mode: Mode::of(entry.is_write, entry.is_write) });
         }
         match (entry.target, entry.keys) {
             (Target::Session(_), _) => {
@@ -357,7 +356,11 @@ impl Core {
         let mut watched_on: BTreeMap<usize, Vec<Seen>> = BTreeMap::new();
         for seen in watched {
             let shard = self.shared.shard_of(seen.slot);
-            plan.intents.entry(shard).or_default().push(Intent { fingerprint: seen.hash, exclusive: false });
+            plan.intents.entry(shard).or_default().push(Intent {
+                fingerprint: seen.hash,
+                slot: seen.slot,
+                mode: Mode::Read,
+            });
             watched_on.entry(shard).or_default().push(seen);
         }
         let is_write = queue.is_write;
@@ -408,7 +411,7 @@ impl Core {
                     database: client.database as usize,
                     key: begun.questions[number].clone(),
                     stub: false,
-                    writes: false,
+                    mode: Mode::Read,
                 };
                 steps.read(*shard, numbers.iter().map(read).collect());
             }

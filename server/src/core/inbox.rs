@@ -8,13 +8,13 @@ use crate::control;
 use crate::mailbox::{Batch, Deferred, Envelope, Message, Outcome, PackedArguments, Part, ReplyEnd, Request, Work};
 use smallvec::SmallVec;
 use torc_engine::command::{Milliseconds, Spread};
-use torc_engine::keyspace::Key;
+use torc_engine::keyspace::{Key, KeyHasher, OnExpired, slot_of};
 use torc_engine::reply::{Reply, ReplyBuffer};
 use torc_engine::shard::ClientContext;
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::multicast::Multicast;
-use torc_engine::transaction::overlay::{self, KeyRead};
-use torc_engine::transaction::schedule::{Claim, Entry, Intent, Ticket};
+use torc_engine::transaction::overlay;
+use torc_engine::transaction::schedule::{Claim, Entry, Intent, Mode, Ticket};
 
 /// Requests of a batch whose pages are fetched ahead.
 const WARMED_REQUESTS: usize = 16;
@@ -106,7 +106,7 @@ impl Core {
             if index % WARMED_REQUESTS == 0 {
                 self.warm_requests(&batch.requests[index..]);
             }
-            self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
+            self.shard.keyspace.on_expired = self.on_expired(request.entry);
             if !self.schedule.is_idle() {
                 self.learn_time();
                 let claim = self.claim_of(request.entry, &arguments);
@@ -220,7 +220,7 @@ impl Core {
         let Target::Engine(handler) = request.entry.target else { return };
         self.has_room();
         self.prepare_script(request.entry);
-        self.shard.keyspace.leaves_expired = true;
+        self.shard.keyspace.on_expired = if request.entry.is_write { OnExpired::Tell } else { OnExpired::Leave };
         let unfinished = self.shard.begin(handler, &arguments, request.client, now, &mut batch.replies);
         let by = Address { shard: origin as u32, connection: request.connection };
         self.note_command(request.entry, &arguments, request.client, by);
@@ -287,7 +287,8 @@ impl Core {
             Work::Unit(stage) => !stage.is_last,
             work => matches!(work, Work::Read { .. }),
         };
-        let claim = std::mem::replace(&mut part.claim, Claim::Place);
+        let mut claim = std::mem::replace(&mut part.claim, Claim::Place);
+        self.relax(&mut claim);
         let claim = if matches!(claim, Claim::Whole | Claim::Alone) && !rules.cuts { Claim::Place } else { claim };
         let header = part.header.clone();
         let flag = if rules.flag { Some(&header) } else { None };
@@ -338,7 +339,7 @@ impl Core {
                 let mut unfinished = None;
                 if let Target::Engine(handler) = entry.target {
                     let told = self.shard.keyspace.journal.len();
-                    self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
+                    self.shard.keyspace.on_expired = self.on_expired(entry);
                     unfinished = self.shard.begin(handler, &arguments, *client, now, &mut replies);
                     if entry.spec.spread == Spread::AllShardsOk {
                         debug_assert!(unfinished.is_none(), "its effects are shared out now");
@@ -365,10 +366,9 @@ impl Core {
                 }
                 let ticket = ticket.expect("a unit that holds has a ticket");
                 if let Some(request) = instant.take() {
-                    let written = keys.iter().filter(|read| read.writes);
-                    let intent =
-                        |read: &KeyRead| Intent { fingerprint: self.shared.hasher.hash(&read.key), exclusive: true };
-                    self.schedule.narrow(ticket, written.map(intent).collect());
+                    let written = keys.iter().filter(|read| read.writes());
+                    let intents = written.map(|read| self.intent(&read.key, Mode::Write)).collect();
+                    self.schedule.narrow(ticket, intents);
                     self.begin_instant((part.coordinator, part.transaction), &request, now);
                 }
                 part.outcome = Outcome::Values { ticket, gathered };
@@ -426,8 +426,36 @@ impl Core {
     }
 
     /// The intents of a command on this shard.
+    /// The claim of a command that is about to take its place here.
     pub(super) fn claim_of(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> Claim {
-        claim_of(&self.shared.hasher, entry, arguments)
+        let mut claim = claim_of(&self.shared.hasher, entry, arguments);
+        self.relax(&mut claim);
+        claim
+    }
+
+    /// What a unit wants of a key.
+    pub(super) fn intent(&self, key: &[u8], mode: Mode) -> Intent {
+        intent(&self.shared.hasher, key, mode)
+    }
+
+    /// Sources that will not expire are read like any key: nobody here has an expiry, and nobody in front may set one.
+    fn relax(&self, claim: &mut Claim) {
+        let Claim::Keys(intents) = claim else { return };
+        for intent in intents.iter_mut().filter(|intent| intent.mode == Mode::Source) {
+            let may_expire = self.shard.keyspace.may_expire(intent.slot);
+            if !may_expire && !self.schedule.may_change(intent.fingerprint) {
+                intent.mode = Mode::Read;
+            }
+        }
+    }
+
+    /// What a command that is about to run here does with a key whose time is over.
+    pub(super) fn on_expired(&self, entry: &CommandEntry) -> OnExpired {
+        match (self.schedule.is_idle(), entry.is_write) {
+            (true, _) => OnExpired::Remove,
+            (false, true) => OnExpired::Tell,
+            (false, false) => OnExpired::Leave,
+        }
     }
 
     pub(super) fn keep_node(&mut self, envelope: Envelope) {
@@ -439,7 +467,7 @@ impl Core {
 }
 
 /// The intents of a command: its keys, or the whole shard if it touches all without naming them.
-pub(super) fn claim_of(hasher: &torc_engine::keyspace::KeyHasher, entry: &CommandEntry, arguments: &[&[u8]]) -> Claim {
+pub(super) fn claim_of(hasher: &KeyHasher, entry: &CommandEntry, arguments: &[&[u8]]) -> Claim {
     if entry.is_script {
         return Claim::Alone;
     }
@@ -450,17 +478,22 @@ pub(super) fn claim_of(hasher: &torc_engine::keyspace::KeyHasher, entry: &Comman
         }
         KeyPlan::One(index) => {
             if let Some(key) = arguments.get(index) {
-                intents.push(Intent { fingerprint: hasher.hash(key), exclusive: entry.is_write });
+                intents.push(intent(hasher, key, Mode::of(entry.is_write, entry.is_write)));
             }
         }
         KeyPlan::Many => {
             let _ = entry.spec.visit_keys(arguments, |index, flags| {
-                let exclusive = entry.is_write && flags.writes();
-                intents.push(Intent { fingerprint: hasher.hash(arguments[index]), exclusive });
+                let mode = Mode::of(entry.is_write && flags.writes(), entry.is_write);
+                intents.push(intent(hasher, arguments[index], mode));
             });
         }
     }
     Claim::Keys(intents)
+}
+
+/// What a unit wants of a key.
+pub(super) fn intent(hasher: &KeyHasher, key: &[u8], mode: Mode) -> Intent {
+    Intent { fingerprint: hasher.hash(key), slot: slot_of(key), mode }
 }
 
 impl Part {

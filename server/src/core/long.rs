@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, VecDeque};
 use torc_engine::long::{Progress, Unfinished};
 use torc_engine::reply::ReplyBuffer;
 use torc_engine::transaction::inbox::Node;
-use torc_engine::transaction::schedule::{Intent, Ticket};
+use torc_engine::transaction::schedule::{Intent, Mode, Ticket};
 
 /// What a slice should take, in nanoseconds.
 const SLICE_NS: u64 = 400_000;
@@ -244,10 +244,9 @@ impl Core {
             return None;
         }
         let mut intents: SmallVec<[Intent; 4]> = SmallVec::new();
-        let hasher = &self.shared.hasher;
         let _ = entry.spec.visit_keys(arguments, |index, flags| {
             if flags.writes() {
-                intents.push(Intent { fingerprint: hasher.hash(arguments[index]), exclusive: true });
+                intents.push(self.intent(arguments[index], Mode::Write));
             }
         });
         Some(self.schedule.hold_on(ticket, intents))

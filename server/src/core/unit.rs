@@ -45,7 +45,7 @@ use torc_engine::transaction::schedule::{Claim, Ticket};
 /// Which unit: its coordinator, and the coordinator's number for it.
 pub(super) type UnitName = (usize, u64);
 
-/// Effects of units that are not through: with the place of the command that made each.
+/// Effects of units that are not through: with the place, counted from 1, of the command that made each.
 pub(super) type UnitEffects = HashMap<UnitName, Vec<(u32, Effect)>>;
 
 /// What a session command would have sent itself, were it not part of a unit.
@@ -198,7 +198,6 @@ impl Core {
         let now = if stage.ticket.is_some() { stage.now } else { now };
         let mut outcome =
             UnitOutcome { is_valid: self.still_as_seen(&mut stage.watched, now), ..UnitOutcome::default() };
-        self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
         if outcome.is_valid {
             self.run_steps(stage, now, (name, asker, tracks), &mut outcome);
         }
@@ -226,10 +225,11 @@ impl Core {
         let is_told_as_one = stage.is_told && self.shard.keyspace.journal.wants_effects();
         for step in std::mem::take(&mut stage.steps) {
             let history = self.shard.keyspace.journal.len();
+            // What only reads comes before all that the unit changes: it tells no more than which keys had expired by then.
             let (mut told_at, mut is_told) = (0, true);
             match step {
                 UnitStep::Command { place, entry, client, key, is_told: tells, waiter } => {
-                    (told_at, is_told) = (place, tells);
+                    (told_at, is_told) = (place + 1, tells);
                     let arguments = arguments.next().unwrap_or_default();
                     let before = (outcome.replies.bytes.len(), outcome.replies.shared.len());
                     self.shard.keyspace.found_nothing = false;
@@ -255,14 +255,14 @@ impl Core {
                     }
                 }
                 UnitStep::Write { place, mut finish } => {
-                    told_at = place;
+                    told_at = place + 1;
                     let share = finish.share.take();
                     overlay::apply(&mut self.shard, finish);
                     let effects = share.map_or(Vec::new(), |share| share.effects);
                     self.unit_effects
                         .entry(name)
                         .or_default()
-                        .extend(effects.into_iter().map(|effect| (place, effect)));
+                        .extend(effects.into_iter().map(|effect| (told_at, effect)));
                 }
                 UnitStep::Control(request) => outcome.answers.push(control::answer(self, &request)),
             }
@@ -286,6 +286,7 @@ impl Core {
     ) {
         let Target::Engine(handler) = entry.target else { return };
         self.prepare_script(entry);
+        self.shard.keyspace.on_expired = self.on_expired(entry);
         let unfinished = match (key.get(), entry.keys) {
             (Some((slot, hash)), KeyPlan::One(index)) => {
                 let key = Key { bytes: arguments[index], slot, hash };

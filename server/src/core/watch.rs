@@ -13,12 +13,11 @@ use super::connection::{Connection, ConnectionKey};
 use super::coordinator::Kind;
 use crate::command_table::CommandEntry;
 use crate::mailbox::{Message, Outcome, PackedArguments, Request, Work};
-use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use torc_engine::keyspace::{Seen, slot_of};
 use torc_engine::reply::Reply;
 use torc_engine::transaction::inbox::Node;
-use torc_engine::transaction::schedule::{Claim, Intent};
+use torc_engine::transaction::schedule::{Claim, Mode};
 
 impl Core {
     /// WATCH of these keys; leaves its reply, or a place for it.
@@ -37,10 +36,8 @@ impl Core {
         for key in keys {
             groups.entry(self.shared.shard_of(slot_of(key))).or_default().push(key);
         }
-        let hasher = &self.shared.hasher;
         let parts = groups.into_iter().map(|(shard, keys)| {
-            let intents: SmallVec<[Intent; 4]> =
-                keys.iter().map(|key| Intent { fingerprint: hasher.hash(key), exclusive: false }).collect();
+            let intents = keys.iter().map(|key| self.intent(key, Mode::Read)).collect();
             (shard, Claim::Keys(intents), Work::Watch { database, keys: PackedArguments::new(&keys) })
         });
         let parts = parts.collect();
