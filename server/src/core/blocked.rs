@@ -192,10 +192,12 @@ impl Core {
             let request = Self::expect_reply(connection, entry, true);
             self.line_up(&waiter);
             self.wait_begins(number, request);
+            connection.lets_pass = true;
         } else {
             let queue = Queue::one(entry, arguments);
             let plan = self.plan(&queue);
-            self.start_unit(connection, entry, queue, Vec::new(), plan, Some(waiter));
+            let exec = Exec::new(connection.key, client, queue, Some(waiter));
+            self.start_unit(connection, entry, exec, Vec::new(), plan);
         }
         Flow::Next
     }
@@ -215,7 +217,14 @@ impl Core {
         }
         if let Some(over) = state.over {
             self.end_wait(number, over);
+            return;
         }
+        let connection = state.connection;
+        if let Some(connection) = self.connection_mut(connection) {
+            connection.lets_pass = true;
+            connection.output.let_pass();
+        }
+        self.mark_dirty_key(connection);
     }
 
     /// A try has come to something: nobody waits.
@@ -249,6 +258,7 @@ impl Core {
         if let Some(connection) = self.connection_mut(state.connection) {
             connection.blocked_on = None;
             connection.is_waiting = false;
+            connection.lets_pass = false;
         }
         if let Some(request) = state.request {
             self.deliver(request, |out| out.append(&mut reply));
@@ -329,6 +339,9 @@ impl Core {
         let waiter = state.waiter.again();
         (state.is_to_retry, state.is_retry, state.waiter) = (false, true, waiter.clone());
         let connection = state.connection;
+        if let Some(connection) = self.connection_mut(connection) {
+            connection.lets_pass = false;
+        }
         let queue = Queue::one(waiter.entry, &waiter.arguments.slices());
         let plan = self.plan(&queue);
         let exec = Exec::new(connection, waiter.client, queue, Some(waiter.clone()));
@@ -506,21 +519,22 @@ impl Core {
 
     fn serve_line(&mut self, name: (u32, u64)) {
         let now = self.shard.now();
-        let mut tries_elsewhere = 0;
+        // What those are to find that have been sent to try elsewhere.
+        let mut promised = 0;
         loop {
             let Some(line) = self.blocked.lines.get(&name) else { return };
             let key = line.key.clone();
             let hashed = Key { hash: name.1, ..Key::new(&key, &self.shared.hasher) };
             let Some(entry) = self.shard.keyspace.peek(name.0 as usize, &hashed, now) else { return };
             let (kind, elements) = (entry.kind(), elements(entry));
-            let wants = |waiter: &Arc<Waiter>| waiter.is_over() || waiter.wait().is_some_and(|wait| wait.kind == kind);
-            if kind == Type::Stream {
+            if kind == Type::Stream || elements <= promised {
                 return;
             }
-            // Those that have been sent to try elsewhere are to find something.
-            let Some(place) = line.waiters.iter().position(wants).filter(|_| elements > tries_elsewhere) else {
-                return;
+            let wants = |waiter: &Arc<Waiter>| {
+                let suits = |wait: Wait| wait.kind == kind && wait.elements <= elements - promised;
+                waiter.is_over() || waiter.wait().is_some_and(suits)
             };
+            let Some(place) = line.waiters.iter().position(wants) else { return };
             let waiter = line.waiters[place].clone();
             self.leave_line(name, place);
             if !waiter.claim() {
@@ -529,7 +543,7 @@ impl Core {
             if self.can_serve(&waiter, &hashed) {
                 self.serve(&waiter, &key, now);
             } else {
-                tries_elsewhere += 1;
+                promised += waiter.wait().map_or(1, |wait| wait.elements);
                 if waiter.origin == self.index {
                     self.retry_or_pass(&waiter);
                 } else {

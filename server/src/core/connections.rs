@@ -125,6 +125,7 @@ impl Core {
             query_buffer: QueryBuffer::default(),
             transaction: Transaction::default(),
             blocked_on: None,
+            lets_pass: false,
             is_waiting: false,
             output: Output::default(),
             outstanding_here: 0,

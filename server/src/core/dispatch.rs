@@ -357,7 +357,8 @@ impl Core {
                 } else {
                     self.route(connection, entry, arguments, key)
                 };
-                if self.pubsub.is_monitored && connection.figures.commands != before {
+                let is_shown_later = std::mem::take(&mut self.shows_later);
+                if self.pubsub.is_monitored && connection.figures.commands != before && !is_shown_later {
                     self.monitor(connection, entry, arguments);
                 }
                 flow
@@ -760,11 +761,11 @@ impl Core {
     }
 
     /// Pushes these batches and what goes before them. Whether any was for ourselves.
-    fn flush_batches_to(&mut self, owners: ShardSet) -> bool {
+    pub(super) fn flush_batches_to(&mut self, owners: ShardSet) -> bool {
+        let mut any_here = self.push_unit_batches();
         self.tell_before_leaving();
         let (shared, now) = (self.shared.clone(), self.shard.now());
         let mut batches = std::mem::replace(&mut self.batches, OpenBatches::new(0));
-        let mut any_here = false;
         batches.take_in_order(owners, |owner, mut envelope| {
             if let Message::Requests(batch) = &mut envelope.message {
                 batch.now = now;

@@ -55,6 +55,14 @@ impl Core {
                 self.keep_node(envelope);
             }
             Message::Part(_) => self.enter_part(envelope),
+            Message::Units(_) => self.run_unit_batch(envelope),
+            Message::UnitsDone(_) => self.units_done(envelope),
+            Message::UnitLate(_) => {
+                let Node { message, .. } = *envelope;
+                if let Message::UnitLate(late) = message {
+                    self.late_unit_done(late);
+                }
+            }
             Message::Evict => self.pay_owed_memory(),
             Message::Served { number, reply } => self.served(*number, std::mem::take(reply)),
             Message::Retry(waiter) => self.retry_or_pass(waiter),
@@ -201,13 +209,14 @@ impl Core {
         }
     }
 
-    fn run_waiting(&mut self, body: Waiting, ticket: Option<Ticket>) {
+    pub(super) fn run_waiting(&mut self, body: Waiting, ticket: Option<Ticket>) {
         match body {
             Waiting::Command(deferred) => {
                 let not_before = ticket.map_or(deferred.now, |ticket| self.schedule.not_before(ticket));
                 self.run_deferred(*deferred, not_before, ticket);
             }
             Waiting::Part(envelope) => self.run_part(envelope, ticket),
+            Waiting::Unit(late) => self.run_late_unit(late, ticket),
         }
     }
 
@@ -247,17 +256,11 @@ impl Core {
         while let Some(&(Request { connection: key, .. }, _)) = rest.peek() {
             let mut connection = self.connection_mut(*key);
             while let Some((request, reply_end)) = rest.next_if(|(request, _)| request.connection == *key) {
-                let Some((bytes_end, shared_end)) = reply_end.get() else { continue };
+                let Some(end) = reply_end.get() else { continue };
                 if let Some(connection) = &mut connection {
-                    let replies = &batch.replies;
-                    connection.deliver(request, |out| {
-                        let base = out.bytes.len();
-                        out.bytes.extend_from_slice(&replies.bytes[from.0..bytes_end]);
-                        let shared = &replies.shared[from.1..shared_end];
-                        out.shared.extend(shared.iter().map(|(at, value)| (base + at - from.0, value.clone())));
-                    });
+                    connection.deliver(request, |out| out.append_part(&batch.replies, from..end));
                 }
-                from = (bytes_end, shared_end);
+                from = end;
             }
             self.mark_dirty_key(*key);
             self.consider_resuming(*key);
@@ -310,7 +313,7 @@ impl Core {
         }
     }
 
-    fn part_time(&mut self, header: &Multicast) -> Milliseconds {
+    pub(super) fn part_time(&mut self, header: &Multicast) -> Milliseconds {
         if !self.rules().clocks {
             return self.clock.wall_ms;
         }

@@ -32,10 +32,11 @@ mod scripts;
 pub mod session;
 pub mod tracking;
 mod unit;
+mod unit_batches;
 mod watch;
 
 use crate::control::{DatabaseFigures, ShardFigures};
-use crate::mailbox::{Deferred, Envelope, Part};
+use crate::mailbox::{Deferred, Envelope, LateUnit, Part};
 use crate::pace::Pace;
 use crate::reactor::driver::Clock;
 use crate::scripting::ShardScripting;
@@ -96,6 +97,8 @@ pub enum Waiting {
     Command(Box<Deferred>),
     /// A part of a multicast, in its node.
     Part(Envelope),
+    /// A transaction that came in company.
+    Unit(Box<LateUnit>),
 }
 
 #[derive(Default)]
@@ -140,10 +143,14 @@ pub struct Core {
     instants: instants::Instants,
     /// Clients that wait for keys.
     blocked: blocked::Blocked,
+    /// Transactions that need one stage.
+    unit_batches: unit_batches::UnitBatches,
     /// Effects of units that are not through.
     unit_effects: unit::UnitEffects,
     /// Set while a session command runs as a part of a unit: what it would have sent itself.
     capture: Option<unit::Captured>,
+    /// The EXEC that has just begun is shown to those who watch all commands when it is known whether it runs.
+    shows_later: bool,
     /// Open batches, by destination; our own index is the batch to ourselves.
     batches: batches::OpenBatches,
     /// Bytes of requests under way to each shard.
@@ -228,8 +235,10 @@ impl Core {
             long: long::LongRuns::default(),
             instants: instants::Instants::default(),
             blocked: blocked::Blocked::default(),
+            unit_batches: unit_batches::UnitBatches::default(),
             unit_effects: unit::UnitEffects::default(),
             capture: None,
+            shows_later: false,
             batches: batches::OpenBatches::new(shards),
             in_flight_bytes: vec![0; shards],
             spare_nodes: Vec::new(),
@@ -467,6 +476,7 @@ impl Core {
     pub fn is_quiet(&self) -> bool {
         self.schedule.is_idle()
             && self.coordinator.is_empty()
+            && self.unit_batches.is_empty()
             && self.long.is_empty()
             && self.blocked.is_empty()
             && self.shared.mailboxes.is_empty(self.index)

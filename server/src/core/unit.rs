@@ -326,6 +326,9 @@ impl Core {
             run.tickets.insert(shard, outcome.ticket);
             answered.push(Answered { shard, places, outcome: *outcome });
         }
+        if let Some(request) = &request {
+            self.show_later(&mut run.exec, request.entry, is_valid);
+        }
         if run.is_last {
             return self.unit_ends(run, is_valid.then_some(answered), client, request);
         }
