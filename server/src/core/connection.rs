@@ -445,6 +445,11 @@ impl Connection {
         self.outstanding_here + self.outstanding_elsewhere
     }
 
+    /// Ends a pause.
+    pub(super) fn go_on(&mut self) {
+        (self.paused, self.is_next_turn, self.turn_bytes) = (false, false, 0);
+    }
+
     /// Hands a reply to its place.
     pub fn deliver(&mut self, request: &Request, fill: impl FnOnce(&mut ReplyBuffer)) {
         self.output.deliver(request.sequence, fill);

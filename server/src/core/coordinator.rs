@@ -500,7 +500,9 @@ impl Core {
                 if let Some(unfinished) = unfinished {
                     unfinished.run_to_end(&mut temporary, &mut out);
                 }
+                let errors = self.error_count();
                 let finishes = held.with(self.index, |overlay| overlay.finish(temporary, &mut self.shard));
+                self.note_failure(held.hops.entry, errors);
                 self.last_hop(&mut held, finishes);
                 if let Some(request) = request {
                     self.deliver(request, |place| place.append(&mut out));

@@ -100,9 +100,7 @@ impl Core {
     /// A connection that had stopped reading may go on.
     pub(super) fn resume(&mut self, key: ConnectionKey) {
         let Some(mut connection) = self.take_connection(key) else { return };
-        connection.paused = false;
-        connection.is_next_turn = false;
-        connection.turn_bytes = 0;
+        connection.go_on();
         self.run_input_of(&mut connection, &[]);
         if connection.at_end && !connection.paused && connection.phase == Phase::Open {
             connection.phase = Phase::Closing;
@@ -364,7 +362,11 @@ impl Core {
                 flow
             }
             Err(error) => {
-                self.reject(connection, entry, &error);
+                let subcommand = |entry: &'static CommandEntry| match arguments.get(1) {
+                    Some(name) if !entry.subcommands.is_empty() => entry.subcommand(name),
+                    _ => Some(entry),
+                };
+                self.reject(connection, entry.and_then(subcommand), &error);
                 Flow::Next
             }
         }
@@ -450,6 +452,7 @@ impl Core {
                 self.count(connection, entry);
                 let mut session = Session { core: self, connection, entry };
                 if let Err(error) = handler(&mut session, arguments) {
+                    self.counters.calls.failed[entry.id] += 1;
                     self.fail(connection, &error);
                 }
                 return Flow::Next;
@@ -504,6 +507,7 @@ impl Core {
         if entry.takes_memory
             && let Some(flow) = self.without_room(connection)
         {
+            self.counters.calls.rejected[entry.id] += u64::from(flow == Flow::Next);
             return Some(flow);
         }
         let is_about_messages = entry.spec.flags.has(Flags::PUBSUB);
@@ -513,6 +517,7 @@ impl Core {
             return Some(Flow::NotRun);
         }
         if let Some(busy) = self.busy_with_script(entry) {
+            self.counters.calls.rejected[entry.id] += 1;
             self.fail(connection, &busy.into());
             return Some(Flow::Next);
         }
@@ -575,7 +580,7 @@ impl Core {
     #[inline]
     pub(super) fn count(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
         self.counters.commands += 1;
-        self.counters.calls[entry.id] += 1;
+        self.counters.calls.calls[entry.id] += 1;
         connection.figures.commands += 1;
         if connection.interests.is_some() {
             self.decide_tracking(connection, entry);
@@ -664,7 +669,7 @@ impl Core {
         }
         let now = self.shard.now();
         let (client, out) = (connection.session.client, connection.output.tail());
-        let before = (out.bytes.len(), out.shared.len());
+        let (before, errors) = ((out.bytes.len(), out.shared.len()), self.shard.errors().total());
         let unfinished = match (key, entry.keys) {
             (Some((slot, hash)), KeyPlan::One(index)) => {
                 let key = Key { bytes: arguments[index], slot, hash };
@@ -672,6 +677,7 @@ impl Core {
             }
             _ => self.shard.begin(handler, arguments, client, now, out),
         };
+        self.note_failure(entry, errors);
         if client.tracks {
             let reader = Address { shard: self.index as u32, connection: connection.key };
             self.remember(entry, arguments, reader);

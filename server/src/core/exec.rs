@@ -300,6 +300,7 @@ impl Core {
                 Target::Session(handler) => {
                     let mut session = Session { core: self, connection, entry };
                     if let Err(error) = handler(&mut session, &arguments) {
+                        self.counters.calls.failed[entry.id] += 1;
                         self.fail(connection, &error);
                     }
                 }
@@ -317,7 +318,7 @@ impl Core {
     /// A command of a transaction counts as any other.
     pub(super) fn count_in_unit(&mut self, connection: Option<&mut Connection>, entry: &CommandEntry) {
         self.counters.commands += 1;
-        self.counters.calls[entry.id] += 1;
+        self.counters.calls.calls[entry.id] += 1;
         if let Some(connection) = connection {
             connection.figures.commands += 1;
         }
@@ -495,6 +496,7 @@ impl Core {
         let result = handler(&mut session, arguments);
         let captured = self.capture.take().unwrap_or(Captured::Nothing);
         if let Err(error) = result {
+            self.counters.calls.failed[entry.id] += 1;
             self.fail(connection, &error);
         }
         *own = std::mem::replace(&mut connection.output, output).ready;
@@ -628,12 +630,14 @@ impl Core {
                 unfinished = Some(work);
             }
         }
+        let errors = self.error_count();
         if run.exec.waiter.is_some() && temporary.keyspace.found_nothing {
             self.shard.count_for(&temporary);
             run.exec.waits.extend_from_slice(&step.shards);
             return;
         }
         let finishes = overlay.finish(temporary, &mut self.shard);
+        self.note_failure(step.entry, errors);
         for (&shard, finish) in step.shards.iter().zip(finishes) {
             run.exec.writes.push((shard, step.place, finish));
         }

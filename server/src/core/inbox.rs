@@ -139,7 +139,7 @@ impl Core {
                 Reply::new(&mut batch.replies, request.client.protocol).error_bytes(OUT_OF_MEMORY);
             } else if let Target::Engine(handler) = request.entry.target {
                 let (now, replies) = (self.shard.now(), &mut batch.replies);
-                let before = (replies.bytes.len(), replies.shared.len());
+                let (before, errors) = ((replies.bytes.len(), replies.shared.len()), self.shard.errors().total());
                 let unfinished = match (request.key.get(), request.entry.keys) {
                     (Some((slot, hash)), KeyPlan::One(index)) => {
                         let key = Key { bytes: arguments[index], slot, hash };
@@ -147,6 +147,7 @@ impl Core {
                     }
                     _ => self.shard.begin(handler, &arguments, request.client, now, replies),
                 };
+                self.note_failure(request.entry, errors);
                 let by = Address { shard: batch.origin as u32, connection: request.connection };
                 self.note_command(request.entry, &arguments, request.client, by);
                 if self.shard.keyspace.has_ready() {
@@ -230,7 +231,9 @@ impl Core {
         self.has_room();
         self.prepare_script(request.entry);
         self.shard.keyspace.leaves_expired = true;
+        let errors = self.error_count();
         let unfinished = self.shard.begin(handler, &arguments, request.client, now, &mut batch.replies);
+        self.note_failure(request.entry, errors);
         let by = Address { shard: origin as u32, connection: request.connection };
         self.note_command(request.entry, &arguments, request.client, by);
         if let Some(unfinished) = unfinished {
@@ -342,7 +345,12 @@ impl Core {
                 if let Target::Engine(handler) = entry.target {
                     let told = self.shard.keyspace.journal.len();
                     self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
+                    let errors = self.error_count();
                     unfinished = self.shard.begin(handler, &arguments, *client, now, &mut replies);
+                    if part.index == 0 {
+                        // Each part fails with the command.
+                        self.note_failure(entry, errors);
+                    }
                     if entry.spec.spread == Spread::AllShardsOk {
                         debug_assert!(unfinished.is_none(), "its effects are shared out now");
                         let unit = (part.coordinator, part.transaction);

@@ -235,6 +235,9 @@ impl Core {
         error: &CommandError,
     ) {
         connection.transaction.note_error();
+        if let Some(entry) = entry {
+            self.counters.calls.rejected[entry.id] += 1;
+        }
         if entry.is_some_and(|entry| entry.spec.name == "exec") {
             return self.abort(connection, &error.0);
         }

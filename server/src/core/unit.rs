@@ -286,6 +286,7 @@ impl Core {
     ) {
         let Target::Engine(handler) = entry.target else { return };
         self.prepare_script(entry);
+        let errors = self.error_count();
         let unfinished = match (key.get(), entry.keys) {
             (Some((slot, hash)), KeyPlan::One(index)) => {
                 let key = Key { bytes: arguments[index], slot, hash };
@@ -296,6 +297,7 @@ impl Core {
         if let Some(unfinished) = unfinished {
             unfinished.run_to_end(&mut self.shard, out);
         }
+        self.note_failure(entry, errors);
     }
 
     /// The unit is through on this shard: the journal hears of it.
