@@ -409,8 +409,11 @@ impl Spread {
 
 impl Flags {
     /// Flags for our own use, which `COMMAND INFO` does not show.
-    pub const HIDDEN: Self =
-        Self::MAY_REPLICATE.or(Self::SENTINEL).or(Self::ONLY_SENTINEL).or(Self::TOUCHES_ARBITRARY_KEYS).or(Self::RUNS_IN_MULTI);
+    pub const HIDDEN: Self = Self::MAY_REPLICATE
+        .or(Self::SENTINEL)
+        .or(Self::ONLY_SENTINEL)
+        .or(Self::TOUCHES_ARBITRARY_KEYS)
+        .or(Self::RUNS_IN_MULTI);
 }
 
 /// What to use instead of a command that is kept for old clients.

@@ -2,11 +2,11 @@
 
 use crate::commands::client::{ClientFilter, client_line};
 use crate::commands::server::{self, Switch};
-use crate::core::{CallCounts, Core};
 use crate::core::blocked::Over;
 use crate::core::connection::ConnectionKey;
 use crate::core::pubsub::AudienceChange;
 use crate::core::tracking::Redirection;
+use crate::core::{CallCounts, Core};
 use crate::settings::Settings;
 use std::sync::Arc;
 use std::time::Duration;

@@ -107,7 +107,8 @@ fn unit(case: Case, sha: &str, numbers: &mut Numbers, out: &mut Vec<u8>) -> u64 
     encode(&[b"MULTI"], out);
     let tag = numbers.below(KEYS);
     for number in 0..SETS {
-        let key = if case == Case::OneSlot { format!("{{{tag}}}:{number}") } else { format!("key:{}", numbers.below(KEYS)) };
+        let key =
+            if case == Case::OneSlot { format!("{{{tag}}}:{number}") } else { format!("key:{}", numbers.below(KEYS)) };
         encode(&[b"SET", key.as_bytes(), &value], out);
     }
     encode(&[b"EXEC"], out);

@@ -77,7 +77,12 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
         run: ping,
     },
     SessionCommand {
-        spec: Spec { name: "quit", flags: OPEN.or(Flags::RUNS_IN_MULTI), summary: "Closes the connection after an OK", ..ROW },
+        spec: Spec {
+            name: "quit",
+            flags: OPEN.or(Flags::RUNS_IN_MULTI),
+            summary: "Closes the connection after an OK",
+            ..ROW
+        },
         syntax: "",
         run: quit,
     },

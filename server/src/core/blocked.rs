@@ -366,7 +366,8 @@ impl Core {
 
     /// Tells the owners of a waiter's keys something of it.
     fn tell_owners(&mut self, waiter: &Arc<Waiter>, message: fn(Arc<Waiter>) -> Message) {
-        let mut owners: SmallVec<[usize; 4]> = waiter.keys.iter().map(|(slot, _)| self.shared.shard_of(*slot)).collect();
+        let mut owners: SmallVec<[usize; 4]> =
+            waiter.keys.iter().map(|(slot, _)| self.shared.shard_of(*slot)).collect();
         owners.sort_unstable();
         owners.dedup();
         for owner in owners {

@@ -178,7 +178,8 @@ impl Core {
 
     /// An empty batch to a shard, in a node that has come home if there is one.
     fn new_unit_batch(&mut self, owner: usize) -> Envelope {
-        let mut envelope = self.unit_batches.spare_batches.pop().unwrap_or_else(|| Node::new(Message::Units(Box::default())));
+        let mut envelope =
+            self.unit_batches.spare_batches.pop().unwrap_or_else(|| Node::new(Message::Units(Box::default())));
         if let Message::Units(batch) = &mut envelope.message {
             (batch.coordinator, batch.owner) = (self.index, owner);
         }

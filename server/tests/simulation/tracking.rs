@@ -164,7 +164,13 @@ fn writer(names: Vec<String>, writing: Rc<Writing>, mut times: usize) -> Script 
         let some = |dice: &mut Dice| set(&names, dice).1;
         Ok(match dice.random.u8(..10) {
             0 => vec![words(&format!("DEL {} {}", names[0], names[dice.random.usize(..names.len())]))],
-            1 => vec![words(&format!("MSET {} {} {} {}", names[0], dice.number(), names[names.len() - 1], dice.number()))],
+            1 => vec![words(&format!(
+                "MSET {} {} {} {}",
+                names[0],
+                dice.number(),
+                names[names.len() - 1],
+                dice.number()
+            ))],
             2..5 => vec![words("MULTI"), some(dice), some(dice), some(dice), words("EXEC")],
             5 if dice.percent(30) => vec![words("FLUSHALL")],
             6 => vec![words(&format!("RENAME {} {}", names[0], names[names.len() - 1]))],

@@ -220,13 +220,7 @@ pub static COMMANDS: &[Command] = &[
             since: "8.10.0",
             complexity: "O(N) in the number of elements that are moved",
             summary: "Moves several elements from an end of a list to an end of another one",
-            arguments: &[
-                SOURCE,
-                DESTINATION,
-                one_of("wherefrom", ENDS),
-                one_of("whereto", ENDS),
-                HOW_MANY,
-            ],
+            arguments: &[SOURCE, DESTINATION, one_of("wherefrom", ENDS), one_of("whereto", ENDS), HOW_MANY],
             ..MOVE
         },
         run: transfer::lmovem,
