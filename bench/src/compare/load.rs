@@ -220,6 +220,7 @@ impl Numbers {
 }
 
 /// A connection that counts the replies it gets.
+#[derive(Debug)]
 pub struct Connection {
     /// Its socket.
     pub stream: TcpStream,

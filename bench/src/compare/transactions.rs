@@ -200,8 +200,8 @@ impl Listeners {
             let mut buffer = vec![0; 256 * 1024];
             while !flag.load(Ordering::Relaxed) {
                 for stream in &mut streams {
-                    // Nothing there yet, or the end: both are no matter here.
-                    let _ = stream.read(&mut buffer);
+                    // Until there is nothing yet, or the end: both are no matter here.
+                    while matches!(stream.read(&mut buffer), Ok(1..)) {}
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }

@@ -29,7 +29,7 @@ type KeyName = (u32, u64);
 pub type KeyNames = BuildHasherDefault<NameHasher>;
 
 /// The hash of a key as it is, turned by the number of its database.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct NameHasher(u64);
 
 impl Hasher for NameHasher {

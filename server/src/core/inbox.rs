@@ -9,6 +9,7 @@ use crate::mailbox::{Batch, Deferred, Envelope, Message, Outcome, PackedArgument
 use smallvec::SmallVec;
 use torc_engine::command::{Milliseconds, Spread};
 use torc_engine::keyspace::Key;
+use torc_engine::long::Unfinished;
 use torc_engine::reply::{Reply, ReplyBuffer};
 use torc_engine::shard::ClientContext;
 use torc_engine::transaction::inbox::Node;
@@ -338,30 +339,8 @@ impl Core {
         let part = Self::part_mut(&mut envelope);
         let asker = part.asker();
         match &mut part.work {
-            Work::Command { entry, client, arguments } => {
-                let mut replies = ReplyBuffer::default();
-                let arguments = arguments.slices();
-                let mut unfinished = None;
-                if let Target::Engine(handler) = entry.target {
-                    let told = self.shard.keyspace.journal.len();
-                    self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
-                    let errors = self.error_count();
-                    unfinished = self.shard.begin(handler, &arguments, *client, now, &mut replies);
-                    if part.index == 0 {
-                        // Each part fails with the command.
-                        self.note_failure(entry, errors);
-                    }
-                    if entry.spec.spread == Spread::AllShardsOk {
-                        debug_assert!(unfinished.is_none(), "its effects are shared out now");
-                        let unit = (part.coordinator, part.transaction);
-                        let shares = self.shared.shards();
-                        self.shard.keyspace.journal.share_since(told, unit, shares, part.index == 0);
-                    }
-                }
-                if let Some(by) = asker {
-                    self.note_command(entry, &arguments, *client, by);
-                }
-                drop(arguments);
+            Work::Command { .. } => {
+                let (replies, unfinished) = self.run_command_part(part, now);
                 self.release(ticket);
                 self.serve_ready();
                 if let Some(unfinished) = unfinished {
@@ -399,6 +378,32 @@ impl Core {
             Work::Write { .. } => unreachable!("seen to above"),
         }
         self.part_is_done(envelope);
+    }
+
+    /// A command on the keys that are ours: its reply, and what is left to do.
+    fn run_command_part(&mut self, part: &mut Part, now: Milliseconds) -> (ReplyBuffer, Option<Unfinished>) {
+        let (mut replies, mut unfinished) = (ReplyBuffer::default(), None);
+        let Work::Command { entry, client, arguments } = &part.work else { return (replies, None) };
+        let arguments = arguments.slices();
+        if let Target::Engine(handler) = entry.target {
+            let (told, errors) = (self.shard.keyspace.journal.len(), self.error_count());
+            self.shard.keyspace.leaves_expired = !self.schedule.is_idle();
+            unfinished = self.shard.begin(handler, &arguments, *client, now, &mut replies);
+            if part.index == 0 {
+                // Each part fails with the command.
+                self.note_failure(entry, errors);
+            }
+            if entry.spec.spread == Spread::AllShardsOk {
+                debug_assert!(unfinished.is_none(), "its effects are shared out now");
+                let unit = (part.coordinator, part.transaction);
+                let shares = self.shared.shards();
+                self.shard.keyspace.journal.share_since(told, unit, shares, part.index == 0);
+            }
+        }
+        if let Some(by) = part.asker() {
+            self.note_command(entry, &arguments, *client, by);
+        }
+        (replies, unfinished)
     }
 
     /// A part goes home.

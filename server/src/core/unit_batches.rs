@@ -58,7 +58,7 @@ struct Group {
     owners: Vec<u8>,
     /// By shard: the batch to it, then none, then the same batch with its replies.
     parts: Vec<Option<Envelope>>,
-    late: Vec<Box<LateUnit>>,
+    late: Vec<LateUnit>,
     argument_bytes: usize,
     /// Units that have not been answered.
     unanswered: usize,
@@ -234,7 +234,7 @@ impl Core {
     pub(super) fn late_unit_done(&mut self, late: Box<LateUnit>) {
         let (id, number) = (late.group, late.unit.number as usize);
         let Some(mut group) = self.unit_batches.sent.remove(&id) else { return };
-        group.late.push(late);
+        group.late.push(*late);
         self.unit_answered(&mut group, number);
         self.keep_group(id, group);
     }
