@@ -131,6 +131,8 @@ bit_set! {
         ALLOW_BUSY = "allow_busy",
         /// Touches keys of every shard without naming them.
         TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys",
+        /// Between MULTI and EXEC it runs at once: it is about the transaction, or ends it.
+        RUNS_IN_MULTI = "runs_in_multi",
     }
 }
 
@@ -407,8 +409,11 @@ impl Spread {
 
 impl Flags {
     /// Flags for our own use, which `COMMAND INFO` does not show.
-    pub const HIDDEN: Self =
-        Self::MAY_REPLICATE.or(Self::SENTINEL).or(Self::ONLY_SENTINEL).or(Self::TOUCHES_ARBITRARY_KEYS);
+    pub const HIDDEN: Self = Self::MAY_REPLICATE
+        .or(Self::SENTINEL)
+        .or(Self::ONLY_SENTINEL)
+        .or(Self::TOUCHES_ARBITRARY_KEYS)
+        .or(Self::RUNS_IN_MULTI);
 }
 
 /// What to use instead of a command that is kept for old clients.

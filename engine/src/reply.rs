@@ -5,6 +5,7 @@
 //! in ascending order, so that a big string is sent from where it is stored.
 
 use bytes::Bytes;
+use std::ops::Range;
 
 /// A string at least this long is spliced in by reference instead of being copied, in bytes.
 pub const SHARE_BYTES_MIN: usize = 16 * 1024;
@@ -57,6 +58,15 @@ impl ReplyBuffer {
         let base = self.bytes.len();
         self.bytes.append(&mut other.bytes);
         self.shared.extend(other.shared.drain(..).map(|(position, value)| (base + position, value)));
+    }
+
+    /// Appends a part of another one: from and to so many bytes and shared values.
+    #[inline]
+    pub fn append_part(&mut self, source: &Self, Range { start, end }: Range<(usize, usize)>) {
+        let base = self.bytes.len();
+        self.bytes.extend_from_slice(&source.bytes[start.0..end.0]);
+        let shared = &source.shared[start.1..end.1];
+        self.shared.extend(shared.iter().map(|(at, value)| (base + at - start.0, value.clone())));
     }
 
     /// Everything in one piece, as the wire will show it. For tests and for merging small partial replies.

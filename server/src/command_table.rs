@@ -89,9 +89,6 @@ impl CommandEntry {
     }
 }
 
-/// What a transaction does not put in its queue.
-const RUN_IN_MULTI: &[&str] = &["exec", "discard", "multi", "watch", "quit", "reset"];
-
 fn key_plan(spec: &Spec) -> KeyPlan {
     match spec.keys {
         [] => KeyPlan::None,
@@ -124,7 +121,7 @@ impl CommandTable {
             let keys = key_plan(spec);
             let takes_memory = spec.flags.has(Flags::DENYOOM);
             let id = ids - 1;
-            let is_queued = !RUN_IN_MULTI.contains(&spec.name);
+            let is_queued = !spec.flags.has(Flags::RUNS_IN_MULTI);
             let may_wait = spec.flags.has(Flags::BLOCKING) && keys != KeyPlan::None;
             let entry = CommandEntry {
                 spec,

@@ -2,11 +2,11 @@
 
 use crate::commands::client::{ClientFilter, client_line};
 use crate::commands::server::{self, Switch};
-use crate::core::Core;
 use crate::core::blocked::Over;
 use crate::core::connection::ConnectionKey;
 use crate::core::pubsub::AudienceChange;
 use crate::core::tracking::Redirection;
+use crate::core::{CallCounts, Core};
 use crate::settings::Settings;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,8 +107,8 @@ pub struct ShardFigures {
     pub shard: usize,
     /// Commands run for clients of this shard.
     pub commands: u64,
-    /// Calls of each command, by its id.
-    pub calls: Vec<u64>,
+    /// What became of each command, by its id.
+    pub calls: CallCounts,
     /// Connections now.
     pub connections: usize,
     /// Connections whose commands wait for the end of a CLIENT PAUSE.

@@ -12,6 +12,8 @@
 //!   are to be told     <──────── Message::NoticesTold ─  the same, for the credit
 //!   Part of a multicast ── Message::Part ─────────────>  runs at its position when granted and flagged
 //!                      <──────── Message::PartDone ────  the same node
+//!   transactions in company ── Message::Units ────────>  runs one after the other, in the order of all such
+//!                      <──────── Message::UnitsDone ───  the same node;  UnitLate: of one that had to wait
 //!   watched keys        ── Message::Unwatch ──────────>  forgets them; nobody waits for that
 //!   a client that waits ── Message::Forget, Recheck ──>  its lines
 //!                      <───── Message::Served, Retry ──
@@ -48,6 +50,12 @@ pub enum Message {
     Part(Part),
     /// The same part, done.
     PartDone(Part),
+    /// Transactions that need one stage.
+    Units(Box<UnitBatch>),
+    /// The same, done but for those that had to wait.
+    UnitsDone(Box<UnitBatch>),
+    /// One of those, done.
+    UnitLate(Box<LateUnit>),
     /// The next piece of a long reply.
     Piece(Box<Piece>),
     /// The client has room for more of a long reply, or none is wanted any more.
@@ -138,6 +146,11 @@ impl PackedArguments {
             }
             self.bytes.extend_from_slice(argument);
         }
+    }
+
+    /// Copies commands that are packed already: those in these bytes.
+    pub fn add_packed(&mut self, source: &Self, range: std::ops::Range<usize>) {
+        self.bytes.extend_from_slice(&source.bytes[range]);
     }
 
     /// Bytes that they take.
@@ -404,6 +417,93 @@ pub struct UnitOutcome {
     pub answers: Vec<ControlReply>,
     /// The client waits.
     pub is_waiting: bool,
+}
+
+/// Transactions of one shard's connections, as far as they concern another (`core::unit_batches`).
+#[derive(Debug, Default)]
+pub struct UnitBatch {
+    /// What all parts of the group share.
+    pub header: Arc<Multicast>,
+    /// Where the connections are.
+    pub coordinator: usize,
+    /// Where the keys are.
+    pub owner: usize,
+    /// Its group there.
+    pub group: u64,
+    /// In order.
+    pub units: Vec<BatchedUnit>,
+    /// Their commands.
+    pub steps: Vec<BatchedStep>,
+    /// Of these, in order.
+    pub arguments: PackedArguments,
+    /// The replies.
+    pub replies: ReplyBuffer,
+    /// One for each step.
+    pub reply_ends: Vec<ReplyEnd>,
+}
+
+impl UnitBatch {
+    /// Makes it usable again, without the memory of an unusually large one.
+    pub fn reset(&mut self) {
+        const KEPT_STEPS_MAX: usize = 4096;
+        self.units.clear();
+        self.steps.clear();
+        self.reply_ends.clear();
+        self.steps.shrink_to(KEPT_STEPS_MAX);
+        self.reply_ends.shrink_to(KEPT_STEPS_MAX);
+        self.arguments.clear();
+        self.replies.clear();
+        self.replies.bytes.shrink_to(KEPT_BYTES_MAX);
+    }
+}
+
+/// One transaction in a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchedUnit {
+    /// Its place in the group.
+    pub number: u32,
+    /// Whose it is.
+    pub connection: ConnectionKey,
+    /// For whom.
+    pub client: ClientContext,
+    /// Its first step in the batch; the next unit's ends them.
+    pub first_step: usize,
+    /// It writes on this shard only: its effects are told as one.
+    pub is_told_as_one: bool,
+    /// It had to wait, and is answered by a message of its own.
+    pub is_late: bool,
+}
+
+/// One command in it.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchedStep {
+    /// What.
+    pub entry: &'static CommandEntry,
+    /// Its only key.
+    pub key: KnownKey,
+}
+
+/// A transaction of a batch that has to wait on one shard.
+#[derive(Debug)]
+pub struct LateUnit {
+    /// As in its batch.
+    pub header: Arc<Multicast>,
+    /// As in its batch.
+    pub coordinator: usize,
+    /// As in its batch.
+    pub owner: usize,
+    /// As in its batch.
+    pub group: u64,
+    /// As in its batch.
+    pub unit: BatchedUnit,
+    /// Its commands.
+    pub steps: Vec<BatchedStep>,
+    /// Of these, in order.
+    pub arguments: PackedArguments,
+    /// The replies.
+    pub replies: ReplyBuffer,
+    /// One for each step.
+    pub reply_ends: Vec<ReplyEnd>,
 }
 
 /// Which keys a command may ask for after its first hop.

@@ -3,6 +3,7 @@
 //! ```text
 //!   a> BLPOP k 0      sent, not answered yet           ?2    until so many clients wait
 //!   b> RPUSH k x      sent                             a<    the next reply of a connection goes into the record
+//!                                                      a~    it does not: it is another one for each server
 //! ```
 //! A scene is played on one, two and five shards, with keys anywhere, and on the real server: the records must be equal.
 
@@ -44,6 +45,7 @@ fn play(server: &Server, scene: &str) -> Vec<String> {
         ids.entry(name).or_insert_with(|| client.call("CLIENT ID").to_string().trim_start_matches(':').to_string());
         match &line[1..] {
             "<" => record.push(format!("{name} {}", client.reply())),
+            "~" => drop(client.reply()),
             rest => {
                 let line = rest.strip_prefix("> ").expect("a request");
                 let line = ids.iter().fold(line.to_string(), |line, (name, id)| line.replace(&format!("${name}"), id));
@@ -294,6 +296,168 @@ fn sorted_sets_are_waited_for() {
          ?0
          b> EXISTS k
          b<",
+    ]);
+}
+
+#[test]
+fn several_elements_are_waited_for() {
+    // The real server is too old for it.
+    let scenes: [(&str, &[&str]); 4] = [
+        (
+            "a> BLMOVEM k l LEFT RIGHT 0
+             ?1
+             b> RPUSH k 1 2 3
+             b<
+             a<
+             a> BLMOVEM k l RIGHT LEFT 0 COUNT 5 BULK
+             a<
+             b> LRANGE l 0 -1
+             b<",
+            &["b :3", "a [\"1\"]", "a [\"2\" \"3\"]", "b [\"2\" \"3\" \"1\"]"],
+        ),
+        // Whoever wants less is served meanwhile; who wants more than there is goes on waiting.
+        (
+            "a> BLMOVEM k l LEFT RIGHT 0 EXACTLY 3 OBO
+             ?1
+             b> RPUSH k 1 2
+             b<
+             c> BLPOP k 0
+             c<
+             b> RPUSH k 3
+             b<
+             ?1
+             b> RPUSH k 4
+             b<
+             a<
+             b> LRANGE l 0 -1
+             b<",
+            &["b :2", "c [\"k\" \"1\"]", "b :2", "b :3", "a [\"2\" \"3\" \"4\"]", "b [\"2\" \"3\" \"4\"]"],
+        ),
+        // One feeds the next.
+        (
+            "a> BLMOVEM l m LEFT RIGHT 0 EXACTLY 2 BULK
+             ?1
+             c> BLMOVEM k l LEFT RIGHT 0 COUNT 4 BULK
+             ?2
+             d> BLPOP m 0
+             ?3
+             b> RPUSH k 1 2 3
+             b<
+             c<
+             a<
+             d<
+             b> LRANGE l 0 -1
+             b<
+             b> LRANGE m 0 -1
+             b<",
+            &["b :3", "c [\"1\" \"2\" \"3\"]", "a [\"1\" \"2\"]", "d [\"m\" \"1\"]", "b [\"3\"]", "b [\"2\"]"],
+        ),
+        // Nobody waits in a transaction.
+        (
+            "a> BLMOVEM k l LEFT RIGHT 0.01 EXACTLY 2 BULK
+             a<
+             a> MULTI
+             a<
+             a> BLMOVEM k l LEFT RIGHT 0
+             a<
+             a> EXEC
+             a<
+             a> BLMOVEM k l LEFT RIGHT 0
+             ?1
+             b> CLIENT UNBLOCK $a
+             b<
+             a<
+             b> SET l text
+             b<
+             b> RPUSH k 1
+             b<
+             a> BLMOVEM k l LEFT RIGHT 0
+             a<
+             a> BLMOVEM k m LEFT RIGHT x
+             a<",
+            &[
+                "a nil*",
+                "a +OK",
+                "a +QUEUED",
+                "a [nil*]",
+                "b :1",
+                "a nil*",
+                "b +OK",
+                "b :1",
+                "a -WRONGTYPE Operation against a key holding the wrong kind of value",
+                "a -ERR timeout is not a float or out of range",
+            ],
+        ),
+    ];
+    for server in [1, 2, 5].map(|shards| Server::torc(shards, &[])) {
+        for (scene, expected) in scenes {
+            assert_eq!(play(&server, scene), expected, "{}: {scene}", server.name);
+        }
+        wait_for_blocked(&server, 0);
+    }
+}
+
+#[test]
+fn who_waits_hears_at_once_what_is_not_a_reply() {
+    compare(&[
+        "a> HELLO 3
+         a~
+         a> SUBSCRIBE c
+         a<
+         a> BLPOP k l m 0
+         ?1
+         b> PUBLISH c 1
+         b<
+         a<
+         b> PUBLISH c 2
+         b<
+         a<
+         b> RPUSH l x
+         b<
+         a<
+         a> PING
+         a<
+         b> PUBLISH c 3
+         b<
+         a<",
+        "a> HELLO 3
+         a~
+         a> CLIENT TRACKING ON
+         a<
+         a> MGET t u v w
+         a<
+         a> BZPOPMIN k l m 0
+         ?1
+         b> SET t 1
+         b<
+         a<
+         b> DEL t
+         b<
+         b> SET u 1
+         b<
+         a<
+         b> ZADD m 1 x
+         b<
+         a<
+         b> SET w 1
+         b<
+         a<",
+        "a> HELLO 3
+         a~
+         a> CLIENT TRACKING ON
+         a<
+         a> GET w
+         a<
+         a> BLMOVE k l LEFT LEFT 0
+         ?1
+         b> FLUSHALL
+         b<
+         a<
+         a> GET w
+         b> RPUSH k x
+         b<
+         a<
+         a<",
     ]);
 }
 

@@ -12,8 +12,9 @@
 //! 4. WATCH loses no update, and EXEC is seen whole. *(transactions; EXEC is a command of the checker, too)*
 //! 5. A subscriber hears every message behind its subscription, once, in the order of each publisher, and not before what its
 //!    publisher did before. *(messages)*
-//! 6. What clients wait for is given out exactly once. *(waiting)*
-//! 7. All this can be seen to fail: each rule of order, switched off, has its counterexample. *(rules)*
+//! 6. What clients wait for is given out exactly once, or told to each that follows. *(waiting, streams)*
+//! 7. Who caches what it has read, and forgets what it is told to, has what the server has when all is quiet. *(tracking)*
+//! 8. All this can be seen to fail: each rule of order, switched off, has its counterexample. *(rules)*
 //!
 //! Longer runs and failures:
 //! * `cargo test -p torc-server --test simulation` runs 200 seeds, and 10,000 with `TORC_SIMULATION_SEEDS=10000` in front
@@ -35,9 +36,11 @@ mod simulation {
     mod messages;
     pub mod rules;
     pub mod run;
+    mod streams;
     pub mod trace;
+    mod tracking;
     mod transactions;
-    mod waiting;
+    pub mod waiting;
     pub mod workload;
 }
 

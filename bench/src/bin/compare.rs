@@ -26,7 +26,7 @@ struct Arguments {
     /// Rounds of A B; the report gives the median of the rounds' ratios. Memory is measured in one round only.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Only this workload (throughput, idle, memory, shards, collections, collections-memory); may be given several times.
+    /// Only this workload (throughput, idle, memory, shards, collections, collections-memory, transactions); may be given several times.
     #[arg(long)]
     workload: Vec<String>,
     /// Only this depth of pipeline; may be given several times.
@@ -50,7 +50,10 @@ struct Arguments {
     /// Commands of each case of the collections.
     #[arg(long, default_value_t = 800_000)]
     collection_commands: u64,
-    /// Only this case of the collections (`HSET`, `LRANGE 100`, `a member of one set`); may be given several times.
+    /// Scripts or transactions of each case of these.
+    #[arg(long, default_value_t = 400_000)]
+    transactions: u64,
+    /// Only this case of the collections or transactions (`HSET`, `LRANGE 100`, `a member of one set`); may be given several times.
     #[arg(long)]
     case: Vec<String>,
     /// Cores of the server, as taskset writes them; "any" pins nothing.
@@ -124,6 +127,8 @@ fn measure(arguments: &Arguments, tool: Tool, workload: Workload) -> Outcome<Sec
         idle_connections: arguments.idle_connections,
         memory_keys: arguments.memory_keys,
         collection_commands: arguments.collection_commands,
+        transactions: arguments.transactions,
+        shared_cores: cores(&arguments.shared_cores),
         cases: arguments.case.clone(),
     };
     let rounds = if matches!(workload, Workload::Memory | Workload::CollectionsMemory) { 1 } else { arguments.rounds };

@@ -7,12 +7,11 @@
 //! connection after the other, so fifty bursts are under way at a time, and a server finds as much to do in each turn as it
 //! can take. Replies are counted, not kept; an error ends the measurement, as it would otherwise be a fast command.
 
-use super::load::encode;
+use super::load::{Connection, Numbers, encode};
 use super::server::Server;
 use super::workloads::{BYTES, CPU, OPS, Recorder, USER};
 use super::{Failure, Outcome};
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::time::Instant;
 
 /// Connections that send the load.
@@ -33,19 +32,6 @@ const MEMORY_ELEMENTS: u64 = 5_000_000;
 const WARMING_COMMANDS: u64 = 1_000_000;
 /// Hashes of ten fields of which memory is measured.
 const MEMORY_HASHES: u64 = 1_000_000;
-
-/// Random numbers that are the same in each run (xorshift64, Marsaglia 2003).
-#[derive(Clone, Debug)]
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) % end
-    }
-}
 
 /// What the value is that a command works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +200,7 @@ fn key_of(kind: Kind, number: u64) -> String {
 }
 
 fn fill(server: &Server, kind: Kind, size: Size) -> Outcome<()> {
-    let mut connection = Connection::open(server)?;
+    let mut connection = Connection::open(server.address)?;
     let (keys, elements) = (size.keys(), kind.elements(size));
     let commands = (0..keys).flat_map(|key| {
         let name = key_of(kind, key);
@@ -247,7 +233,7 @@ fn measure(server: &Server, case: &Case, size: Size, depth: u64, commands: u64, 
             burst
         })
         .collect();
-    let mut connections = (0..CONNECTIONS).map(|_| Connection::open(server)).collect::<Outcome<Vec<_>>>()?;
+    let mut connections = (0..CONNECTIONS).map(|_| Connection::open(server.address)).collect::<Outcome<Vec<_>>>()?;
     let (before, started) = (server.cpu()?, Instant::now());
     let rounds = (commands / depth) as usize;
     for number in 0..rounds + CONNECTIONS {
@@ -283,12 +269,12 @@ pub fn run_memory(start: impl Fn() -> Outcome<Server>, only: &[String], to: &mut
         let idle = server.resident_bytes()?;
         let mut warming =
             (0..WARMING_COMMANDS).map(|_| vec!["SET".into(), "large".into(), "a text of some bytes".into()]);
-        let mut connection = Connection::open(&server)?;
+        let mut connection = Connection::open(server.address)?;
         connection.send_all(&mut warming)?;
         connection.send_all(&mut std::iter::once(vec!["DEL".to_owned(), "large".into()]))?;
         let before = server.resident_bytes()?;
         eprintln!("    {case}: the first client took {:.1} MB", (before - idle) / 1e6);
-        Connection::open(&server)?.send_all(commands)?;
+        Connection::open(server.address)?.send_all(commands)?;
         let bytes = (server.resident_bytes()? - before) / count as f64;
         to.add(case, BYTES, bytes);
         eprintln!("    {case}: {bytes:.1} resident bytes each");
@@ -313,105 +299,4 @@ pub fn run_memory(start: impl Fn() -> Outcome<Server>, only: &[String], to: &mut
         measured(case, &mut commands, MEMORY_ELEMENTS)?;
     }
     Ok(())
-}
-
-/// A connection that counts the replies it gets.
-struct Connection {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-    filled: usize,
-}
-
-impl Connection {
-    fn open(server: &Server) -> Outcome<Self> {
-        let stream = TcpStream::connect(server.address)?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; 64 * 1024], filled: 0 })
-    }
-
-    /// Sends commands in batches, two under way at a time, and waits for all replies.
-    fn send_all(&mut self, mut commands: impl Iterator<Item = Vec<String>>) -> Outcome<()> {
-        let (mut unread, mut batch) = (0, Vec::new());
-        loop {
-            batch.clear();
-            let mut count = 0;
-            for words in commands.by_ref().take(256) {
-                encode(&words.iter().map(String::as_bytes).collect::<Vec<_>>(), &mut batch);
-                count += 1;
-            }
-            self.stream.write_all(&batch)?;
-            self.expect(unread)?;
-            unread = count;
-            if count == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Reads so many replies, none of which may be an error.
-    fn expect(&mut self, count: u64) -> Outcome<()> {
-        let mut left = count;
-        while left > 0 {
-            let mut taken = 0;
-            while left > 0
-                && let Some(bytes) = reply_bytes(&self.buffer[taken..self.filled])?
-            {
-                taken += bytes;
-                left -= 1;
-            }
-            self.buffer.copy_within(taken..self.filled, 0);
-            self.filled -= taken;
-            if left > 0 {
-                if self.filled == self.buffer.len() {
-                    self.buffer.resize(self.buffer.len() * 2, 0);
-                }
-                match self.stream.read(&mut self.buffer[self.filled..])? {
-                    0 => return Err(Failure("the server closed a connection".to_owned())),
-                    bytes => self.filled += bytes,
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Length of the first whole RESP2 reply; `None` where it is not all there.
-fn reply_bytes(input: &[u8]) -> Outcome<Option<usize>> {
-    let (mut at, mut left) = (0, 1_u64);
-    while left > 0 {
-        let Some(end) = input[at..].windows(2).position(|pair| pair == b"\r\n") else { return Ok(None) };
-        let line = &input[at..at + end];
-        let number = || std::str::from_utf8(line.get(1..)?).ok()?.parse::<i64>().ok();
-        at += end + 2;
-        left -= 1;
-        match line.first() {
-            Some(b'+' | b':') => {}
-            Some(b'$') => at += usize::try_from(number().unwrap_or(-1)).map_or(0, |bytes| bytes + 2),
-            Some(b'*') => left += u64::try_from(number().unwrap_or(-1)).unwrap_or(0),
-            _ => return Err(Failure(format!("a command was answered by {}", String::from_utf8_lossy(line)))),
-        }
-        if at > input.len() {
-            return Ok(None);
-        }
-    }
-    Ok(Some(at))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn replies_are_counted_whole() {
-        for reply in
-            ["+OK\r\n", ":12\r\n", "$3\r\nabc\r\n", "$-1\r\n", "*-1\r\n", "*2\r\n$1\r\na\r\n*1\r\n:1\r\n", "*0\r\n"]
-        {
-            let bytes = [reply.as_bytes(), b"+next\r\n"].concat();
-            assert_eq!(reply_bytes(&bytes).expect("a reply"), Some(reply.len()), "{reply:?}");
-            for cut in 0..reply.len() {
-                assert_eq!(reply_bytes(&bytes[..cut]).expect("a part"), None, "{reply:?} to {cut}");
-            }
-        }
-        assert!(reply_bytes(b"-ERR no\r\n").is_err());
-    }
 }

@@ -204,3 +204,121 @@ pub fn encode(words: &[&[u8]], out: &mut Vec<u8>) {
         out.extend_from_slice(b"\r\n");
     }
 }
+
+/// Random numbers that are the same in each run (xorshift64, Marsaglia 2003).
+#[derive(Clone, Debug)]
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    /// One below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) % end
+    }
+}
+
+/// A connection that counts the replies it gets.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its socket.
+    pub stream: TcpStream,
+    buffer: Vec<u8>,
+    filled: usize,
+}
+
+impl Connection {
+    /// A new one.
+    pub fn open(address: SocketAddr) -> Outcome<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: vec![0; 64 * 1024], filled: 0 })
+    }
+
+    /// Sends commands in batches, two under way at a time, and waits for all replies.
+    pub fn send_all(&mut self, mut commands: impl Iterator<Item = Vec<String>>) -> Outcome<()> {
+        let (mut unread, mut batch) = (0, Vec::new());
+        loop {
+            batch.clear();
+            let mut count = 0;
+            for words in commands.by_ref().take(256) {
+                encode(&words.iter().map(String::as_bytes).collect::<Vec<_>>(), &mut batch);
+                count += 1;
+            }
+            self.stream.write_all(&batch)?;
+            self.expect(unread)?;
+            unread = count;
+            if count == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads so many replies, none of which may be an error.
+    pub fn expect(&mut self, count: u64) -> Outcome<()> {
+        let mut left = count;
+        while left > 0 {
+            let mut taken = 0;
+            while left > 0
+                && let Some(bytes) = reply_bytes(&self.buffer[taken..self.filled])?
+            {
+                taken += bytes;
+                left -= 1;
+            }
+            self.buffer.copy_within(taken..self.filled, 0);
+            self.filled -= taken;
+            if left > 0 {
+                if self.filled == self.buffer.len() {
+                    self.buffer.resize(self.buffer.len() * 2, 0);
+                }
+                match self.stream.read(&mut self.buffer[self.filled..])? {
+                    0 => return Err(Failure("the server closed a connection".to_owned())),
+                    bytes => self.filled += bytes,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Length of the first whole RESP2 reply; `None` where it is not all there.
+fn reply_bytes(input: &[u8]) -> Outcome<Option<usize>> {
+    let (mut at, mut left) = (0, 1_u64);
+    while left > 0 {
+        let Some(end) = input[at..].windows(2).position(|pair| pair == b"\r\n") else { return Ok(None) };
+        let line = &input[at..at + end];
+        let number = || std::str::from_utf8(line.get(1..)?).ok()?.parse::<i64>().ok();
+        at += end + 2;
+        left -= 1;
+        match line.first() {
+            Some(b'+' | b':') => {}
+            Some(b'$') => at += usize::try_from(number().unwrap_or(-1)).map_or(0, |bytes| bytes + 2),
+            Some(b'*') => left += u64::try_from(number().unwrap_or(-1)).unwrap_or(0),
+            _ => return Err(Failure(format!("a command was answered by {}", String::from_utf8_lossy(line)))),
+        }
+        if at > input.len() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_counted_whole() {
+        for reply in
+            ["+OK\r\n", ":12\r\n", "$3\r\nabc\r\n", "$-1\r\n", "*-1\r\n", "*2\r\n$1\r\na\r\n*1\r\n:1\r\n", "*0\r\n"]
+        {
+            let bytes = [reply.as_bytes(), b"+next\r\n"].concat();
+            assert_eq!(reply_bytes(&bytes).expect("a reply"), Some(reply.len()), "{reply:?}");
+            for cut in 0..reply.len() {
+                assert_eq!(reply_bytes(&bytes[..cut]).expect("a part"), None, "{reply:?} to {cut}");
+            }
+        }
+        assert!(reply_bytes(b"-ERR no\r\n").is_err());
+    }
+}

@@ -13,13 +13,15 @@
 //! core it is often the slower of the two, and then operations per second measure it and not the server.
 //!
 //! - `server`: start, pin, stop, `/proc`. - `load`: memtier or redis-benchmark, and a loader of our own.
-//! - `workloads`: what runs in a round. - `collections`: the data types. - `report`: medians, Markdown, raw values. - `plot`: the picture.
+//! - `workloads`: what runs in a round. - `collections`: the data types. - `transactions`: scripts, MULTI, messages, queues.
+//! - `report`: medians, Markdown, raw values. - `plot`: the picture.
 
 pub mod collections;
 pub mod load;
 pub mod plot;
 pub mod report;
 pub mod server;
+pub mod transactions;
 pub mod workloads;
 
 use std::fmt;

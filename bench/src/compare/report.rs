@@ -70,7 +70,11 @@ impl Section {
                 }
                 Workload::Memory => add(case, BYTES, format!("bytes a key, {case}")),
                 // These hold Torc against itself, or a server against itself, or have too many rows; they have tables.
-                Workload::Idle | Workload::Shards | Workload::Collections | Workload::CollectionsMemory => {}
+                Workload::Idle
+                | Workload::Shards
+                | Workload::Collections
+                | Workload::CollectionsMemory
+                | Workload::Transactions => {}
             }
         }
         bars
@@ -88,12 +92,13 @@ impl Section {
             Workload::Shards => writeln!(page, "### {ours} against {theirs}, cores shared with the load\n"),
             Workload::Collections => writeln!(page, "### Commands on collections, pipeline 16\n"),
             Workload::CollectionsMemory => writeln!(page, "### Resident memory of collections\n"),
+            Workload::Transactions => writeln!(page, "### Scripts, transactions, messages, queues\n"),
         };
         match self.workload {
             Workload::Throughput | Workload::Shards => self.write_load(&mut page),
             Workload::Idle => self.write_idle(&mut page),
             Workload::Memory | Workload::CollectionsMemory => self.write_memory(&mut page),
-            Workload::Collections => self.write_collections(&mut page),
+            Workload::Collections | Workload::Transactions => self.write_collections(&mut page),
         }
         page
     }

@@ -40,6 +40,16 @@ impl Contender {
         let arguments = if is_torc { vec!["--shards".to_owned(), shards.to_string()] } else { Vec::new() };
         Ok(Self { label: format!("{name} {version}"), program: program.to_owned(), arguments, cores })
     }
+
+    /// The same with so many shards on these cores, if it has shards.
+    pub fn with_shards(&self, shards: usize, cores: Option<String>) -> Self {
+        let mut other = self.clone();
+        if let Some(count) = other.arguments.last_mut() {
+            *count = shards.to_string();
+            other.cores = cores;
+        }
+        other
+    }
 }
 
 /// A running server; dropping it ends it.

@@ -2,7 +2,7 @@
 
 use super::load::{Mix, Seen, Tool, encode, fill};
 use super::server::{Contender, Server};
-use super::{Failure, Outcome, collections};
+use super::{Failure, Outcome, collections, transactions};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -26,12 +26,21 @@ pub enum Workload {
     Collections,
     /// Resident memory of collections.
     CollectionsMemory,
+    /// Scripts, transactions, messages, queues.
+    Transactions,
 }
 
 impl Workload {
     /// All, in the order in which they run.
-    pub const ALL: [Self; 6] =
-        [Self::Throughput, Self::Idle, Self::Memory, Self::Shards, Self::Collections, Self::CollectionsMemory];
+    pub const ALL: [Self; 7] = [
+        Self::Throughput,
+        Self::Idle,
+        Self::Memory,
+        Self::Shards,
+        Self::Collections,
+        Self::CollectionsMemory,
+        Self::Transactions,
+    ];
 
     /// As `--workload` takes it.
     pub fn name(self) -> &'static str {
@@ -42,6 +51,7 @@ impl Workload {
             Self::Shards => "shards",
             Self::Collections => "collections",
             Self::CollectionsMemory => "collections-memory",
+            Self::Transactions => "transactions",
         }
     }
 }
@@ -65,7 +75,11 @@ pub struct Plan {
     pub memory_keys: u64,
     /// Commands of each case of the collections.
     pub collection_commands: u64,
-    /// Only these cases of the collections; all where it is empty.
+    /// Scripts and transactions of each case of these.
+    pub transactions: u64,
+    /// Cores that Torc's shards share with the load where it has several.
+    pub shared_cores: Option<String>,
+    /// Only these cases of the collections or transactions; all where it is empty.
     pub cases: Vec<String>,
 }
 
@@ -139,6 +153,13 @@ impl Plan {
                 collections::run_commands(start, &self.cases, COLLECTION_DEPTH, self.collection_commands, recorder)
             }
             Workload::CollectionsMemory => collections::run_memory(|| Server::start(contender), &self.cases, recorder),
+            Workload::Transactions => {
+                let start = |shards: usize| match shards {
+                    1 => Server::start(contender),
+                    _ => Server::start(&contender.with_shards(shards, self.shared_cores.clone())),
+                };
+                transactions::run(start, &self.cases, self.transactions, recorder)
+            }
         }
     }
 

@@ -53,6 +53,8 @@ pub struct Wait {
     pub keys: (usize, usize),
     /// Index of the key that what is taken goes to.
     pub destination: Option<usize>,
+    /// How many elements a key must have.
+    pub elements: u64,
     /// Index of the number of keys, where they are counted.
     count_at: Option<usize>,
 }
@@ -65,6 +67,7 @@ impl Wait {
             "blpop" | "brpop" => (Type::List, last, (1, last - 1), None, None),
             "bzpopmin" | "bzpopmax" => (Type::SortedSet, last, (1, last - 1), None, None),
             "blmove" | "brpoplpush" => (Type::List, last, (1, 1), Some(2), None),
+            "blmovem" => (Type::List, 5, (1, 1), Some(2), None),
             "blmpop" | "bzmpop" => {
                 let count = crate::command::parse_integer(arguments.get(2)?)?;
                 let kind = if name == "blmpop" { Type::List } else { Type::SortedSet };
@@ -73,8 +76,9 @@ impl Wait {
             "xread" | "xreadgroup" => return Self::of_streams(arguments),
             _ => return None,
         };
-        let timeout_ms = timeout_ms(arguments[timeout_at]).ok()?;
-        Some(Self { kind, timeout_ms, keys, destination, count_at })
+        let timeout_ms = timeout_ms(arguments.get(timeout_at)?).ok()?;
+        let elements = if name == "blmovem" { super::list::elements_needed(&arguments[6..])? } else { 1 };
+        Some(Self { kind, timeout_ms, keys, destination, elements, count_at })
     }
 
     /// Of XREAD or XREADGROUP, if it has BLOCK.
@@ -88,6 +92,7 @@ impl Wait {
             timeout_ms: u64::try_from(timeout_ms).ok()?,
             keys: (streams_at + 1, count),
             destination: None,
+            elements: 1,
             count_at: None,
         })
     }
@@ -155,6 +160,8 @@ mod tests {
             ("BZMPOP 0 2 a b MIN", (3, 2), 0, "BZMPOP 0 1 b MIN"),
             ("BLMOVE a b LEFT RIGHT 3", (1, 1), 3000, ""),
             ("BRPOPLPUSH a b 3", (1, 1), 3000, ""),
+            ("BLMOVEM a b LEFT RIGHT 3", (1, 1), 3000, ""),
+            ("BLMOVEM a b LEFT RIGHT 0 EXACTLY 7 OBO", (1, 1), 0, ""),
         ] {
             let arguments = words(line);
             let name = line.split(' ').next().expect("a name").to_lowercase();
@@ -167,6 +174,10 @@ mod tests {
             }
         }
         assert_eq!(Wait::of("lpop", &words("LPOP a")), None);
+        for (line, elements) in [("", 1), (" COUNT 9 BULK", 1), (" EXACTLY 9 BULK", 9)] {
+            let line = format!("BLMOVEM a b LEFT RIGHT 0{line}");
+            assert_eq!(Wait::of("blmovem", &words(&line)).map(|wait| wait.elements), Some(elements), "{line}");
+        }
     }
 
     #[test]
@@ -180,6 +191,14 @@ mod tests {
             ("BLMOVE l m RIGHT LEFT 0", "$1\r\nd\r\n"),
             ("BRPOPLPUSH l m 0", "$1\r\nc\r\n"),
             ("BLMPOP 0 2 none m LEFT COUNT 9", "*2\r\n$1\r\nm\r\n*2\r\n$1\r\nc\r\n$1\r\nd\r\n"),
+            ("RPUSH m f g h", ":3\r\n"),
+            ("BLMOVEM m n LEFT RIGHT 0 COUNT 2 BULK", "*2\r\n$1\r\nf\r\n$1\r\ng\r\n"),
+            ("BLMOVEM m n LEFT RIGHT 0 EXACTLY 2 BULK", "*-1\r\n"),
+            ("BLMOVEM m n LEFT LEFT 0", "*1\r\n$1\r\nh\r\n"),
+            ("BLMOVEM m n LEFT LEFT 0", "*-1\r\n"),
+            ("BLMOVEM m n LEFT LEFT x", "-ERR timeout is not a float or out of range\r\n"),
+            ("BLMOVEM m n LEFT LEFT 0 COUNT 0 OBO", "-ERR count should be greater than 0\r\n"),
+            ("BLMOVEM m n LEFT LEFT 0 COUNT 1", "-ERR syntax error\r\n"),
             ("BZPOPMIN none z 0", "*3\r\n$1\r\nz\r\n$1\r\na\r\n$1\r\n1\r\n"),
             ("BZPOPMAX z 0", "*3\r\n$1\r\nz\r\n$1\r\nd\r\n$1\r\n4\r\n"),
             ("BZMPOP 0 1 z MIN", "*2\r\n$1\r\nz\r\n*1\r\n*2\r\n$1\r\nb\r\n$1\r\n2\r\n"),

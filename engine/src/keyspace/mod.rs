@@ -46,7 +46,7 @@ pub use instant::{Instant, KeyFilter, SharedSink, WalkId, WalkSink};
 pub use key::{Key, KeyHasher};
 pub use slot::{SLOTS, slot_of};
 pub use typed::{EntryMut, WrongType};
-pub use watch::{Seen, Watches};
+pub use watch::{KeyNames, Seen, Watches};
 
 use crate::command::Milliseconds;
 use crate::journal::{EventClass, Journal};

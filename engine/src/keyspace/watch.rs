@@ -20,9 +20,32 @@ use super::{Key, KeyHasher, Keyspace};
 use crate::command::Milliseconds;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// A key of a database, by its hash: two keys that collide are taken for one, which costs a retry.
 type KeyName = (u32, u64);
+
+/// For tables by the names of keys, whose hashes are seeded already.
+pub type KeyNames = BuildHasherDefault<NameHasher>;
+
+/// The hash of a key as it is, turned by the number of its database.
+#[derive(Debug, Default)]
+pub struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+    fn write_u32(&mut self, database: u32) {
+        self.0 = self.0.rotate_left(7) ^ u64::from(database);
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = self.0.rotate_left(7) ^ hash;
+    }
+}
 
 /// What a client knows of a key that it watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +74,7 @@ struct Watched {
 /// The keys of one shard that are watched.
 #[derive(Default)]
 pub struct Watches {
-    keys: HashMap<KeyName, Watched>,
+    keys: HashMap<KeyName, Watched, KeyNames>,
     /// The last version drawn.
     version: u64,
     hasher: Option<KeyHasher>,
@@ -156,15 +179,15 @@ impl Keyspace {
     }
 
     /// A client begins to wait for a key, until [`Keyspace::await_no_more`].
-    pub fn await_key(&mut self, database: usize, key: &[u8]) {
-        let name = (database as u32, self.key(key).hash);
+    pub fn await_key(&mut self, database: usize, key: &Key<'_>) {
+        let name = (database as u32, key.hash);
         let watches = &mut self.journal.watches;
-        let new = || Watched { key: key.into(), version: 0, watchers: 0, waiters: 0, is_ready: false };
-        if !watches.keys.contains_key(&name) {
-            watches.version += 1;
-        }
-        let version = watches.version;
-        let watched = watches.keys.entry(name).or_insert_with(|| Watched { version, ..new() });
+        let new = || Watched { key: key.bytes.into(), version: 0, watchers: 0, waiters: 0, is_ready: false };
+        let version = &mut watches.version;
+        let watched = watches.keys.entry(name).or_insert_with(|| {
+            *version += 1;
+            Watched { version: *version, ..new() }
+        });
         watched.waiters += 1;
         self.journal.note_watches();
     }

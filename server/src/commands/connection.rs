@@ -77,7 +77,12 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
         run: ping,
     },
     SessionCommand {
-        spec: Spec { name: "quit", flags: OPEN, summary: "Closes the connection after an OK", ..ROW },
+        spec: Spec {
+            name: "quit",
+            flags: OPEN.or(Flags::RUNS_IN_MULTI),
+            summary: "Closes the connection after an OK",
+            ..ROW
+        },
         syntax: "",
         run: quit,
     },
@@ -85,7 +90,7 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
         spec: Spec {
             name: "reset",
             arity: Arity::Exact(1),
-            flags: OPEN,
+            flags: OPEN.or(Flags::RUNS_IN_MULTI),
             since: "6.2.0",
             summary: "Puts the connection back into the state of a new one",
             ..ROW

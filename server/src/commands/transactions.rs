@@ -6,10 +6,12 @@ use crate::core::session::{Session, SessionResult};
 use torc_engine::command::argument::key;
 use torc_engine::command::{Arity, Categories, Flags, KeyFlags, KeySpec, Spec};
 
+const OPEN: Flags = Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE);
+
 const ROW: Spec = Spec {
     group: "transactions",
     arity: Arity::Exact(1),
-    flags: Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST).or(Flags::ALLOW_BUSY),
+    flags: OPEN.or(Flags::FAST).or(Flags::ALLOW_BUSY).or(Flags::RUNS_IN_MULTI),
     own_categories: Categories::TRANSACTION,
     ..Spec::BASE
 };
@@ -31,7 +33,7 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
         spec: Spec {
             name: "exec",
             since: "1.2.0",
-            flags: Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::SKIP_SLOWLOG),
+            flags: OPEN.or(Flags::SKIP_SLOWLOG).or(Flags::RUNS_IN_MULTI),
             complexity: "That of the commands in the queue",
             summary: "Runs the commands of the transaction as one",
             ..ROW
@@ -47,6 +49,7 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
     SessionCommand {
         spec: Spec {
             name: "unwatch",
+            flags: OPEN.or(Flags::FAST).or(Flags::ALLOW_BUSY),
             since: "2.2.0",
             complexity: "O(N) in the number of watched keys",
             summary: "Watches no key any more",
@@ -80,7 +83,7 @@ fn multi(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     Ok(())
 }
 
-fn exec(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+fn exec(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let Session { core, connection, entry } = session;
     if !connection.transaction.is_open() {
         return Err("ERR EXEC without MULTI".into());
@@ -89,7 +92,7 @@ fn exec(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
         core.discard(connection);
         return Err("EXECABORT Transaction discarded because of previous errors.".into());
     }
-    core.exec(connection, entry);
+    core.exec(connection, entry, arguments[0]);
     Ok(())
 }
 

@@ -25,13 +25,14 @@ use super::exec::Exec;
 use super::multi::Queue;
 use crate::command_table::CommandEntry;
 use crate::mailbox::{Message, PackedArguments, Request};
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use torc_engine::command::CommandError;
 use torc_engine::commands::blocking::{Wait, elements};
 use torc_engine::commands::stream::waiting::{News, news, settled_id};
-use torc_engine::keyspace::{Key, slot_of};
+use torc_engine::keyspace::{Key, KeyNames, slot_of};
 use torc_engine::reply::{Reply, ReplyBuffer};
 use torc_engine::shard::ClientContext;
 use torc_engine::transaction::inbox::Node;
@@ -50,6 +51,10 @@ pub struct Waiter {
     entry: &'static CommandEntry,
     client: ClientContext,
     arguments: PackedArguments,
+    /// What it waits for; none if its arguments are not right, and it comes to an error.
+    wait: Option<Wait>,
+    /// Slots and hashes of the keys that it waits for.
+    keys: SmallVec<[(u16, u64); 2]>,
 }
 
 impl Waiter {
@@ -62,19 +67,12 @@ impl Waiter {
         self.is_claimed.load(Ordering::Acquire)
     }
 
-    fn wait(&self) -> Option<Wait> {
-        Wait::of(self.entry.spec.name, &self.arguments.slices())
-    }
-
     fn again(&self) -> Arc<Self> {
-        let (entry, client, arguments) = (self.entry, self.client, self.arguments.clone());
         Arc::new(Self {
             is_claimed: AtomicBool::new(false),
-            origin: self.origin,
-            number: self.number,
-            entry,
-            client,
-            arguments,
+            arguments: self.arguments.clone(),
+            keys: self.keys.clone(),
+            ..*self
         })
     }
 }
@@ -107,7 +105,8 @@ struct WaitState {
 
 /// Who waits for a key.
 struct Line {
-    key: Vec<u8>,
+    key: Box<[u8]>,
+    slot: u16,
     /// By number. As many as there are connections, at most, for each key that a connection names.
     waiters: Vec<Arc<Waiter>>,
     /// Of those that read a stream: behind which ID, by number.
@@ -117,9 +116,9 @@ struct Line {
 /// The waiting of a shard: of its connections, and for its keys.
 #[derive(Default)]
 pub(super) struct Blocked {
-    waits: HashMap<u64, WaitState>,
+    waits: BTreeMap<u64, WaitState>,
     deadlines: BTreeSet<(u64, u64)>,
-    lines: HashMap<(u32, u64), Line>,
+    lines: HashMap<(u32, u64), Line, KeyNames>,
     /// Streams with readers that were in the middle of a unit when they changed.
     postponed: Vec<(u32, u64)>,
 }
@@ -161,17 +160,9 @@ impl Core {
             }
             connection.output.tail().split_off(before);
         }
-        let waiter = Arc::new(Waiter {
-            is_claimed: AtomicBool::new(false),
-            origin: self.index,
-            number: self.shared.take_waiter_number(),
-            entry,
-            client,
-            arguments: PackedArguments::new(arguments),
-        });
+        let waiter = self.new_waiter(entry, client, arguments);
         let number = waiter.number;
-        // Arguments that are not right come to an error, and to no wait.
-        let timeout_ms = waiter.wait().map_or(0, |wait| wait.timeout_ms);
+        let timeout_ms = waiter.wait.map_or(0, |wait| wait.timeout_ms);
         let deadline_ns =
             (timeout_ms > 0).then(|| self.clock.monotonic_ns.saturating_add(timeout_ms.saturating_mul(1_000_000)));
         let state = WaitState {
@@ -191,12 +182,33 @@ impl Core {
             let request = Self::expect_reply(connection, entry, true);
             self.line_up(&waiter);
             self.wait_begins(number, request);
+            connection.lets_pass = true;
         } else {
             let queue = Queue::one(entry, arguments);
             let plan = self.plan(&queue);
-            self.start_unit(connection, entry, queue, Vec::new(), plan, Some(waiter));
+            let exec = Exec::new(connection.key, client, queue, Some(waiter));
+            self.start_unit(connection, entry, exec, Vec::new(), plan);
         }
         Flow::Next
+    }
+
+    fn new_waiter(&self, entry: &'static CommandEntry, client: ClientContext, arguments: &[&[u8]]) -> Arc<Waiter> {
+        let wait = Wait::of(entry.spec.name, arguments);
+        let range = wait.map_or(0..0, |wait| wait.keys.0..wait.keys.0 + wait.keys.1);
+        let hashed = |key: &&[u8]| {
+            let Key { slot, hash, .. } = Key::new(key, &self.shared.hasher);
+            (slot, hash)
+        };
+        Arc::new(Waiter {
+            is_claimed: AtomicBool::new(false),
+            origin: self.index,
+            number: self.shared.take_waiter_number(),
+            entry,
+            client,
+            arguments: PackedArguments::new(arguments),
+            wait,
+            keys: arguments[range].iter().map(hashed).collect(),
+        })
     }
 
     /// All lines have the waiter; what has happened meanwhile counts now.
@@ -214,7 +226,14 @@ impl Core {
         }
         if let Some(over) = state.over {
             self.end_wait(number, over);
+            return;
         }
+        let connection = state.connection;
+        if let Some(connection) = self.connection_mut(connection) {
+            connection.lets_pass = true;
+            connection.output.let_pass();
+        }
+        self.mark_dirty_key(connection);
     }
 
     /// A try has come to something: nobody waits.
@@ -248,6 +267,7 @@ impl Core {
         if let Some(connection) = self.connection_mut(state.connection) {
             connection.blocked_on = None;
             connection.is_waiting = false;
+            connection.lets_pass = false;
         }
         if let Some(request) = state.request {
             self.deliver(request, |out| out.append(&mut reply));
@@ -328,6 +348,9 @@ impl Core {
         let waiter = state.waiter.again();
         (state.is_to_retry, state.is_retry, state.waiter) = (false, true, waiter.clone());
         let connection = state.connection;
+        if let Some(connection) = self.connection_mut(connection) {
+            connection.lets_pass = false;
+        }
         let queue = Queue::one(waiter.entry, &waiter.arguments.slices());
         let plan = self.plan(&queue);
         let exec = Exec::new(connection, waiter.client, queue, Some(waiter.clone()));
@@ -342,10 +365,10 @@ impl Core {
 
     /// Tells the owners of a waiter's keys something of it.
     fn tell_owners(&mut self, waiter: &Arc<Waiter>, message: fn(Arc<Waiter>) -> Message) {
-        let Some(wait) = waiter.wait() else { return };
-        let arguments = waiter.arguments.slices();
-        let keys = &arguments[wait.keys.0..wait.keys.0 + wait.keys.1];
-        let owners: BTreeSet<usize> = keys.iter().map(|key| self.shared.shard_of(slot_of(key))).collect();
+        let mut owners: SmallVec<[usize; 4]> =
+            waiter.keys.iter().map(|(slot, _)| self.shared.shard_of(*slot)).collect();
+        owners.sort_unstable();
+        owners.dedup();
         for owner in owners {
             if owner != self.index {
                 self.send_home(owner, Node::new(message(waiter.clone())));
@@ -362,29 +385,28 @@ impl Core {
 
 /// On the owners of the keys.
 impl Core {
-    /// The names of a waiter's keys that are ours, with the index of each among its arguments.
-    fn awaited_here(&self, waiter: &Waiter) -> Vec<(usize, Vec<u8>)> {
-        let Some(wait) = waiter.wait() else { return Vec::new() };
-        let arguments = waiter.arguments.slices();
-        let keys = (wait.keys.0..wait.keys.0 + wait.keys.1).map(|index| (index, arguments[index].to_vec()));
-        keys.filter(|(_, key)| self.shared.shard_of(slot_of(key)) == self.index).collect()
+    /// A waiter's keys that are ours, by hash, with the place of each among its keys.
+    fn awaited_here<'a>(&self, waiter: &'a Waiter) -> impl Iterator<Item = (usize, u16, u64)> + use<'a> {
+        let (shared, index) = (self.shared.clone(), self.index);
+        let keys = waiter.keys.iter().enumerate().map(|(place, (slot, hash))| (place, *slot, *hash));
+        keys.filter(move |(_, slot, _)| shared.shard_of(*slot) == index)
     }
 
     /// Puts a waiter into the line of each of its keys that are ours.
     pub(super) fn line_up(&mut self, waiter: &Arc<Waiter>) {
-        let database = waiter.client.database;
-        let wait = waiter.wait();
-        let count = wait.filter(|wait| wait.kind == Type::Stream).map(|wait| wait.keys.1);
-        for (index, key) in self.awaited_here(waiter) {
-            let hashed = Key::new(&key, &self.shared.hasher);
-            let name = (database, hashed.hash);
-            let now = self.shard.now();
-            let settled = count.map(|count| {
-                let entry = self.shard.keyspace.peek(database as usize, &hashed, now);
-                settled_id(entry, waiter.arguments.slices()[index + count])
+        let Some(wait) = waiter.wait else { return };
+        let (database, arguments) = (waiter.client.database, waiter.arguments.slices());
+        let now = self.shard.now();
+        for (place, slot, hash) in self.awaited_here(waiter) {
+            let index = wait.keys.0 + place;
+            let key = Key { bytes: arguments[index], slot, hash };
+            let settled = (wait.kind == Type::Stream).then(|| {
+                let entry = self.shard.keyspace.peek(database as usize, &key, now);
+                settled_id(entry, arguments[index + wait.keys.1])
             });
-            let line = self.blocked.lines.entry(name).or_insert_with(|| Line {
-                key: key.clone(),
+            let line = self.blocked.lines.entry((database, hash)).or_insert_with(|| Line {
+                key: key.bytes.into(),
+                slot,
                 waiters: Vec::new(),
                 behind: HashMap::new(),
             });
@@ -404,8 +426,8 @@ impl Core {
 
     /// A waiter waits no more.
     pub(super) fn forget_waiter(&mut self, waiter: &Waiter) {
-        for (_, key) in self.awaited_here(waiter) {
-            let name = (waiter.client.database, self.shared.hasher.hash(&key));
+        for (_, _, hash) in self.awaited_here(waiter) {
+            let name = (waiter.client.database, hash);
             let Some(line) = self.blocked.lines.get_mut(&name) else { continue };
             if let Ok(place) = line.waiters.binary_search_by_key(&waiter.number, |other| other.number) {
                 self.leave_line(name, place);
@@ -425,8 +447,8 @@ impl Core {
 
     /// A waiter that was preferred has taken nothing: the next ones may.
     pub(super) fn recheck(&mut self, waiter: &Waiter) {
-        for (_, key) in self.awaited_here(waiter) {
-            self.shard.keyspace.mark_ready((waiter.client.database, self.shared.hasher.hash(&key)));
+        for (_, _, hash) in self.awaited_here(waiter) {
+            self.shard.keyspace.mark_ready((waiter.client.database, hash));
         }
         self.serve_ready();
     }
@@ -469,11 +491,11 @@ impl Core {
 
     fn serve_reader(&mut self, name: (u32, u64), waiter: &Arc<Waiter>) {
         let now = self.shard.now();
-        let (Some(wait), arguments) = (waiter.wait(), waiter.arguments.slices()) else { return };
+        let (Some(wait), arguments) = (waiter.wait, waiter.arguments.slices()) else { return };
         let Some(line) = self.blocked.lines.get(&name) else { return };
         let Some(id) = line.behind.get(&waiter.number).cloned() else { return };
-        let key = line.key.clone();
-        let hashed = Key { hash: name.1, ..Key::new(&key, &self.shared.hasher) };
+        let (key, slot) = (line.key.clone(), line.slot);
+        let hashed = Key { bytes: &key, slot, hash: name.1 };
         let news = news(self.shard.keyspace.peek(name.0 as usize, &hashed, now), wait.group(&arguments), &id);
         if news == News::None && !waiter.is_over() {
             return;
@@ -505,30 +527,30 @@ impl Core {
 
     fn serve_line(&mut self, name: (u32, u64)) {
         let now = self.shard.now();
-        let mut tries_elsewhere = 0;
+        // What those are to find that have been sent to try elsewhere.
+        let mut promised = 0;
         loop {
             let Some(line) = self.blocked.lines.get(&name) else { return };
-            let key = line.key.clone();
-            let hashed = Key { hash: name.1, ..Key::new(&key, &self.shared.hasher) };
-            let Some(entry) = self.shard.keyspace.peek(name.0 as usize, &hashed, now) else { return };
+            let key = Key { bytes: &line.key, slot: line.slot, hash: name.1 };
+            let Some(entry) = self.shard.keyspace.peek(name.0 as usize, &key, now) else { return };
             let (kind, elements) = (entry.kind(), elements(entry));
-            let wants = |waiter: &Arc<Waiter>| waiter.is_over() || waiter.wait().is_some_and(|wait| wait.kind == kind);
-            if kind == Type::Stream {
+            if kind == Type::Stream || elements <= promised {
                 return;
             }
-            // Those that have been sent to try elsewhere are to find something.
-            let Some(place) = line.waiters.iter().position(wants).filter(|_| elements > tries_elsewhere) else {
-                return;
+            let wants = |waiter: &Arc<Waiter>| {
+                let suits = |wait: Wait| wait.kind == kind && wait.elements <= elements - promised;
+                waiter.is_over() || waiter.wait.is_some_and(suits)
             };
+            let Some(place) = line.waiters.iter().position(wants) else { return };
             let waiter = line.waiters[place].clone();
             self.leave_line(name, place);
             if !waiter.claim() {
                 continue;
             }
-            if self.can_serve(&waiter, &hashed) {
-                self.serve(&waiter, &key, now);
+            if self.can_serve(&waiter, name.1) {
+                self.serve(&waiter, name.1, now);
             } else {
-                tries_elsewhere += 1;
+                promised += waiter.wait.map_or(1, |wait| wait.elements);
                 if waiter.origin == self.index {
                     self.retry_or_pass(&waiter);
                 } else {
@@ -539,21 +561,24 @@ impl Core {
     }
 
     /// Whether all that the waiter's command touches is ours, and no unit is in the middle of it.
-    fn can_serve(&self, waiter: &Waiter, key: &Key<'_>) -> bool {
+    fn can_serve(&self, waiter: &Waiter, hash: u64) -> bool {
+        if self.schedule.is_idle() && self.shared.shards() == 1 {
+            return true;
+        }
         let arguments = waiter.arguments.slices();
-        let destination = waiter.wait().and_then(|wait| wait.destination).map(|index| arguments[index]);
+        let destination = waiter.wait.and_then(|wait| wait.destination).map(|index| arguments[index]);
         let is_free = |destination: &[u8]| {
             self.shared.shard_of(slot_of(destination)) == self.index
                 && !self.schedule.is_held(self.shared.hasher.hash(destination))
         };
-        !self.schedule.is_held(key.hash) && destination.is_none_or(is_free)
+        !self.schedule.is_held(hash) && destination.is_none_or(is_free)
     }
 
-    fn serve(&mut self, waiter: &Arc<Waiter>, key: &[u8], now: i64) {
+    fn serve(&mut self, waiter: &Arc<Waiter>, hash: u64, now: i64) {
         let arguments = waiter.arguments.slices();
-        let Some(wait) = waiter.wait() else { return };
-        let index = (wait.keys.0..wait.keys.0 + wait.keys.1).find(|index| arguments[*index] == key);
-        let words = wait.for_key(&arguments, index.unwrap_or(wait.keys.0));
+        let Some(wait) = waiter.wait else { return };
+        let place = waiter.keys.iter().position(|(_, other)| *other == hash).unwrap_or_default();
+        let words = wait.for_key(&arguments, wait.keys.0 + place);
         let mut out = ReplyBuffer::default();
         self.run_whole(waiter.entry, &words, None.into(), waiter.client, now, &mut out);
         // Its other lines here need it no more; those elsewhere hear of it from its own shard.

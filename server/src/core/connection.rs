@@ -165,24 +165,41 @@ impl Output {
         }
     }
 
+    /// What is encoded behind the last place goes ahead of it: nobody knows when its reply will come.
+    pub fn let_pass(&mut self) {
+        let Some(last) = self.waiting.back_mut() else { return };
+        last.after = Mark::end_of(&self.later);
+        if self.waiting.len() == 1 {
+            self.take_later_up_to(Mark::end_of(&self.later));
+            self.later.clear();
+            self.taken = Mark::default();
+            self.waiting[0].after = Mark::default();
+        }
+    }
+
     /// After the first place has gone: what follows it, up to the next place, is ready.
     fn take_later(&mut self) {
         self.first_sequence = self.first_sequence.wrapping_add(1);
-        let (from, next) = (self.taken, self.waiting.front().map(|place| place.after));
+        let next = self.waiting.front().map(|place| place.after);
         let end = next.unwrap_or_else(|| Mark::end_of(&self.later));
-        let (base, later) = (self.ready.bytes.len(), &mut self.later);
-        self.ready.bytes.extend_from_slice(&later.bytes[from.bytes..end.bytes]);
-        if from.shared < end.shared {
-            let shared = later.shared[from.shared..end.shared].iter_mut();
-            self.ready.shared.extend(shared.map(|(at, value)| (base + *at - from.bytes, std::mem::take(value))));
-        }
-        self.taken = end;
+        self.take_later_up_to(end);
         if next.is_none() {
             self.later.clear();
             self.later.bytes.shrink_to(LATER_KEPT_BYTES);
             self.taken = Mark::default();
         } else if end.bytes > LATER_KEPT_BYTES {
             self.forget_taken();
+        }
+    }
+
+    /// What is in `later` from where it has been taken to here is ready.
+    fn take_later_up_to(&mut self, end: Mark) {
+        let from = std::mem::replace(&mut self.taken, end);
+        let (base, later) = (self.ready.bytes.len(), &mut self.later);
+        self.ready.bytes.extend_from_slice(&later.bytes[from.bytes..end.bytes]);
+        if from.shared < end.shared {
+            let shared = later.shared[from.shared..end.shared].iter_mut();
+            self.ready.shared.extend(shared.map(|(at, value)| (base + *at - from.bytes, std::mem::take(value))));
         }
     }
 
@@ -370,6 +387,9 @@ pub struct Connection {
     pub transaction: Transaction,
     /// The wait that it is in for a key.
     pub blocked_on: Option<u64>,
+    /// All owners of the key know that it waits, and it has not been served: what it is told unasked goes ahead of the
+    /// reply.
+    pub lets_pass: bool,
     /// Nothing more of its input is run before a reply that it waits for has come.
     pub is_waiting: bool,
     /// Replies.
@@ -423,6 +443,11 @@ impl Connection {
     #[inline]
     pub fn outstanding(&self) -> u32 {
         self.outstanding_here + self.outstanding_elsewhere
+    }
+
+    /// Ends a pause.
+    pub(super) fn go_on(&mut self) {
+        (self.paused, self.is_next_turn, self.turn_bytes) = (false, false, 0);
     }
 
     /// Hands a reply to its place.
@@ -558,6 +583,28 @@ mod tests {
         assert_eq!(text(&output.ready), "abcdez");
         output.grow(second, append("too late"));
         assert_eq!(text(&output.ready), "abcdez");
+    }
+
+    #[test]
+    fn what_passes_the_last_place_stays_behind_those_in_front_of_it() {
+        let mut output = Output::default();
+        let (first, last) = (output.expect(false), output.expect(false));
+        append("b")(output.tail());
+        output.let_pass();
+        append("c")(output.tail());
+        output.let_pass();
+        assert_eq!(text(&output.ready), "");
+        output.deliver(first, append("a"));
+        assert_eq!(text(&output.ready), "abc");
+        append("d")(output.tail());
+        output.let_pass();
+        assert_eq!(text(&output.ready), "abcd");
+        append("f")(output.tail());
+        output.deliver(last, append("e"));
+        assert_eq!((text(&output.ready), output.len()), ("abcdef".to_owned(), 6));
+        output.let_pass();
+        append("g")(output.tail());
+        assert_eq!(text(&output.ready), "abcdefg");
     }
 
     #[test]

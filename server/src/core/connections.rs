@@ -125,6 +125,7 @@ impl Core {
             query_buffer: QueryBuffer::default(),
             transaction: Transaction::default(),
             blocked_on: None,
+            lets_pass: false,
             is_waiting: false,
             output: Output::default(),
             outstanding_here: 0,
@@ -266,19 +267,22 @@ impl Core {
         self.consider_resuming(request.connection);
     }
 
-    /// A paused connection goes on in the next local run, when half of what stopped it is gone.
+    /// A paused connection goes on when half of what stopped it is gone: at once if it has sent nothing meanwhile, else in
+    /// the next local run.
     pub(super) fn consider_resuming(&mut self, key: ConnectionKey) {
         self.wake_producers(key);
         let (unsent_max, outstanding_max) = (self.settings.unsent_pause_bytes / 2, self.settings.outstanding_max / 2);
         let Some(connection) = self.connection_mut(key) else { return };
-        if connection.paused
+        let goes_on = connection.paused
             && connection.phase == Phase::Open
             && connection.runs.is_empty()
             && !connection.is_waiting
             && connection.output_bytes() <= unsent_max
-            && connection.output.outstanding() <= outstanding_max
-            && !self.resumable.contains(&key)
-        {
+            && connection.output.outstanding() <= outstanding_max;
+        if goes_on && connection.query_buffer.is_empty() && !connection.at_end {
+            connection.go_on();
+            self.mark_dirty_key(key);
+        } else if goes_on && !self.resumable.contains(&key) {
             self.resumable.push(key);
         }
     }

@@ -17,7 +17,7 @@ use super::session::Conclude;
 use super::unit::{Captured, StageDone, UnitRun};
 use crate::command_table::{CommandEntry, Target};
 use crate::control::{ControlReply, ControlRequest};
-use crate::mailbox::{InstantRequest, Message, Outcome, PackedArguments, Part, Request, Work};
+use crate::mailbox::{Envelope, InstantRequest, Message, Outcome, PackedArguments, Part, Request, Work};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -82,8 +82,13 @@ impl Coordinator {
 
     /// A number that no other transaction of this shard has.
     pub(super) fn take_id(&mut self) -> u64 {
-        self.next += 1;
-        self.next - 1
+        self.take_ids(1)
+    }
+
+    /// The first of so many.
+    pub(super) fn take_ids(&mut self, count: u64) -> u64 {
+        self.next += count;
+        self.next - count
     }
 }
 
@@ -148,22 +153,19 @@ impl Core {
 
     /// The values come to the command: first hop. If they may name further keys, every shard is held whole for a moment.
     fn start_overlay(&mut self, connection: &mut Connection, entry: &'static CommandEntry, arguments: &[&[u8]]) {
-        let client = connection.session.client;
-        let Some(mut keys) = overlay::keys_of(entry.spec, arguments, client.database as usize) else { return };
-        let discovery = discovery_of(entry, arguments);
+        let database = connection.session.client.database as usize;
+        let Some(ValuesWanted { keys, mut groups, discovery }) = self.values_wanted(entry, arguments, database) else {
+            return;
+        };
         let packed = PackedArguments::new(arguments);
         let instant = discovery.map(|discovery| {
             let (filter, arguments) = (discovery.filter, packed.clone());
-            Arc::new(InstantRequest { filter, arguments, database: client.database as usize })
+            Arc::new(InstantRequest { filter, arguments, database })
         });
-        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         if discovery.is_some() {
-            groups.extend((0..self.shared.shards()).map(|shard| (shard, Vec::new())));
-            // A value may name the destination, too.
-            keys.iter_mut().for_each(|read| read.stub = false);
-        }
-        for (place, read) in keys.iter().enumerate() {
-            groups.entry(self.shared.shard_of(slot_of(&read.key))).or_default().push(place);
+            for shard in 0..self.shared.shards() {
+                groups.entry(shard).or_default();
+            }
         }
         let mut places = Vec::new();
         let mut parts = Vec::new();
@@ -177,6 +179,32 @@ impl Core {
         let asks = discovery.is_some();
         let hops = Hops { entry, arguments: packed, keys, places, asks, now: 0 };
         self.start(connection, entry, Kind::Overlay(Box::new(hops)), parts);
+    }
+
+    /// Which values come to a command; none if its arguments do not fit.
+    pub(super) fn values_wanted(
+        &self,
+        entry: &CommandEntry,
+        arguments: &[&[u8]],
+        database: usize,
+    ) -> Option<ValuesWanted> {
+        let mut keys = overlay::keys_of(entry.spec, arguments, database)?;
+        let discovery = discovery_of(entry, arguments);
+        if discovery.is_some() {
+            // A value may name the destination, too.
+            keys.iter_mut().for_each(|read| read.stub = false);
+        }
+        let groups = self.places_by_shard(keys.iter().map(|read| &*read.key));
+        Some(ValuesWanted { keys, groups, discovery })
+    }
+
+    /// Which of these keys each shard has.
+    pub(super) fn places_by_shard<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> BTreeMap<usize, Vec<usize>> {
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (place, key) in keys.enumerate() {
+            groups.entry(self.shared.shard_of(slot_of(key))).or_default().push(place);
+        }
+        groups
     }
 
     /// A command without keys on every shard.
@@ -336,6 +364,7 @@ impl Core {
         asker: (Option<ConnectionKey>, bool),
         parts: Vec<(usize, Claim, Work)>,
     ) {
+        self.push_unit_batches();
         self.tell_before_leaving();
         let involved: SmallVec<[usize; 8]> = parts.iter().map(|(shard, ..)| *shard).collect();
         let coordinator = self.index;
@@ -346,12 +375,22 @@ impl Core {
             let part = Part { header, coordinator, connection, tracks, transaction, index, claim, work, outcome };
             (shard, Node::new(Message::Part(part)))
         });
+        self.push_multicast(header, nodes, &involved);
+    }
+
+    /// Pushes the nodes of a multicast and wakes those that sleep.
+    pub(super) fn push_multicast(
+        &mut self,
+        header: &Multicast,
+        nodes: impl IntoIterator<Item = (usize, Envelope)>,
+        involved: &[usize],
+    ) {
         let now = self.shard.now();
         let read_clock = &self.read_clock;
-        self.shared.mailboxes.multicast(header, nodes, &involved, || read_clock().max(now));
+        self.shared.mailboxes.multicast(header, nodes, involved, || read_clock().max(now));
         self.counters.multicasts += 1;
-        self.counters.messages_sent += involved.iter().filter(|shard| **shard != coordinator).count() as u64;
-        for &shard in &involved {
+        self.counters.messages_sent += involved.iter().filter(|shard| **shard != self.index).count() as u64;
+        for &shard in involved {
             self.wake_if_asleep(shard);
         }
     }
@@ -459,7 +498,9 @@ impl Core {
                 if let Some(unfinished) = unfinished {
                     unfinished.run_to_end(&mut temporary, &mut out);
                 }
+                let errors = self.error_count();
                 let finishes = held.with(self.index, |overlay| overlay.finish(temporary, &mut self.shard));
+                self.note_failure(held.hops.entry, errors);
                 self.last_hop(&mut held, finishes);
                 if let Some(request) = request {
                     self.deliver(request, |place| place.append(&mut out));
@@ -489,6 +530,16 @@ impl Core {
         let parts: Vec<_> = parts.collect();
         self.multicast(&Multicast::new(), held.id, (held.asker, false), parts);
     }
+}
+
+/// What a command that needs values of several shards asks for.
+pub(super) struct ValuesWanted {
+    /// All keys.
+    pub(super) keys: Vec<KeyRead>,
+    /// Which of them each shard has.
+    pub(super) groups: BTreeMap<usize, Vec<usize>>,
+    /// How further keys are found, if values may name some.
+    pub(super) discovery: Option<&'static Discovery>,
 }
 
 /// A command whose values have come, until the shards have been told to let go of its keys.

@@ -100,9 +100,7 @@ impl Core {
     /// A connection that had stopped reading may go on.
     pub(super) fn resume(&mut self, key: ConnectionKey) {
         let Some(mut connection) = self.take_connection(key) else { return };
-        connection.paused = false;
-        connection.is_next_turn = false;
-        connection.turn_bytes = 0;
+        connection.go_on();
         self.run_input_of(&mut connection, &[]);
         if connection.at_end && !connection.paused && connection.phase == Phase::Open {
             connection.phase = Phase::Closing;
@@ -357,13 +355,18 @@ impl Core {
                 } else {
                     self.route(connection, entry, arguments, key)
                 };
-                if self.pubsub.is_monitored && connection.figures.commands != before {
+                let is_shown_later = std::mem::take(&mut self.shows_later);
+                if self.pubsub.is_monitored && connection.figures.commands != before && !is_shown_later {
                     self.monitor(connection, entry, arguments);
                 }
                 flow
             }
             Err(error) => {
-                self.reject(connection, entry, &error);
+                let subcommand = |entry: &'static CommandEntry| match arguments.get(1) {
+                    Some(name) if !entry.subcommands.is_empty() => entry.subcommand(name),
+                    _ => Some(entry),
+                };
+                self.reject(connection, entry.and_then(subcommand), &error);
                 Flow::Next
             }
         }
@@ -449,6 +452,7 @@ impl Core {
                 self.count(connection, entry);
                 let mut session = Session { core: self, connection, entry };
                 if let Err(error) = handler(&mut session, arguments) {
+                    self.counters.calls.failed[entry.id] += 1;
                     self.fail(connection, &error);
                 }
                 return Flow::Next;
@@ -503,6 +507,7 @@ impl Core {
         if entry.takes_memory
             && let Some(flow) = self.without_room(connection)
         {
+            self.counters.calls.rejected[entry.id] += u64::from(flow == Flow::Next);
             return Some(flow);
         }
         let is_about_messages = entry.spec.flags.has(Flags::PUBSUB);
@@ -512,6 +517,7 @@ impl Core {
             return Some(Flow::NotRun);
         }
         if let Some(busy) = self.busy_with_script(entry) {
+            self.counters.calls.rejected[entry.id] += 1;
             self.fail(connection, &busy.into());
             return Some(Flow::Next);
         }
@@ -574,7 +580,7 @@ impl Core {
     #[inline]
     pub(super) fn count(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
         self.counters.commands += 1;
-        self.counters.calls[entry.id] += 1;
+        self.counters.calls.calls[entry.id] += 1;
         connection.figures.commands += 1;
         if connection.interests.is_some() {
             self.decide_tracking(connection, entry);
@@ -663,7 +669,7 @@ impl Core {
         }
         let now = self.shard.now();
         let (client, out) = (connection.session.client, connection.output.tail());
-        let before = (out.bytes.len(), out.shared.len());
+        let (before, errors) = ((out.bytes.len(), out.shared.len()), self.shard.errors().total());
         let unfinished = match (key, entry.keys) {
             (Some((slot, hash)), KeyPlan::One(index)) => {
                 let key = Key { bytes: arguments[index], slot, hash };
@@ -671,6 +677,7 @@ impl Core {
             }
             _ => self.shard.begin(handler, arguments, client, now, out),
         };
+        self.note_failure(entry, errors);
         if client.tracks {
             let reader = Address { shard: self.index as u32, connection: connection.key };
             self.remember(entry, arguments, reader);
@@ -760,11 +767,11 @@ impl Core {
     }
 
     /// Pushes these batches and what goes before them. Whether any was for ourselves.
-    fn flush_batches_to(&mut self, owners: ShardSet) -> bool {
+    pub(super) fn flush_batches_to(&mut self, owners: ShardSet) -> bool {
+        let mut any_here = self.push_unit_batches();
         self.tell_before_leaving();
         let (shared, now) = (self.shared.clone(), self.shard.now());
         let mut batches = std::mem::replace(&mut self.batches, OpenBatches::new(0));
-        let mut any_here = false;
         batches.take_in_order(owners, |owner, mut envelope| {
             if let Message::Requests(batch) = &mut envelope.message {
                 batch.now = now;

@@ -22,7 +22,7 @@
 use super::Core;
 use super::blocked::Waiter;
 use super::connection::{Connection, ConnectionKey, ReplyMode};
-use super::coordinator::{Kind, discovery_of, merge};
+use super::coordinator::{Kind, ValuesWanted, discovery_of, merge};
 use super::inbox::claim_of;
 use super::multi::{Queue, Queued};
 use super::session::{Conclude, Session, SessionHandler};
@@ -41,7 +41,7 @@ use torc_engine::keyspace::{Seen, slot_of};
 use torc_engine::long::{Progress, Unfinished};
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
 use torc_engine::shard::{ClientContext, Shard};
-use torc_engine::transaction::overlay::{self, Finish, KeyRead, Overlay};
+use torc_engine::transaction::overlay::{Finish, KeyRead, Overlay};
 use torc_engine::transaction::schedule::{Claim, Intent, Mode};
 
 /// A queue that is being run as a unit.
@@ -54,6 +54,8 @@ pub(super) struct Exec {
     waits: Vec<usize>,
     /// What was watched has changed.
     pub(super) is_aborted: bool,
+    /// The name that EXEC was called by, if it is to be shown when it is known whether it runs.
+    shown_as: Option<Box<[u8]>>,
     queue: Queue,
     /// For whom commands run; SELECT and HELLO in the queue change it.
     client: ClientContext,
@@ -135,6 +137,7 @@ impl Exec {
             waiter,
             waits: Vec::new(),
             is_aborted: false,
+            shown_as: None,
             queue,
             client,
             next: 0,
@@ -176,7 +179,7 @@ impl Exec {
             }
             out.append(&mut own);
             let piece = |(source, range): Piece, out: &mut ReplyBuffer| {
-                copy(&self.sources[source], range, out);
+                out.append_part(&self.sources[source], range);
             };
             match kind {
                 Some((spread, places)) => {
@@ -193,24 +196,10 @@ impl Exec {
     }
 }
 
-/// Appends a part of a buffer to another.
-fn copy(source: &ReplyBuffer, Range { start, end }: Range<(usize, usize)>, out: &mut ReplyBuffer) {
-    let base = out.bytes.len();
-    out.bytes.extend_from_slice(&source.bytes[start.0..end.0]);
-    let shared = &source.shared[start.1..end.1];
-    out.shared.extend(shared.iter().map(|(at, value)| (base + at - start.0, value.clone())));
-}
-
 impl Core {
-    /// EXEC of an open transaction that nothing has broken.
-    pub fn exec(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
+    /// EXEC, by that name, of an open transaction that nothing has broken.
+    pub fn exec(&mut self, connection: &mut Connection, entry: &'static CommandEntry, name: &[u8]) {
         let (queue, mut watched) = connection.transaction.take();
-        if self.pubsub.is_monitored {
-            // In front of EXEC itself. Whether what was watched has changed may be known on other shards only, and later.
-            for (Queued { entry, .. }, arguments) in queue.commands.iter().zip(queue.arguments.commands()) {
-                self.monitor(connection, entry, &arguments);
-            }
-        }
         if self.is_all_here(connection, &queue, &watched) {
             self.exec_here(connection, &queue, &mut watched);
             if self.shared.shards() > 1 {
@@ -218,11 +207,47 @@ impl Core {
             }
             return connection.transaction.give_back(queue);
         }
+        if watched.is_empty()
+            && let Some(owners) = self.owners_of(&queue)
+        {
+            if owners.iter().all(|owner| *owner == owners[0]) {
+                self.follow_keys(connection, owners[0] as usize);
+            }
+            self.show_commands(connection, &queue);
+            self.join_batches(connection, entry, &queue, &owners);
+            return connection.transaction.give_back(queue);
+        }
         let plan = self.plan(&queue);
         if let (1, Some((&owner, _))) = (plan.intents.len(), plan.intents.first_key_value()) {
             self.follow_keys(connection, owner);
         }
-        self.start_unit(connection, entry, *queue, watched, plan, None);
+        let shown_as = (self.pubsub.is_monitored && !watched.is_empty()).then(|| name.into());
+        self.shows_later = shown_as.is_some();
+        if shown_as.is_none() {
+            self.show_commands(connection, &queue);
+        }
+        let exec = Exec { shown_as, ..Exec::new(connection.key, connection.session.client, *queue, None) };
+        self.start_unit(connection, entry, exec, watched, plan);
+    }
+
+    /// Those who watch all commands see the queue in front of EXEC itself, if it runs.
+    fn show_commands(&mut self, connection: &Connection, queue: &Queue) {
+        if self.pubsub.is_monitored {
+            for (Queued { entry, .. }, arguments) in queue.commands.iter().zip(queue.arguments.commands()) {
+                self.monitor(connection, entry, &arguments);
+            }
+        }
+    }
+
+    /// The same of an EXEC of which it is known only now whether it runs.
+    pub(super) fn show_later(&mut self, exec: &mut Exec, entry: &'static CommandEntry, is_valid: bool) {
+        let Some(name) = exec.shown_as.take() else { return };
+        let Some(connection) = self.take_connection(exec.connection) else { return };
+        if is_valid {
+            self.show_commands(&connection, &exec.queue);
+        }
+        self.monitor(&connection, entry, &[&name]);
+        self.put_connection(connection);
     }
 
     /// Whether it can run inline: all keys ours, nothing of the connection under way, no lock held.
@@ -255,6 +280,7 @@ impl Core {
             return reply.null_array();
         }
         reply.array(queue.commands.len());
+        self.show_commands(connection, queue);
         let history = self.shard.keyspace.journal.len();
         for (Queued { entry, key, .. }, arguments) in queue.commands.iter().zip(queue.arguments.commands()) {
             self.count_in_unit(Some(connection), entry);
@@ -273,6 +299,7 @@ impl Core {
                 Target::Session(handler) => {
                     let mut session = Session { core: self, connection, entry };
                     if let Err(error) = handler(&mut session, &arguments) {
+                        self.counters.calls.failed[entry.id] += 1;
                         self.fail(connection, &error);
                     }
                 }
@@ -288,9 +315,9 @@ impl Core {
     }
 
     /// A command of a transaction counts as any other.
-    fn count_in_unit(&mut self, connection: Option<&mut Connection>, entry: &CommandEntry) {
+    pub(super) fn count_in_unit(&mut self, connection: Option<&mut Connection>, entry: &CommandEntry) {
         self.counters.commands += 1;
-        self.counters.calls[entry.id] += 1;
+        self.counters.calls.calls[entry.id] += 1;
         if let Some(connection) = connection {
             connection.figures.commands += 1;
         }
@@ -348,10 +375,9 @@ impl Core {
         &mut self,
         connection: &mut Connection,
         entry: &'static CommandEntry,
-        queue: Queue,
+        exec: Exec,
         watched: Vec<Seen>,
         mut plan: Plan,
-        waiter: Option<Arc<Waiter>>,
     ) {
         let mut watched_on: BTreeMap<usize, Vec<Seen>> = BTreeMap::new();
         for seen in watched {
@@ -363,8 +389,7 @@ impl Core {
             });
             watched_on.entry(shard).or_default().push(seen);
         }
-        let is_write = queue.is_write;
-        let exec = Exec::new(connection.key, connection.session.client, queue, waiter);
+        let is_write = exec.queue.is_write;
         let (mut run, claims, locks_first) = self.planned(exec, plan, is_write, !watched_on.is_empty());
         let (steps, is_last) =
             if locks_first { (Steps::default(), false) } else { self.next_steps(&mut run, Some(connection)) };
@@ -391,7 +416,8 @@ impl Core {
             .into_iter()
             .map(|(shard, intents)| (shard, if plan.is_global { Claim::Alone } else { Claim::Keys(intents) }));
         let wants_effects = self.shard.keyspace.journal.wants_effects();
-        (run, claims.collect(), has_several && (is_watching || is_write && wants_effects))
+        let is_told_first = is_watching && self.pubsub.is_monitored;
+        (run, claims.collect(), is_told_first || has_several && (is_watching || is_write && wants_effects))
     }
 
     /// What the next stage is to do, and whether it is the last.
@@ -473,6 +499,7 @@ impl Core {
         let result = handler(&mut session, arguments);
         let captured = self.capture.take().unwrap_or(Captured::Nothing);
         if let Err(error) = result {
+            self.counters.calls.failed[entry.id] += 1;
             self.fail(connection, &error);
         }
         *own = std::mem::replace(&mut connection.output, output).ready;
@@ -543,16 +570,9 @@ impl Core {
         arguments: &[&[u8]],
     ) {
         let client = exec.client;
-        let Some(mut keys) = overlay::keys_of(entry.spec, arguments, client.database as usize) else { return };
-        let asks = discovery_of(entry, arguments).is_some();
-        if asks {
-            // A value may name the destination, too.
-            keys.iter_mut().for_each(|read| read.stub = false);
-        }
-        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (number, read) in keys.iter().enumerate() {
-            groups.entry(self.shared.shard_of(slot_of(&read.key))).or_default().push(number);
-        }
+        let Some(wanted) = self.values_wanted(entry, arguments, client.database as usize) else { return };
+        let ValuesWanted { keys, groups, discovery } = wanted;
+        let asks = discovery.is_some();
         for (shard, numbers) in &groups {
             steps.read(*shard, numbers.iter().map(|&number| keys[number].clone()).collect());
         }
@@ -602,11 +622,7 @@ impl Core {
         while let Some(mut work) = unfinished.take() {
             let questions = work.questions();
             if !questions.is_empty() {
-                let mut asked: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-                for (number, key) in questions.iter().enumerate() {
-                    asked.entry(self.shared.shard_of(slot_of(key))).or_default().push(number);
-                }
-                let asked = asked.into_iter().collect();
+                let asked = self.places_by_shard(questions.iter().map(Vec::as_slice)).into_iter().collect();
                 step.begun = Some(Begun { temporary, unfinished: work, out, questions, asked });
                 drop(arguments);
                 step.arguments = packed;
@@ -617,12 +633,14 @@ impl Core {
                 unfinished = Some(work);
             }
         }
+        let errors = self.error_count();
         if run.exec.waiter.is_some() && temporary.keyspace.found_nothing {
             self.shard.count_for(&temporary);
             run.exec.waits.extend_from_slice(&step.shards);
             return;
         }
         let finishes = overlay.finish(temporary, &mut self.shard);
+        self.note_failure(step.entry, errors);
         for (&shard, finish) in step.shards.iter().zip(finishes) {
             run.exec.writes.push((shard, step.place, finish));
         }

@@ -9,6 +9,7 @@ use crate::mailbox::{Batch, Deferred, Envelope, Message, Outcome, PackedArgument
 use smallvec::SmallVec;
 use torc_engine::command::{Milliseconds, Spread};
 use torc_engine::keyspace::{Key, KeyHasher, OnExpired, slot_of};
+use torc_engine::long::Unfinished;
 use torc_engine::reply::{Reply, ReplyBuffer};
 use torc_engine::shard::ClientContext;
 use torc_engine::transaction::inbox::Node;
@@ -55,6 +56,14 @@ impl Core {
                 self.keep_node(envelope);
             }
             Message::Part(_) => self.enter_part(envelope),
+            Message::Units(_) => self.run_unit_batch(envelope),
+            Message::UnitsDone(_) => self.units_done(envelope),
+            Message::UnitLate(_) => {
+                let Node { message, .. } = *envelope;
+                if let Message::UnitLate(late) = message {
+                    self.late_unit_done(late);
+                }
+            }
             Message::Evict => self.pay_owed_memory(),
             Message::Served { number, reply } => self.served(*number, std::mem::take(reply)),
             Message::Retry(waiter) => self.retry_or_pass(waiter),
@@ -131,7 +140,7 @@ impl Core {
                 Reply::new(&mut batch.replies, request.client.protocol).error_bytes(OUT_OF_MEMORY);
             } else if let Target::Engine(handler) = request.entry.target {
                 let (now, replies) = (self.shard.now(), &mut batch.replies);
-                let before = (replies.bytes.len(), replies.shared.len());
+                let (before, errors) = ((replies.bytes.len(), replies.shared.len()), self.shard.errors().total());
                 let unfinished = match (request.key.get(), request.entry.keys) {
                     (Some((slot, hash)), KeyPlan::One(index)) => {
                         let key = Key { bytes: arguments[index], slot, hash };
@@ -139,6 +148,7 @@ impl Core {
                     }
                     _ => self.shard.begin(handler, &arguments, request.client, now, replies),
                 };
+                self.note_failure(request.entry, errors);
                 let by = Address { shard: batch.origin as u32, connection: request.connection };
                 self.note_command(request.entry, &arguments, request.client, by);
                 if self.shard.keyspace.has_ready() {
@@ -201,13 +211,14 @@ impl Core {
         }
     }
 
-    fn run_waiting(&mut self, body: Waiting, ticket: Option<Ticket>) {
+    pub(super) fn run_waiting(&mut self, body: Waiting, ticket: Option<Ticket>) {
         match body {
             Waiting::Command(deferred) => {
                 let not_before = ticket.map_or(deferred.now, |ticket| self.schedule.not_before(ticket));
                 self.run_deferred(*deferred, not_before, ticket);
             }
             Waiting::Part(envelope) => self.run_part(envelope, ticket),
+            Waiting::Unit(late) => self.run_late_unit(late, ticket),
         }
     }
 
@@ -221,7 +232,9 @@ impl Core {
         self.has_room();
         self.prepare_script(request.entry);
         self.shard.keyspace.on_expired = if request.entry.is_write { OnExpired::Tell } else { OnExpired::Leave };
+        let errors = self.error_count();
         let unfinished = self.shard.begin(handler, &arguments, request.client, now, &mut batch.replies);
+        self.note_failure(request.entry, errors);
         let by = Address { shard: origin as u32, connection: request.connection };
         self.note_command(request.entry, &arguments, request.client, by);
         if let Some(unfinished) = unfinished {
@@ -247,17 +260,11 @@ impl Core {
         while let Some(&(Request { connection: key, .. }, _)) = rest.peek() {
             let mut connection = self.connection_mut(*key);
             while let Some((request, reply_end)) = rest.next_if(|(request, _)| request.connection == *key) {
-                let Some((bytes_end, shared_end)) = reply_end.get() else { continue };
+                let Some(end) = reply_end.get() else { continue };
                 if let Some(connection) = &mut connection {
-                    let replies = &batch.replies;
-                    connection.deliver(request, |out| {
-                        let base = out.bytes.len();
-                        out.bytes.extend_from_slice(&replies.bytes[from.0..bytes_end]);
-                        let shared = &replies.shared[from.1..shared_end];
-                        out.shared.extend(shared.iter().map(|(at, value)| (base + at - from.0, value.clone())));
-                    });
+                    connection.deliver(request, |out| out.append_part(&batch.replies, from..end));
                 }
-                from = (bytes_end, shared_end);
+                from = end;
             }
             self.mark_dirty_key(*key);
             self.consider_resuming(*key);
@@ -311,7 +318,7 @@ impl Core {
         }
     }
 
-    fn part_time(&mut self, header: &Multicast) -> Milliseconds {
+    pub(super) fn part_time(&mut self, header: &Multicast) -> Milliseconds {
         if !self.rules().clocks {
             return self.clock.wall_ms;
         }
@@ -333,25 +340,8 @@ impl Core {
         let part = Self::part_mut(&mut envelope);
         let asker = part.asker();
         match &mut part.work {
-            Work::Command { entry, client, arguments } => {
-                let mut replies = ReplyBuffer::default();
-                let arguments = arguments.slices();
-                let mut unfinished = None;
-                if let Target::Engine(handler) = entry.target {
-                    let told = self.shard.keyspace.journal.len();
-                    self.shard.keyspace.on_expired = self.on_expired(entry);
-                    unfinished = self.shard.begin(handler, &arguments, *client, now, &mut replies);
-                    if entry.spec.spread == Spread::AllShardsOk {
-                        debug_assert!(unfinished.is_none(), "its effects are shared out now");
-                        let unit = (part.coordinator, part.transaction);
-                        let shares = self.shared.shards();
-                        self.shard.keyspace.journal.share_since(told, unit, shares, part.index == 0);
-                    }
-                }
-                if let Some(by) = asker {
-                    self.note_command(entry, &arguments, *client, by);
-                }
-                drop(arguments);
+            Work::Command { .. } => {
+                let (replies, unfinished) = self.run_command_part(part, now);
                 self.release(ticket);
                 self.serve_ready();
                 if let Some(unfinished) = unfinished {
@@ -388,6 +378,32 @@ impl Core {
             Work::Write { .. } => unreachable!("seen to above"),
         }
         self.part_is_done(envelope);
+    }
+
+    /// A command on the keys that are ours: its reply, and what is left to do.
+    fn run_command_part(&mut self, part: &mut Part, now: Milliseconds) -> (ReplyBuffer, Option<Unfinished>) {
+        let (mut replies, mut unfinished) = (ReplyBuffer::default(), None);
+        let Work::Command { entry, client, arguments } = &part.work else { return (replies, None) };
+        let arguments = arguments.slices();
+        if let Target::Engine(handler) = entry.target {
+            let (told, errors) = (self.shard.keyspace.journal.len(), self.error_count());
+            self.shard.keyspace.on_expired = self.on_expired(entry);
+            unfinished = self.shard.begin(handler, &arguments, *client, now, &mut replies);
+            if part.index == 0 {
+                // Each part fails with the command.
+                self.note_failure(entry, errors);
+            }
+            if entry.spec.spread == Spread::AllShardsOk {
+                debug_assert!(unfinished.is_none(), "its effects are shared out now");
+                let unit = (part.coordinator, part.transaction);
+                let shares = self.shared.shards();
+                self.shard.keyspace.journal.share_since(told, unit, shares, part.index == 0);
+            }
+        }
+        if let Some(by) = part.asker() {
+            self.note_command(entry, &arguments, *client, by);
+        }
+        (replies, unfinished)
     }
 
     /// A part goes home.

@@ -32,10 +32,12 @@ mod scripts;
 pub mod session;
 pub mod tracking;
 mod unit;
+mod unit_batches;
 mod watch;
 
+use crate::command_table::CommandEntry;
 use crate::control::{DatabaseFigures, ShardFigures};
-use crate::mailbox::{Deferred, Envelope, Part};
+use crate::mailbox::{Deferred, Envelope, LateUnit, Part};
 use crate::pace::Pace;
 use crate::reactor::driver::Clock;
 use crate::scripting::ShardScripting;
@@ -52,13 +54,31 @@ use torc_engine::journal::{EventClasses, Record};
 use torc_engine::shard::Shard;
 use torc_engine::transaction::schedule::Schedule;
 
+/// What became of commands, by their ids.
+#[derive(Clone, Debug, Default)]
+pub struct CallCounts {
+    /// Called.
+    pub calls: Vec<u64>,
+    /// Not called: arguments, rights or memory were not as they should be.
+    pub rejected: Vec<u64>,
+    /// Called, and answered with an error.
+    pub failed: Vec<u64>,
+}
+
+impl CallCounts {
+    /// Of so many commands.
+    pub fn new(ids: usize) -> Self {
+        Self { calls: vec![0; ids], rejected: vec![0; ids], failed: vec![0; ids] }
+    }
+}
+
 /// Counters of one shard, plain numbers of one thread.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     /// See [`ShardFigures`].
     pub commands: u64,
     /// By command id.
-    pub calls: Vec<u64>,
+    pub calls: CallCounts,
     /// Connections accepted.
     pub accepted: u64,
     /// Connections refused.
@@ -96,6 +116,8 @@ pub enum Waiting {
     Command(Box<Deferred>),
     /// A part of a multicast, in its node.
     Part(Envelope),
+    /// A transaction that came in company.
+    Unit(Box<LateUnit>),
 }
 
 #[derive(Default)]
@@ -140,10 +162,14 @@ pub struct Core {
     instants: instants::Instants,
     /// Clients that wait for keys.
     blocked: blocked::Blocked,
+    /// Transactions that need one stage.
+    unit_batches: unit_batches::UnitBatches,
     /// Effects of units that are not through.
     unit_effects: unit::UnitEffects,
     /// Set while a session command runs as a part of a unit: what it would have sent itself.
     capture: Option<unit::Captured>,
+    /// The EXEC that has just begun is shown to those who watch all commands when it is known whether it runs.
+    shows_later: bool,
     /// Open batches, by destination; our own index is the batch to ourselves.
     batches: batches::OpenBatches,
     /// Bytes of requests under way to each shard.
@@ -208,7 +234,7 @@ impl Core {
         }
         let scripting = Rc::new(ShardScripting::new(&shared, index));
         shard.companion = Some(scripting.clone());
-        let counters = Counters { calls: vec![0; shared.table.ids], ..Counters::default() };
+        let counters = Counters { calls: CallCounts::new(shared.table.ids), ..Counters::default() };
         let memory = memory::MemoryLimit::new(&settings);
         let mut core = Self {
             index,
@@ -228,8 +254,10 @@ impl Core {
             long: long::LongRuns::default(),
             instants: instants::Instants::default(),
             blocked: blocked::Blocked::default(),
+            unit_batches: unit_batches::UnitBatches::default(),
             unit_effects: unit::UnitEffects::default(),
             capture: None,
+            shows_later: false,
             batches: batches::OpenBatches::new(shards),
             in_flight_bytes: vec![0; shards],
             spare_nodes: Vec::new(),
@@ -283,6 +311,20 @@ impl Core {
     pub fn wall_us(&self) -> i64 {
         let turn_us = self.clock.wall_ms.saturating_mul(1000);
         self.read_precise_clock.map_or(turn_us, |read| read().max(turn_us))
+    }
+
+    /// How many errors this shard's data have been answered with: what a command changes here is its own.
+    #[inline]
+    fn error_count(&self) -> u64 {
+        self.shard.errors().total()
+    }
+
+    /// A command has run here; there were so many errors before.
+    #[inline]
+    fn note_failure(&mut self, entry: &CommandEntry, errors_before: u64) {
+        if self.error_count() != errors_before {
+            self.counters.calls.failed[entry.id] += 1;
+        }
     }
 
     /// New settings.
@@ -372,7 +414,7 @@ impl Core {
         errors.add(self.shard.errors());
         errors.add(&self.scripting.errors.borrow());
         let mut calls = self.counters.calls.clone();
-        calls.iter_mut().zip(&*self.scripting.calls.borrow()).for_each(|(calls, inside)| *calls += inside);
+        calls.calls.iter_mut().zip(&*self.scripting.calls.borrow()).for_each(|(calls, inside)| *calls += inside);
         let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
         ShardFigures {
             shard: self.index,
@@ -419,7 +461,7 @@ impl Core {
     /// CONFIG RESETSTAT.
     pub fn reset_figures(&mut self) {
         let turns = self.counters.turns;
-        self.counters = Counters { calls: vec![0; self.shared.table.ids], turns, ..Counters::default() };
+        self.counters = Counters { calls: CallCounts::new(self.shared.table.ids), turns, ..Counters::default() };
         self.shard.reset_errors();
         *self.scripting.errors.borrow_mut() = ErrorCounts::default();
         self.scripting.calls.borrow_mut().fill(0);
@@ -467,6 +509,7 @@ impl Core {
     pub fn is_quiet(&self) -> bool {
         self.schedule.is_idle()
             && self.coordinator.is_empty()
+            && self.unit_batches.is_empty()
             && self.long.is_empty()
             && self.blocked.is_empty()
             && self.shared.mailboxes.is_empty(self.index)

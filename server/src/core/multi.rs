@@ -178,6 +178,10 @@ impl Core {
         arguments: &[&[u8]],
         key: Option<(u16, u64)>,
     ) -> Flow {
+        if let Some(busy) = self.busy_with_script(entry) {
+            self.reject(connection, Some(entry), &busy.into());
+            return Flow::Next;
+        }
         if !entry.is_queued {
             if entry.spec.name == "exec"
                 && let Some(flow) = self.exec_has_to_wait(connection)
@@ -235,6 +239,9 @@ impl Core {
         error: &CommandError,
     ) {
         connection.transaction.note_error();
+        if let Some(entry) = entry {
+            self.counters.calls.rejected[entry.id] += 1;
+        }
         if entry.is_some_and(|entry| entry.spec.name == "exec") {
             return self.abort(connection, &error.0);
         }

@@ -287,6 +287,7 @@ impl Core {
         let Target::Engine(handler) = entry.target else { return };
         self.prepare_script(entry);
         self.shard.keyspace.on_expired = self.on_expired(entry);
+        let errors = self.error_count();
         let unfinished = match (key.get(), entry.keys) {
             (Some((slot, hash)), KeyPlan::One(index)) => {
                 let key = Key { bytes: arguments[index], slot, hash };
@@ -297,6 +298,7 @@ impl Core {
         if let Some(unfinished) = unfinished {
             unfinished.run_to_end(&mut self.shard, out);
         }
+        self.note_failure(entry, errors);
     }
 
     /// The unit is through on this shard: the journal hears of it.
@@ -326,6 +328,9 @@ impl Core {
             is_valid &= outcome.is_valid;
             run.tickets.insert(shard, outcome.ticket);
             answered.push(Answered { shard, places, outcome: *outcome });
+        }
+        if let Some(request) = &request {
+            self.show_later(&mut run.exec, request.entry, is_valid);
         }
         if run.is_last {
             return self.unit_ends(run, is_valid.then_some(answered), client, request);

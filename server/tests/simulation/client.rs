@@ -82,6 +82,8 @@ pub struct ClientPlan {
     pub half_closes: bool,
     /// Whether it stays connected when it is through, until the server stops.
     pub lingers: bool,
+    /// Whether others may have the server end its connection; then it comes back.
+    pub is_killed: bool,
     /// Hears messages, if it listens to any.
     pub ear: Option<Ear>,
 }
@@ -97,6 +99,7 @@ impl ClientPlan {
             deaths_max: 0,
             half_closes: false,
             lingers: false,
+            is_killed: false,
             ear: None,
         }
     }
@@ -143,6 +146,8 @@ pub struct Client {
     awaited: VecDeque<usize>,
     /// Of the first of these, if it is a transaction: replies to MULTI and the commands in it so far.
     preludes: usize,
+    /// What it has read of the key that it watches.
+    watched: Option<Reply>,
     replies: Vec<Reply>,
     has_finished: bool,
     has_finished_sending: bool,
@@ -159,6 +164,7 @@ impl Client {
             received: Vec::new(),
             awaited: VecDeque::new(),
             preludes: 0,
+            watched: None,
             replies: Vec::new(),
             has_finished: false,
             has_finished_sending: false,
@@ -245,6 +251,7 @@ impl Client {
         if !is_ended {
             return !bytes.is_empty();
         }
+        let is_reset = is_reset || self.plan.is_killed;
         let may_end = is_reset || seen.is_stopping || (self.has_finished_sending && self.awaited.is_empty());
         if !may_end {
             let (session, awaited) = (self.session, self.awaited.len());
@@ -280,15 +287,7 @@ impl Client {
         if self.plan.ear.as_mut().is_some_and(|ear| ear(&reply)) {
             return;
         }
-        if let Some(index) = self.awaited.front()
-            && let Command::Exec(commands) = &seen.history[*index].command
-            && self.preludes <= commands.len()
-        {
-            let expected = Reply::Status(if self.preludes == 0 { "OK" } else { "QUEUED" }.into());
-            self.preludes += 1;
-            if reply != expected {
-                seen.failures.push(format!("connection {}: {reply:?} in the middle of {commands:?}", self.session));
-            }
+        if self.take_prelude(&reply, seen) {
             return;
         }
         self.preludes = 0;
@@ -298,6 +297,7 @@ impl Client {
         };
         seen.clock += 1;
         let operation = &mut seen.history[index];
+        let reply = self.settle(&mut operation.command, reply);
         operation.returned = Some(seen.clock);
         operation.returned_ms = seen.dice.now_ms;
         operation.reply = Some(reply.clone());
@@ -306,6 +306,52 @@ impl Client {
             seen.failures.push(format!("connection {}: {command:?} got {reply:?}", self.session));
         }
         self.replies.push(reply);
+    }
+
+    /// Takes what a transaction is answered before EXEC; false if the reply is another one.
+    fn take_prelude(&mut self, reply: &Reply, seen: &mut Observations) -> bool {
+        let Some(index) = self.awaited.front() else { return false };
+        let (own, commands) = match &seen.history[*index].command {
+            Command::Exec(commands) => (0, commands),
+            // WATCH and GET; the latter is among the commands.
+            Command::Watched(commands) => (2, commands),
+            _ => return false,
+        };
+        let (place, own_commands) = (self.preludes, own.min(1));
+        if place > own + commands.len() - own_commands {
+            return false;
+        }
+        self.preludes += 1;
+        if place == 1 && own > 0 {
+            self.watched = Some(reply.clone());
+            return true;
+        }
+        let expected = Reply::Status(if place == 0 || place == own { "OK" } else { "QUEUED" }.into());
+        if *reply != expected {
+            seen.failures.push(format!("connection {}: {reply:?} in the middle of {commands:?}", self.session));
+        }
+        true
+    }
+
+    /// What a transaction that watched has been: all of it at one moment, or a GET.
+    fn settle(&mut self, command: &mut Command, reply: Reply) -> Reply {
+        let Command::Watched(commands) = command else { return reply };
+        let (watched, commands) = (self.watched.take().unwrap_or(Reply::Nil), std::mem::take(commands));
+        match reply {
+            // As an absent array is read.
+            Reply::Array(replies) if replies.is_empty() => {
+                *command = commands.into_iter().next().unwrap_or(Command::Ping);
+                watched
+            }
+            Reply::Array(replies) => {
+                *command = Command::Exec(commands);
+                Reply::Array(std::iter::once(watched).chain(replies).collect())
+            }
+            other => {
+                *command = Command::Exec(commands);
+                other
+            }
+        }
     }
 
     fn write(&mut self, names: &[Vec<u8>], seen: &mut Observations) -> bool {

@@ -24,8 +24,10 @@ pub enum Reply {
     Bulk(Value),
     /// `$-1`
     Nil,
-    /// `*`
+    /// `*`, or in RESP3 the pairs of `%`
     Array(Vec<Reply>),
+    /// RESP3 `>`: it answers nothing
+    Push(Vec<Reply>),
 }
 
 impl Reply {
@@ -53,15 +55,16 @@ impl Reply {
                 }
                 (Self::Bulk(bytes[after..end].into()), end + 2)
             }
-            b'*' => {
+            b'_' => (Self::Nil, after),
+            kind @ (b'*' | b'>' | b'%') => {
                 let mut position = after;
                 let mut elements = Vec::new();
-                for _ in 0..number()? {
+                for _ in 0..number()? * if kind == b'%' { 2 } else { 1 } {
                     let Some((element, used)) = Self::decode(&bytes[position..])? else { return Ok(None) };
                     elements.push(element);
                     position += used;
                 }
-                (Self::Array(elements), position)
+                (if kind == b'>' { Self::Push(elements) } else { Self::Array(elements) }, position)
             }
             other => return Err(format!("no reply begins with {:?}", other as char)),
         }))
@@ -142,6 +145,9 @@ pub enum Command {
     On(Collection),
     /// MULTI, these, EXEC: one command to the checker, whose reply is that of EXEC.
     Exec(Vec<Command>),
+    /// WATCH of a key, a GET of it, MULTI, the others, EXEC. If that succeeds nothing has come in between: it is one command.
+    /// If not it was a GET.
+    Watched(Vec<Command>),
     DbSize,
     Keys,
     FlushAll,
@@ -219,7 +225,7 @@ impl Command {
             | Self::Near { from, to }
             | Self::Duplicate { from, to } => vec![*from, *to],
             Self::On(command) => command.keys(),
-            Self::Exec(commands) => {
+            Self::Exec(commands) | Self::Watched(commands) => {
                 let footprints = commands.iter().map(Self::footprint);
                 return footprints.fold(Footprint::Keys(Vec::new()), |all, own| match (all, own) {
                     (Footprint::Keys(mut keys), Footprint::Keys(own)) => {
@@ -244,7 +250,7 @@ impl Command {
         if let Self::On(command) = self {
             return command.is_write();
         }
-        if let Self::Exec(commands) = self {
+        if let Self::Exec(commands) | Self::Watched(commands) = self {
             return commands.iter().any(Self::is_write);
         }
         !matches!(
@@ -304,8 +310,16 @@ impl Command {
 
     /// As it travels, with a tag that the server does not mind: the case of the name's letters.
     pub fn encode(&self, names: &[Vec<u8>], tag: usize) -> Vec<u8> {
+        let word = |word: &str| Self::Words(vec![word.into()]).encode(names, 0);
+        if let Self::Watched(commands) = self
+            && let Some((Self::Get(key), others)) = commands.split_first()
+        {
+            let watch = Self::Words(vec!["WATCH".into(), names[*key as usize].clone()]).encode(names, 0);
+            let get = commands[0].encode(names, tag);
+            let others = others.iter().flat_map(|command| command.encode(names, 0));
+            return watch.into_iter().chain(get).chain(word("MULTI")).chain(others).chain(word("EXEC")).collect();
+        }
         if let Self::Exec(commands) = self {
-            let word = |word: &str| Self::Words(vec![word.into()]).encode(names, 0);
             let tags = std::iter::once(tag).chain(std::iter::repeat(0));
             let commands = commands.iter().zip(tags).flat_map(|(command, tag)| command.encode(names, tag));
             return word("MULTI").into_iter().chain(commands).chain(word("EXEC")).collect();
@@ -397,7 +411,9 @@ impl Command {
                 words
             }
             Self::On(command) => command.words(|key| name(&key)),
-            Self::Exec(commands) => commands.first().map_or(vec!["EXEC".into()], |first| first.plain_words(names)),
+            Self::Exec(commands) | Self::Watched(commands) => {
+                commands.first().map_or(vec!["EXEC".into()], |first| first.plain_words(names))
+            }
             Self::Words(words) => words.clone(),
             Self::DbSize => vec!["DBSIZE".into()],
             Self::Keys => vec!["KEYS".into(), "*".into()],
@@ -578,7 +594,7 @@ impl Model {
         now: i64,
         names: &[Vec<u8>],
     ) -> Option<(Expected, bool)> {
-        if let Command::Exec(commands) = command {
+        if let Command::Exec(commands) | Command::Watched(commands) = command {
             let mut any_expired = false;
             let mut each = Vec::with_capacity(commands.len());
             for command in commands {

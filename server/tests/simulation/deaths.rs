@@ -77,3 +77,22 @@ fn of_an_mset() {
 fn of_a_flushall() {
     survives_every_death(|| Command::FlushAll);
 }
+
+fn two_sets() -> [Command; 2] {
+    [Command::set(0, b"x"[..].into()), Command::set(1, b"y"[..].into())]
+}
+
+#[test]
+fn of_an_exec() {
+    survives_every_death(|| Command::Exec(two_sets().into()));
+}
+
+#[test]
+fn of_an_exec_that_watches_both_shards() {
+    survives_every_death(|| Command::Watched([&[Command::Get(0)], &two_sets()[..]].concat()));
+}
+
+#[test]
+fn of_an_exec_whose_values_travel() {
+    survives_every_death(|| Command::Exec(vec![two_sets()[0].clone(), Command::Rename(0, 1), two_sets()[0].clone()]));
+}

@@ -70,8 +70,12 @@ impl Mix {
             command.is_ordered() && command.expires_at().is_none() && !is_told
         };
         let count = dice.random.usize(1..=5);
-        let commands = std::iter::from_fn(|| Some(self.single(dice, keys))).filter(is_plain);
-        Command::Exec(commands.take(count).collect())
+        let watched = dice.percent(40).then(|| Command::Get(key(dice, keys)));
+        let commands = std::iter::from_fn(|| Some(self.single(dice, keys))).filter(is_plain).take(count);
+        match watched {
+            Some(get) => Command::Watched(std::iter::once(get).chain(commands).collect()),
+            None => Command::Exec(commands.collect()),
+        }
     }
 
     fn single(&self, dice: &mut Dice, keys: Key) -> Command {
@@ -319,6 +323,7 @@ fn random_client(random: &mut fastrand::Rng, mix: Mix, keys: Key, commands: usiz
         deaths_max: if dies { random.u32(1..3) } else { 0 },
         half_closes: random.u8(..4) == 0,
         lingers: random.u8(..4) == 0,
+        is_killed: false,
         ear: None,
     }
 }

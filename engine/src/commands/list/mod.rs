@@ -11,6 +11,7 @@ mod sliced_transfer;
 mod transfer;
 
 pub use rows::COMMANDS;
+pub(super) use transfer::elements_needed;
 
 use super::errors::{NO_SUCH_KEY, integer, is, syntax};
 use super::string::reply_string;

@@ -50,6 +50,14 @@ const MOVE: Spec = Spec {
 const SOURCE: Argument = key("source");
 const DESTINATION: Argument = key_of(1, "destination");
 const ENDS: &[Argument] = &[word("LEFT"), word("RIGHT")];
+const HOW_MANY: Argument = block(
+    "how-many",
+    &[
+        one_of("selector", &[integer("count").token("COUNT"), integer("exactly").token("EXACTLY")]),
+        one_of("ordering", &[word("OBO"), word("BULK")]),
+    ],
+)
+.optional();
 
 /// A row about elements that may be waited for.
 const WAITING_POP: Spec = Spec {
@@ -77,6 +85,26 @@ pub static COMMANDS: &[Command] = &[
             ..MOVE
         },
         run: transfer::blmove,
+    },
+    Command {
+        spec: Spec {
+            name: "blmovem",
+            arity: AtLeast(6),
+            flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::BLOCKING),
+            since: "8.10.0",
+            complexity: "O(N) in the number of elements that are moved",
+            summary: "Moves several elements from a list to another one, and waits for them if need be",
+            arguments: &[
+                SOURCE,
+                DESTINATION,
+                one_of("wherefrom", ENDS),
+                one_of("whereto", ENDS),
+                double("timeout"),
+                HOW_MANY,
+            ],
+            ..MOVE
+        },
+        run: transfer::blmovem,
     },
     Command {
         spec: Spec {
@@ -192,20 +220,7 @@ pub static COMMANDS: &[Command] = &[
             since: "8.10.0",
             complexity: "O(N) in the number of elements that are moved",
             summary: "Moves several elements from an end of a list to an end of another one",
-            arguments: &[
-                SOURCE,
-                DESTINATION,
-                one_of("wherefrom", ENDS),
-                one_of("whereto", ENDS),
-                block(
-                    "how-many",
-                    &[
-                        one_of("selector", &[integer("count").token("COUNT"), integer("exactly").token("EXACTLY")]),
-                        one_of("ordering", &[word("OBO"), word("BULK")]),
-                    ],
-                )
-                .optional(),
-            ],
+            arguments: &[SOURCE, DESTINATION, one_of("wherefrom", ENDS), one_of("whereto", ENDS), HOW_MANY],
             ..MOVE
         },
         run: transfer::lmovem,

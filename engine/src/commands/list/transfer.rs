@@ -1,4 +1,4 @@
-//! Elements from one list to another: LMOVE, RPOPLPUSH, LMOVEM, and BLMOVE and BRPOPLPUSH, which may wait for one.
+//! Elements from one list to another: LMOVE, RPOPLPUSH, LMOVEM, and BLMOVE, BRPOPLPUSH and BLMOVEM, which may wait for them.
 //!
 //! ```text
 //!   source   p1 p2 p3 ...                        all are taken off first, p1, p2, ... in this order
@@ -187,10 +187,11 @@ pub(super) fn rpoplpush(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> C
     Ok(())
 }
 
-fn parse<'a>(arguments: &[&'a [u8]]) -> Result<Transfer<'a>, CommandError> {
+/// What LMOVEM moves, or BLMOVEM; `how_many` is what they take behind everything else.
+fn parse<'a>(arguments: &[&'a [u8]], how_many: &[&[u8]]) -> Result<Transfer<'a>, CommandError> {
     let (from, to) = (End::parse(arguments[3])?, End::parse(arguments[4])?);
     let mut transfer = Transfer::one(arguments[1], arguments[2], from, to);
-    match arguments[5..] {
+    match *how_many {
         [] => {}
         [selector, count, order] => {
             transfer.is_exact = is(selector, "EXACTLY");
@@ -205,9 +206,40 @@ fn parse<'a>(arguments: &[&'a [u8]]) -> Result<Transfer<'a>, CommandError> {
     Ok(transfer)
 }
 
+/// How many elements there must be for a BLMOVEM that need not wait: one, or all that it wants.
+pub(in crate::commands) fn elements_needed(how_many: &[&[u8]]) -> Option<u64> {
+    match *how_many {
+        [selector, count, _] if is(selector, "EXACTLY") => crate::command::parse_integer(count)?.try_into().ok(),
+        _ => Some(1),
+    }
+}
+
 /// `LMOVEM source destination LEFT | RIGHT LEFT | RIGHT [COUNT count | EXACTLY count OBO | BULK]`
 pub(super) fn lmovem(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
-    let transfer = parse(arguments)?;
+    let transfer = parse(arguments, &arguments[5..])?;
+    if !move_several(execution, &transfer)? {
+        if transfer.is_exact {
+            execution.reply.null_array();
+        } else {
+            execution.reply.array(0);
+        }
+    }
+    Ok(())
+}
+
+/// `BLMOVEM source destination LEFT | RIGHT LEFT | RIGHT timeout [COUNT count | EXACTLY count OBO | BULK]`
+pub(super) fn blmovem(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
+    let transfer = parse(arguments, &arguments[6..])?;
+    timeout_ms(arguments[5])?;
+    if !move_several(execution, &transfer)? {
+        execution.reply.null_array();
+        nothing(execution);
+    }
+    Ok(())
+}
+
+/// Moves elements, now or in slices, and replies with them; false if there are none, or too few.
+fn move_several(execution: &mut Execution<'_>, transfer: &Transfer<'_>) -> Result<bool, CommandError> {
     let (source, destination) = (execution.keyspace.key(transfer.source), execution.keyspace.key(transfer.destination));
     let Execution { keyspace, database, now, options, .. } = &*execution;
     let list = keyspace.peek_typed(*database, &source, *now, Type::List)?.map(list_of);
@@ -218,18 +250,11 @@ pub(super) fn lmovem(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
     {
         let destination = keyspace.peek_typed(*database, &destination, *now, Type::List)?;
         let moved = list.end(transfer.from, transfer.count);
-        let work = LongTransfer::new(execution, &transfer, tree, moved, destination);
+        let work = LongTransfer::new(execution, transfer, tree, moved, destination);
         execution.later.put(work);
-        return Ok(());
+        return Ok(true);
     }
-    let Some(moved) = transfer.run(execution)? else {
-        if transfer.is_exact {
-            execution.reply.null_array();
-        } else {
-            execution.reply.array(0);
-        }
-        return Ok(());
-    };
+    let Some(moved) = transfer.run(execution)? else { return Ok(false) };
     // In the order in which they stand in the destination.
     execution.reply.array(moved.texts.len());
     match transfer.to {
@@ -237,5 +262,5 @@ pub(super) fn lmovem(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
         End::Right => moved.texts.iter().for_each(|text| execution.reply.bulk(text)),
     }
     transfer.report(execution, &moved.texts, moved.texts.len() as u64, moved.is_source_gone, length);
-    Ok(())
+    Ok(true)
 }

@@ -110,6 +110,7 @@ pub(in crate::commands) const SAMPLES: &[&str] = &[
     "INCREX n BYFLOAT 0.5",
     "LINSERT l BEFORE a x",
     "BLMOVE l l2 LEFT RIGHT 0",
+    "BLMOVEM l l2 LEFT RIGHT 0 COUNT 2 BULK",
     "BLMPOP 0 2 none l LEFT COUNT 2",
     "BLPOP none l 0",
     "BRPOP l none 0",

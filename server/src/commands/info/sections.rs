@@ -3,6 +3,7 @@
 use super::process::ProcessFigures;
 use crate::config::Config;
 use crate::control::{DatabaseFigures, ShardFigures};
+use crate::core::CallCounts;
 use crate::shared::Shared;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
@@ -337,13 +338,18 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Calls only: what a command costs is not measured.
+    /// Counts only: what a command costs is not measured.
     fn command_stats(&self, text: &mut Text) {
         text.title("Commandstats");
         for entry in self.shared.table.all() {
-            let calls = self.sum(|shard| shard.calls.get(entry.id).copied().unwrap_or(0));
-            if calls > 0 {
-                text.field(&format!("cmdstat_{}", entry.full_name), format_args!("calls={calls}"));
+            let sum = |of: fn(&CallCounts) -> &Vec<u64>| {
+                self.sum(|shard| of(&shard.calls).get(entry.id).copied().unwrap_or(0))
+            };
+            let (calls, rejected, failed) =
+                (sum(|counts| &counts.calls), sum(|counts| &counts.rejected), sum(|counts| &counts.failed));
+            if calls + rejected + failed > 0 {
+                let counts = format_args!("calls={calls},rejected_calls={rejected},failed_calls={failed}");
+                text.field(&format!("cmdstat_{}", entry.full_name), counts);
             }
         }
     }

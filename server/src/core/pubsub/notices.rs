@@ -171,18 +171,14 @@ impl Core {
             parts.push((owner, Node::new(Message::Notices(Box::new(Notices { header: header.clone(), ..*notices })))));
         }
         self.pubsub.outgoing.open.resize_with(self.shared.shards(), || None);
-        self.counters.messages_sent += involved.iter().filter(|owner| **owner != self.index).count() as u64;
-        let shared = self.shared.clone();
-        match header {
-            Some(header) => {
-                let now = self.shard.now();
-                let read_clock = &self.read_clock;
-                shared.mailboxes.multicast(&header, parts, &involved, || read_clock().max(now));
-                self.counters.multicasts += 1;
-            }
-            None => parts.into_iter().for_each(|(owner, node)| shared.mailboxes.push_home(owner, node)),
+        if let Some(header) = header {
+            return self.push_multicast(&header, parts, &involved);
         }
-        involved.into_iter().for_each(|owner| self.wake_if_asleep(owner));
+        for (owner, node) in parts {
+            self.counters.messages_sent += u64::from(owner != self.index);
+            self.shared.mailboxes.push_home(owner, node);
+            self.wake_if_asleep(owner);
+        }
     }
 
     /// Notices of another shard.

@@ -59,8 +59,8 @@ impl<'a> Push<'a> {
 }
 
 impl Connection {
-    /// Adds a push behind every reply that has a place; one above its limit is cut off at once, so that a burst of
-    /// messages takes no more memory than the limit allows.
+    /// Adds a push behind every reply that has a place, but for that of a command that waits for a key. A connection above
+    /// its limit is cut off at once, so that a burst of messages takes no more memory than the limit allows.
     pub(in crate::core) fn push(&mut self, encoded: &Bytes, limit: OutputLimit) {
         if !matches!(self.phase, Phase::Open | Phase::Moving(_)) {
             return;
@@ -70,6 +70,9 @@ impl Connection {
         Reply::new(out, protocol).splice_shared(encoded);
         // Only who has much unsent is weighed.
         let is_long = out.bytes.len() as u64 > limit.hard_bytes / 2 || !out.shared.is_empty();
+        if self.lets_pass {
+            self.output.let_pass();
+        }
         if limit.hard_bytes > 0 && is_long && self.output_bytes() as u64 >= limit.hard_bytes {
             tracing::warn!(id = self.id, "Client closed for overcoming of output buffer limits.");
             self.phase = Phase::Dead;

@@ -12,7 +12,8 @@
 //! * *What changes* is told by the keyspace, at one place for all commands, expiry, eviction and flushes; after each command
 //!   it is looked at here, with who sent it at hand.
 //! * *Order.* An invalidation is pushed behind all replies that are awaited when it comes. A reply with the older value was
-//!   awaited then, so no client keeps what it was told is no more; it leaves this shard before anything that ran later.
+//!   awaited then, so no client keeps what it was told is no more; it leaves this shard before anything that ran later. Only
+//!   that of a command that waits for a key is passed: it has not read yet.
 //! * *Broadcasts.* All shards know which prefixes are listened to on which (`Audience`). The owner tells these shards of a
 //!   changed key, and they tell their connections once a turn, all keys of a prefix together.
 //! * *Flushes* are multicasts: each shard tells its own connections, and forgets its keys.
