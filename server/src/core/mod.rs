@@ -28,12 +28,14 @@ mod pause;
 pub mod pubsub;
 pub mod query_buffer;
 mod rates;
+pub mod script_step;
 mod scripts;
 pub mod session;
 pub mod tracking;
 mod unit;
 mod watch;
 
+pub(crate) use batches::ShardSet;
 use crate::control::{DatabaseFigures, ShardFigures};
 use crate::mailbox::{Deferred, Envelope, Part};
 use crate::pace::Pace;
@@ -138,6 +140,8 @@ pub struct Core {
     /// Commands that are worked off in slices.
     long: long::LongRuns,
     instants: instants::Instants,
+    /// Units whose scripts go on in the next turn.
+    parked: script_step::ParkedUnits,
     /// Clients that wait for keys.
     blocked: blocked::Blocked,
     /// Effects of units that are not through.
@@ -227,6 +231,7 @@ impl Core {
             resumable: Vec::new(),
             long: long::LongRuns::default(),
             instants: instants::Instants::default(),
+            parked: script_step::ParkedUnits::default(),
             blocked: blocked::Blocked::default(),
             unit_effects: unit::UnitEffects::default(),
             capture: None,
@@ -256,6 +261,7 @@ impl Core {
             shared,
         };
         core.listen_to_events();
+        core.scripting.undoes_killed.set(core.settings.undoes_killed_scripts);
         core
     }
 
@@ -290,6 +296,7 @@ impl Core {
         self.settings = settings.clone();
         self.shard.set_options(settings.engine.clone());
         self.apply_memory_settings();
+        self.scripting.undoes_killed.set(settings.undoes_killed_scripts);
         self.listen_to_events();
     }
 
@@ -468,6 +475,7 @@ impl Core {
         self.schedule.is_idle()
             && self.coordinator.is_empty()
             && self.long.is_empty()
+            && self.parked.is_empty()
             && self.blocked.is_empty()
             && self.shared.mailboxes.is_empty(self.index)
     }
