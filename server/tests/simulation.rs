@@ -13,7 +13,8 @@
 //! 5. A subscriber hears every message behind its subscription, once, in the order of each publisher, and not before what its
 //!    publisher did before. *(messages)*
 //! 6. What clients wait for is given out exactly once. *(waiting)*
-//! 7. All this can be seen to fail: each rule of order, switched off, has its counterexample. *(rules)*
+//! 7. A script may look at any key, and what is undone of it has never been. *(scripts; EVAL is a command of the checker, too)*
+//! 8. All this can be seen to fail: each rule of order, switched off, has its counterexample. *(rules)*
 //!
 //! Longer runs and failures:
 //! * `cargo test -p torc-server --test simulation` runs 200 seeds, and 10,000 with `TORC_SIMULATION_SEEDS=10000` in front
@@ -35,6 +36,7 @@ mod simulation {
     mod messages;
     pub mod rules;
     pub mod run;
+    mod scripts;
     pub mod trace;
     mod transactions;
     mod waiting;

@@ -87,8 +87,7 @@ impl Keyspace {
     pub fn undo_changes(&mut self, now: Milliseconds) {
         let Some(undo) = self.undo.take() else { return };
         debug_assert!(!undo.is_lost, "its owner has asked");
-        let wanted = std::mem::take(&mut self.changes);
-        drop(wanted);
+        let wanted = std::mem::take(&mut self.changes).is_wanted();
         let mut journal = std::mem::take(&mut self.journal);
         for step in undo.steps.into_iter().rev() {
             match step {
@@ -109,6 +108,7 @@ impl Keyspace {
         journal.take_back();
         self.journal = journal;
         (self.dirty, self.statistics, self.changes) = (undo.dirty, undo.statistics, undo.changes);
+        self.want_changes(wanted);
     }
 
     /// A key as it was.

@@ -184,8 +184,8 @@ impl Exec {
     }
 
     /// The arguments of the only command.
-    pub(super) fn arguments(&self) -> PackedArguments {
-        self.queue.arguments.clone()
+    pub(super) fn arguments(&self) -> &PackedArguments {
+        &self.queue.arguments
     }
 
     /// The first command.

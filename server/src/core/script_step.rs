@@ -148,7 +148,7 @@ impl Core {
 
     /// The unit's script has missed: undone, and begun again with these shards, too.
     pub(super) fn relaunch_script(&mut self, run: &UnitRun, missed: ShardSet, request: Request) {
-        let arguments = run.exec.arguments();
+        let arguments = run.exec.arguments().clone();
         let shards = run.shards() | missed;
         self.rerun_script(Rerun { request, shards, arguments });
     }
@@ -189,8 +189,8 @@ impl Core {
         match step.run.go_on(place, TICKS_A_SLICE) {
             Went::Done(reply) => self.script_ends(run, *step, &reply),
             Went::Paused => {
-                let (arguments, shards) = (run.exec.arguments(), run.shards());
-                step.run.is_long(&arguments.slices(), run.now, shards, run.is_undoable && run.exec.is_script());
+                let may_be_undone = self.scripting.undoes_killed.get() && run.is_undoable;
+                step.run.is_long(&run.exec.arguments().slices(), run.now, run.shards(), may_be_undone);
                 (run.exec.is_paused, run.exec.script) = (true, Some(step));
             }
             Went::Elsewhere(shards) => run.missed = Some(shards),
@@ -237,8 +237,7 @@ impl Core {
 
     /// Whether it would have done with less.
     fn learn_of_script(&mut self, run: &UnitRun) {
-        let arguments = run.exec.arguments();
-        let arguments = arguments.slices();
+        let arguments = run.exec.arguments().slices();
         let declared = match self.declared_shards(run.exec.entry(), &arguments) {
             0 => 1 << self.index,
             declared => declared,

@@ -15,7 +15,6 @@ use crate::command_table::{CommandEntry, Target};
 use crate::core::ShardSet;
 use crate::mailbox::PackedArguments;
 use smallvec::SmallVec;
-use std::time::Instant;
 use torc_engine::command::{CommandError, Execution, Flags, Milliseconds, parse_integer};
 use torc_engine::error_counts::ErrorCounts;
 use torc_engine::journal::{Effect, Journal, Share};
@@ -71,7 +70,6 @@ pub(super) struct Host {
     pub(super) is_monitored: bool,
     /// Whether its effects are told.
     pub(super) tells_effects: bool,
-    begun: Instant,
     effects: Vec<Effect>,
     /// How often it has called which command.
     calls: SmallVec<[(usize, u64); 4]>,
@@ -99,7 +97,6 @@ impl Host {
             has_written: false,
             is_monitored: false,
             tells_effects: true,
-            begun: Instant::now(),
             effects: Vec::new(),
             calls: SmallVec::new(),
             errors: ErrorCounts::default(),
@@ -134,7 +131,7 @@ impl Host {
             }
             Request::SetReplication(receivers) => self.tells_effects = receivers != 0,
             Request::Clock => {
-                let micros = self.begun.elapsed().as_micros();
+                let micros = scripting.begun.elapsed().as_micros();
                 exchange.reply.extend_from_slice(format!(":{micros}\r\n").as_bytes());
             }
         }

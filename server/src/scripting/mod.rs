@@ -31,6 +31,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use torc_engine::command::{Companion, Execution};
 use torc_engine::error_counts::ErrorCounts;
 use torc_scripting::libraries::{Library, Registry};
@@ -61,6 +62,8 @@ pub struct ShardScripting {
     /// Whether a script that has written can be killed, and undone.
     pub undoes_killed: Cell<bool>,
     units: Cell<u64>,
+    /// Where `os.clock` begins.
+    begun: Instant,
 }
 
 /// A script that needs other shards than it had.
@@ -91,6 +94,7 @@ impl ShardScripting {
             habits: RefCell::default(),
             undoes_killed: Cell::new(false),
             units: Cell::new(UNIT_NUMBERS),
+            begun: Instant::now(),
             shared: shared.clone(),
         }
     }
