@@ -29,7 +29,7 @@
 //!
 //! Events are also how watched keys are noticed to change ([`Watches`]): there is one for every change, heard or not.
 
-use crate::keyspace::Watches;
+use crate::keyspace::{Held, Watches};
 
 use crate::audience::SharedAudience;
 
@@ -177,6 +177,8 @@ pub struct Journal {
     audience: SharedAudience,
     records: Vec<Record>,
     events: Vec<Event>,
+    /// Set while what is done may be undone.
+    pub(crate) held: Option<Box<Held>>,
 }
 
 impl Journal {
@@ -210,7 +212,7 @@ impl Journal {
     #[inline]
     pub(crate) fn touch(&mut self, database: usize, key: &[u8]) {
         if !self.watches.is_empty() {
-            self.watches.touch(database, key);
+            self.watches.touch(database, key, self.held.as_deref_mut());
         }
     }
 
@@ -319,7 +321,14 @@ impl Journal {
             self.watches.note(database, key);
         }
         if self.wanted_events.has(class) {
-            self.events.push(Event { database, class, name, key: key.to_vec(), subkeys });
+            self.report(Event { database, class, name, key: key.to_vec(), subkeys });
+        }
+    }
+
+    fn report(&mut self, event: Event) {
+        match &mut self.held {
+            Some(held) => held.events.push(event),
+            None => self.events.push(event),
         }
     }
 
@@ -334,7 +343,7 @@ impl Journal {
         if receivers.count > 0 {
             let name = if is_sharded { SHARD_MESSAGE } else { MESSAGE };
             let (class, key, subkeys) = (EventClass::Published, channel.to_vec(), vec![message.to_vec()]);
-            self.events.push(Event { database: 0, class, name, key, subkeys });
+            self.report(Event { database: 0, class, name, key, subkeys });
         }
         receivers.count
     }
@@ -365,7 +374,10 @@ impl Journal {
     /// Adds what a unit on several shards has done, at the place where its writes take effect.
     pub fn add(&mut self, share: Option<Share>, events: Vec<Event>) {
         self.records.extend(share.map(Record::Share));
-        self.events.extend(events);
+        match &mut self.held {
+            Some(held) => held.events.extend(events),
+            None => self.events.extend(events),
+        }
     }
 
     /// Adds a unit at its end.

@@ -32,6 +32,8 @@ pub struct Shard {
     random: fastrand::Rng,
     now: Milliseconds,
     errors: ErrorCounts,
+    /// As they were when the unit began that may be undone.
+    errors_before: Option<ErrorCounts>,
 }
 
 impl Shard {
@@ -47,6 +49,7 @@ impl Shard {
             random: fastrand::Rng::with_seed(seed),
             now: 0,
             errors: ErrorCounts::default(),
+            errors_before: None,
         }
     }
 
@@ -74,6 +77,26 @@ impl Shard {
     /// Forgets the counts of errors.
     pub fn reset_errors(&mut self) {
         self.errors = ErrorCounts::default();
+    }
+
+    /// From now on what is done can be undone, until [`Shard::keep_changes`] or [`Shard::undo_changes`].
+    pub fn begin_undoable(&mut self) {
+        self.errors_before = Some(self.errors.clone());
+        self.keyspace.begin_undoable();
+    }
+
+    /// What has been done stays, and is told.
+    pub fn keep_changes(&mut self) {
+        self.errors_before = None;
+        self.keyspace.keep_changes();
+    }
+
+    /// Nothing of it has been.
+    pub fn undo_changes(&mut self, now: Milliseconds) {
+        if let Some(errors) = self.errors_before.take() {
+            self.errors = errors;
+        }
+        self.keyspace.undo_changes(now);
     }
 
     /// Counts what a command did for this shard's clients on a temporary one.

@@ -27,6 +27,11 @@ use std::sync::Arc;
 /// Idle interpreters kept for each kind.
 const IDLE_MAX: usize = 4;
 
+/// How often a run that is given up is asked to end before its interpreter goes with it.
+const KILLS_MAX: u32 = 16;
+
+const GIVEN_UP: &str = "Script ended: nobody waits for it";
+
 /// Interpreters of one kind that may be at work at once: what suspended scripts may hold is bounded by it.
 const BUSY_MAX: usize = 256;
 
@@ -133,7 +138,13 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.pool.busy.set(self.pool.busy.get() - 1);
-        let Some(worker) = self.worker.take() else { return };
+        let Some(mut worker) = self.worker.take() else { return };
+        // A run that nobody wants to its end.
+        let mut kills = 0;
+        while worker.is_busy() && kills < KILLS_MAX {
+            worker.kill(GIVEN_UP);
+            kills += 1;
+        }
         let mut idle = self.pool.idle.borrow_mut();
         // What is still under way ends with the worker.
         if !worker.is_busy() && self.generation == self.pool.generation.get() && idle.len() < IDLE_MAX {

@@ -17,6 +17,8 @@
 //!   watched keys        ── Message::Unwatch ──────────>  forgets them; nobody waits for that
 //!   a client that waits ── Message::Forget, Recheck ──>  its lines
 //!                      <───── Message::Served, Retry ──
+//!   a script that must <──────────── Message::Rerun ──  undone, to be begun again with the shards that it needs
+//!   have other shards
 //! ```
 
 use crate::command_table::CommandEntry;
@@ -24,6 +26,7 @@ use crate::control::{ControlReply, ControlRequest};
 use crate::core::blocked::Waiter;
 use crate::core::connection::{ConnectionKey, MovedConnection, RunId};
 use crate::core::pubsub::Notices;
+use crate::core::script_step::Rerun;
 use crate::reactor::driver::DetachedSocket;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -70,6 +73,8 @@ pub enum Message {
     Served { number: u64, reply: ReplyBuffer },
     /// A client of the receiver that waits is to try again with all locks.
     Retry(Arc<Waiter>),
+    /// A script of the receiver's connection has been undone: it is to be begun again.
+    Rerun(Box<Rerun>),
     /// It waits no more.
     Forget(Arc<Waiter>),
     /// It was preferred, and has taken nothing.
@@ -367,6 +372,10 @@ pub struct UnitStage {
     pub is_last: bool,
     /// Its effects are told as one.
     pub is_told: bool,
+    /// A script has a part in it, and may take long.
+    pub has_script: bool,
+    /// What it does may be undone: begun in the first stage, and decided in the last.
+    pub undo: Undo,
     /// How many shards have a part in it.
     pub shares: usize,
     /// What must not have changed, in the first stage; forgotten then.
@@ -375,6 +384,20 @@ pub struct UnitStage {
     pub steps: Vec<UnitStep>,
     /// Of the steps that are commands, in order.
     pub arguments: PackedArguments,
+}
+
+/// What becomes of a unit's changes that may be undone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Undo {
+    /// Nothing new.
+    #[default]
+    AsBefore,
+    /// They may be undone from now on.
+    Begin,
+    /// They stay.
+    Keep,
+    /// They are undone.
+    Undo,
 }
 
 /// One thing that a unit wants of a shard.

@@ -56,6 +56,8 @@ pub struct Settings {
     pub events: KeyspaceEvents,
     /// `busy-reply-threshold`: for how long a script runs before others hear BUSY, in nanoseconds; 0 is for ever.
     pub busy_after_ns: u64,
+    /// `script-kill-undo`: whether a script that has written can be killed, and undone.
+    pub undoes_killed_scripts: bool,
     /// `hz`: how often a second the cron runs.
     pub hz: u32,
     /// `active-expire-effort` and its like are the engine's.
@@ -92,6 +94,7 @@ impl Default for Settings {
             memory: MemorySettings::default(),
             events: KeyspaceEvents::default(),
             busy_after_ns: 5_000_000_000,
+            undoes_killed_scripts: false,
             hz: 10,
             engine: EngineOptions::default(),
             gather_ns_max: 400_000,
@@ -130,6 +133,7 @@ impl From<&Config> for Settings {
                 eviction_tenacity: config.memory.eviction_tenacity,
             },
             events: config.keyspace.events,
+            undoes_killed_scripts: config.script_kill_undo,
             busy_after_ns: (config.script_busy_after_ms.max(0) as u64).saturating_mul(1_000_000),
             hz: config.process.hz,
             gather_ns_max: config.gather_time_us * 1000,

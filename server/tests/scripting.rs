@@ -135,20 +135,220 @@ fn what_one_shard_has_learnt_all_know() {
     }
 }
 
+/// Writes to a computed key of each shard, and reads all of them.
+const ROUND: &str = "local sum = 0 for i = 0, 19 do sum = sum + redis.call('incr', 'x' .. i) end return sum";
+
 #[test]
-fn keys_that_are_not_declared_are_told_of() {
-    let server = Server::torc(5, &[]);
-    let mut client = server.client();
-    let script = "local n = 0 for i = 1, 50 do local r = redis.pcall('set', 'x' .. i, i) if r.err then n = n + 1 end end return n";
-    let refused: i64 = client.call_bytes(&[b"EVAL", script.as_bytes(), b"0"]).integer();
-    assert!((1..50).contains(&refused), "{refused} of 50");
-    let script = "return redis.call('dbsize')";
-    assert!(
-        text(&mut client, &["EVAL", script, "0"]).starts_with("-ERR A script cannot run a command on the keys of all")
-    );
-    let server = Server::torc(1, &[]);
-    let mut client = server.client();
-    assert_eq!(text(&mut client, &["EVAL", "redis.call('set', 'any', 1) return redis.call('dbsize')", "0"]), ":1");
+fn keys_that_are_not_declared_are_found_on_any_shard() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &[]);
+        let mut client = server.client();
+        text(&mut client, &["FUNCTION", "LOAD", &format!("#!lua name=l\nredis.register_function('round', function() {ROUND} end)")]);
+        let sha = text(&mut client, &["SCRIPT", "LOAD", ROUND]).trim_matches('"').to_owned();
+        let mut round = 0;
+        let mut next = || {
+            round += 20;
+            format!(":{round}")
+        };
+        // More often than it takes to be remembered.
+        for _ in 0..5 {
+            assert_eq!(text(&mut client, &["EVAL", ROUND, "0"]), next(), "{shards} shards");
+            assert_eq!(text(&mut client, &["EVAL", ROUND, "1", "key:1"]), next());
+            assert_eq!(text(&mut client, &["EVAL", ROUND, "2", "key:1", "key:2"]), next());
+            assert_eq!(text(&mut client, &["EVALSHA", &sha, "0"]), next());
+            assert_eq!(text(&mut client, &["FCALL", "round", "1", "key:3"]), next());
+            text(&mut client, &["MULTI"]);
+            text(&mut client, &["INCR", "in:exec"]);
+            text(&mut client, &["EVAL", ROUND, "0"]);
+            text(&mut client, &["GET", "x3"]);
+            let replies = text(&mut client, &["EXEC"]);
+            let expected = next();
+            assert!(replies.contains(&expected), "{replies} {expected}");
+        }
+        let mut others: Vec<Client> = (0..2 * shards).map(|_| server.client()).collect();
+        for other in &mut others {
+            assert_eq!(text(other, &["EVAL", ROUND, "0"]), next());
+        }
+        assert_eq!(text(&mut client, &["DBSIZE"]), ":21");
+    }
+}
+
+#[test]
+fn a_pipeline_behind_a_script_that_begins_again_comes_behind_it() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &[]);
+        let script = "redis.call('set', KEYS[1], 'script') for i = 0, 9 do redis.call('set', 'y' .. i, 'script') end";
+        for home in keys(10) {
+            let mut client = server.client();
+            let mut pipeline = support::encode(&[b"EVAL".as_slice(), script.as_bytes(), b"1", home.as_bytes()]);
+            for number in 0..10 {
+                pipeline.extend(support::encode(&["SET", &format!("y{number}"), "client"]));
+            }
+            client.send(&pipeline);
+            for _ in 0..11 {
+                client.reply();
+            }
+            let mut words = vec!["MGET".to_owned()];
+            words.extend((0..10).map(|number| format!("y{number}")));
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            assert_eq!(text(&mut client, &words), format!("[{}]", ["\"client\""; 10].join(" ")), "{shards} shards");
+        }
+    }
+}
+
+#[test]
+fn commands_over_all_shards_see_and_do_all_in_a_script() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &[]);
+        let mut client = server.client();
+        for (script, expected) in [
+            ("for i = 1, 100 do redis.call('set', 'k' .. i, i) end return redis.call('dbsize')", ":100"),
+            ("return #redis.call('keys', 'k*')", ":100"),
+            (
+                "local n, c = 0, '0' repeat local r = redis.call('scan', c) c = r[1] n = n + #r[2] until c == '0' return n",
+                ":100",
+            ),
+            ("return string.sub(redis.call('randomkey'), 1, 1)", "\"k\""),
+            ("redis.call('mset', 'a', 1, 'b', 2, 'c', 3, 'd', 4) return redis.call('mget', 'd', 'a', 'none')", "[\"4\" \"1\" nil]"),
+            ("return redis.call('del', 'a', 'b', 'c', 'd', 'none')", ":4"),
+            ("redis.call('rename', 'k1', 'other') return redis.call('get', 'other')", "\"1\""),
+            ("redis.call('sadd', 's', 'k2', 'k3') return redis.call('sort', 's', 'by', '*', 'desc', 'get', '*')", "[\"3\" \"2\"]"),
+            ("redis.call('sadd', 't', 'k3', 'x') return redis.call('sunionstore', 'u', 's', 't')", ":3"),
+            ("redis.call('select', 3) redis.call('set', 'k5', 'three') return redis.call('dbsize')", ":1"),
+            ("redis.call('swapdb', 0, 3) return redis.call('dbsize')", ":1"),
+            ("redis.call('swapdb', 0, 3) return redis.call('get', 'k5')", "\"5\""),
+            ("redis.call('flushdb') return redis.call('dbsize')", ":0"),
+            ("redis.call('set', 'k', 1) redis.call('flushall') redis.call('set', 'l', 1) return redis.call('keys', '*')", "[\"l\"]"),
+            ("return redis.call('publish', 'channel', 'message')", ":0"),
+        ] {
+            assert_eq!(text(&mut client, &["EVAL", script, "0"]), expected, "{shards} shards: {script}");
+        }
+    }
+}
+
+#[test]
+fn what_is_begun_again_leaves_no_trace() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &["--notify-keyspace-events", "KEA"]);
+        let mut client = server.client();
+        let script = "redis.call('incr', KEYS[1]) redis.call('publish', 'news', 'once') redis.call('get', 'none') \
+            redis.pcall('lpush', KEYS[1], 1) for i = 0, 9 do redis.call('set', 'y' .. i, 1) end";
+        let mut listener = server.client();
+        listener.call(&["HELLO", "3"]);
+        listener.call(&["SUBSCRIBE", "news", "__keyevent@0__:incrby", "__keyevent@0__:set"]);
+        listener.reply();
+        listener.reply();
+        text(&mut client, &["CONFIG", "RESETSTAT"]);
+        for key in keys(5) {
+            text(&mut client, &["EVAL", script, "1", &key]);
+        }
+        // A mark behind all of them.
+        text(&mut client, &["PUBLISH", "news", "end"]);
+        let mut heard = Vec::new();
+        loop {
+            let message = listener.reply().to_string();
+            if message.contains("end") {
+                break;
+            }
+            heard.push(message);
+        }
+        let count = |word: &str| heard.iter().filter(|message| message.contains(word)).count();
+        assert_eq!((count("once"), count("incrby"), count(":set")), (5, 5, 50), "{shards} shards: {heard:?}");
+        let stats = text(&mut client, &["INFO", "commandstats"]);
+        for (command, calls) in [("incr", 5), ("publish", 6), ("lpush", 5), ("set", 50), ("eval", 5)] {
+            assert!(stats.contains(&format!("cmdstat_{command}:calls={calls},")), "{shards}: {command} {calls}: {stats}");
+        }
+        let errors = text(&mut client, &["INFO", "errorstats"]);
+        assert!(errors.contains("errorstat_WRONGTYPE:count=5"), "{errors}");
+        assert!(text(&mut client, &["INFO", "stats"]).contains("keyspace_misses:5"));
+    }
+}
+
+#[test]
+fn who_watches_commands_sees_what_scripts_call_once() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &[]);
+        let (mut watcher, mut client) = (server.client(), server.client());
+        assert_eq!(text(&mut watcher, &["MONITOR"]), "+OK");
+        let script = "redis.call('set', KEYS[1], 1) for i = 0, 4 do redis.call('get', 'y' .. i) end";
+        text(&mut client, &["EVAL", script, "1", "key:1"]);
+        text(&mut client, &["PING"]);
+        let mut lines = Vec::new();
+        loop {
+            let line = watcher.reply().to_string();
+            lines.push(line.split_once('[').map_or(String::new(), |(_, rest)| rest.to_owned()));
+            if line.contains("PING") {
+                break;
+            }
+        }
+        let of_scripts: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("0 lua] ")).collect();
+        let expected = ["\"set\" \"key:1\" \"1\"", "\"get\" \"y0\"", "\"get\" \"y1\"", "\"get\" \"y2\"", "\"get\" \"y3\"", "\"get\" \"y4\""];
+        assert_eq!(of_scripts, expected, "{shards} shards: {lines:?}");
+        assert!(lines[0].contains("EVAL"), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_script_that_has_written_is_killed_and_undone_where_that_is_wanted() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &["--busy-reply-threshold", "50", "--script-kill-undo", "yes"]);
+        let mut killer = server.client();
+        for key in keys(10) {
+            text(&mut killer, &["SET", &key, "before"]);
+        }
+        text(&mut killer, &["SET", "y3", "before"]);
+        let everywhere = "for i = 0, 9 do redis.call('set', 'y' .. i, 'half') end";
+        for more in ["", everywhere, "redis.call('flushall') redis.call('set', 'new', 1)"] {
+            let script = format!("for _, k in ipairs(KEYS) do redis.call('set', k, 'half') end {more} while true do end");
+            for declared in [1, 10] {
+                let mut words = vec!["EVAL".to_owned(), script.clone(), declared.to_string()];
+                words.extend(keys(declared));
+                let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+                let mut looping = server.client();
+                looping.send(&support::encode(&words));
+                eventually("it is killed", || text(&mut killer, &["SCRIPT", "KILL"]) == "+OK");
+                let reply = looping.reply().to_string();
+                assert!(reply.contains("killed by user with SCRIPT KILL"), "{reply}");
+                let mut after = server.client();
+                eventually("it serves again", || text(&mut after, &["PING"]) == "+PONG");
+                for key in keys(10) {
+                    assert_eq!(text(&mut after, &["GET", &key]), "\"before\"", "{shards} shards, {declared}: {script}");
+                }
+                assert_eq!(text(&mut after, &["GET", "y3"]), "\"before\"");
+                assert_eq!(text(&mut after, &["DBSIZE"]), ":11");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_script_over_all_shards_that_never_ends_is_killed_and_all_hear_of_it() {
+    for shards in SHARDS {
+        for in_exec in [false, true] {
+            let server = Server::torc(shards, &["--busy-reply-threshold", "50"]);
+            let mut looping = server.client();
+            let script = "for i = 0, 9 do redis.call('get', 'y' .. i) end while true do end";
+            let command = support::encode(&["EVAL", script, "0"]);
+            if in_exec {
+                text(&mut looping, &["MULTI"]);
+                text(&mut looping, &["EVAL", script, "0"]);
+                text(&mut looping, &["SET", "behind", "1"]);
+                looping.send(&support::encode(&["EXEC"]));
+            } else {
+                looping.send(&command);
+            }
+            let mut killer = server.client();
+            eventually("it runs", || text(&mut killer, &["FUNCTION", "STATS"]).contains("duration_ms"));
+            let mut others: Vec<Client> = (0..2 * shards).map(|_| server.client()).collect();
+            eventually("all hear of it", || others.iter_mut().all(|other| text(other, &["PING"]).starts_with("-BUSY")));
+            assert_eq!(text(&mut killer, &["SCRIPT", "KILL"]), "+OK");
+            let reply = looping.reply().to_string();
+            assert!(reply.contains("killed by user with SCRIPT KILL"), "{reply}");
+            eventually("all serve again", || others.iter_mut().all(|other| text(other, &["PING"]) == "+PONG"));
+            let behind = text(&mut others[0], &["GET", "behind"]);
+            assert_eq!(behind, if in_exec { "\"1\"" } else { "nil" });
+        }
+    }
 }
 
 #[test]

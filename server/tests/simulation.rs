@@ -14,7 +14,8 @@
 //!    publisher did before. *(messages)*
 //! 6. What clients wait for is given out exactly once, or told to each that follows. *(waiting, streams)*
 //! 7. Who caches what it has read, and forgets what it is told to, has what the server has when all is quiet. *(tracking)*
-//! 8. All this can be seen to fail: each rule of order, switched off, has its counterexample. *(rules)*
+//! 8. A script may look at any key, and what is undone of it has never been. *(scripts; EVAL is a command of the checker, too)*
+//! 9. All this can be seen to fail: each rule of order, switched off, has its counterexample. *(rules)*
 //!
 //! Longer runs and failures:
 //! * `cargo test -p torc-server --test simulation` runs 200 seeds, and 10,000 with `TORC_SIMULATION_SEEDS=10000` in front
@@ -36,6 +37,7 @@ mod simulation {
     mod messages;
     pub mod rules;
     pub mod run;
+    mod scripts;
     mod streams;
     pub mod trace;
     mod tracking;

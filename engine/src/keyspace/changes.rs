@@ -7,7 +7,7 @@
 use super::Keyspace;
 
 /// What has changed since the last time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Changes {
     is_wanted: bool,
     keys: Vec<Box<[u8]>>,
@@ -57,7 +57,7 @@ impl Keyspace {
     /// Whether there may be changes to take.
     #[inline]
     pub fn has_changes(&self) -> bool {
-        !self.changes.keys.is_empty() || self.changes.is_flushed
+        (!self.changes.keys.is_empty() || self.changes.is_flushed) && self.undo.is_none()
     }
 
     /// All changes so far are certain, whatever `dirty` says.
@@ -67,6 +67,10 @@ impl Keyspace {
 
     /// The keys that have changed since the last time, in any database, and whether a database has been emptied.
     pub fn take_changes(&mut self) -> (Vec<Box<[u8]>>, bool) {
+        if self.undo.is_some() {
+            // Nobody hears of what may be undone.
+            return (Vec::new(), false);
+        }
         let changes = &mut self.changes;
         let mut keys = std::mem::take(&mut changes.keys);
         let certain = std::mem::take(&mut changes.certain);

@@ -9,6 +9,7 @@
 //!      ├ changes   which keys have changed
 //!      ├ walk      SCAN in the global order of (slot, position), RANDOMKEY
 //!      ├ watch     who is told of changes
+//!      ├ undo      takes a unit back
 //!      ├ instant   walks over what was there at one instant (KEYS)
 //!      └ garbage   what was flushed, freed in slices
 //! ```
@@ -35,6 +36,7 @@ mod key;
 mod model;
 mod slot;
 mod typed;
+mod undo;
 mod walk;
 mod watch;
 
@@ -60,6 +62,8 @@ use eviction::Pool;
 use expiry::ExpiryWalk;
 use garbage::Garbage;
 use instant::{Surroundings, Walks};
+pub(crate) use undo::Held;
+use undo::Undo;
 
 /// Whether a read counts as an access for LRU and LFU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +175,8 @@ pub struct Keyspace {
     changes: Changes,
     eviction: Pool,
     garbage: Garbage,
+    /// Set while what is changed can be undone.
+    undo: Option<Box<Undo>>,
     /// For the access counters only; seeded like the hash.
     random: fastrand::Rng,
 }
@@ -193,6 +199,7 @@ impl Keyspace {
             changes: Changes::default(),
             eviction: Pool::default(),
             garbage: Garbage::default(),
+            undo: None,
             random: fastrand::Rng::with_seed(hasher.seed()),
             member_hasher: MemberHasher::with_seed(hasher.seed() ^ MEMBER_SEED),
             hasher,
@@ -397,6 +404,9 @@ impl Keyspace {
         if self.changes.is_wanted() {
             self.changes.expect(key.bytes);
         }
+        if self.undo.is_some() {
+            self.note_for_undo(database, key.bytes, key.hash);
+        }
     }
 
     fn show_to_walks(&mut self, database: usize, slot: u16, hash: u64) {
@@ -411,6 +421,10 @@ impl Keyspace {
 
     /// Removes a key and hands over what its value owned.
     fn detach_place(&mut self, database: usize, slot: u16, place: Place, reason: Removal) -> Option<Leftover> {
+        if self.undo.is_some() {
+            let key = self.databases[database].entry_at(slot, place).key().to_vec();
+            self.note_for_undo(database, &key, self.hasher.hash(&key));
+        }
         if !self.walks.is_empty() {
             let hash = self.hasher.hash(self.databases[database].entry_at(slot, place).key());
             self.show_to_walks(database, slot, hash);
@@ -751,6 +765,7 @@ impl Keyspace {
     pub fn swap_databases(&mut self, a: usize, b: usize) {
         self.abandon_expiry_walk();
         self.databases.swap(a, b);
+        self.note_exchanged(a, b);
         self.dirty += 1;
     }
 
@@ -759,15 +774,14 @@ impl Keyspace {
     pub fn flush(&mut self, database: Option<usize>) -> usize {
         self.abandon_expiry_walk();
         let mut removed = 0;
-        for (index, target) in self.databases.iter_mut().enumerate() {
+        for index in 0..self.databases.len() {
             if database.is_none_or(|wanted| wanted == index) {
-                removed += target.keys;
+                removed += self.databases[index].keys;
                 let empty = Database::empty(self.next_database_id);
                 self.next_database_id += 1;
                 self.changes.flushed();
-                if let Some(flushed) = self.walks.detach(std::mem::replace(target, empty)) {
-                    self.garbage.discard_database(flushed);
-                }
+                let before = std::mem::replace(&mut self.databases[index], empty);
+                self.note_emptied(index, before);
             }
         }
         self.dirty += removed as u64;

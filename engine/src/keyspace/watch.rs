@@ -16,7 +16,7 @@
 //! A command on the values of several shards runs on a temporary keyspace: its watches only [collect](Watches::collecting)
 //! which keys changed, for their owners.
 
-use super::{Key, KeyHasher, Keyspace};
+use super::{Held, Key, KeyHasher, Keyspace};
 use crate::command::Milliseconds;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -110,14 +110,26 @@ impl Watches {
         self.keys.is_empty() && self.collected.is_none()
     }
 
-    /// A key has changed.
-    pub(crate) fn touch(&mut self, database: usize, key: &[u8]) {
+    /// Versions are again what they were.
+    pub(super) fn restore(&mut self, versions: HashMap<KeyName, u64>) {
+        for (name, version) in versions {
+            if let Some(watched) = self.keys.get_mut(&name) {
+                watched.version = version;
+            }
+        }
+    }
+
+    /// A key has changed; `held` keeps the versions that may come back.
+    pub(crate) fn touch(&mut self, database: usize, key: &[u8], held: Option<&mut Held>) {
         let Some(hasher) = &self.hasher else { return };
         let name = (database as u32, hasher.hash(key));
         if let Some(collected) = &mut self.collected {
             collected.insert(name);
         }
         if let Some(watched) = self.keys.get_mut(&name) {
+            if let Some(held) = held {
+                held.versions.entry(name).or_insert(watched.version);
+            }
             self.version += 1;
             watched.version = self.version;
             watched.note_ready(name, &mut self.ready);
@@ -259,15 +271,20 @@ impl Keyspace {
             return;
         }
         let mut watches = std::mem::take(&mut self.journal.watches);
+        let mut held = self.journal.held.take();
         for ((database, hash), watched) in &mut watches.keys {
             let key = Key { hash: *hash, ..Key::new(&watched.key, &self.hasher) };
             if changes(self, *database as usize, &key) {
+                if let Some(held) = &mut held {
+                    held.versions.entry((*database, *hash)).or_insert(watched.version);
+                }
                 watches.version += 1;
                 watched.version = watches.version;
                 watched.note_ready((*database, *hash), &mut watches.ready);
             }
         }
         self.journal.watches = watches;
+        self.journal.held = held;
     }
 }
 

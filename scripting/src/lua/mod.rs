@@ -68,7 +68,12 @@ pub(crate) struct LuaMachine {
     purpose: Purpose,
     sandbox: sandbox::Sandbox,
     runner: Function,
-    scripts: HashMap<[u8; 40], RegistryKey>,
+    script_runner: Function,
+    /// Compiled scripts, by the numbers that follow.
+    compiled: Table,
+    scripts: HashMap<[u8; 40], i32>,
+    /// The one that ran last, with its number.
+    last: Option<(Arc<Script>, i32)>,
     libraries: HashMap<Box<str>, LoadedLibrary>,
     settings: Settings,
     // Last, since it is dropped last: the others refer to it.
@@ -83,13 +88,18 @@ impl LuaMachine {
         lua.set_memory_limit(settings.memory_bytes_max)?;
         let sandbox = sandbox::Sandbox::build(&lua, &link, purpose, settings)?;
         let runner = native::runner(&lua, sandbox.error_handler.clone())?;
+        let (handler, compiled) = (sandbox.error_handler.clone(), lua.create_table()?);
+        let script_runner = native::script_runner(&lua, &link, handler, compiled.clone(), sandbox.contents())?;
         let machine = Self {
             lua,
             link,
             purpose,
             sandbox,
             runner,
+            script_runner,
+            compiled,
             scripts: HashMap::new(),
+            last: None,
             libraries: HashMap::new(),
             settings: settings.clone(),
         };
@@ -118,7 +128,7 @@ impl LuaMachine {
         if was_killed {
             let _ = self.set_hook();
         }
-        if was_killed || self.lua.used_memory() > COLLECT_BYTES_MIN.min(self.settings.memory_bytes_max / 4) {
+        if self.lua.used_memory() > COLLECT_BYTES_MIN.min(self.settings.memory_bytes_max / 4) {
             self.lua.gc_restart();
             let _ = self.lua.gc_collect();
         }
@@ -133,22 +143,34 @@ impl LuaMachine {
         })
     }
 
-    fn script(&mut self, script: &Script) -> Result<Function, Vec<u8>> {
-        if let Some(key) = self.scripts.get(script.sha.as_bytes())
-            && let Ok(function) = self.lua.registry_value(key)
+    /// The number of a script among the compiled ones.
+    fn script(&mut self, script: &Arc<Script>) -> Result<i32, Vec<u8>> {
+        if let Some((last, number)) = &self.last
+            && Arc::ptr_eq(last, script)
         {
-            return Ok(function);
+            return Ok(*number);
         }
+        let number = match self.scripts.get(script.sha.as_bytes()) {
+            Some(number) => *number,
+            None => self.compile_script(script)?,
+        };
+        self.last = Some((script.clone(), number));
+        Ok(number)
+    }
+
+    fn compile_script(&mut self, script: &Script) -> Result<i32, Vec<u8>> {
         let function = self
             .compile(script.code(), "@user_script")
             .map_err(|problem| [b"ERR Error compiling script (new function): ".as_slice(), &problem].concat())?;
+        let no_memory = |_| b"ERR not enough memory".to_vec();
         if self.scripts.len() >= COMPILED_SCRIPTS_MAX {
             self.scripts.clear();
+            self.compiled.clear().map_err(no_memory)?;
         }
-        if let Ok(key) = self.lua.create_registry_value(function.clone()) {
-            self.scripts.insert(*script.sha.as_bytes(), key);
-        }
-        Ok(function)
+        let number = self.scripts.len() as i32 + 1;
+        self.compiled.raw_set(number, function).map_err(no_memory)?;
+        self.scripts.insert(*script.sha.as_bytes(), number);
+        Ok(number)
     }
 
     fn inputs(&self) -> mlua::Result<(Table, Table)> {
@@ -164,15 +186,12 @@ impl LuaMachine {
         Ok((list(0, keys)?, list(keys, inputs.len())?))
     }
 
-    fn run_script(&mut self, script: &Script) -> Reply {
-        let function = match self.script(script) {
-            Ok(function) => function,
+    fn run_script(&mut self, script: &Arc<Script>) -> Reply {
+        let number = match self.script(script) {
+            Ok(number) => number,
             Err(line) => return Reply::error(line),
         };
-        let result = self.inputs().and_then(|(keys, arguments)| {
-            self.sandbox.set_inputs(keys, arguments)?;
-            self.runner.call::<(bool, Value)>(function)
-        });
+        let result = self.script_runner.call::<(bool, Value)>(number);
         self.answer(result, script.sha.as_str())
     }
 

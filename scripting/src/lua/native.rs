@@ -18,7 +18,7 @@ use super::{LuaLink, number};
 use crate::exchange::{LogLevel, Request};
 use crate::fiber::Verdict;
 use mlua::ffi::{self, lua_State, lua_upvalueindex};
-use mlua::{Function, IntoLua, LightUserData, Lua, Value};
+use mlua::{Function, IntoLua, LightUserData, Lua, Table, Value};
 use std::ffi::{c_char, c_int, c_void};
 use std::rc::Rc;
 
@@ -144,6 +144,21 @@ pub(super) fn runner(lua: &Lua, handler: Function) -> mlua::Result<Function> {
     closure(lua, run, [Value::Function(handler)])
 }
 
+/// Runs the script of a number among the compiled ones, with the exchange's inputs as KEYS and ARGV among the globals'
+/// contents; its result is that of [`runner`].
+pub(super) fn script_runner(
+    lua: &Lua,
+    link: &Rc<LuaLink>,
+    handler: Function,
+    compiled: Table,
+    contents: Table,
+) -> mlua::Result<Function> {
+    let link = Value::LightUserData(LightUserData(Rc::as_ptr(link).cast_mut().cast::<c_void>()));
+    let [keys, arguments] = [lua.create_string("KEYS")?, lua.create_string("ARGV")?].map(Value::String);
+    let [compiled, contents] = [compiled, contents].map(Value::Table);
+    closure(lua, run_script, [link, Value::Function(handler), compiled, contents, keys, arguments])
+}
+
 /// Marks a metatable as that of a read-only table.
 pub(super) fn mark_read_only(lua: &Lua, metatable: &mlua::Table) -> mlua::Result<()> {
     metatable.raw_set(1, LightUserData((&raw const READ_ONLY).cast_mut().cast::<c_void>()).into_lua(lua)?)
@@ -248,9 +263,26 @@ unsafe extern "C-unwind" fn ask(state: *mut lua_State) -> c_int {
             ffi::lua_pushboolean(state, 0);
             ffi::lua_error(state)
         }
-        if let Some(integer) = short_integer(link) {
-            ffi::lua_pushnumber(state, integer);
-            return 1;
+        match short_reply(link) {
+            Some(Short::Integer(integer)) => {
+                ffi::lua_pushnumber(state, integer);
+                return 1;
+            }
+            Some(Short::Nil) => {
+                ffi::lua_pushboolean(state, 0);
+                return 1;
+            }
+            Some(Short::Bulk(text, length)) => {
+                ffi::lua_pushlstring_(state, text, length);
+                return 1;
+            }
+            Some(Short::Status(text, length)) => {
+                ffi::lua_createtable(state, 0, 1);
+                ffi::lua_pushlstring_(state, text, length);
+                ffi::lua_setfield(state, -2, c"ok".as_ptr());
+                return 1;
+            }
+            None => {}
         }
         ffi::lua_pushvalue(state, lua_upvalueindex(2));
         ffi::lua_call(state, 0, 2);
@@ -291,17 +323,45 @@ unsafe fn gather(state: *mut lua_State, link: &LuaLink, request: Request) -> Opt
     None
 }
 
-/// The reply if it is an integer, which most replies are that scripts look at.
-fn short_integer(link: &LuaLink) -> Option<f64> {
+/// A reply without others in it, which is what most calls get. Texts stay where they are, in the exchange, which nobody
+/// touches before the script asks something again.
+enum Short {
+    Integer(f64),
+    Nil,
+    Bulk(*const c_char, usize),
+    Status(*const c_char, usize),
+}
+
+fn short_reply(link: &LuaLink) -> Option<Short> {
     let exchange = link.exchange.borrow();
-    let line = exchange.reply.strip_prefix(b":")?.strip_suffix(b"\r\n")?;
-    let is_check = exchange.request == Request::AclCheck;
-    if is_check || line.len() > 15 {
+    let (kind, rest) = exchange.reply.split_first()?;
+    let line = rest.strip_suffix(b"\r\n")?;
+    if exchange.request == Request::AclCheck {
         return None;
     }
+    let text = |bytes: &[u8]| (bytes.as_ptr().cast::<c_char>(), bytes.len());
+    match kind {
+        b':' if line.len() <= 15 => Some(Short::Integer(whole(line) as f64)),
+        b'$' if line == b"-1" => Some(Short::Nil),
+        b'$' => {
+            let end = line.iter().take(16).position(|byte| *byte == b'\r')?;
+            let body = line.get(end + 2..)?;
+            let (body, length) = text(body);
+            (whole(&line[..end]) == length as i64).then_some(Short::Bulk(body, length))
+        }
+        b'+' => {
+            let (line, length) = text(line);
+            Some(Short::Status(line, length))
+        }
+        _ => None,
+    }
+}
+
+/// The number that a line of at most fifteen digits is.
+fn whole(line: &[u8]) -> i64 {
     let (is_negative, digits) = line.strip_prefix(b"-").map_or((false, line), |digits| (true, digits));
-    let value = digits.iter().fold(0_i64, |value, digit| value * 10 + i64::from(digit - b'0'));
-    Some(if is_negative { -(value as f64) } else { value as f64 })
+    let value = digits.iter().fold(0_i64, |value, digit| value * 10 + i64::from(digit.wrapping_sub(b'0')));
+    if is_negative { -value } else { value }
 }
 
 unsafe extern "C-unwind" fn protected_call(state: *mut lua_State) -> c_int {
@@ -367,6 +427,46 @@ unsafe extern "C-unwind" fn run(state: *mut lua_State) -> c_int {
         ffi::lua_pushboolean(state, c_int::from(status == ffi::LUA_OK));
         ffi::lua_insert(state, -2);
         2
+    }
+}
+
+unsafe extern "C-unwind" fn run_script(state: *mut lua_State) -> c_int {
+    // SAFETY: see above; the upvalues are the link, the error handler, two tables and two texts, the argument a number.
+    unsafe {
+        let (link, number) = (link_of(state), ffi::lua_tointeger(state, 1));
+        let (keys, all) = {
+            let exchange = link.exchange.borrow();
+            (exchange.keys, exchange.inputs.len())
+        };
+        ffi::lua_settop(state, 0);
+        for (name, range) in [(5, 0..keys), (6, keys..all)] {
+            ffi::lua_pushvalue(state, lua_upvalueindex(name));
+            push_inputs(state, link, range);
+            ffi::lua_rawset(state, lua_upvalueindex(4));
+        }
+        ffi::lua_pushvalue(state, lua_upvalueindex(2));
+        ffi::lua_rawgeti_(state, lua_upvalueindex(3), number as c_int);
+        let status = ffi::lua_pcall(state, 0, 1, 1);
+        ffi::lua_pushboolean(state, c_int::from(status == ffi::LUA_OK));
+        ffi::lua_insert(state, -2);
+        2
+    }
+}
+
+/// A list of some of the exchange's inputs, which nobody touches while a run begins.
+unsafe fn push_inputs(state: *mut lua_State, link: &LuaLink, range: std::ops::Range<usize>) {
+    // SAFETY: see above; no borrow is held while Lua may raise.
+    unsafe {
+        ffi::lua_createtable(state, range.len() as c_int, 0);
+        for (place, at) in range.enumerate() {
+            let (text, length) = {
+                let exchange = link.exchange.borrow();
+                let input = exchange.inputs.get(at);
+                (input.as_ptr().cast::<c_char>(), input.len())
+            };
+            ffi::lua_pushlstring_(state, text, length);
+            ffi::lua_rawseti_(state, -2, (place + 1) as c_int);
+        }
     }
 }
 

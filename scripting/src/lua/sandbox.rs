@@ -59,8 +59,6 @@ pub(super) struct Sandbox {
     /// Makes tables of errors.
     pub(super) error_handler: Function,
     deny: Function,
-    /// The names `KEYS` and `ARGV`, which each run looks for.
-    input_names: [mlua::String; 2],
 }
 
 impl Sandbox {
@@ -70,8 +68,7 @@ impl Sandbox {
         let deny = fixed(lua, 3, |_, _| Err(Fault::text("Attempt to modify a readonly table")))?;
         let contents = lua.create_table()?;
         let metatable = read_only_metatable(lua, &contents, &deny)?;
-        let input_names = [lua.create_string("KEYS")?, lua.create_string("ARGV")?];
-        let mut sandbox = Self { contents, metatable, loading: None, error_handler, deny, input_names };
+        let mut sandbox = Self { contents, metatable, loading: None, error_handler, deny };
         sandbox.base(lua, link)?;
         sandbox.libraries(lua, link)?;
         let api = server::table(lua, link, purpose, settings)?;
@@ -108,11 +105,9 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// KEYS and ARGV of a script.
-    pub(super) fn set_inputs(&self, keys: Table, arguments: Table) -> mlua::Result<()> {
-        let [keys_name, arguments_name] = &self.input_names;
-        self.contents.raw_set(keys_name, keys)?;
-        self.contents.raw_set(arguments_name, arguments)
+    /// Where the globals are, KEYS and ARGV of a script among them.
+    pub(super) fn contents(&self) -> Table {
+        self.contents.clone()
     }
 
     /// Runs `then` with the globals that a library sees while it is loaded.

@@ -68,6 +68,8 @@ pub struct Config {
     pub persistence: Persistence,
     /// `busy-reply-threshold`: a script that runs longer makes others hear BUSY.
     pub script_busy_after_ms: i64,
+    /// `script-kill-undo`: a script that has written can be killed, and what it has written is undone.
+    pub script_kill_undo: bool,
     /// Values of directives that nothing looks at, as text, so that CONFIG GET gives back what was set.
     kept: BTreeMap<&'static str, Vec<u8>>,
 }

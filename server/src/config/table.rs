@@ -236,6 +236,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
 
     // Scripts.
     integer("busy-reply-threshold", 0, LONG_MAX, 5000, number_at!(script_busy_after_ms)).alias("lua-time-limit"),
+    flag("script-kill-undo", false, flag_at!(script_kill_undo)),
     flag("lua-enable-insecure-api", false, Kept).alias("lua-enable-deprecated-api").hidden(),
 
     // Persistence.

@@ -13,7 +13,7 @@
 use crate::mailbox::Envelope;
 
 /// A set of shards, a bit each.
-pub(super) type ShardSet = u128;
+pub(crate) type ShardSet = u128;
 
 /// The shards of a set, ascending.
 pub(super) fn shards_of(mut set: ShardSet) -> impl Iterator<Item = usize> {

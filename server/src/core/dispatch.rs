@@ -350,6 +350,7 @@ impl Core {
         match self.check(connection, entry, arguments) {
             Ok(entry) => {
                 let before = connection.figures.commands;
+                let is_script = entry.is_script;
                 let flow = if connection.transaction.is_open() {
                     self.in_multi(connection, entry, arguments, key)
                 } else {
@@ -358,6 +359,9 @@ impl Core {
                 let is_shown_later = std::mem::take(&mut self.shows_later);
                 if self.pubsub.is_monitored && connection.figures.commands != before && !is_shown_later {
                     self.monitor(connection, entry, arguments);
+                }
+                if is_script {
+                    self.tell_script_lines();
                 }
                 flow
             }
@@ -461,6 +465,14 @@ impl Core {
         if entry.may_wait && (entry.spec.group != "stream" || Wait::of(entry.spec.name, arguments).is_some()) {
             return self.begin_wait(connection, entry, arguments);
         }
+        if entry.is_script
+            && self.shared.shards() > 1
+            && let Some(shards) = self.shards_of_script(entry, arguments)
+        {
+            self.count(connection, entry);
+            self.begin_script_unit(connection, entry, arguments, shards);
+            return Flow::Next;
+        }
         let owner = match entry.keys {
             KeyPlan::One(index) => {
                 self.shared.shard_of(key.map_or_else(|| slot_of(arguments[index]), |(slot, _)| slot))
@@ -495,6 +507,8 @@ impl Core {
             self.count(connection, entry);
             self.send_to(owner, connection, entry, arguments, key);
         }
+        // A script that is not through may yet be begun again, behind what would be sent now.
+        connection.waits_for_answers |= entry.is_script && self.shared.shards() > 1 && connection.outstanding() > 0;
         if self.shared.shards() > 1 {
             self.follow_keys(connection, owner);
         }
@@ -677,6 +691,11 @@ impl Core {
             }
             _ => self.shard.begin(handler, arguments, client, now, out),
         };
+        if entry.is_script
+            && let Some(missed) = self.scripting.missed.take()
+        {
+            return self.begin_script_unit(connection, entry, arguments, missed.shards);
+        }
         self.note_failure(entry, errors);
         if client.tracks {
             let reader = Address { shard: self.index as u32, connection: connection.key };

@@ -25,6 +25,7 @@ use super::connection::{Connection, ConnectionKey, ReplyMode};
 use super::coordinator::{Kind, ValuesWanted, discovery_of, merge};
 use super::inbox::claim_of;
 use super::multi::{Queue, Queued};
+use super::script_step::ScriptStep;
 use super::session::{Conclude, Session, SessionHandler};
 use super::tracking::Address;
 use super::unit::{Answered, Captured, Steps, UnitRun, values_of};
@@ -56,6 +57,14 @@ pub(super) struct Exec {
     pub(super) is_aborted: bool,
     /// The name that EXEC was called by, if it is to be shown when it is known whether it runs.
     shown_as: Option<Box<[u8]>>,
+    /// A script is under way.
+    pub(super) script: Option<Box<ScriptStep>>,
+    /// It gives up the thread for a moment.
+    pub(super) is_paused: bool,
+    /// It is no transaction: the reply is the one command's.
+    is_single: bool,
+    /// The next place: commands and the calls of scripts among them have ascending ones.
+    number: usize,
     queue: Queue,
     /// For whom commands run; SELECT and HELLO in the queue change it.
     client: ClientContext,
@@ -76,6 +85,8 @@ pub(super) struct Exec {
 /// What there is of a command's reply.
 #[derive(Default)]
 struct Answer {
+    /// Its place.
+    number: usize,
     /// Made here.
     own: ReplyBuffer,
     /// In replies of shards.
@@ -132,12 +143,17 @@ impl Exec {
     ) -> Self {
         let mut answers = Vec::new();
         answers.resize_with(queue.commands.len(), Answer::default);
+        let is_single = waiter.is_some();
         Self {
             connection,
             waiter,
             waits: Vec::new(),
             is_aborted: false,
             shown_as: None,
+            script: None,
+            is_paused: false,
+            is_single,
+            number: 0,
             queue,
             client,
             next: 0,
@@ -150,8 +166,75 @@ impl Exec {
         }
     }
 
+    /// A script by itself.
+    pub(super) fn of_script(connection: ConnectionKey, client: ClientContext, queue: Queue) -> Self {
+        Self { is_single: true, ..Self::new(connection, client, queue, None) }
+    }
+
+    /// Whether it is a script by itself.
+    pub(super) fn is_script(&self) -> bool {
+        self.is_single && self.waiter.is_none()
+    }
+
+    /// Whether there is a script among its commands.
+    pub(super) fn has_script(&self) -> bool {
+        self.queue.has_script
+    }
+
+    /// Whether a script is under way.
+    pub(super) fn is_in_script(&self) -> bool {
+        self.script.is_some()
+    }
+
+    /// The arguments of the only command.
+    pub(super) fn arguments(&self) -> &PackedArguments {
+        &self.queue.arguments
+    }
+
+    /// The first command.
+    pub(super) fn entry(&self) -> &'static CommandEntry {
+        self.queue.commands[0].entry
+    }
+
+    /// For whom the next command runs.
+    pub(super) fn client(&self) -> ClientContext {
+        self.client
+    }
+
+    /// The same, from now on; who it was before.
+    pub(super) fn replace_client(&mut self, client: ClientContext) -> ClientContext {
+        std::mem::replace(&mut self.client, client)
+    }
+
+    /// The next place.
+    pub(super) fn take_number(&mut self) -> usize {
+        self.number += 1;
+        self.number - 1
+    }
+
+    /// What there is of the reply to the command, or the call, at a place.
+    fn answer_at(&mut self, place: usize) -> &mut Answer {
+        if let Some(step) = &mut self.script
+            && let Some(call) = &mut step.call
+            && call.answer.number == place
+        {
+            return &mut call.answer;
+        }
+        let begun = &self.answers[..self.next];
+        let index = begun.partition_point(|answer| answer.number < place);
+        &mut self.answers[index]
+    }
+
+    /// The part of it that is made here.
+    pub(super) fn own_reply(&mut self, place: usize) -> &mut ReplyBuffer {
+        &mut self.answer_at(place).own
+    }
+
     fn is_through(&self) -> bool {
-        let has_more = self.question.is_some() || self.overlay.is_some() || self.concluding.is_some();
+        let has_more = self.question.is_some()
+            || self.overlay.is_some()
+            || self.concluding.is_some()
+            || self.script.is_some();
         self.next == self.queue.commands.len() && !has_more
     }
 
@@ -161,38 +244,78 @@ impl Exec {
             let mut from = (0, 0);
             for (place, end) in places.into_iter().zip(&outcome.reply_ends) {
                 let to = end.get().unwrap_or(from);
-                self.answers[place as usize].pieces.push((self.sources.len(), from..to));
+                let source = self.sources_now().len();
+                self.answer_at(place as usize).pieces.push((source, from..to));
                 from = to;
             }
-            self.sources.push(outcome.replies);
+            self.sources_now().push(outcome.replies);
+        }
+    }
+
+    /// Replies of shards: those of what a script asks go when it has them.
+    fn sources_now(&mut self) -> &mut Vec<ReplyBuffer> {
+        match &mut self.script {
+            Some(step) if step.call.is_some() => &mut step.call.as_mut().expect("just seen").sources,
+            _ => &mut self.sources,
         }
     }
 
     /// The whole reply.
     pub(super) fn reply(&mut self, protocol: Protocol, out: &mut ReplyBuffer) {
-        if self.waiter.is_none() {
+        if !self.is_single {
             Reply::new(out, protocol).array(self.answers.len());
         }
-        for Answer { mut own, pieces, merge: kind, is_muted } in std::mem::take(&mut self.answers) {
-            if is_muted {
-                continue;
-            }
-            out.append(&mut own);
-            let piece = |(source, range): Piece, out: &mut ReplyBuffer| {
-                out.append_part(&self.sources[source], range);
-            };
-            match kind {
-                Some((spread, places)) => {
-                    let parts = pieces.into_iter().map(|part| {
-                        let mut buffer = ReplyBuffer::default();
-                        piece(part, &mut buffer);
-                        buffer
-                    });
-                    merge(spread, parts.collect(), &places, &mut Reply::new(out, protocol));
-                }
-                None => pieces.into_iter().for_each(|part| piece(part, out)),
-            }
+        for answer in std::mem::take(&mut self.answers).into_iter().filter(|answer| !answer.is_muted) {
+            answer.write(&self.sources, protocol, out);
         }
+    }
+}
+
+impl Answer {
+    /// The reply, of what is here and in replies of shards.
+    fn write(self, sources: &[ReplyBuffer], protocol: Protocol, out: &mut ReplyBuffer) {
+        let Self { mut own, pieces, merge: kind, .. } = self;
+        out.append(&mut own);
+        let piece = |(source, range): Piece, out: &mut ReplyBuffer| out.append_part(&sources[source], range);
+        match kind {
+            Some((spread, places)) => {
+                let parts = pieces.into_iter().map(|part| {
+                    let mut buffer = ReplyBuffer::default();
+                    piece(part, &mut buffer);
+                    buffer
+                });
+                merge(spread, parts.collect(), &places, &mut Reply::new(out, protocol));
+            }
+            None => pieces.into_iter().for_each(|part| piece(part, out)),
+        }
+    }
+}
+
+/// What a script asks, under way.
+pub(super) struct Call {
+    answer: Answer,
+    sources: Vec<ReplyBuffer>,
+}
+
+impl Call {
+    /// At a place.
+    pub(super) fn new(number: usize) -> Self {
+        Self { answer: Answer { number, ..Answer::default() }, sources: Vec::new() }
+    }
+
+    /// The reply, encoded.
+    pub(super) fn reply(self, protocol: Protocol) -> Vec<u8> {
+        let mut out = ReplyBuffer::default();
+        self.answer.write(&self.sources, protocol, &mut out);
+        if out.shared.is_empty() { out.bytes } else { out.flatten() }
+    }
+}
+
+impl Plan {
+    /// These shards, each whole.
+    pub(super) fn alone(shards: impl Iterator<Item = usize>) -> Self {
+        let intents = shards.map(|shard| (shard, SmallVec::new())).collect();
+        Self { intents, is_global: true, asks_all: false }
     }
 }
 
@@ -257,6 +380,8 @@ impl Core {
         }
         let is_ours = |slot| self.shared.shard_of(slot) == self.index;
         let is_here = |Queued { entry, key, offset }: &Queued| match (entry.target, key.get()) {
+            // It may run for long, and be ended.
+            (Target::Engine(_), _) if entry.is_script => false,
             (Target::Engine(_), Some((slot, _))) => is_ours(slot),
             (Target::Engine(_), None) => {
                 let arguments = queue.arguments.slices_at(*offset);
@@ -443,21 +568,40 @@ impl Core {
             }
             return (steps, false);
         }
+        if exec.script.is_some() {
+            self.script_steps(run, &mut steps);
+        }
+        let is_begun = run.is_begun();
+        let exec = &mut run.exec;
         let queue = std::mem::take(&mut exec.queue);
-        while exec.next < queue.commands.len() && exec.overlay.is_none() && exec.question.is_none() {
-            let place = exec.next;
+        while exec.next < queue.commands.len()
+            && exec.overlay.is_none()
+            && exec.question.is_none()
+            && exec.script.is_none()
+        {
+            let index = exec.next;
+            let Queued { entry, key, offset } = queue.commands[index];
+            // It runs here when all shards hold what it may want, and what comes before it is done.
+            if entry.is_script && (!is_begun || !steps.is_empty()) {
+                break;
+            }
             exec.next += 1;
-            let Queued { entry, key, offset } = queue.commands[place];
+            let place = exec.take_number();
+            exec.answers[index].number = place;
             let arguments = queue.arguments.slices_at(offset);
-            if exec.waiter.is_none() {
+            if !exec.is_single {
                 self.count_in_unit(connection.as_deref_mut(), entry);
+            }
+            if entry.is_script {
+                self.begin_script_step(exec, place, entry, &arguments);
+                continue;
             }
             let Target::Session(handler) = entry.target else {
                 self.place_command(exec, &mut steps, place, entry, &arguments, key);
                 continue;
             };
             let Some(connection) = connection.as_deref_mut() else { continue };
-            match self.run_session(connection, &mut exec.answers[place].own, entry, handler, &arguments) {
+            match self.run_session(connection, &mut exec.answers[index].own, entry, handler, &arguments) {
                 Captured::Nothing => {}
                 Captured::Question(request, conclude) => exec.question = Some((place, request, conclude)),
                 Captured::Command(entry, arguments) => {
@@ -466,12 +610,16 @@ impl Core {
             }
             exec.client = connection.session.client;
             if connection.session.reply_mode == ReplyMode::Off {
-                exec.answers[place..].iter_mut().for_each(|answer| answer.is_muted = true);
+                exec.answers[index..].iter_mut().for_each(|answer| answer.is_muted = true);
             } else {
-                exec.answers[place..].iter_mut().for_each(|answer| answer.is_muted = false);
+                exec.answers[index..].iter_mut().for_each(|answer| answer.is_muted = false);
             }
         }
         exec.queue = queue;
+        if exec.script.as_ref().is_some_and(|step| step.call.is_none()) && !exec.is_paused {
+            self.script_steps(run, &mut steps);
+        }
+        let exec = &mut run.exec;
         // A question sees what came before it: that goes first.
         if steps.is_empty()
             && let Some((place, request, conclude)) = exec.question.take()
@@ -507,7 +655,7 @@ impl Core {
     }
 
     /// A command of the engine goes to where it belongs.
-    fn place_command(
+    pub(super) fn place_command(
         &mut self,
         exec: &mut Exec,
         steps: &mut Steps,
@@ -543,7 +691,7 @@ impl Core {
                     let is_told = shard == 0 || spread != Spread::AllShardsOk;
                     steps.command(shard, command, arguments, key, is_told);
                 }
-                exec.answers[place].merge = Some((spread, Vec::new()));
+                exec.answer_at(place).merge = Some((spread, Vec::new()));
             }
             spread @ (Spread::Sum | Spread::AllOk | Spread::Gather) => {
                 let Some(groups) = self.split(entry, arguments) else {
@@ -555,7 +703,7 @@ impl Core {
                     steps.command(shard, command, &arguments, key, true);
                     places.push(group);
                 }
-                exec.answers[place].merge = Some((spread, places));
+                exec.answer_at(place).merge = Some((spread, places));
             }
             _ => self.place_overlay(exec, steps, place, entry, arguments),
         }
@@ -588,7 +736,7 @@ impl Core {
         if let Some((place, conclude)) = run.exec.concluding.take() {
             let replies = answered.iter_mut().filter_map(|answered| answered.outcome.answers.pop());
             let replies = replies.collect();
-            conclude(self, replies, &mut Reply::new(&mut run.exec.answers[place].own, protocol));
+            conclude(self, replies, &mut Reply::new(run.exec.own_reply(place), protocol));
         }
         if let Some(step) = run.exec.overlay.take() {
             self.overlay_answered(run, *step, &mut answered, id);
@@ -644,6 +792,6 @@ impl Core {
         for (&shard, finish) in step.shards.iter().zip(finishes) {
             run.exec.writes.push((shard, step.place, finish));
         }
-        run.exec.answers[step.place].own = out;
+        *run.exec.own_reply(step.place) = out;
     }
 }

@@ -68,6 +68,12 @@ impl Core {
             Message::Served { number, reply } => self.served(*number, std::mem::take(reply)),
             Message::Retry(waiter) => self.retry_or_pass(waiter),
             Message::Forget(waiter) => self.forget_waiter(waiter),
+            Message::Rerun(_) => {
+                let Node { message, .. } = *envelope;
+                if let Message::Rerun(rerun) = message {
+                    self.rerun_script(*rerun);
+                }
+            }
             Message::Recheck(waiter) => self.recheck(waiter),
             Message::Unwatch(seen) => self.unwatch_here(seen),
             Message::PartDone(part) => {
@@ -154,6 +160,10 @@ impl Core {
                 if self.shard.keyspace.has_ready() {
                     // Who is served here gets it by another message than this batch.
                     self.serve_ready();
+                }
+                if request.entry.is_script && self.script_has_missed(batch.origin, *request, &arguments) {
+                    batch.reply_ends.push(ReplyEnd::LATER);
+                    continue;
                 }
                 if let Some(unfinished) = unfinished {
                     let beginning = batch.replies.split_off(before);
@@ -243,6 +253,9 @@ impl Core {
         }
         self.release(ticket);
         self.serve_ready();
+        if request.entry.is_script && self.script_has_missed(origin, request, &arguments) {
+            return;
+        }
         batch.reply_ends.push(ReplyEnd::of(&batch.replies));
         batch.requests.push(request);
         batch.now = now;

@@ -145,7 +145,7 @@ enum Went {
 impl Core {
     /// Whether a slice is due.
     pub fn has_long_work(&self) -> bool {
-        !self.long.ready.is_empty()
+        !self.long.ready.is_empty() || !self.parked.is_empty()
     }
 
     /// Number of long commands under way.
@@ -254,6 +254,7 @@ impl Core {
 
     /// One slice of one run whose turn it is. `clock` is in nanoseconds.
     pub fn long_slice(&mut self, clock: impl Fn() -> u64) {
+        self.parked_slice();
         let Some(id) = self.long.ready.pop_front() else { return };
         let Some(mut run) = self.long.runs.remove(&id) else { return };
         let before_ns = clock();
@@ -330,6 +331,9 @@ impl Core {
                 if step == Progress::More && reply.is_empty() {
                     return Went::On;
                 }
+                if step == Progress::Done && run.unfinished.holds_shard() && self.scripting.missed.borrow().is_some() {
+                    return Went::Over;
+                }
                 *credit -= 1;
                 let (origin, is_spent, is_last) = (*origin, *credit == 0, step == Progress::Done);
                 let (request, reply) = (*request, std::mem::take(reply));
@@ -389,6 +393,26 @@ impl Core {
             self.end_overlay(*overlay);
         }
         self.serve_ready();
+        if run.unfinished.holds_shard() {
+            match &run.destination {
+                Destination::Here(request) => {
+                    let request = *request;
+                    if let Some(connection) = self.connection_mut(request.connection) {
+                        connection.runs.retain(|other| *other != id);
+                    }
+                    if self.script_has_missed(self.index, request, &[]) {
+                        return self.run_ready();
+                    }
+                }
+                Destination::Away { origin, request, .. } => {
+                    let (origin, request) = (*origin, *request);
+                    if self.script_has_missed(origin, request, &[]) {
+                        return self.run_ready();
+                    }
+                }
+                Destination::Part { .. } => {}
+            }
+        }
         match run.destination {
             Destination::Here(request) => {
                 if let Some(connection) = self.connection_mut(request.connection) {

@@ -28,6 +28,7 @@ mod pause;
 pub mod pubsub;
 pub mod query_buffer;
 mod rates;
+pub mod script_step;
 mod scripts;
 pub mod session;
 pub mod tracking;
@@ -35,6 +36,7 @@ mod unit;
 mod unit_batches;
 mod watch;
 
+pub(crate) use batches::ShardSet;
 use crate::command_table::CommandEntry;
 use crate::control::{DatabaseFigures, ShardFigures};
 use crate::mailbox::{Deferred, Envelope, LateUnit, Part};
@@ -160,6 +162,8 @@ pub struct Core {
     /// Commands that are worked off in slices.
     long: long::LongRuns,
     instants: instants::Instants,
+    /// Units whose scripts go on in the next turn.
+    parked: script_step::ParkedUnits,
     /// Clients that wait for keys.
     blocked: blocked::Blocked,
     /// Transactions that need one stage.
@@ -253,6 +257,7 @@ impl Core {
             resumable: Vec::new(),
             long: long::LongRuns::default(),
             instants: instants::Instants::default(),
+            parked: script_step::ParkedUnits::default(),
             blocked: blocked::Blocked::default(),
             unit_batches: unit_batches::UnitBatches::default(),
             unit_effects: unit::UnitEffects::default(),
@@ -284,6 +289,7 @@ impl Core {
             shared,
         };
         core.listen_to_events();
+        core.scripting.undoes_killed.set(core.settings.undoes_killed_scripts);
         core
     }
 
@@ -332,6 +338,7 @@ impl Core {
         self.settings = settings.clone();
         self.shard.set_options(settings.engine.clone());
         self.apply_memory_settings();
+        self.scripting.undoes_killed.set(settings.undoes_killed_scripts);
         self.listen_to_events();
     }
 
@@ -511,6 +518,7 @@ impl Core {
             && self.coordinator.is_empty()
             && self.unit_batches.is_empty()
             && self.long.is_empty()
+            && self.parked.is_empty()
             && self.blocked.is_empty()
             && self.shared.mailboxes.is_empty(self.index)
     }

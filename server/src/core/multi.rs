@@ -45,6 +45,8 @@ pub struct Queue {
     may_write: bool,
     /// Whether any is refused when memory is short.
     takes_memory: bool,
+    /// Whether any is a script.
+    pub has_script: bool,
 }
 
 /// What so many commands took is kept for the next transaction.
@@ -66,13 +68,15 @@ impl Queue {
         self.is_write |= entry.is_write;
         self.may_write |= entry.is_write || entry.spec.flags.has(Flags::MAY_REPLICATE);
         self.takes_memory |= entry.takes_memory;
+        self.has_script |= entry.is_script;
     }
 
     fn reset(&mut self) {
         self.commands.clear();
         self.commands.shrink_to(QUEUE_KEPT_COMMANDS);
         self.arguments.clear();
-        (self.is_write, self.may_write, self.takes_memory) = (false, false, false);
+        (self.is_write, self.may_write) = (false, false);
+        (self.takes_memory, self.has_script) = (false, false);
     }
 }
 

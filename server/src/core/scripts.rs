@@ -2,6 +2,7 @@
 
 use super::Core;
 use crate::command_table::CommandEntry;
+use crate::mailbox::Request;
 use torc_engine::command::Flags;
 
 /// Since when a script holds the shard, in nanoseconds; 0 if none does.
@@ -11,6 +12,18 @@ pub(super) struct ScriptHold {
 }
 
 impl Core {
+    /// Whether the script that has just run here was undone for want of other shards: then it is on its way again, and what
+    /// others call it is told.
+    pub(super) fn script_has_missed(&mut self, origin: usize, request: Request, arguments: &[&[u8]]) -> bool {
+        self.tell_script_lines();
+        let missed = self.scripting.missed.take();
+        let has_missed = missed.is_some();
+        if let Some(missed) = missed {
+            self.run_script_again(origin, request, missed, arguments);
+        }
+        has_missed
+    }
+
     /// A script goes on in slices, and holds the shard.
     pub(super) fn script_begins(&mut self) {
         self.script_hold.since_ns = Some(self.clock.monotonic_ns);
@@ -34,7 +47,7 @@ impl Core {
             return None;
         }
         let running = self.shared.scripting.running();
-        let is_function = running.iter().any(|running| running.shard == self.index && running.function.is_some());
+        let is_function = running.iter().any(|running| running.shards & 1 << self.index != 0 && running.function.is_some());
         Some(if is_function { FUNCTION } else { SCRIPT })
     }
 

@@ -21,6 +21,7 @@
 //! * A unit belongs to its coordinator: it ends, and frees its locks, whatever becomes of the client.
 
 use super::Core;
+use super::batches::ShardSet;
 use super::blocked::Waiter;
 use super::exec::Exec;
 use super::session::Conclude;
@@ -28,7 +29,7 @@ use super::tracking::Address;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control::{self, ControlRequest};
 use crate::mailbox::{
-    KnownKey, Outcome, PackedArguments, Part, ReplyEnd, Request, UnitOutcome, UnitStage, UnitStep, Work,
+    KnownKey, Outcome, PackedArguments, Part, ReplyEnd, Request, Undo, UnitOutcome, UnitStage, UnitStep, Work,
 };
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
@@ -77,6 +78,20 @@ pub(super) struct Steps {
 impl Steps {
     pub(super) fn is_empty(&self) -> bool {
         self.parts.values().all(|part| part.steps.is_empty())
+    }
+
+    /// Whether all of it is for one shard.
+    fn is_only_for(&self, shard: usize) -> bool {
+        self.parts.len() == 1 && self.parts.contains_key(&shard)
+    }
+
+    /// Nobody is told of the effects of these commands.
+    pub(super) fn are_not_told(&mut self) {
+        for step in self.parts.values_mut().flat_map(|part| &mut part.steps) {
+            if let UnitStep::Command { is_told, .. } = step {
+                *is_told = false;
+            }
+        }
     }
 
     /// A command; its arguments are those of the shard.
@@ -139,25 +154,62 @@ pub(super) struct UnitRun {
     /// Its connection runs nothing before it has ended.
     pub(super) holds_connection: bool,
     is_last: bool,
+    /// What it does may be undone.
+    pub(super) is_undoable: bool,
+    /// Nothing that it has done is to stay.
+    pub(super) is_undone: bool,
+    /// Its script needs these shards: undone, and begun again with them.
+    pub(super) missed: Option<ShardSet>,
+    /// The shards that its script has asked.
+    pub(super) asked: ShardSet,
 }
 
 impl UnitRun {
     pub(super) fn new(exec: Exec, shards: impl Iterator<Item = usize>, is_write: bool) -> Self {
         let tickets = shards.map(|shard| (shard, None)).collect();
-        Self { exec, tickets, places: Vec::new(), now: 0, is_write, holds_connection: false, is_last: false }
+        Self {
+            exec,
+            tickets,
+            places: Vec::new(),
+            now: 0,
+            is_write,
+            holds_connection: false,
+            is_last: false,
+            is_undoable: false,
+            is_undone: false,
+            missed: None,
+            asked: 0,
+        }
+    }
+
+    /// The shards that it has.
+    pub(super) fn shards(&self) -> ShardSet {
+        self.tickets.keys().fold(0, |shards, shard| shards | 1 << shard)
+    }
+
+    /// Whether its locks are held.
+    pub(super) fn is_begun(&self) -> bool {
+        self.tickets.values().all(Option::is_some)
     }
 
     /// What each shard is sent of a stage.
     fn parts(&mut self, mut steps: Steps, is_last: bool, wants_all: bool) -> Vec<(usize, UnitStage)> {
         let shares = self.tickets.len();
         self.is_last = is_last;
+        let (has_script, is_told, now) = (self.exec.has_script(), self.is_write, self.now);
+        let undo = match (self.is_undoable, is_last) {
+            (true, true) if self.is_undone => Undo::Undo,
+            (true, true) => Undo::Keep,
+            (true, false) if !self.is_begun() => Undo::Begin,
+            _ => Undo::AsBefore,
+        };
         let parts = self.tickets.iter().filter_map(|(&shard, &ticket)| {
             let part = steps.parts.remove(&shard);
             if part.is_none() && !wants_all {
                 return None;
             }
             let part = part.unwrap_or_default();
-            Some((shard, UnitStage { ticket, now: self.now, is_last, is_told: self.is_write, shares, ..part }))
+            Some((shard, UnitStage { ticket, now, is_last, is_told, shares, has_script, undo, ..part }))
         });
         let parts: Vec<_> = parts.collect();
         debug_assert!(steps.parts.is_empty(), "a unit's shards are known before it begins");
@@ -198,11 +250,27 @@ impl Core {
         let now = if stage.ticket.is_some() { stage.now } else { now };
         let mut outcome =
             UnitOutcome { is_valid: self.still_as_seen(&mut stage.watched, now), ..UnitOutcome::default() };
+        if stage.undo == Undo::Begin {
+            self.shard.begin_undoable();
+        }
+        if stage.has_script && stage.ticket.is_none() && !stage.is_last {
+            self.script_begins();
+        }
         if outcome.is_valid {
             self.run_steps(stage, now, (name, asker, tracks), &mut outcome);
         }
         if stage.is_last || !outcome.is_valid {
-            if outcome.is_valid {
+            if stage.has_script {
+                self.script_is_over();
+            }
+            if stage.undo == Undo::Undo {
+                self.shard.undo_changes(now);
+                self.unit_effects.remove(&name);
+            } else if outcome.is_valid {
+                if stage.undo == Undo::Keep {
+                    self.shard.keep_changes();
+                    self.tell_changes(asker);
+                }
                 self.tell_unit(name, stage);
             }
             self.release(ticket);
@@ -343,13 +411,54 @@ impl Core {
             return self.send_stage(run, Steps::default(), true, id, client, request);
         }
         self.exec_answered(&mut run, answered, id);
+        self.go_on_with_unit(run, id, client, request);
+    }
+
+    /// Sends the next stage, after all that can be done here without an answer from elsewhere.
+    pub(super) fn go_on_with_unit(
+        &mut self,
+        mut run: UnitRun,
+        id: u64,
+        client: ClientContext,
+        request: Option<Request>,
+    ) {
         let connection = run.exec.connection;
-        let mut at_hand = self.take_connection(connection);
-        let (steps, is_last) = self.next_steps(&mut run, at_hand.as_deref_mut());
-        if let Some(connection) = at_hand {
-            self.put_connection(connection);
+        loop {
+            let mut at_hand = self.take_connection(connection);
+            let (steps, is_last) = self.next_steps(&mut run, at_hand.as_deref_mut());
+            if let Some(connection) = at_hand {
+                self.put_connection(connection);
+            }
+            if run.missed.is_some() {
+                run.is_undone = true;
+                return self.send_stage(run, Steps::default(), true, id, client, request);
+            }
+            if std::mem::take(&mut run.exec.is_paused) && steps.is_empty() {
+                return self.park(run, id, client, request);
+            }
+            if steps.is_empty() && !is_last {
+                // A script has ended, and it is the next command's turn.
+                continue;
+            }
+            if is_last || !run.exec.is_in_script() || !steps.is_only_for(self.index) {
+                return self.send_stage(run, steps, is_last, id, client, request);
+            }
+            let answered = self.run_stage_here(&mut run, steps, id, client.tracks);
+            self.exec_answered(&mut run, answered, id);
         }
-        self.send_stage(run, steps, is_last, id, client, request);
+    }
+
+    /// A stage that is for this shard only.
+    fn run_stage_here(&mut self, run: &mut UnitRun, steps: Steps, id: u64, tracks: bool) -> Vec<Answered> {
+        let asker = Address { shard: self.index as u32, connection: run.exec.connection };
+        let parts = run.parts(steps, false, false);
+        let mut answered = Vec::with_capacity(1);
+        for ((shard, mut stage), places) in parts.into_iter().zip(std::mem::take(&mut run.places)) {
+            let mut outcome = UnitOutcome::default();
+            self.run_steps(&mut stage, run.now, ((self.index, id), Some(asker), tracks), &mut outcome);
+            answered.push(Answered { shard, places, outcome });
+        }
+        answered
     }
 
     fn send_stage(
@@ -388,6 +497,10 @@ impl Core {
                 _ => self.wait_was_needless(&waiter),
             }
         }
+        if let (Some(missed), Some(request)) = (run.missed, request) {
+            return self.relaunch_script(&run, missed, request);
+        }
+        self.tell_script_lines();
         let mut out = ReplyBuffer::default();
         match answered {
             Some(answered) if !run.exec.is_aborted => {

@@ -3,28 +3,35 @@
 //! ```text
 //!   EVAL, FCALL        handlers of the engine's kind, run where their keys are (commands/scripting)
 //!     ShardScripting   beside each shard: its interpreters, the scripts and libraries that it has seen
-//!     ScriptWork       a run that has begun: its calls become commands of the same unit (`host.rs`)
+//!     ScriptRun        a run that has begun: its calls become commands of the same unit (`host.rs`)
 //!        short         to its end, inline
 //!        long          in slices (core/long.rs); the shard is held whole meanwhile, so nothing comes between
+//!        elsewhere     it asks for what another shard has: undone, and begun again as a unit (core/script_step.rs)
 //!   Shared             scripts and libraries for all shards, and who runs for long (SCRIPT KILL)
 //! ```
 //!
 //! - Keys of one shard: the script runs there, as one message if it came from another. Its claim is the whole shard, since
 //!   it may touch keys that it has not declared.
-//! - Keys of several shards: their values come to the coordinator as for any such command (an overlay); the script then has
-//!   its declared keys and no others.
-//! - A script is one unit: one time, no other command between its calls, its writes kept when it ends with an error.
+//! - Keys of several shards, declared or not: a unit that has these shards alone, and whose steps the script decides.
+//! - A script is one unit: one time, no other command between its calls, its writes kept when it ends with an error, its
+//!   effects told as one. What is undone has never been, for anybody.
 
 mod host;
+mod reach;
 mod work;
 
-pub use work::{Inputs, begin_function, begin_script};
+pub use host::Place;
+pub use reach::{Habits, all_shards, shards_of_command};
+pub use work::{ScriptRun, TICKS_A_SLICE, TICKS_INLINE, Went, begin, encode};
 
+use crate::core::ShardSet;
+use crate::mailbox::PackedArguments;
 use crate::shared::Shared;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use torc_engine::command::{Companion, Execution};
 use torc_engine::error_counts::ErrorCounts;
 use torc_scripting::libraries::{Library, Registry};
@@ -46,7 +53,30 @@ pub struct ShardScripting {
     pub errors: RefCell<ErrorCounts>,
     /// Calls of commands inside scripts, by their ids.
     pub calls: RefCell<Vec<u64>>,
+    /// Commands that scripts have called, for those who watch: with their databases.
+    pub lines: RefCell<Vec<(u32, PackedArguments)>>,
+    /// What the script that has just been undone needs.
+    pub missed: RefCell<Option<Missed>>,
+    /// Which scripts are known to need more than they say.
+    pub habits: RefCell<Habits>,
+    /// Whether a script that has written can be killed, and undone.
+    pub undoes_killed: Cell<bool>,
+    units: Cell<u64>,
+    /// Where `os.clock` begins.
+    begun: Instant,
 }
+
+/// A script that needs other shards than it had.
+#[derive(Debug)]
+pub struct Missed {
+    /// All that it is known to need.
+    pub shards: ShardSet,
+    /// The whole command, where it was worked off in slices.
+    pub arguments: Option<PackedArguments>,
+}
+
+/// Numbers of runs that are units by themselves, apart from those that a coordinator gives.
+const UNIT_NUMBERS: u64 = 1 << 63;
 
 impl ShardScripting {
     /// For a shard. Interpreters are made when they are first needed.
@@ -59,6 +89,12 @@ impl ShardScripting {
             is_memory_out: Cell::new(false),
             errors: RefCell::default(),
             calls: RefCell::new(vec![0; shared.table.ids]),
+            lines: RefCell::default(),
+            missed: RefCell::default(),
+            habits: RefCell::default(),
+            undoes_killed: Cell::new(false),
+            units: Cell::new(UNIT_NUMBERS),
+            begun: Instant::now(),
             shared: shared.clone(),
         }
     }
@@ -66,6 +102,10 @@ impl ShardScripting {
     /// The one beside the shard that a handler runs on.
     pub fn of(execution: &Execution<'_>) -> Option<Rc<Self>> {
         execution.companion.cloned().and_then(|companion: Companion| companion.downcast::<Self>().ok())
+    }
+
+    fn take_unit_number(&self) -> u64 {
+        self.units.replace(self.units.get() + 1)
     }
 
     /// The script, from here or from any shard.
@@ -130,8 +170,8 @@ impl ShardScripting {
 /// A script or function that runs for long.
 #[derive(Debug)]
 pub struct Running {
-    /// Which shard it runs on.
-    pub shard: usize,
+    /// The shards that it holds.
+    pub shards: ShardSet,
     /// The function's name; nothing of a script.
     pub function: Option<String>,
     /// The command as it was sent.
@@ -142,6 +182,8 @@ pub struct Running {
     pub has_written: AtomicBool,
     /// It is to end.
     pub is_to_end: AtomicBool,
+    /// What it has written would be undone then.
+    pub may_be_undone: bool,
 }
 
 /// Scripts and libraries of all shards.
@@ -185,7 +227,7 @@ impl SharedScripting {
         lock(&self.running).retain(|other| !Arc::ptr_eq(other, running));
     }
 
-    /// SCRIPT KILL or FUNCTION KILL: ends what runs for long and has not written; or the error.
+    /// SCRIPT KILL or FUNCTION KILL: ends what runs for long and has not written, or can be undone; or the error.
     pub fn kill(&self, of_function: bool) -> Result<(), &'static str> {
         const OTHER_SCRIPT: &str =
             "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
@@ -201,7 +243,8 @@ impl SharedScripting {
                 false => OTHER_FUNCTION,
             });
         }
-        let killable = || ours.iter().filter(|running| !running.has_written.load(Ordering::Relaxed));
+        let is_killable = |running: &Running| running.may_be_undone || !running.has_written.load(Ordering::Relaxed);
+        let killable = || ours.iter().filter(|running| is_killable(running));
         if killable().count() == 0 {
             return Err(WROTE);
         }

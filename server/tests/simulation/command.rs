@@ -8,6 +8,9 @@ use std::rc::Rc;
 pub type Key = u16;
 /// A value; those that clients write are unique in a run.
 pub type Value = Rc<[u8]>;
+/// Runs commands that its arguments list, each behind the number of its words.
+const SCRIPT: &str = "local out, at = {}, 1 while ARGV[at] do local words = tonumber(ARGV[at]) \
+    out[#out + 1] = redis.pcall(unpack(ARGV, at + 1, at + words)) at = at + words + 1 end return out";
 /// How numbers end that clients write; INCR does not get that far.
 pub const ROUND: &str = "000000";
 
@@ -148,6 +151,11 @@ pub enum Command {
     /// WATCH of a key, a GET of it, MULTI, the others, EXEC. If that succeeds nothing has come in between: it is one command.
     /// If not it was a GET.
     Watched(Vec<Command>),
+    /// EVAL of a script that runs these and answers with all replies; some of their keys are declared.
+    Script {
+        declared: Vec<Key>,
+        commands: Vec<Command>,
+    },
     DbSize,
     Keys,
     FlushAll,
@@ -225,7 +233,7 @@ impl Command {
             | Self::Near { from, to }
             | Self::Duplicate { from, to } => vec![*from, *to],
             Self::On(command) => command.keys(),
-            Self::Exec(commands) | Self::Watched(commands) => {
+            Self::Exec(commands) | Self::Watched(commands) | Self::Script { commands, .. } => {
                 let footprints = commands.iter().map(Self::footprint);
                 return footprints.fold(Footprint::Keys(Vec::new()), |all, own| match (all, own) {
                     (Footprint::Keys(mut keys), Footprint::Keys(own)) => {
@@ -250,7 +258,7 @@ impl Command {
         if let Self::On(command) = self {
             return command.is_write();
         }
-        if let Self::Exec(commands) | Self::Watched(commands) = self {
+        if let Self::Exec(commands) | Self::Watched(commands) | Self::Script { commands, .. } = self {
             return commands.iter().any(Self::is_write);
         }
         !matches!(
@@ -282,7 +290,7 @@ impl Command {
         match (self, reply) {
             (_, Reply::Error(_)) => true,
             (Self::On(command), reply) => command.had_no_effect(reply),
-            (Self::Exec(commands), Reply::Array(replies)) => {
+            (Self::Exec(commands) | Self::Script { commands, .. }, Reply::Array(replies)) => {
                 commands.iter().zip(replies).all(|(command, reply)| command.had_no_effect(reply))
             }
             (Self::GetDel(_) | Self::Set { if_absent: true, .. }, Reply::Nil) => true,
@@ -324,7 +332,7 @@ impl Command {
             let commands = commands.iter().zip(tags).flat_map(|(command, tag)| command.encode(names, tag));
             return word("MULTI").into_iter().chain(commands).chain(word("EXEC")).collect();
         }
-        let words = self.words(names, tag);
+        let words = self.words_sent(names, tag);
         let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
         for word in words {
             bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
@@ -332,6 +340,18 @@ impl Command {
             bytes.extend_from_slice(b"\r\n");
         }
         bytes
+    }
+
+    fn words_sent(&self, names: &[Vec<u8>], tag: usize) -> Vec<Vec<u8>> {
+        let Self::Script { declared, commands } = self else { return self.words(names, tag) };
+        let mut words: Vec<Vec<u8>> = vec!["EVAL".into(), SCRIPT.into(), declared.len().to_string().into()];
+        words.extend(declared.iter().map(|key| names[*key as usize].clone()));
+        for (command, tag) in commands.iter().zip(std::iter::once(tag).chain(std::iter::repeat(0))) {
+            let call = command.words(names, tag);
+            words.push(call.len().to_string().into());
+            words.extend(call);
+        }
+        words
     }
 
     /// Name and arguments, with a tag.
@@ -411,9 +431,7 @@ impl Command {
                 words
             }
             Self::On(command) => command.words(|key| name(&key)),
-            Self::Exec(commands) | Self::Watched(commands) => {
-                commands.first().map_or(vec!["EXEC".into()], |first| first.plain_words(names))
-            }
+            Self::Exec(commands) | Self::Watched(commands) | Self::Script { commands, .. } => commands.first().map_or(vec!["EXEC".into()], |first| first.plain_words(names)),
             Self::Words(words) => words.clone(),
             Self::DbSize => vec!["DBSIZE".into()],
             Self::Keys => vec!["KEYS".into(), "*".into()],
@@ -594,7 +612,7 @@ impl Model {
         now: i64,
         names: &[Vec<u8>],
     ) -> Option<(Expected, bool)> {
-        if let Command::Exec(commands) | Command::Watched(commands) = command {
+        if let Command::Exec(commands) | Command::Watched(commands) | Command::Script { commands, .. } = command {
             let mut any_expired = false;
             let mut each = Vec::with_capacity(commands.len());
             for command in commands {

@@ -2,7 +2,7 @@
 
 use super::client::{ClientPlan, Dice, Script};
 use super::collections::{self, Collection};
-use super::command::{Command, Key, Reply};
+use super::command::{Command, Footprint, Key, Reply};
 use super::run::Plan;
 use std::collections::HashSet;
 use torc_engine::command::EngineOptions;
@@ -32,6 +32,8 @@ struct Mix {
     sorted: u32,
     /// How often in a hundred a command is a transaction of several.
     transactions: u8,
+    /// How often in a hundred it is a script that runs several.
+    scripts: u8,
     databases: usize,
     /// Whether replies are sure to come, so that what only they tell may be asked for.
     pops: bool,
@@ -51,6 +53,7 @@ impl Mix {
             collections: weight(&[0, 10, 40]),
             sorted: weight(&[0, 0, 10, 40]),
             transactions: weight(&[0, 0, 5, 30]) as u8,
+            scripts: weight(&[0, 0, 5, 30]) as u8,
             databases: weight(&[1, 1, databases as u32]) as usize,
             pops: false,
         }
@@ -60,22 +63,46 @@ impl Mix {
         if self.transactions > 0 && dice.percent(self.transactions) {
             return self.transaction(dice, keys);
         }
+        if self.scripts > 0 && dice.percent(self.scripts) {
+            return self.script(dice, keys);
+        }
         self.single(dice, keys)
+    }
+
+    /// A script, which says what all, some or none of its keys are.
+    fn script(&self, dice: &mut Dice, keys: Key) -> Command {
+        let commands = self.several(dice, keys);
+        let Footprint::Keys(mut declared) = Command::Exec(commands.clone()).footprint() else {
+            return Command::Script { declared: Vec::new(), commands };
+        };
+        let percent = [0, 50, 100][dice.random.usize(..3)];
+        declared.sort_unstable();
+        declared.dedup();
+        declared.retain(|_| dice.percent(percent));
+        Command::Script { declared, commands }
     }
 
     /// Some commands as one, but for those whose outcome the checker has to guess.
     fn transaction(&self, dice: &mut Dice, keys: Key) -> Command {
+        let mut commands = self.several(dice, keys);
+        if dice.percent(40) {
+            return Command::Watched(std::iter::once(Command::Get(key(dice, keys))).chain(commands).collect());
+        }
+        if self.scripts > 0 && dice.percent(20) {
+            let place = dice.random.usize(..=commands.len());
+            commands.insert(place, self.script(dice, keys));
+        }
+        Command::Exec(commands)
+    }
+
+    fn several(&self, dice: &mut Dice, keys: Key) -> Vec<Command> {
         let is_plain = |command: &Command| {
             let is_told = matches!(command, Command::On(Collection::PopAny(..)));
             command.is_ordered() && command.expires_at().is_none() && !is_told
         };
         let count = dice.random.usize(1..=5);
-        let watched = dice.percent(40).then(|| Command::Get(key(dice, keys)));
-        let commands = std::iter::from_fn(|| Some(self.single(dice, keys))).filter(is_plain).take(count);
-        match watched {
-            Some(get) => Command::Watched(std::iter::once(get).chain(commands).collect()),
-            None => Command::Exec(commands.collect()),
-        }
+        let commands = std::iter::from_fn(|| Some(self.single(dice, keys))).filter(is_plain);
+        commands.take(count).collect()
     }
 
     fn single(&self, dice: &mut Dice, keys: Key) -> Command {

@@ -1,12 +1,11 @@
 //! EVAL, FCALL and their kin: a script or function on the shard of its keys.
 
 use super::ROW;
-use crate::scripting::{Inputs, ShardScripting, begin_function, begin_script};
+use crate::scripting::{ScriptRun, ShardScripting, begin};
 use torc_engine::command::argument::{integer, key, string};
 use torc_engine::command::{
     Argument, Arity, Command, CommandResult, Execution, Flags, KeyFlags, KeySpec, Spec, Spread,
 };
-use torc_scripting::Sha;
 
 const FLAGS: Flags = Flags::NOSCRIPT
     .or(Flags::STALE)
@@ -52,7 +51,7 @@ pub(in super::super) static RUNS: [Command; 6] = [
             arguments: SCRIPT_ARGUMENTS,
             ..RUN
         },
-        run: |execution, arguments| eval(execution, arguments, false),
+        run: |execution, arguments| run(execution, arguments, "eval"),
     },
     Command {
         spec: Spec {
@@ -63,7 +62,7 @@ pub(in super::super) static RUNS: [Command; 6] = [
             arguments: SCRIPT_ARGUMENTS,
             ..RUN
         },
-        run: |execution, arguments| eval(execution, arguments, true),
+        run: |execution, arguments| run(execution, arguments, "eval_ro"),
     },
     Command {
         spec: Spec {
@@ -74,7 +73,7 @@ pub(in super::super) static RUNS: [Command; 6] = [
             arguments: SHA_ARGUMENTS,
             ..RUN
         },
-        run: |execution, arguments| evalsha(execution, arguments, false),
+        run: |execution, arguments| run(execution, arguments, "evalsha"),
     },
     Command {
         spec: Spec {
@@ -85,7 +84,7 @@ pub(in super::super) static RUNS: [Command; 6] = [
             arguments: SHA_ARGUMENTS,
             ..RUN
         },
-        run: |execution, arguments| evalsha(execution, arguments, true),
+        run: |execution, arguments| run(execution, arguments, "evalsha_ro"),
     },
     Command {
         spec: Spec {
@@ -96,7 +95,7 @@ pub(in super::super) static RUNS: [Command; 6] = [
             arguments: FUNCTION_ARGUMENTS,
             ..RUN
         },
-        run: |execution, arguments| fcall(execution, arguments, false),
+        run: |execution, arguments| run(execution, arguments, "fcall"),
     },
     Command {
         spec: Spec {
@@ -108,34 +107,12 @@ pub(in super::super) static RUNS: [Command; 6] = [
             arguments: FUNCTION_ARGUMENTS,
             ..RUN
         },
-        run: |execution, arguments| fcall(execution, arguments, true),
+        run: |execution, arguments| run(execution, arguments, "fcall_ro"),
     },
 ];
 
-const NO_INTERPRETERS: &str = "ERR Scripts are not supported here";
-const NOT_A_NUMBER: &str = "ERR value is not an integer or out of range";
-
-fn eval(execution: &mut Execution<'_>, arguments: &[&[u8]], is_read_only: bool) -> CommandResult {
-    let scripting = ShardScripting::of(execution).ok_or(NO_INTERPRETERS)?;
-    let inputs = Inputs::parse(arguments, NOT_A_NUMBER)?;
-    let script = scripting.keep(arguments[1], false)?;
-    begin_script(execution, &scripting, &script, inputs, is_read_only)
-}
-
-fn evalsha(execution: &mut Execution<'_>, arguments: &[&[u8]], is_read_only: bool) -> CommandResult {
-    const UNKNOWN: &str = "NOSCRIPT No matching script. Please use EVAL.";
-    let scripting = ShardScripting::of(execution).ok_or(NO_INTERPRETERS)?;
-    // The digest is looked at before the number of keys, as in the real server.
-    let script = Sha::parse(arguments[1]).and_then(|sha| scripting.script(&sha));
-    let inputs = Inputs::parse(arguments, NOT_A_NUMBER)?;
-    begin_script(execution, &scripting, &script.ok_or(UNKNOWN)?, inputs, is_read_only)
-}
-
-fn fcall(execution: &mut Execution<'_>, arguments: &[&[u8]], is_read_only: bool) -> CommandResult {
-    let scripting = ShardScripting::of(execution).ok_or(NO_INTERPRETERS)?;
-    if scripting.library_of(arguments[1]).is_none() {
-        return Err("ERR Function not found".into());
-    }
-    let inputs = Inputs::parse(arguments, "ERR Bad number of keys provided")?;
-    begin_function(execution, &scripting, arguments[1], inputs, is_read_only)
+fn run(execution: &mut Execution<'_>, arguments: &[&[u8]], name: &str) -> CommandResult {
+    let scripting = ShardScripting::of(execution).ok_or("ERR Scripts are not supported here")?;
+    let run = ScriptRun::prepare(&scripting, name, arguments, execution.database)?;
+    begin(execution, run, arguments)
 }

@@ -26,21 +26,12 @@ impl Core {
         if entry.spec.flags.has(Flags::ADMIN) || is_skipped {
             return;
         }
-        let line = Bytes::from(self.monitor_line(connection, entry, arguments));
-        let shards = self.shard.keyspace.journal.audience().borrow().monitors();
-        if shards == 1 << self.index {
-            return self.tell_monitors(&line);
-        }
-        self.notify_each(shards_of(shards), &Notice::Monitored { line });
+        let line = self.monitor_line(connection, entry, arguments);
+        self.tell_line(line);
     }
 
     fn monitor_line(&self, connection: &Connection, entry: &CommandEntry, arguments: &[&[u8]]) -> Vec<u8> {
-        let now_us = self.wall_us();
-        let (seconds, micros) = (now_us.div_euclid(1_000_000), now_us.rem_euclid(1_000_000));
-        let database = connection.session.client.database;
-        let mut line = Vec::with_capacity(64 + arguments.iter().map(|argument| argument.len() + 3).sum::<usize>());
-        // Writing to a vector cannot fail.
-        let _ = write!(line, "+{seconds}.{micros:06} [{database} {}]", connection.ends.peer);
+        let mut line = self.line_head(connection.session.client.database, &connection.ends.peer);
         for (index, argument) in arguments.iter().enumerate() {
             line.push(b' ');
             if is_secret(entry, arguments, index) {
@@ -50,6 +41,38 @@ impl Core {
             }
         }
         line.extend_from_slice(b"\r\n");
+        line
+    }
+
+    /// Tells what scripts have called, in the name of the language.
+    #[cold]
+    pub(in crate::core) fn monitor_script_lines(&mut self) {
+        for (database, arguments) in self.scripting.lines.take() {
+            let mut line = self.line_head(database, "lua");
+            for argument in arguments.slices() {
+                line.push(b' ');
+                quote(&mut line, argument);
+            }
+            line.extend_from_slice(b"\r\n");
+            self.tell_line(line);
+        }
+    }
+
+    fn tell_line(&mut self, line: Vec<u8>) {
+        let line = Bytes::from(line);
+        let shards = self.shard.keyspace.journal.audience().borrow().monitors();
+        if shards == 1 << self.index {
+            return self.tell_monitors(&line);
+        }
+        self.notify_each(shards_of(shards), &Notice::Monitored { line });
+    }
+
+    fn line_head(&self, database: u32, by: impl std::fmt::Display) -> Vec<u8> {
+        let now_us = self.wall_us();
+        let (seconds, micros) = (now_us.div_euclid(1_000_000), now_us.rem_euclid(1_000_000));
+        let mut line = Vec::with_capacity(128);
+        // Writing to a vector cannot fail.
+        let _ = write!(line, "+{seconds}.{micros:06} [{database} {by}]");
         line
     }
 
