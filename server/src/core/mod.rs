@@ -183,13 +183,13 @@ pub struct Core {
     pub read_precise_clock: Option<fn() -> i64>,
 }
 
-/// A connection that comes from another shard.
+/// A socket that comes from another shard.
 #[derive(Debug)]
 pub enum Arrival {
     /// Just accepted.
     New(crate::reactor::driver::DetachedSocket),
-    /// With its session.
-    Moved(Box<connection::MovedConnection>),
+    /// Of a connection that is in the slab already.
+    Moved(ConnectionKey, crate::reactor::driver::DetachedSocket),
 }
 
 impl Core {
@@ -324,6 +324,7 @@ impl Core {
         const EXPIRE_BUDGET_ENTRIES: usize = 2_000;
         self.pay_owed_memory();
         let mut more = self.collect_garbage(clock) || self.is_behind_with_memory();
+        more |= self.free_readers();
         // Locked keys are not expired: with anything in the schedule expiry waits for the next slice.
         if self.schedule.is_idle() && self.active_expire && self.cron_runs && !self.is_paused() {
             more |= self.shard.keyspace.expire_step(self.shard.now(), EXPIRE_BUDGET_ENTRIES).more;
