@@ -118,6 +118,10 @@ pub struct ShardFigures {
     pub connections: usize,
     /// Connections whose commands wait for the end of a CLIENT PAUSE.
     pub blocked: usize,
+    /// Connections that watch keys.
+    pub watching: usize,
+    /// Keys that are watched.
+    pub watched_keys: usize,
     /// Connections that have subscribed.
     pub subscribers: usize,
     /// Channels, patterns, shard channels and prefixes that are listened to anywhere, as this shard knows.

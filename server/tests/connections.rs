@@ -3,37 +3,9 @@
 mod support;
 
 use std::io::{Read, Write};
-use support::{Client, Server, encode, eventually};
+use support::{Client, Server, encode, eventually, figures, key_of_each_shard};
 
 const SHARDS: usize = 3;
-
-/// A figure of each shard's line in INFO.
-fn figures(client: &mut Client, name: &str) -> Vec<u64> {
-    let shards = client.info_number("shards") as usize;
-    let line = |shard: usize, client: &mut Client| client.info(&format!("shard{shard}"));
-    let figure = |line: String| {
-        let found = line.split(',').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=').map(str::to_string));
-        found.unwrap_or_else(|| panic!("no {name} in {line}")).parse().expect("a number")
-    };
-    (0..shards).map(|shard| figure(line(shard, client))).collect()
-}
-
-/// A key that lives alone on each shard: found by writing keys and looking at the shards' counts of keys.
-fn key_of_each_shard(client: &mut Client) -> Vec<String> {
-    let mut keys = vec![None; SHARDS];
-    for index in 0.. {
-        assert_eq!(client.ask("FLUSHALL"), "+OK");
-        let key = format!("{{tag{index}}}");
-        assert_eq!(client.ask(&format!("SET {key} 1")), "+OK");
-        let shard = figures(client, "keys").iter().position(|keys| *keys == 1).expect("a shard has it");
-        keys[shard].get_or_insert(key);
-        if keys.iter().all(Option::is_some) {
-            break;
-        }
-    }
-    assert_eq!(client.ask("FLUSHALL"), "+OK");
-    keys.into_iter().flatten().collect()
-}
 
 #[test]
 fn new_connections_are_spread_evenly() {
@@ -56,7 +28,7 @@ fn new_connections_are_spread_evenly() {
 fn a_connection_follows_its_keys_again_and_again() {
     let server = Server::torc(SHARDS, &[]);
     let mut witness = server.client();
-    let keys = key_of_each_shard(&mut witness);
+    let keys = key_of_each_shard(&mut witness, SHARDS);
     let mut client = server.client();
     assert_eq!(client.ask("CLIENT SETNAME traveller"), "+OK");
     assert_eq!(client.ask("SELECT 3"), "+OK");
@@ -89,7 +61,7 @@ fn a_connection_follows_its_keys_again_and_again() {
 fn a_pipeline_in_flight_loses_nothing_when_its_connection_moves() {
     let server = Server::torc(SHARDS, &[]);
     let mut witness = server.client();
-    let keys = key_of_each_shard(&mut witness);
+    let keys = key_of_each_shard(&mut witness, SHARDS);
     let travellers: Vec<_> = (0..6)
         .map(|number: usize| {
             let (mut client, keys) = (server.client(), keys.clone());
@@ -184,7 +156,7 @@ fn who_is_on_the_way_to_another_shard_is_listed_once() {
     const TRAVELLERS: usize = 12;
     let server = Server::torc(SHARDS, &[]);
     let mut witness = server.client();
-    let keys = key_of_each_shard(&mut witness);
+    let keys = key_of_each_shard(&mut witness, SHARDS);
     let travellers = travellers(&server, &keys, TRAVELLERS);
     let expected: Vec<i64> = travellers.iter().map(|(id, _)| *id).collect();
     let mut lists = 0;
@@ -210,7 +182,7 @@ fn who_is_on_the_way_to_another_shard_is_listed_once() {
 fn who_is_on_the_way_to_another_shard_is_closed_when_asked_for() {
     let server = Server::torc(SHARDS, &[]);
     let mut witness = server.client();
-    let keys = key_of_each_shard(&mut witness);
+    let keys = key_of_each_shard(&mut witness, SHARDS);
     for round in 0..40 {
         let travellers = travellers(&server, &keys, 6);
         let moved = witness.info_number("connections_moved");
@@ -233,7 +205,7 @@ fn who_is_on_the_way_to_another_shard_is_closed_when_asked_for() {
 fn invalidations_may_be_redirected_to_who_is_on_the_way_to_another_shard() {
     let server = Server::torc(SHARDS, &[]);
     let mut witness = server.client();
-    let keys = key_of_each_shard(&mut witness);
+    let keys = key_of_each_shard(&mut witness, SHARDS);
     for _ in 0..30 {
         let travellers = travellers(&server, &keys, 6);
         let moved = witness.info_number("connections_moved");

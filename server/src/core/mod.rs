@@ -381,6 +381,8 @@ impl Core {
             calls,
             connections: self.connection_count,
             blocked: self.paused_clients() + self.blocked.clients(),
+            watching: connections().filter(|connection| connection.transaction.watched_keys() > 0).count(),
+            watched_keys: keyspace.watched_keys(),
             subscribers: self.pubsub.subscribers(),
             channels: {
                 let audience = keyspace.journal.audience().borrow();
