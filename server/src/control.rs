@@ -26,7 +26,8 @@ pub enum ControlRequest {
     RandomKey { database: usize },
     /// CLIENT LIST.
     Clients(ClientFilter),
-    /// CLIENT KILL; the connection with `own_id` gets its reply before it closes.
+    /// CLIENT KILL; the connection with `own_id` gets its reply before it closes. One that is between two shards may be found
+    /// on both.
     KillClients { filter: ClientFilter, own_id: u64 },
     /// CLIENT PAUSE until a monotonic time.
     Pause { until_ns: u64, only_writes: bool },
@@ -59,12 +60,16 @@ pub enum ControlReply {
     Figures(Box<ShardFigures>),
     /// For RANDOMKEY.
     RandomKey { keys: usize, key: Option<Vec<u8>> },
-    /// Ids, and lines of CLIENT LIST.
+    /// Ids, and lines of CLIENT LIST; a connection that is between two shards may be told of by both.
     Clients(Vec<(u64, Vec<u8>)>),
+    /// The ids of those that are closed.
+    Killed(Vec<u64>),
     /// How many.
     Count(usize),
     /// Where a connection is.
     Redirection(Option<Redirection>),
+    /// The connection that this is about has left for another shard: the question is to be asked again.
+    OnItsWay,
 }
 
 /// One database of one shard.
@@ -113,6 +118,10 @@ pub struct ShardFigures {
     pub connections: usize,
     /// Connections whose commands wait for the end of a CLIENT PAUSE.
     pub blocked: usize,
+    /// Connections that watch keys.
+    pub watching: usize,
+    /// Keys that are watched.
+    pub watched_keys: usize,
     /// Connections that have subscribed.
     pub subscribers: usize,
     /// Channels, patterns, shard channels and prefixes that are listened to anywhere, as this shard knows.
@@ -197,7 +206,7 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             let lines = fitting.map(|connection| (connection.id, client_line(connection, shard, now_ns)));
             ControlReply::Clients(lines.collect())
         }
-        ControlRequest::KillClients { filter, own_id } => ControlReply::Count(kill_clients(core, filter, *own_id)),
+        ControlRequest::KillClients { filter, own_id } => ControlReply::Killed(kill_clients(core, filter, *own_id)),
         ControlRequest::Pause { until_ns, only_writes } => {
             core.pause_clients(*until_ns, *only_writes);
             ControlReply::Done
@@ -207,7 +216,7 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             ControlReply::Done
         }
         ControlRequest::Unblock { id, over } => ControlReply::Count(usize::from(core.unblock(*id, *over))),
-        ControlRequest::FindRedirection { id } => ControlReply::Redirection(core.find_redirection(*id)),
+        ControlRequest::FindRedirection { id } => core.find_redirection(*id),
         ControlRequest::Subscribers { shard, changes } => {
             core.hear_of_subscribers(*shard, changes);
             ControlReply::Done
@@ -239,14 +248,22 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
     }
 }
 
-fn kill_clients(core: &mut Core, filter: &ClientFilter, own_id: u64) -> usize {
+fn kill_clients(core: &mut Core, filter: &ClientFilter, own_id: u64) -> Vec<u64> {
     let now_ns = core.clock.monotonic_ns;
     let fitting = core.connections().filter(|connection| filter.fits(connection, now_ns));
-    let keys: Vec<(ConnectionKey, u64)> = fitting.map(|connection| (connection.key, connection.id)).collect();
-    for &(key, id) in &keys {
-        if id == own_id { core.begin_close(key) } else { core.kill(key) }
+    let fitting: Vec<(ConnectionKey, u64, bool)> =
+        fitting.map(|connection| (connection.key, connection.id, connection.has_left())).collect();
+    for &(key, id, has_left) in &fitting {
+        if has_left {
+            // It is met where it has gone to.
+            core.instruct_all(ControlRequest::KillClients { filter: ClientFilter::of_id(id), own_id });
+        } else if id == own_id {
+            core.begin_close(key);
+        } else {
+            core.kill(key);
+        }
     }
-    keys.len()
+    fitting.into_iter().map(|(_, id, _)| id).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::core::connection::{ConnectionKey, Phase};
 use crate::core::connections::{GENERATION_MASK, Want};
 use crate::core::{Arrival, Core};
 use crate::pace::Gathering;
-use crate::reactor::driver::{Address, Clock, DetachedSocket, Driver, Event, Socket, Tag, Wait};
+use crate::reactor::driver::{Address, Clock, Driver, Event, Socket, Tag, Wait};
 use crate::reactor::executor::{Executor, Handle};
 use crate::reactor::operations::Operations;
 use std::cell::Cell;
@@ -274,10 +274,9 @@ impl<D: Driver> CoreLoop<D> {
                     let socket = self.driver.attach(socket);
                     self.admit(socket);
                 }
-                Arrival::Moved(mut moved) => {
-                    let detached = std::mem::replace(&mut moved.socket, DetachedSocket(-1));
-                    let socket = self.driver.attach(detached);
-                    self.core.arrive(socket, *moved);
+                Arrival::Moved(key, socket) => {
+                    let socket = self.driver.attach(socket);
+                    self.core.attached(key, socket);
                 }
             }
         }

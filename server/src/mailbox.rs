@@ -87,8 +87,6 @@ pub enum Message {
     Evict,
     /// A new connection, accepted by the shard that listens.
     Adopt(DetachedSocket),
-    /// A connection that moves here with its session.
-    Move(Box<MovedConnection>),
 }
 
 /// What keys of one shard held at the instant of a command that another shard coordinates.
@@ -359,6 +357,10 @@ pub enum Work {
     Unit(Box<UnitStage>),
     /// Begin to watch these keys of a database.
     Watch { database: u32, keys: PackedArguments },
+    /// Take in a connection that moves here with its session.
+    Arrive(Option<Box<MovedConnection>>),
+    /// Forget a connection that has moved away.
+    Leave(ConnectionKey),
 }
 
 /// What a shard does of a unit between two looks of its coordinator (`core::unit`).

@@ -2,38 +2,10 @@
 
 mod support;
 
-use std::io::Write;
-use support::{Client, Server, encode, eventually};
+use std::io::{Read, Write};
+use support::{Client, Server, encode, eventually, figures, key_of_each_shard};
 
 const SHARDS: usize = 3;
-
-/// A figure of each shard's line in INFO.
-fn figures(client: &mut Client, name: &str) -> Vec<u64> {
-    let shards = client.info_number("shards") as usize;
-    let line = |shard: usize, client: &mut Client| client.info(&format!("shard{shard}"));
-    let figure = |line: String| {
-        let found = line.split(',').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=').map(str::to_string));
-        found.unwrap_or_else(|| panic!("no {name} in {line}")).parse().expect("a number")
-    };
-    (0..shards).map(|shard| figure(line(shard, client))).collect()
-}
-
-/// A key that lives alone on each shard: found by writing keys and looking at the shards' counts of keys.
-fn key_of_each_shard(client: &mut Client) -> Vec<String> {
-    let mut keys = vec![None; SHARDS];
-    for index in 0.. {
-        assert_eq!(client.ask("FLUSHALL"), "+OK");
-        let key = format!("{{tag{index}}}");
-        assert_eq!(client.ask(&format!("SET {key} 1")), "+OK");
-        let shard = figures(client, "keys").iter().position(|keys| *keys == 1).expect("a shard has it");
-        keys[shard].get_or_insert(key);
-        if keys.iter().all(Option::is_some) {
-            break;
-        }
-    }
-    assert_eq!(client.ask("FLUSHALL"), "+OK");
-    keys.into_iter().flatten().collect()
-}
 
 #[test]
 fn new_connections_are_spread_evenly() {
@@ -56,7 +28,7 @@ fn new_connections_are_spread_evenly() {
 fn a_connection_follows_its_keys_again_and_again() {
     let server = Server::torc(SHARDS, &[]);
     let mut witness = server.client();
-    let keys = key_of_each_shard(&mut witness);
+    let keys = key_of_each_shard(&mut witness, SHARDS);
     let mut client = server.client();
     assert_eq!(client.ask("CLIENT SETNAME traveller"), "+OK");
     assert_eq!(client.ask("SELECT 3"), "+OK");
@@ -89,7 +61,7 @@ fn a_connection_follows_its_keys_again_and_again() {
 fn a_pipeline_in_flight_loses_nothing_when_its_connection_moves() {
     let server = Server::torc(SHARDS, &[]);
     let mut witness = server.client();
-    let keys = key_of_each_shard(&mut witness);
+    let keys = key_of_each_shard(&mut witness, SHARDS);
     let travellers: Vec<_> = (0..6)
         .map(|number: usize| {
             let (mut client, keys) = (server.client(), keys.clone());
@@ -145,4 +117,106 @@ fn a_pipeline_in_flight_loses_nothing_when_its_connection_moves() {
     println!("{moves} moves");
     assert!(moves >= 6, "only {moves} moves");
     eventually("all are gone", || witness.info_number("connected_clients") == 1);
+}
+
+/// Clients that have most of their commands on one shard, then on the next, and so on until they are told to stop or
+/// closed: they are always on their way.
+fn travellers(server: &Server, keys: &[String], count: usize) -> Vec<(i64, std::thread::JoinHandle<bool>)> {
+    let start = |number: usize| {
+        let (mut client, keys) = (server.client(), keys.to_vec());
+        assert_eq!(client.ask(&format!("CLIENT SETNAME traveller{number}")), "+OK");
+        let id = client.call("CLIENT ID").integer();
+        let travels = move || {
+            let mut bytes = [0; 16 * 1024];
+            for round in 0.. {
+                let get = encode(&["GET", &keys[(number + round) % SHARDS]]);
+                let commands = get.repeat(600);
+                if client.stream.write_all(&commands).is_err() {
+                    return true;
+                }
+                let mut lines = 0;
+                while lines < 600 {
+                    // Whoever is closed may be in the middle of a reply.
+                    let Ok(length @ 1..) = client.stream.read(&mut bytes) else { return true };
+                    if bytes[..length].windows(4).any(|word| word == b"stop") {
+                        return false;
+                    }
+                    lines += bytes[..length].iter().filter(|byte| **byte == b'\n').count();
+                }
+            }
+            false
+        };
+        (id, std::thread::spawn(travels))
+    };
+    (0..count).map(start).collect()
+}
+
+#[test]
+fn who_is_on_the_way_to_another_shard_is_listed_once() {
+    const TRAVELLERS: usize = 12;
+    let server = Server::torc(SHARDS, &[]);
+    let mut witness = server.client();
+    let keys = key_of_each_shard(&mut witness, SHARDS);
+    let travellers = travellers(&server, &keys, TRAVELLERS);
+    let expected: Vec<i64> = travellers.iter().map(|(id, _)| *id).collect();
+    let mut lists = 0;
+    eventually("they have moved a thousand times", || {
+        for _ in 0..50 {
+            let listed = witness.call("CLIENT LIST SKIPME YES").text();
+            let id = |line: &str| line.strip_prefix("id=")?.split(' ').next()?.parse::<i64>().ok();
+            let ids: Vec<i64> = listed.lines().filter_map(id).collect();
+            assert_eq!(ids, expected, "list {lists}:\n{listed}");
+            lists += 1;
+        }
+        witness.info_number("connections_moved") > 1000
+    });
+    for key in keys {
+        assert_eq!(witness.ask(&format!("SET {key} stop")), "+OK");
+    }
+    for (_, traveller) in travellers {
+        assert!(!traveller.join().expect("it ended"), "nobody was closed");
+    }
+}
+
+#[test]
+fn who_is_on_the_way_to_another_shard_is_closed_when_asked_for() {
+    let server = Server::torc(SHARDS, &[]);
+    let mut witness = server.client();
+    let keys = key_of_each_shard(&mut witness, SHARDS);
+    for round in 0..40 {
+        let travellers = travellers(&server, &keys, 6);
+        let moved = witness.info_number("connections_moved");
+        eventually("they move", || witness.info_number("connections_moved") > moved + 6);
+        if round % 2 == 0 {
+            for (id, _) in &travellers {
+                assert_eq!(witness.ask(&format!("CLIENT KILL ID {id}")), ":1");
+            }
+        } else {
+            assert_eq!(witness.ask("CLIENT KILL TYPE normal"), ":6");
+        }
+        for (_, traveller) in travellers {
+            assert!(traveller.join().expect("it ended"), "it was closed");
+        }
+        eventually("they are gone", || witness.info_number("connected_clients") == 1);
+    }
+}
+
+#[test]
+fn invalidations_may_be_redirected_to_who_is_on_the_way_to_another_shard() {
+    let server = Server::torc(SHARDS, &[]);
+    let mut witness = server.client();
+    let keys = key_of_each_shard(&mut witness, SHARDS);
+    for _ in 0..30 {
+        let travellers = travellers(&server, &keys, 6);
+        let moved = witness.info_number("connections_moved");
+        eventually("they move", || witness.info_number("connections_moved") > moved + 6);
+        for (id, _) in &travellers {
+            assert_eq!(witness.ask(&format!("CLIENT TRACKING ON REDIRECT {id}")), "+OK");
+            assert_eq!(witness.ask("CLIENT TRACKING OFF"), "+OK");
+        }
+        assert_eq!(witness.ask("CLIENT KILL TYPE normal"), ":6");
+        for (_, traveller) in travellers {
+            assert!(traveller.join().expect("it ended"), "it was closed");
+        }
+    }
 }

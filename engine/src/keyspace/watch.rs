@@ -58,6 +58,8 @@ pub struct Seen {
     pub slot: u16,
     /// The key's hash.
     pub hash: u64,
+    /// The key's length.
+    pub key_bytes: u32,
     version: u64,
 }
 
@@ -75,6 +77,8 @@ struct Watched {
 #[derive(Default)]
 pub struct Watches {
     keys: HashMap<KeyName, Watched, KeyNames>,
+    /// How many of these have watchers; others are waited for.
+    watched: usize,
     /// The last version drawn.
     version: u64,
     hasher: Option<KeyHasher>,
@@ -164,10 +168,12 @@ impl Keyspace {
         let watches = &mut self.journal.watches;
         let version = match watches.keys.entry((database as u32, hash)) {
             Entry::Occupied(mut entry) => {
+                watches.watched += usize::from(entry.get().watchers == 0);
                 entry.get_mut().watchers += 1;
                 entry.get().version
             }
             Entry::Vacant(entry) => {
+                watches.watched += 1;
                 watches.version += 1;
                 let version = watches.version;
                 let (waiters, is_ready) = (0, false);
@@ -176,7 +182,7 @@ impl Keyspace {
             }
         };
         self.journal.note_watches();
-        Seen { database: database as u32, was_live, slot, hash, version }
+        Seen { database: database as u32, was_live, slot, hash, key_bytes: key.len() as u32, version }
     }
 
     /// A client watches a key no more; whether it is what the client has seen.
@@ -186,7 +192,12 @@ impl Keyspace {
         let key = Key { bytes: &watched.key, slot: seen.slot, hash: seen.hash };
         let is_same = watched.version == seen.version
             && (!seen.was_live || self.peek(seen.database as usize, &key, now).is_some());
-        self.let_go(name, |watched| watched.watchers = watched.watchers.saturating_sub(1));
+        let mut is_last = false;
+        self.let_go(name, |watched| {
+            is_last = watched.watchers == 1;
+            watched.watchers = watched.watchers.saturating_sub(1);
+        });
+        self.journal.watches.watched -= usize::from(is_last);
         is_same
     }
 
@@ -248,7 +259,7 @@ impl Keyspace {
 
     /// Number of keys that are watched.
     pub fn watched_keys(&self) -> usize {
-        self.journal.watches.keys.len()
+        self.journal.watches.watched
     }
 
     /// One database, or all, is about to be emptied: those who watch keys that live in it are told.

@@ -371,8 +371,8 @@ pub struct Connection {
     pub id: u64,
     /// Its place here.
     pub key: ConnectionKey,
-    /// Its socket.
-    pub socket: Socket,
+    /// Its socket; none while it is between two shards, on either.
+    pub socket: Option<Socket>,
     /// Both ends.
     pub ends: Ends,
     /// What the client told us.
@@ -490,9 +490,9 @@ impl Connection {
         self.interests.as_mut()?.tracking.as_deref_mut()
     }
 
-    /// Whether it is here and does not leave.
-    pub fn stays(&self) -> bool {
-        self.phase == Phase::Open
+    /// Whether it has been sent to another shard, and is still known here until that shard has it.
+    pub fn has_left(&self) -> bool {
+        self.socket.is_none() && matches!(self.phase, Phase::Moving(_))
     }
 
     /// Gives up the place of interests that are none any more.

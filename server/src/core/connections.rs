@@ -5,7 +5,7 @@ use super::connection::{
 };
 use super::multi::Transaction;
 use super::query_buffer::QueryBuffer;
-use super::{ConnectionSlot, Core};
+use super::{Arrival, ConnectionSlot, Core};
 use crate::connection::parser::Parser;
 use crate::mailbox::{Message, Request};
 use crate::reactor::driver::{DetachedSocket, Ends, Segment, Socket};
@@ -96,13 +96,13 @@ impl Core {
         let now_ns = self.clock.monotonic_ns;
         let figures = ConnectionFigures { created_ns: now_ns, active_ns: now_ns, ..ConnectionFigures::default() };
         let session = SessionState { authenticated: self.settings.password.is_none(), ..SessionState::default() };
-        Ok(self.insert_connection(id, socket, ends, session, figures))
+        Ok(self.insert_connection(id, Some(socket), ends, session, figures))
     }
 
     fn insert_connection(
         &mut self,
         id: u64,
-        socket: Socket,
+        socket: Option<Socket>,
         ends: Ends,
         session: SessionState,
         figures: ConnectionFigures,
@@ -156,31 +156,53 @@ impl Core {
         key
     }
 
-    /// Takes in a connection that another shard sent.
-    pub fn arrive(&mut self, socket: Socket, moved: MovedConnection) {
-        let MovedConnection { id, ends, session, figures, query_buffer, transaction, .. } = moved;
-        let key = self.insert_connection(id, socket, ends, session, figures);
+    /// Takes in a connection that another shard sent. From now on it is one of ours; it runs nothing before its socket has
+    /// been attached.
+    pub(super) fn arrive(&mut self, moved: MovedConnection) {
+        let MovedConnection { socket, id, ends, session, figures, query_buffer, transaction } = moved;
+        let key = self.insert_connection(id, None, ends, session, figures);
         let Some(connection) = self.connection_mut(key) else { return };
         connection.query_buffer = query_buffer;
         connection.transaction = transaction;
+        self.arrivals.push(Arrival::Moved(key, socket));
+    }
+
+    /// The socket of a connection that has arrived.
+    pub fn attached(&mut self, key: ConnectionKey, socket: Socket) {
+        let Some(connection) = self.connection_mut(key) else { return };
+        connection.socket = Some(socket);
         self.resumable.push(key);
+        self.mark_dirty_key(key);
     }
 
     /// Sends a connection to the shard that it moves to; its socket has been detached.
+    ///
+    /// One multicast says that it is there, and no longer here. So whoever asks all shards (CLIENT LIST, CLIENT KILL) finds
+    /// it: the two meet in one order on both. There it counts as soon as it is met, whatever waits in front of it, here as long
+    /// as anything does; so it may be found twice, never not at all.
     pub fn depart(&mut self, key: ConnectionKey, socket: DetachedSocket) {
-        let Some(connection) = self.take_connection(key) else { return };
-        let Phase::Moving(target) = connection.phase else { return self.put_connection(connection) };
-        let Connection { id, ends, session, figures, query_buffer, transaction, .. } = *connection;
-        self.free_slot(key);
+        let Some(connection) = self.connection_mut(key) else { return };
+        let Phase::Moving(target) = connection.phase else { return };
+        connection.socket = None;
+        let moved = MovedConnection {
+            socket,
+            id: connection.id,
+            ends: connection.ends.clone(),
+            session: connection.session.clone(),
+            figures: connection.figures.clone(),
+            query_buffer: std::mem::take(&mut connection.query_buffer),
+            transaction: std::mem::take(&mut connection.transaction),
+        };
         self.counters.connections_moved += 1;
         let gauges = &self.shared.gauges;
         gauges[self.index].connections.fetch_sub(1, Ordering::Relaxed);
         gauges[target].connections.fetch_add(1, Ordering::Relaxed);
-        let moved = MovedConnection { socket, id, ends, session, figures, query_buffer, transaction };
-        self.tell_before_leaving();
-        self.counters.messages_sent += 1;
-        self.shared.mailboxes.push_home(target, Node::new(Message::Move(Box::new(moved))));
-        self.wake_if_asleep(target);
+        self.start_move((self.index, key), (target, moved));
+    }
+
+    /// A connection that has left has arrived.
+    pub(super) fn has_arrived(&mut self, key: ConnectionKey) {
+        self.free_slot(key);
     }
 
     fn free_slot(&mut self, key: ConnectionKey) {
@@ -194,7 +216,7 @@ impl Core {
 
     /// The connection reads no more commands and closes when its replies are out.
     pub fn begin_close(&mut self, key: ConnectionKey) {
-        if let Some(connection) = self.connection_mut(key) {
+        if let Some(connection) = self.connection_mut(key).filter(|connection| !connection.has_left()) {
             if connection.phase != Phase::Dead {
                 connection.phase = Phase::Closing;
             }
@@ -204,7 +226,7 @@ impl Core {
 
     /// The connection closes at once.
     pub fn kill(&mut self, key: ConnectionKey) {
-        if let Some(connection) = self.connection_mut(key) {
+        if let Some(connection) = self.connection_mut(key).filter(|connection| !connection.has_left()) {
             connection.phase = Phase::Dead;
             self.mark_dirty_key(key);
         }
@@ -304,7 +326,7 @@ impl Core {
 
     /// Whether a local run is due without any new bytes.
     pub fn has_resumable(&self) -> bool {
-        !self.resumable.is_empty()
+        !self.resumable.is_empty() || !self.arrivals.is_empty()
     }
 
     pub(super) fn mark_dirty(&mut self, connection: &mut Connection) {
@@ -361,7 +383,12 @@ impl Core {
     }
 
     /// Sends what is ready, unless more is to go with it.
-    fn send_ready(&mut self, key: ConnectionKey, carry_out: &mut impl FnMut(&mut Self, ConnectionKey, Want)) {
+    fn send_ready(
+        &mut self,
+        key: ConnectionKey,
+        socket: Socket,
+        carry_out: &mut impl FnMut(&mut Self, ConnectionKey, Want),
+    ) {
         let now_ns = self.clock.monotonic_ns;
         let mut spare = self.spare_buffers.pop();
         let Some(connection) = self.connection_mut(key) else { return };
@@ -376,7 +403,6 @@ impl Core {
             connection.is_sending = true;
             connection.sending_bytes = bytes;
             let segments = connection.output.take_segments(spare.take().unwrap_or_default());
-            let socket = connection.socket;
             carry_out(self, key, Want::Send(socket, segments));
         }
         if let Some(spare) = spare {
@@ -385,8 +411,10 @@ impl Core {
     }
 
     fn settle_one(&mut self, key: ConnectionKey, carry_out: &mut impl FnMut(&mut Self, ConnectionKey, Want)) {
+        // Between two shards there is nothing to be done for it.
+        let Some(socket) = self.connection_mut(key).and_then(|connection| connection.socket) else { return };
         self.check_output_limit(key);
-        self.send_ready(key, carry_out);
+        self.send_ready(key, socket, carry_out);
         let Some(connection) = self.connection_mut(key) else { return };
         if connection.phase == Phase::Closing && connection.blocked_on.is_some() {
             // What it waits for may never come.
@@ -405,7 +433,6 @@ impl Core {
             self.forget_listener(key);
         }
         let Some(connection) = self.connection_mut(key) else { return };
-        let socket = connection.socket;
         let want = match (connection.phase, connection.receiving) {
             // Of one that waits for a key the end is to be noticed.
             (Phase::Open, Receiving::Off)

@@ -10,7 +10,7 @@
 //! the client.
 
 use super::Core;
-use super::connection::{Connection, ConnectionKey, ReplyMode};
+use super::connection::{Connection, ConnectionKey, MovedConnection, ReplyMode};
 use super::inbox::claim_of;
 use super::pubsub::AudienceChange;
 use super::session::Conclude;
@@ -36,8 +36,10 @@ pub(super) enum Kind {
     Merge { spread: Spread, places: Vec<Vec<usize>> },
     /// Run the command on the values.
     Overlay(Box<Hops>),
-    /// The server's own.
-    Control(Option<Conclude>),
+    /// The server's own: what was asked, and what is made of the answers.
+    Control(Arc<ControlRequest>, Conclude),
+    /// A connection that moves: nobody waits for that.
+    Move,
     /// The next stage of a unit.
     Unit(Box<UnitRun>),
     /// What a client sees of the keys that it watches.
@@ -270,10 +272,30 @@ impl Core {
             *captured = Captured::Question(request, conclude);
             return;
         }
-        let request = Arc::new(request);
-        let parts =
-            (0..self.shared.shards()).map(|shard| (shard, Claim::Place, Work::Control(request.clone()))).collect();
-        self.start(connection, entry, Kind::Control(Some(conclude)), parts);
+        let question = Arc::new(request);
+        let parts = self.on_all_shards(&question);
+        self.start(connection, entry, Kind::Control(question, conclude), parts);
+    }
+
+    fn on_all_shards(&self, question: &Arc<ControlRequest>) -> Vec<(usize, Claim, Work)> {
+        (0..self.shared.shards()).map(|shard| (shard, Claim::Place, Work::Control(question.clone()))).collect()
+    }
+
+    /// Asks all shards on behalf of this one; nobody waits for the answers.
+    pub(crate) fn instruct_all(&mut self, question: ControlRequest) {
+        let question = Arc::new(question);
+        let parts = self.on_all_shards(&question);
+        let conclude: Conclude = Box::new(|_, _, _| {});
+        self.begin_transaction(None, ClientContext::default(), Kind::Control(question, conclude), parts);
+    }
+
+    /// A connection goes from one shard, ours, to another.
+    pub(super) fn start_move(&mut self, from: (usize, ConnectionKey), to: (usize, MovedConnection)) {
+        let ((home, key), (target, moved)) = (from, to);
+        let mut parts =
+            vec![(home, Claim::Place, Work::Leave(key)), (target, Claim::Place, Work::Arrive(Some(Box::new(moved))))];
+        parts.sort_by_key(|(shard, ..)| *shard);
+        self.begin_transaction(None, ClientContext::default(), Kind::Move, parts);
     }
 
     /// Tells all other shards what its connections listen to; the reply that is owed, if one is, follows when all have heard. It is a push: it is
@@ -304,7 +326,7 @@ impl Core {
         });
         let others = (0..self.shared.shards()).filter(|shard| *shard != self.index);
         let parts = others.map(|shard| (shard, Claim::Place, Work::Control(request.clone()))).collect();
-        self.begin_transaction(place, ClientContext::default(), Kind::Control(Some(conclude)), parts);
+        self.begin_transaction(place, ClientContext::default(), Kind::Control(request, conclude), parts);
     }
 
     /// Leaves a place for the reply and sends the first multicast.
@@ -445,16 +467,21 @@ impl Core {
                 });
                 merge(spread, replies.collect(), &places, &mut Reply::new(&mut out, transaction.client.protocol));
             }
-            Kind::Control(conclude) => {
+            Kind::Control(question, conclude) => {
                 let replies = transaction.outcomes.into_iter().filter_map(|outcome| match outcome {
                     Outcome::Control(reply) => Some(reply),
                     _ => None,
                 });
-                let replies = replies.collect();
-                if let Some(conclude) = conclude {
-                    conclude(self, replies, &mut Reply::new(&mut out, transaction.client.protocol));
+                let replies: Vec<ControlReply> = replies.collect();
+                if replies.iter().any(|reply| matches!(reply, ControlReply::OnItsWay)) {
+                    // Whoever meets the next multicast meets it behind the connection's arrival.
+                    let parts = self.on_all_shards(&question);
+                    let kind = Kind::Control(question, conclude);
+                    return self.begin_transaction(request, transaction.client, kind, parts);
                 }
+                conclude(self, replies, &mut Reply::new(&mut out, transaction.client.protocol));
             }
+            Kind::Move => {}
             Kind::Overlay(_) => return self.run_overlay(id, transaction, request),
             Kind::Unit(run) => {
                 let Transaction { client, header, involved, outcomes, .. } = transaction;

@@ -127,7 +127,7 @@ impl Core {
         if !connection.query_buffer.is_empty() {
             connection.query_buffer.announce(connection.parser.frame_bytes_known());
         }
-        let input_bytes = connection.query_buffer.len() + connection.transaction.queued_bytes();
+        let input_bytes = connection.query_buffer.len() + connection.transaction.bytes();
         if input_bytes as u64 > self.settings.query_buffer_max {
             tracing::warn!(id = connection.id, "Closing client that reached max query buffer length");
             connection.phase = Phase::Dead;

@@ -102,12 +102,10 @@ impl Core {
                     _ => unreachable!("matched above"),
                 }
             }
-            Message::Adopt(_) | Message::Move(_) => {
+            Message::Adopt(_) => {
                 let Node { message, .. } = *envelope;
-                match message {
-                    Message::Adopt(socket) => self.arrivals.push(Arrival::New(socket)),
-                    Message::Move(connection) => self.arrivals.push(Arrival::Moved(connection)),
-                    _ => unreachable!("matched above"),
+                if let Message::Adopt(socket) = message {
+                    self.arrivals.push(Arrival::New(socket));
                 }
             }
         }
@@ -298,6 +296,13 @@ impl Core {
             }
             return;
         }
+        if let Work::Arrive(moved) = &mut part.work {
+            // It waits for nothing here: its client may be told at once that the shard is busy.
+            if let Some(moved) = moved.take() {
+                self.arrive(*moved);
+            }
+            return self.part_is_done(envelope);
+        }
         let hold = match &part.work {
             // Its keys are held since its first stage.
             Work::Unit(stage) if stage.ticket.is_some() => {
@@ -313,6 +318,9 @@ impl Core {
         let header = part.header.clone();
         let flag = if rules.flag { Some(&header) } else { None };
         self.learn_time();
+        // The flags of all multicasts before this one are set by now: none of them is left behind it.
+        self.schedule.poll_flags();
+        self.run_ready();
         match self.schedule.enter(claim, flag, hold, Waiting::Part(envelope)) {
             Entry::Queued(_) => {}
             Entry::Run(body, ticket) => self.run_waiting(body, ticket),
@@ -388,7 +396,12 @@ impl Core {
                 self.release(ticket);
                 part.outcome = Outcome::Watched(seen);
             }
-            Work::Write { .. } => unreachable!("seen to above"),
+            Work::Leave(key) => {
+                let key = *key;
+                self.has_arrived(key);
+                self.release(ticket);
+            }
+            Work::Write { .. } | Work::Arrive(_) => unreachable!("seen to before"),
         }
         self.part_is_done(envelope);
     }

@@ -213,13 +213,13 @@ pub struct Core {
     pub read_precise_clock: Option<fn() -> i64>,
 }
 
-/// A connection that comes from another shard.
+/// A socket that comes from another shard.
 #[derive(Debug)]
 pub enum Arrival {
     /// Just accepted.
     New(crate::reactor::driver::DetachedSocket),
-    /// With its session.
-    Moved(Box<connection::MovedConnection>),
+    /// Of a connection that is in the slab already.
+    Moved(ConnectionKey, crate::reactor::driver::DetachedSocket),
 }
 
 impl Core {
@@ -373,6 +373,7 @@ impl Core {
         const EXPIRE_BUDGET_ENTRIES: usize = 2_000;
         self.pay_owed_memory();
         let mut more = self.collect_garbage(clock) || self.is_behind_with_memory();
+        more |= self.free_readers();
         // Locked keys are not expired: with anything in the schedule expiry waits for the next slice.
         if self.schedule.is_idle() && self.active_expire && self.cron_runs && !self.is_paused() {
             more |= self.shard.keyspace.expire_step(self.shard.now(), EXPIRE_BUDGET_ENTRIES).more;
@@ -429,6 +430,8 @@ impl Core {
             calls,
             connections: self.connection_count,
             blocked: self.paused_clients() + self.blocked.clients(),
+            watching: connections().filter(|connection| connection.transaction.watched_keys() > 0).count(),
+            watched_keys: keyspace.watched_keys(),
             subscribers: self.pubsub.subscribers(),
             channels: {
                 let audience = keyspace.journal.audience().borrow();

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The arguments of all commands lie in one run of bytes, which counts like input that has not been run
-//! (`client-query-buffer-limit`). Its memory is used again by the next transaction, unless it was unusually much.
+//! (`client-query-buffer-limit`), as do the keys that are watched. Its memory is used again by the next transaction, unless
+//! it was unusually much.
 
 use super::Core;
 use super::connection::Connection;
@@ -91,7 +92,12 @@ pub struct Transaction {
     is_broken: bool,
     queue: Option<Box<Queue>>,
     watched: Option<Box<WatchedKeys>>,
+    /// What the watched keys take, here and at their owners.
+    watched_bytes: usize,
 }
+
+/// What a watched key takes beside its text: what its owner knows of it, and what we do.
+const WATCHED_KEY_BYTES: usize = 128;
 
 impl Transaction {
     /// Whether MULTI has been said.
@@ -127,6 +133,12 @@ impl Transaction {
         self.queue.as_ref().map_or(0, |queue| queue.arguments.len())
     }
 
+    /// Bytes of what a client has let wait for EXEC: commands and watched keys.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.queued_bytes() + self.watched_bytes
+    }
+
     /// How many keys are watched.
     pub fn watched_keys(&self) -> usize {
         self.watched.as_ref().map_or(0, |watched| watched.len())
@@ -146,6 +158,7 @@ impl Transaction {
 
     /// The keys that are watched; none from now on.
     pub fn take_watched(&mut self) -> Vec<Seen> {
+        self.watched_bytes = 0;
         self.watched.take().map_or(Vec::new(), |watched| watched.into_values().collect())
     }
 
@@ -155,6 +168,7 @@ impl Transaction {
         let name = (seen.database, seen.hash);
         let is_new = !watched.contains_key(&name);
         if is_new {
+            self.watched_bytes += WATCHED_KEY_BYTES + seen.key_bytes as usize;
             watched.insert(name, seen);
         }
         is_new
@@ -282,9 +296,9 @@ mod tests {
         let again = keyspace.watch(0, b"k", 0);
         assert!(!transaction.watch(again));
         assert!(transaction.watch(keyspace.watch(1, b"k", 0)), "another database");
-        assert_eq!(transaction.watched_keys(), 2);
+        assert_eq!((transaction.watched_keys(), transaction.bytes()), (2, 2 * (WATCHED_KEY_BYTES + 1)));
         assert!(transaction.take_watched().contains(&first));
-        assert_eq!(transaction.watched_keys(), 0);
+        assert_eq!((transaction.watched_keys(), transaction.bytes()), (0, 0));
     }
 
     #[test]

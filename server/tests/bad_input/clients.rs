@@ -159,6 +159,39 @@ fn a_query_over_its_limit_ends_its_client() {
 }
 
 #[test]
+fn a_million_watched_keys_are_seen_to_and_more_than_the_limit_end_their_client() {
+    const KEYS: usize = 1_000_000;
+    for shards in [1, 5] {
+        let server = Server::torc(shards, &["--client-query-buffer-limit", "200mb"]);
+        let (mut client, mut other) = (server.client(), server.client());
+        let watch = |client: &mut Client, prefix: &str, keys: std::ops::Range<usize>| {
+            let words = keys.map(|number| format!("{prefix}:{number}"));
+            let words: Vec<String> = std::iter::once("WATCH".to_owned()).chain(words).collect();
+            client.send(&encode(&words));
+            client.receive()
+        };
+        let total = |client: &mut Client| client.call("CLIENT INFO").text().contains(&format!(" watch={KEYS} "));
+        for half in [0..KEYS / 2, KEYS / 4..KEYS] {
+            assert_eq!(watch(&mut client, "key", half).expect("a reply").to_string(), "+OK");
+        }
+        assert!(total(&mut client), "{shards} shards");
+        // The last of them has changed.
+        assert_eq!(other.ask(&format!("SET key:{} 1", KEYS - 1)), "+OK");
+        assert_eq!([client.ask("MULTI"), client.ask("SET a 1"), client.ask("EXEC")], ["+OK", "+QUEUED", "nil*"]);
+        assert!(client.call("CLIENT INFO").text().contains(" watch=0 "));
+        // Now none has.
+        assert_eq!(watch(&mut client, "key", 0..KEYS).expect("a reply").to_string(), "+OK");
+        assert_eq!([client.ask("MULTI"), client.ask("SET a 1"), client.ask("EXEC")], ["+OK", "+QUEUED", "[+OK]"]);
+        // Without end: closed, and forgotten everywhere.
+        let closed = (0..20).any(|round| watch(&mut client, &format!("round:{round}"), 0..KEYS / 4).is_none());
+        assert!(closed, "{shards} shards: it watches without a limit");
+        eventually("it is gone", || other.info_number("connected_clients") == 1);
+        eventually("its keys, too", || other.info_number("total_watched_keys") == 0);
+        assert_serves(&server);
+    }
+}
+
+#[test]
 fn clients_that_vanish_leave_no_lock_behind() {
     let server = Server::torc(5, &[]);
     let mut witness = server.client();

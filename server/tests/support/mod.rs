@@ -31,3 +31,31 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// A figure of each shard's line in INFO.
+pub fn figures(client: &mut Client, name: &str) -> Vec<u64> {
+    let shards = client.info_number("shards") as usize;
+    let line = |shard: usize, client: &mut Client| client.info(&format!("shard{shard}"));
+    let figure = |line: String| {
+        let found = line.split(',').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=').map(str::to_string));
+        found.unwrap_or_else(|| panic!("no {name} in {line}")).parse().expect("a number")
+    };
+    (0..shards).map(|shard| figure(line(shard, client))).collect()
+}
+
+/// A key that lives alone on each shard: found by writing keys and looking at the shards' counts of keys.
+pub fn key_of_each_shard(client: &mut Client, shards: usize) -> Vec<String> {
+    let mut keys = vec![None; shards];
+    for index in 0.. {
+        assert_eq!(client.ask("FLUSHALL"), "+OK");
+        let key = format!("{{tag{index}}}");
+        assert_eq!(client.ask(&format!("SET {key} 1")), "+OK");
+        let shard = figures(client, "keys").iter().position(|keys| *keys == 1).expect("a shard has it");
+        keys[shard].get_or_insert(key);
+        if keys.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    assert_eq!(client.ask("FLUSHALL"), "+OK");
+    keys.into_iter().flatten().collect()
+}

@@ -44,11 +44,21 @@ fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns:
     line.extend_from_slice(b" lib-ver=");
     line.extend_from_slice(&session.library_version);
     write!(line, " tot-net-in={} tot-net-out={}", figures.received_bytes, figures.sent_bytes)?;
-    writeln!(line, " tot-cmds={} shard={shard}", figures.commands)
+    writeln!(line, " tot-cmds={} capa={} shard={shard}", figures.commands, capabilities(connection))
+}
+
+/// The letters that clients may ask for; some stand for what no connection of this version can be.
+pub(super) const FLAGS: &str = "AbBcdeiIMNOPrRStTuUx";
+/// What clients may say of their abilities (CLIENT CAPA).
+pub(super) const CAPABILITIES: &str = "r";
+
+/// What the client has said that it is able to do.
+pub(super) fn capabilities(connection: &Connection) -> &'static str {
+    if connection.session.redirect_capable { "r" } else { "" }
 }
 
 /// One letter a property, N for none.
-fn flags(connection: &Connection) -> String {
+pub(super) fn flags(connection: &Connection) -> String {
     let session = &connection.session;
     let letters = [
         ('O', connection.is_monitor()),
@@ -62,6 +72,7 @@ fn flags(connection: &Connection) -> String {
         ('x', connection.transaction.is_open()),
         ('U', connection.ends.is_unix),
         ('e', session.no_evict),
+        ('I', session.import_source),
         ('T', session.client.no_touch),
     ];
     let set: String = letters.into_iter().filter(|(_, is_set)| *is_set).map(|(letter, _)| letter).collect();

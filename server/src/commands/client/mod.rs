@@ -4,6 +4,7 @@ mod filter;
 mod line;
 mod tracking;
 
+use filter::Asker;
 pub use filter::{ClientFilter, ClientKind};
 pub use line::client_line;
 
@@ -13,6 +14,7 @@ use crate::control::{ControlReply, ControlRequest};
 use crate::core::blocked::Over;
 use crate::core::connection::ReplyMode;
 use crate::core::session::{Session, SessionResult};
+use std::collections::{BTreeMap, BTreeSet};
 use torc_engine::command::argument::{block, integer, one_of, string, word};
 use torc_engine::command::{Argument, Arity, Categories, CommandError, Flags, Spec, parse_integer};
 
@@ -25,17 +27,39 @@ const ROW: Spec = Spec {
 const ADMIN: Flags = ROW.flags.or(Flags::ADMIN);
 const ON_OR_OFF: Argument = one_of("enabled", &[word("ON"), word("OFF")]);
 #[rustfmt::skip]
-const KILL_FILTERS: &[Argument] = &[
-    integer("client-id").token("ID").optional().since("2.8.12"),
-    one_of("normal_master_slave_pubsub", &[
-        word("NORMAL"), word("MASTER").since("3.2.0"), word("SLAVE"), word("REPLICA").since("5.0.0"), word("PUBSUB"),
-    ]).token("TYPE").optional().since("2.8.12"),
+const KINDS: &[Argument] = &[
+    word("NORMAL"), word("MASTER").since("3.2.0"), word("PRIMARY").since("8.0.0"), word("SLAVE"),
+    word("REPLICA").since("5.0.0"), word("PUBSUB"),
+];
+#[rustfmt::skip]
+const FILTERS: &[Argument] = &[
+    block("id", &[integer("client-id").multiple()]).token("ID").optional().since("2.8.12"),
+    one_of("client-type", KINDS).token("TYPE").optional().since("2.8.12"),
     string("username").token("USER").optional(),
     string("ip:port").token("ADDR").optional(),
     string("ip:port").token("LADDR").optional().since("6.2.0"),
-    string("name").token("NAME").optional().since("8.1.0"),
-    string("yes/no").token("SKIPME").optional(),
+    one_of("skipme", &[word("YES"), word("NO")]).token("SKIPME").optional(),
     integer("maxage").token("MAXAGE").optional().since("7.4.0"),
+    string("name").token("NAME").optional().since("9.0.0"),
+    integer("idle").token("IDLE").optional().since("9.0.0"),
+    string("flags").token("FLAGS").optional().since("9.0.0"),
+    string("lib-name").token("LIB-NAME").optional().since("9.0.0"),
+    string("lib-ver").token("LIB-VER").optional().since("9.0.0"),
+    integer("db").token("DB").optional().since("9.0.0"),
+    string("capa").token("CAPA").optional().since("9.0.0"),
+    string("ip").token("IP").optional().since("9.0.0"),
+    block("not-id", &[integer("not-client-id").multiple()]).token("NOT-ID").optional().since("9.0.0"),
+    one_of("not-client-type", KINDS).token("NOT-TYPE").optional().since("9.0.0"),
+    string("not-username").token("NOT-USER").optional().since("9.0.0"),
+    string("not-ip:port").token("NOT-ADDR").optional().since("9.0.0"),
+    string("not-ip:port").token("NOT-LADDR").optional().since("9.0.0"),
+    string("not-name").token("NOT-NAME").optional().since("9.0.0"),
+    string("not-flags").token("NOT-FLAGS").optional().since("9.0.0"),
+    string("not-lib-name").token("NOT-LIB-NAME").optional().since("9.0.0"),
+    string("not-lib-ver").token("NOT-LIB-VER").optional().since("9.0.0"),
+    integer("not-db").token("NOT-DB").optional().since("9.0.0"),
+    string("not-capa").token("NOT-CAPA").optional().since("9.0.0"),
+    string("not-ip").token("NOT-IP").optional().since("9.0.0"),
 ];
 
 /// The rows.
@@ -152,7 +176,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             summary: "Closes connections: the one from an address, or all that fit every filter",
             arguments: &[one_of(
                 "filter",
-                &[string("ip:port").deprecated("2.8.12"), one_of("new-format", KILL_FILTERS).multiple()],
+                &[string("ip:port").deprecated("2.8.12"), one_of("new-format", FILTERS).multiple()],
             )],
             history: &[
                 ("2.8.12", "The form with filters."),
@@ -161,11 +185,15 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
                 ("5.0.0", "`TYPE` knows `replica` beside `slave`."),
                 ("6.2.0", "New filter: `LADDR`."),
                 ("7.4.0", "New filter: `MAXAGE`."),
-                ("8.1.0", "New filter: `NAME`; `ID` takes several."),
+                ("8.1.0", "`ID` takes several."),
+                (
+                    "9.0.0",
+                    "New filters: `NAME`, `IDLE`, `FLAGS`, `LIB-NAME`, `LIB-VER`, `DB`, `CAPA`, `IP`, and `NOT-` before most.",
+                ),
             ],
             ..ROW
         },
-        syntax: "ip:port | [ID id ...] [ADDR a] [LADDR a] [TYPE t] [USER u] [NAME n] [SKIPME yes|no] [MAXAGE s]",
+        syntax: "ip:port | [[NOT-]ID id ...] [[NOT-]TYPE t] [[NOT-]ADDR a] [SKIPME yes|no] [MAXAGE s] [other filters]",
         run: kill,
     },
     SessionCommand {
@@ -176,22 +204,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             since: "2.4.0",
             complexity: "O(N) in the number of connections",
             summary: "One line a connection, of all or of those that fit every filter",
-            arguments: &[
-                one_of(
-                    "normal_master_replica_pubsub",
-                    &[word("NORMAL"), word("MASTER"), word("REPLICA"), word("PUBSUB")],
-                )
-                .token("TYPE")
-                .optional()
-                .since("5.0.0"),
-                block("id", &[integer("client-id").multiple()]).token("ID").optional().since("6.2.0"),
-                string("username").token("USER").optional().since("8.1.0"),
-                string("ip:port").token("ADDR").optional().since("8.1.0"),
-                string("ip:port").token("LADDR").optional().since("8.1.0"),
-                string("name").token("NAME").optional().since("8.1.0"),
-                string("yes/no").token("SKIPME").optional().since("8.1.0"),
-                integer("maxage").token("MAXAGE").optional().since("8.1.0"),
-            ],
+            arguments: FILTERS,
             history: &[
                 ("2.8.12", "New field: `id`."),
                 ("5.0.0", "New filter: `TYPE`."),
@@ -201,11 +214,12 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
                 ("7.0.3", "New field: `ssub`."),
                 ("7.2.0", "New fields: `lib-name` and `lib-ver`."),
                 ("8.1.0", "The filters of `CLIENT KILL`."),
+                ("9.0.0", "New filters, as of `CLIENT KILL`."),
             ],
             tips: &["nondeterministic_output"],
             ..ROW
         },
-        syntax: "[ID id ...] [ADDR a] [LADDR a] [TYPE t] [USER u] [NAME n] [SKIPME yes|no] [MAXAGE s]",
+        syntax: "[[NOT-]ID id ...] [[NOT-]TYPE t] [[NOT-]ADDR a] [SKIPME yes|no] [MAXAGE s] [other filters]",
         run: list,
     },
     SessionCommand {
@@ -466,8 +480,12 @@ fn unblock(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     Ok(())
 }
 
+fn asker(session: &Session<'_>) -> Asker {
+    Asker { id: session.connection.id, databases: session.core.shared.databases }
+}
+
 fn list(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
-    let filter = ClientFilter::parse_list(&arguments[2..], session.connection.id)?;
+    let filter = ClientFilter::parse_list(&arguments[2..], asker(session))?;
     session.ask_all(
         ControlRequest::Clients(filter),
         Box::new(|_, answers, reply| {
@@ -475,9 +493,8 @@ fn list(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
                 ControlReply::Clients(lines) => lines,
                 _ => Vec::new(),
             });
-            let mut lines: Vec<(u64, Vec<u8>)> = lines.collect();
-            lines.sort_unstable_by_key(|(id, _)| *id);
-            let text: Vec<u8> = lines.into_iter().flat_map(|(_, line)| line).collect();
+            let lines: BTreeMap<u64, Vec<u8>> = lines.collect();
+            let text: Vec<u8> = lines.into_values().flatten().collect();
             reply.verbatim(*b"txt", &text);
         }),
     );
@@ -489,19 +506,19 @@ fn kill(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     // One argument is an address: the old form, which answers OK or an error instead of a count.
     let is_old_form = arguments.len() == 3;
     let filter = if is_old_form {
-        ClientFilter { address: Some(arguments[2].into()), ..ClientFilter::default() }
+        ClientFilter::of_address(arguments[2])
     } else {
-        ClientFilter::parse_kill(&arguments[2..], own_id)?
+        ClientFilter::parse_kill(&arguments[2..], asker(session))?
     };
     session.ask_all(
         ControlRequest::KillClients { filter, own_id },
         Box::new(move |_, answers, reply| {
-            let killed = answers.into_iter().map(|answer| match answer {
-                ControlReply::Count(killed) => killed,
-                _ => 0,
+            let killed = answers.into_iter().flat_map(|answer| match answer {
+                ControlReply::Killed(ids) => ids,
+                _ => Vec::new(),
             });
-            let killed: usize = killed.sum();
-            match (is_old_form, killed) {
+            let killed: BTreeSet<u64> = killed.collect();
+            match (is_old_form, killed.len()) {
                 (true, 0) => reply.error("ERR No such client"),
                 (true, _) => reply.ok(),
                 (false, killed) => reply.integer(killed as i64),

@@ -148,7 +148,9 @@ impl<'a> Report<'a> {
         text.field("blocked_clients", self.sum(|shard| shard.blocked as u64));
         text.field("tracking_clients", self.sum(|shard| shard.tracking[0] as u64));
         text.field("pubsub_clients", self.sum(|shard| shard.subscribers as u64));
+        text.field("watching_clients", self.sum(|shard| shard.watching as u64));
         text.field("clients_in_timeout_table", 0);
+        text.field("total_watched_keys", self.sum(|shard| shard.watched_keys as u64));
     }
 
     /// `used_memory` is what the allocator has handed out; where it does not count, what the keyspace knows of.

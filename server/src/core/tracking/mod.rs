@@ -21,16 +21,19 @@
 //!   told so.
 
 mod mode;
+mod readers;
 
 pub use mode::{Address, Choice, Redirection, Tracking};
 
 use super::Core;
-use super::connection::{Connection, ConnectionKey};
+use super::connection::{Connection, ConnectionKey, Phase};
 use super::pubsub::{AudienceChange, Notice};
 use crate::command_table::CommandEntry;
+use crate::control::ControlReply;
 use bytes::Bytes;
+use readers::Readers;
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use torc_engine::audience::Topic;
 use torc_engine::command::Flags;
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
@@ -53,10 +56,8 @@ type Changed = BTreeMap<Bytes, Option<Address>>;
 /// One shard's share of all that.
 #[derive(Default)]
 pub(super) struct TrackingTable {
-    /// Keys of this shard, and who has read them since they changed; readers in order.
-    readers: HashMap<Box<[u8]>, SmallVec<[Address; 1]>>,
-    /// Readers over all keys.
-    items: usize,
+    /// Keys of this shard, and who has read them since they changed.
+    readers: Readers,
     /// Connections of this shard that track.
     clients: BTreeSet<ConnectionKey>,
     /// Connections of this shard that listen to prefixes.
@@ -68,7 +69,7 @@ pub(super) struct TrackingTable {
 impl TrackingTable {
     /// Connections that track, keys that have been read, and how often.
     pub(super) fn figures(&self) -> [usize; 3] {
-        [self.clients.len(), self.readers.len(), self.items]
+        [self.clients.len(), self.readers.len(), self.readers.items()]
     }
 }
 
@@ -99,30 +100,25 @@ impl Core {
 
     /// One key that has been read.
     pub(super) fn remember_key(&mut self, key: &[u8], reader: Address) {
-        let table = &mut self.tracking;
-        if !table.readers.contains_key(key) {
-            table.readers.insert(key.into(), SmallVec::new());
-            if table.readers.len() == 1 {
-                self.want_changes();
-            }
-            self.limit_tracked_keys();
+        if !self.tracking.readers.contains(key) {
+            self.make_place_for_a_key();
         }
-        if let Some(readers) = self.tracking.readers.get_mut(key)
-            && let Err(place) = readers.binary_search(&reader)
-        {
-            readers.insert(place, reader);
-            self.tracking.items += 1;
+        self.tracking.readers.add(key, reader);
+        if self.tracking.readers.len() == 1 {
+            self.want_changes();
         }
     }
 
-    /// Forgets keys beyond the limit, whichever comes first in the table; the newest, which has no readers yet, stays.
-    fn limit_tracked_keys(&mut self) {
+    /// Gives up keys when there are as many as may be: one for one that comes, and some more where the limit has been lowered.
+    fn make_place_for_a_key(&mut self) {
+        const KEYS_A_STEP: usize = 32;
         let most = self.settings.tracked_keys_max as usize;
         let most = if most == 0 { usize::MAX } else { most.div_ceil(self.shared.shards()) };
-        while self.tracking.readers.len() > most {
-            let found = self.tracking.readers.iter().find(|(_, readers)| !readers.is_empty());
-            let Some(key) = found.map(|(key, _)| key.clone()) else { return };
-            self.invalidate_key(&key, None);
+        let too_many = (self.tracking.readers.len() + 1).saturating_sub(most);
+        for _ in 0..too_many.min(KEYS_A_STEP) {
+            if let Some((key, readers)) = self.tracking.readers.take_next() {
+                self.invalidate_for(&key, readers, None);
+            }
         }
     }
 
@@ -151,7 +147,6 @@ impl Core {
         }
         if is_flushed {
             self.tracking.readers.clear();
-            self.tracking.items = 0;
             for key in self.tracking.clients.clone() {
                 self.with_connection(key, |core, connection| {
                     core.tell_invalid(connection, &Invalid::All(connection.protocol()));
@@ -164,8 +159,12 @@ impl Core {
     }
 
     fn invalidate_key(&mut self, key: &[u8], by: Option<Address>) {
-        let Some(readers) = self.tracking.readers.remove(key) else { return };
-        self.tracking.items -= readers.len();
+        if let Some(readers) = self.tracking.readers.take(key) {
+            self.invalidate_for(key, readers, by);
+        }
+    }
+
+    fn invalidate_for(&mut self, key: &[u8], readers: SmallVec<[Address; 1]>, by: Option<Address>) {
         let key = Bytes::copy_from_slice(key);
         for reader in readers {
             let is_own = by == Some(reader);
@@ -307,6 +306,11 @@ impl Core {
         }
     }
 
+    /// Gives back some memory of what a flush has made forget. Whether more is left.
+    pub(super) fn free_readers(&mut self) -> bool {
+        self.tracking.readers.free_some()
+    }
+
     /// Puts tracking in force for a connection, anew if it was; prefixes are added to those that it had.
     pub fn begin_tracking(&mut self, connection: &mut Connection, mut tracking: Tracking) -> Vec<AudienceChange> {
         let key = connection.key;
@@ -345,11 +349,23 @@ impl Core {
     }
 
     /// The connection of an id, if it is here; from now on it stays, since others are redirected to it.
-    pub fn find_redirection(&mut self, id: u64) -> Option<Redirection> {
-        let connection = self.connections.iter_mut().filter_map(|slot| slot.connection.as_deref_mut());
-        let connection = connection.into_iter().find(|connection| connection.id == id && connection.stays())?;
+    pub fn find_redirection(&mut self, id: u64) -> ControlReply {
+        let mut connections = self.connections.iter_mut().filter_map(|slot| slot.connection.as_deref_mut());
+        let Some(connection) = connections.find(|connection| connection.id == id) else {
+            return ControlReply::Redirection(None);
+        };
+        match connection.phase {
+            Phase::Moving(_) if connection.has_left() => return ControlReply::OnItsWay,
+            Phase::Open => {}
+            // It has not gone yet.
+            Phase::Moving(_) => {
+                connection.phase = Phase::Open;
+                self.resumable.push(connection.key);
+            }
+            Phase::Closing | Phase::Dead => return ControlReply::Redirection(None),
+        }
         connection.interests.get_or_insert_default().is_redirected_to = true;
         let target = Address { shard: self.index as u32, connection: connection.key };
-        Some(Redirection { id, target })
+        ControlReply::Redirection(Some(Redirection { id, target }))
     }
 }
