@@ -495,4 +495,9 @@ impl LongWork for Sorting {
             *answers = Some(values);
         }
     }
+
+    fn awaits_answers(&self) -> bool {
+        let is_asked = self.batch.as_ref().is_some_and(|batch| batch.is_asked);
+        is_asked && matches!(self.source, Source::Elsewhere { answers: None, .. })
+    }
 }
