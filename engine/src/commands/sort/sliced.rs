@@ -79,7 +79,7 @@ struct Texts {
 impl Drop for Texts {
     /// Many go in slices.
     fn drop(&mut self) {
-        discard_each(std::mem::take(&mut self.chunks));
+        discard_each(std::mem::take(&mut self.chunks), Self::CHUNK_BYTES);
     }
 }
 
