@@ -171,6 +171,15 @@ enum Went {
     Over,
 }
 
+impl From<Progress> for Went {
+    fn from(progress: Progress) -> Self {
+        match progress {
+            Progress::More => Self::On,
+            Progress::Done => Self::Over,
+        }
+    }
+}
+
 impl Core {
     /// Whether a slice is due.
     pub fn has_long_work(&self) -> bool {
@@ -370,10 +379,7 @@ impl Core {
                 }
             }
             Destination::Part { reply, .. } => {
-                match slice((&mut run.unfinished, &mut run.budget), &mut self.shard, reply, clock) {
-                    Progress::More => Went::On,
-                    Progress::Done => Went::Over,
-                }
+                slice((&mut run.unfinished, &mut run.budget), &mut self.shard, reply, clock).into()
             }
         }
     }
@@ -381,10 +387,7 @@ impl Core {
     /// A write whose client has gone.
     fn step_unheard(&mut self, run: &mut Run, clock: &impl Fn() -> u64) -> Went {
         let shard = run.overlay.as_mut().map_or(&mut self.shard, |overlay| &mut overlay.temporary);
-        match slice((&mut run.unfinished, &mut run.budget), shard, &mut ReplyBuffer::default(), clock) {
-            Progress::More => Went::On,
-            Progress::Done => Went::Over,
-        }
+        slice((&mut run.unfinished, &mut run.budget), shard, &mut ReplyBuffer::default(), clock).into()
     }
 
     fn is_gone(&mut self, key: ConnectionKey) -> bool {
