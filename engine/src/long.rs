@@ -89,6 +89,11 @@ pub trait LongWork {
     /// Their values, in the same order.
     fn answers(&mut self, _values: Vec<Option<OwnedEntry>>) {}
 
+    /// Whether it can do nothing before it has been answered.
+    fn awaits_answers(&self) -> bool {
+        false
+    }
+
     /// Whether it may look at any key of the shard until its end: then nothing else runs there meanwhile.
     fn holds_shard(&self) -> bool {
         false
@@ -159,6 +164,11 @@ impl Unfinished {
     /// Their values, in the same order.
     pub fn answer(&mut self, values: Vec<Option<OwnedEntry>>) {
         self.work.answers(values);
+    }
+
+    /// Whether a step would do nothing, for want of these.
+    pub fn awaits_answers(&self) -> bool {
+        self.work.awaits_answers()
     }
 
     /// Whether the command has written all that it will write, and looks at no key any more.

@@ -58,6 +58,12 @@ impl<R: Copy> Run<R> {
     }
 }
 
+/// Frees runs in slices.
+fn discard_runs<R: 'static>(runs: impl IntoIterator<Item = Run<R>>) {
+    let chunks: Vec<_> = runs.into_iter().flat_map(|run| run.chunks).collect();
+    discard_each(chunks, ROWS_A_CHUNK * size_of::<R>());
+}
+
 /// Runs on their way into one: a heap whose top has the least head. None of them is empty.
 struct Merge<R> {
     heap: Vec<Run<R>>,
@@ -117,8 +123,7 @@ impl<R: Copy + 'static> Drop for Sorter<R> {
     /// What nobody wanted goes in slices.
     fn drop(&mut self) {
         let merges = self.last.take().into_iter().chain(self.merge.take().map(|(merge, _)| merge));
-        let runs = self.runs.drain(..).chain(merges.flat_map(|merge| merge.heap));
-        discard_each(runs.flat_map(|run| run.chunks).collect::<Vec<_>>());
+        discard_runs(self.runs.drain(..).chain(merges.flat_map(|merge| merge.heap)));
     }
 }
 
@@ -174,8 +179,9 @@ impl<R: Copy + 'static> Sorter<R> {
             match row {
                 Some(row) => merged.push(row),
                 None => {
-                    let merged = self.merge.take().map(|(_, merged)| merged);
-                    self.runs.extend(merged);
+                    let Some((rest, merged)) = self.merge.take() else { continue };
+                    discard_runs(rest.heap);
+                    self.runs.push_back(merged);
                 }
             }
         }

@@ -137,6 +137,21 @@ pub fn give_memory_back_soon() {
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 1) };
 }
 
+/// Gives pages back to the system that lie whole within these bytes, which are zero then: so a block of many pages goes bit by
+/// bit before it is freed.
+pub fn forget_pages(bytes: &mut [u8]) {
+    /// A multiple of whatever size pages have.
+    const PAGES_BYTES: usize = 64 << 10;
+    let skipped = bytes.as_ptr().align_offset(PAGES_BYTES);
+    let length = bytes.len().saturating_sub(skipped) / PAGES_BYTES * PAGES_BYTES;
+    if length > 0 {
+        let whole = &mut bytes[skipped..skipped + length];
+        // SAFETY: the bytes are ours alone, of the heap, which is private and anonymous memory: they read as zeros afterwards. If
+        // the call fails they are what they were.
+        unsafe { libc::madvise(whole.as_mut_ptr().cast(), length, libc::MADV_DONTNEED) };
+    }
+}
+
 /// What this thread has taken and not given back; negative where it gave back what others took.
 #[inline]
 pub fn thread_bytes() -> i64 {
@@ -203,6 +218,17 @@ mod tests {
         assert_eq!(delay(), 1000, "the default of a second, which no other option has");
         give_memory_back_soon();
         assert_eq!(delay(), 1);
+    }
+
+    #[test]
+    fn pages_that_are_forgotten_are_zero_and_those_around_them_stay() {
+        let mut bytes = vec![7_u8; 300 << 10];
+        forget_pages(&mut bytes[1..200 << 10]);
+        assert!(bytes[200 << 10..].iter().chain(&bytes[..1]).all(|byte| *byte == 7));
+        let zeros = bytes.iter().filter(|byte| **byte == 0).count();
+        assert!(zeros >= 64 << 10 && zeros.is_multiple_of(64 << 10), "{zeros}");
+        forget_pages(&mut bytes[..1000]);
+        assert_eq!(bytes.iter().filter(|byte| **byte == 0).count(), zeros);
     }
 
     #[test]

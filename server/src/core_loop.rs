@@ -193,7 +193,12 @@ impl<D: Driver> CoreLoop<D> {
         if has_work || self.executor.has_ready() || self.core.has_messages() {
             return Wait::Not;
         }
-        let deadlines = [self.executor.next_deadline_ns(), self.core.next_hold_ns(), self.core.next_timeout_ns()];
+        let deadlines = [
+            self.executor.next_deadline_ns(),
+            self.core.next_hold_ns(),
+            self.core.next_timeout_ns(),
+            self.core.next_look_at_units_ns(),
+        ];
         let deadline_ns = deadlines.into_iter().flatten().min();
         if let Some(Gathering { events, at_most_ns }) = self.core.pace.gathering(self.core.settings.gather_ns_max) {
             let left_ns = deadline_ns.map_or(u64::MAX, |at_ns| at_ns.saturating_sub(self.core.clock.monotonic_ns));

@@ -6,6 +6,7 @@
 //!   control thread   a glommio executor: heartbeat over the shards    (control plane)
 //! ```
 
+use crate::allocator;
 use crate::command_table::CommandTable;
 use crate::commands;
 use crate::config::{BindAddress, Config, Loaded};
@@ -173,6 +174,7 @@ impl ShardStart {
         let mut core_loop = CoreLoop::new(driver, core);
         core_loop.core.read_precise_clock = Some(wall_clock_us);
         core_loop.core.count_memory_by_allocator();
+        core_loop.core.shard.keyspace.forget_pages_by(allocator::forget_pages);
         core_loop.core.begin_turn(clock);
         if let Err(text) = listen_on(&mut core_loop, &self.listeners, self.backlog) {
             let _ = report.send(Err(text.clone()));

@@ -74,6 +74,10 @@ pub struct Settings {
     pub outstanding_max: usize,
     /// Bytes under way to one other shard above this stop the reading of the commands that go there.
     pub in_flight_bytes_max: usize,
+    /// How long a command on every shard waits for units of several hops before it gets in line behind them, in nanoseconds; ...
+    pub unit_patience_ns: u64,
+    /// ... and for those that are long.
+    pub long_unit_patience_ns: u64,
     /// Commands between two looks at where most of a connection's commands go.
     pub affinity_window_commands: u16,
 }
@@ -103,6 +107,8 @@ impl Default for Settings {
             turn_bytes_max: 1 << 20,
             outstanding_max: 1024,
             in_flight_bytes_max: 16 << 20,
+            unit_patience_ns: 5_000_000,
+            long_unit_patience_ns: 60_000_000_000,
             affinity_window_commands: 512,
         }
     }

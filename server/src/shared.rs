@@ -2,6 +2,7 @@
 
 use crate::command_table::CommandTable;
 use crate::config::Config;
+use crate::core::whole::UnitsUnderWay;
 use crate::log::Log;
 use crate::mailbox::Message;
 use crate::scripting::SharedScripting;
@@ -63,6 +64,8 @@ pub struct Shared {
     pub exceeded_since_ms: AtomicI64,
     /// For how long it was, in milliseconds, that time left out.
     pub exceeded_total_ms: AtomicI64,
+    /// What commands on every shard do not get in front of.
+    pub units_under_way: UnitsUnderWay,
     /// Scripts and libraries of functions.
     pub scripting: SharedScripting,
     /// The server is to stop.
@@ -92,6 +95,7 @@ impl Shared {
             startup_bytes: AtomicI64::new(0),
             exceeded_since_ms: AtomicI64::new(0),
             exceeded_total_ms: AtomicI64::new(0),
+            units_under_way: UnitsUnderWay::default(),
             scripting: SharedScripting::default(),
             stopping: AtomicBool::new(false),
             next_client_id: AtomicU64::new(1),

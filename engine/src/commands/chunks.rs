@@ -10,7 +10,7 @@ pub(super) struct Chunks<T: Copy + 'static>(Vec<Vec<T>>);
 
 impl<T: Copy + 'static> Drop for Chunks<T> {
     fn drop(&mut self) {
-        discard_each(std::mem::take(&mut self.0));
+        discard_each(std::mem::take(&mut self.0), Self::CHUNK_ROWS * size_of::<T>());
     }
 }
 

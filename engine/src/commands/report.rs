@@ -55,8 +55,8 @@ fn report_string(execution: &mut Execution<'_>, key: &[u8], value: &[u8], expiry
 /// How many elements one effect tells of.
 pub(crate) const EFFECT_ELEMENTS_MAX: usize = 10_000;
 
-/// Effects that make a large value anew, put together before they are told: a removal of the key, then commands that add
-/// elements.
+/// Effects that make a large value anew, or add much to one, put together before they are told: a removal of the key if need be,
+/// then commands that add elements.
 pub(crate) struct Remade {
     effects: Vec<Vec<Vec<u8>>>,
     /// Elements of the last one.
@@ -69,6 +69,11 @@ impl Remade {
     pub(crate) fn new(adds: &[u8], key: &[u8]) -> Self {
         let effects = vec![vec![b"DEL".to_vec(), key.to_vec()]];
         Self { effects, elements: EFFECT_ELEMENTS_MAX, head: [adds.to_vec(), key.to_vec()] }
+    }
+
+    /// The same without the removal.
+    pub(crate) fn added(adds: &[u8], key: &[u8]) -> Self {
+        Self { effects: Vec::new(), ..Self::new(adds, key) }
     }
 
     /// Adds an element, which the command names by these words.

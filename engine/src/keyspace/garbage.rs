@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   objects    large collections    ──one after the other──> the thread's pile of trees (large::collect)
-//!   blobs      very long strings, packed collections
+//!   blobs      very long strings, packed collections: the pages of one go back bit by bit, then the block
 //!   databases  groups of flushed ones, page by page
 //! ```
 //!
@@ -21,12 +21,17 @@ const DEFERRED_BYTES_MIN: usize = 64 << 10;
 /// A collection of at most so many elements is freed by the command that lets it go.
 const ELEMENTS_AT_ONCE_MAX: u64 = 64;
 
-/// What an entry costs to free in units of the budget is one; a blob costs one for each so many bytes.
-const BLOB_BYTES_PER_UNIT: usize = 64 << 10;
+/// So many bytes of a block give their pages back at a time.
+const FORGOTTEN_AT_ONCE_BYTES: usize = 256 << 10;
 
-#[derive(Default)]
+/// Gives the pages of some bytes back to the system, as far as it can: whatever they hold then.
+pub type ForgetPages = fn(&mut [u8]);
+
 pub(super) struct Garbage {
     blobs: Vec<Blob>,
+    /// One of them, of which so many bytes still have their pages.
+    fading: Option<(Blob, usize)>,
+    pub(super) forget_pages: ForgetPages,
     #[allow(clippy::vec_box)] // boxed where they come from: to let one go allocates nothing
     objects: Vec<Box<Object>>,
     /// The trees of the last object taken are on the thread's pile.
@@ -34,6 +39,20 @@ pub(super) struct Garbage {
     databases: Vec<Vec<Option<Box<Group>>>>,
     /// Keys in them.
     flushed_keys: usize,
+}
+
+impl Default for Garbage {
+    fn default() -> Self {
+        Self {
+            blobs: Vec::new(),
+            fading: None,
+            forget_pages: |_| (),
+            objects: Vec::new(),
+            is_freeing: false,
+            databases: Vec::new(),
+            flushed_keys: 0,
+        }
+    }
 }
 
 impl Garbage {
@@ -57,10 +76,11 @@ impl Garbage {
 
     /// Values that wait to be freed (`lazyfree_pending_objects`).
     pub(super) fn pending(&self) -> usize {
-        self.blobs.len() + self.objects.len() + usize::from(self.is_freeing) + self.flushed_keys
+        let begun = usize::from(self.is_freeing) + usize::from(self.fading.is_some());
+        self.blobs.len() + self.objects.len() + begun + self.flushed_keys
     }
 
-    /// Frees about `budget` entries; whether more is left.
+    /// Frees about `budget` units ([`large::units`]); whether more is left.
     pub(super) fn collect(&mut self, budget: usize, statistics: &mut Statistics) -> bool {
         let mut left = budget.max(1);
         // Trees first: those of one object are gone before the next is looked at.
@@ -72,9 +92,13 @@ impl Garbage {
                 self.is_freeing = true;
                 drop(object);
                 left = left.saturating_sub(1);
+            } else if let Some(fading) = self.fading.take() {
+                self.fading = self.fade(fading, &mut left);
+                statistics.lazily_freed += u64::from(self.fading.is_none());
             } else if let Some(blob) = self.blobs.pop() {
-                statistics.lazily_freed += 1;
-                left = left.saturating_sub(1 + blob.capacity() / BLOB_BYTES_PER_UNIT);
+                // Bytes that others hold stay as they are.
+                let bytes = if blob.is_unique() { blob.len() } else { 0 };
+                self.fading = Some((blob, bytes));
             } else if !self.databases.is_empty() {
                 self.collect_flushed(&mut left, statistics);
             } else {
@@ -82,6 +106,18 @@ impl Garbage {
             }
         }
         true
+    }
+
+    /// Gives pages of a block back, from its end, and then the block.
+    fn fade(&self, (mut blob, bytes): (Blob, usize), left: &mut usize) -> Option<(Blob, usize)> {
+        if bytes <= FORGOTTEN_AT_ONCE_BYTES {
+            *left = left.saturating_sub(large::units(bytes));
+            return None;
+        }
+        let kept = bytes - FORGOTTEN_AT_ONCE_BYTES;
+        (self.forget_pages)(&mut blob.as_mut_slice()[kept..bytes]);
+        *left = left.saturating_sub(large::units(FORGOTTEN_AT_ONCE_BYTES));
+        Some((blob, kept))
     }
 
     /// Frees a page, or a group that is empty, of what was flushed.

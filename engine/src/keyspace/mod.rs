@@ -60,6 +60,7 @@ use changes::Changes;
 use database::Database;
 use eviction::Pool;
 use expiry::ExpiryWalk;
+pub use garbage::ForgetPages;
 use garbage::Garbage;
 use instant::{Surroundings, Walks};
 pub(crate) use undo::Held;
@@ -788,7 +789,12 @@ impl Keyspace {
         removed
     }
 
-    /// Frees memory of what was flushed, about `budget` entries of it; whether more is left.
+    /// Says how the pages of a block go back to the system before the block itself, which would be done at once.
+    pub fn forget_pages_by(&mut self, forget_pages: ForgetPages) {
+        self.garbage.forget_pages = forget_pages;
+    }
+
+    /// Frees memory of what was flushed, about `budget` units of it; whether more is left.
     pub fn collect_garbage(&mut self, budget: usize) -> bool {
         if !self.walks.is_empty() {
             self.walks.end(None, &mut self.garbage);

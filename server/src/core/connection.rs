@@ -432,6 +432,8 @@ pub struct Connection {
     pub hold_until_ns: Option<u64>,
     /// Whether it is in the list of those.
     pub is_held: bool,
+    /// Since when its next command, which is one on every shard, waits for units of several hops, monotonic nanoseconds.
+    pub waits_for_units_since_ns: Option<u64>,
     /// Whether it is in the list of connections to settle.
     pub is_dirty: bool,
     /// Since when its output is over the soft limit, monotonic nanoseconds.

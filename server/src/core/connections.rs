@@ -147,6 +147,7 @@ impl Core {
             at_end: false,
             hold_until_ns: None,
             is_held: false,
+            waits_for_units_since_ns: None,
             is_dirty: true,
             soft_limit_since_ns: None,
         });
@@ -313,6 +314,7 @@ impl Core {
     pub fn run_resumable(&mut self) {
         self.end_pause_when_due();
         self.end_waits_when_due();
+        self.look_at_units_when_due();
         for key in std::mem::take(&mut self.resumable) {
             self.resume(key);
         }

@@ -15,6 +15,7 @@ use super::inbox::claim_of;
 use super::pubsub::AudienceChange;
 use super::session::Conclude;
 use super::unit::{Captured, StageDone, UnitRun};
+use super::whole::Counted;
 use crate::command_table::{CommandEntry, Target};
 use crate::control::{ControlReply, ControlRequest};
 use crate::mailbox::{Envelope, InstantRequest, Message, Outcome, PackedArguments, Part, Request, Work};
@@ -57,6 +58,8 @@ pub(super) struct Hops {
     asks: bool,
     /// When the locks were taken: the time of all hops.
     now: Milliseconds,
+    /// Whether commands on every shard know of it.
+    counted: Counted,
 }
 
 pub(super) struct Transaction {
@@ -179,7 +182,14 @@ impl Core {
             places.push(group);
         }
         let asks = discovery.is_some();
-        let hops = Hops { entry, arguments: packed, keys, places, asks, now: 0 };
+        let mut counted = Counted::Not;
+        if keys.iter().any(|key| key.writes) {
+            counted = self.count_unit();
+            if asks {
+                self.count_as_long(&mut counted);
+            }
+        }
+        let hops = Hops { entry, arguments: packed, keys, places, asks, now: 0, counted };
         self.start(connection, entry, Kind::Overlay(Box::new(hops)), parts);
     }
 
@@ -518,6 +528,7 @@ impl Core {
                     let releases = held.with(self.index, |overlay| overlay.releases());
                     self.last_hop(&mut held, releases);
                 }
+                self.count_as_long(&mut held.hops.counted);
                 let overlay = Box::new(OverlayRun { temporary, held });
                 self.overlay_goes_on_later(unfinished, (request, out), Some(overlay));
             }
@@ -556,6 +567,7 @@ impl Core {
         let parts = parts.map(|((&shard, ticket), finish)| (shard, Claim::Place, Work::Write { ticket, finish }));
         let parts: Vec<_> = parts.collect();
         self.multicast(&Multicast::new(), held.id, (held.asker, false), parts);
+        self.uncount(&mut held.hops.counted);
     }
 }
 

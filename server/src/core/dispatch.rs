@@ -480,6 +480,8 @@ impl Core {
             KeyPlan::None => {
                 if let Some(owner) = self.owner_without_keys(entry, arguments) {
                     owner
+                } else if entry.spec.spread.is_on_all_shards() && self.waits_for_units(connection) {
+                    return Flow::NotRun;
                 } else {
                     self.count(connection, entry);
                     self.start_on_all(connection, entry, arguments);
@@ -489,6 +491,8 @@ impl Core {
             KeyPlan::Many => {
                 if let Some(owner) = self.owner_of_keys(entry, arguments) {
                     owner
+                } else if discovery_of(entry, arguments).is_some() && self.waits_for_units(connection) {
+                    return Flow::NotRun;
                 } else {
                     self.count(connection, entry);
                     self.start_spread(connection, entry, arguments);

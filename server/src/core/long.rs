@@ -11,8 +11,9 @@
 //!   Part      a multicast     kept whole: the coordinator must know every part's length first
 //! ```
 //!
-//! * How many units fit in a slice is learnt from the clock, for each run by itself. A clock that stands still during
-//!   a turn teaches nothing: the simulation cuts in steps as long as a first one.
+//! * A slice is several steps, and the clock is looked at after each: what a unit takes changes from one stage of a command to
+//!   the next by a factor of ten and more. How many units fit in a step is learnt from it, for each run by itself. A clock that
+//!   stands still during a turn teaches nothing: the simulation cuts in steps as long as a first one, one a turn.
 //! * A client whose own shard works for it runs nothing else meanwhile. What runs on other shards goes on, as its answers
 //!   are awaited anyway.
 //! * A run that only reads ends with its client. One that writes has its place in the order already: it always ends
@@ -28,17 +29,19 @@ use crate::command_table::CommandEntry;
 use crate::mailbox::{Envelope, Message, Outcome, Piece, Request};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
-use torc_engine::long::{Progress, Unfinished};
+use torc_engine::long::{Progress, STEP_BYTES_MAX, Unfinished};
 use torc_engine::reply::ReplyBuffer;
+use torc_engine::shard::Shard;
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::schedule::{Intent, Mode, Ticket};
 
-/// What a slice should take, in nanoseconds.
+/// What a slice should take, in nanoseconds, and each of its steps.
 const SLICE_NS: u64 = 400_000;
+const STEP_NS: u64 = 50_000;
 /// Units of a run's first step, and the least and the most of any.
 const UNITS_A_STEP: u64 = 1024;
 const UNITS_MIN: u64 = 16;
-const UNITS_MAX: u64 = 16 * 1024;
+const UNITS_MAX: u64 = 4096;
 /// A client with more than this ready for its socket gets no more yet, in bytes.
 const BACKLOG_BYTES_MAX: usize = 256 << 10;
 /// Pieces that another shard may send before it hears that there is room.
@@ -132,7 +135,33 @@ impl LongRuns {
     }
 }
 
-/// What a step came to.
+/// Steps of a run until a slice's time is over, or something else has to be seen to; what the last one came to.
+fn slice(
+    (unfinished, budget): (&mut Unfinished, &mut u64),
+    shard: &mut Shard,
+    out: &mut ReplyBuffer,
+    clock: &impl Fn() -> u64,
+) -> Progress {
+    let (began_ns, bytes, reads) = (clock(), out.len(), unfinished.only_reads());
+    let mut before_ns = began_ns;
+    loop {
+        let progress = unfinished.step(shard, *budget, out);
+        let now_ns = clock();
+        let took_ns = now_ns.saturating_sub(before_ns);
+        if took_ns > 0 {
+            let fitting = (u128::from(*budget) * u128::from(STEP_NS) / u128::from(took_ns)) as u64;
+            *budget = fitting.min(*budget * 2).clamp(UNITS_MIN, UNITS_MAX);
+        }
+        let is_late = took_ns == 0 || now_ns.saturating_sub(began_ns) + STEP_NS > SLICE_NS;
+        let is_enough = is_late || out.len() - bytes >= STEP_BYTES_MAX;
+        if progress == Progress::Done || is_enough || unfinished.only_reads() != reads || unfinished.awaits_answers() {
+            return progress;
+        }
+        before_ns = now_ns;
+    }
+}
+
+/// What a slice came to.
 enum Went {
     /// It may go on.
     On,
@@ -140,6 +169,15 @@ enum Went {
     Waits,
     /// It is over.
     Over,
+}
+
+impl From<Progress> for Went {
+    fn from(progress: Progress) -> Self {
+        match progress {
+            Progress::More => Self::On,
+            Progress::Done => Self::Over,
+        }
+    }
 }
 
 impl Core {
@@ -257,14 +295,8 @@ impl Core {
         self.parked_slice();
         let Some(id) = self.long.ready.pop_front() else { return };
         let Some(mut run) = self.long.runs.remove(&id) else { return };
-        let before_ns = clock();
-        let went = self.step_run(id, &mut run);
+        let went = self.step_run(id, &mut run, &clock);
         self.tell_changes(run.asker(self.index));
-        let took_ns = clock().saturating_sub(before_ns);
-        if took_ns > 0 {
-            let fitting = (u128::from(run.budget) * u128::from(SLICE_NS) / u128::from(took_ns)) as u64;
-            run.budget = fitting.min(run.budget * 2).clamp(UNITS_MIN, UNITS_MAX);
-        }
         if !matches!(went, Went::Over) && run.holds_keys() && run.unfinished.only_reads() {
             self.let_go(&mut run);
         }
@@ -281,7 +313,7 @@ impl Core {
         }
     }
 
-    fn step_run(&mut self, id: RunId, run: &mut Run) -> Went {
+    fn step_run(&mut self, id: RunId, run: &mut Run, clock: &impl Fn() -> u64) -> Went {
         let is_dead = match &run.destination {
             Destination::Here(request) => self.is_gone(request.connection),
             Destination::Away { .. } | Destination::Part { .. } => run.is_abandoned,
@@ -300,7 +332,7 @@ impl Core {
             Destination::Here(request) => {
                 let request = *request;
                 let Some(mut connection) = self.take_connection(request.connection) else {
-                    return self.step_unheard(run);
+                    return self.step_unheard(run, clock);
                 };
                 // A write never waits for its client: others wait for its keys, and its reply is short.
                 let has_room = |connection: &Connection| {
@@ -312,8 +344,8 @@ impl Core {
                     return Went::Waits;
                 }
                 let shard = run.overlay.as_mut().map_or(&mut self.shard, |overlay| &mut overlay.temporary);
-                let (unfinished, budget) = (&mut run.unfinished, run.budget);
-                let step = connection.output.grow(request.sequence, |out| unfinished.step(shard, budget, out));
+                let stepped = (&mut run.unfinished, &mut run.budget);
+                let step = connection.output.grow(request.sequence, |out| slice(stepped, shard, out, clock));
                 let went = match step {
                     Progress::Done => Went::Over,
                     Progress::More if has_room(&connection) => Went::On,
@@ -323,10 +355,11 @@ impl Core {
                 self.put_connection(connection);
                 went
             }
-            Destination::Away { .. } if run.is_abandoned => self.step_unheard(run),
+            Destination::Away { .. } if run.is_abandoned => self.step_unheard(run, clock),
             Destination::Away { credit: 0, .. } => Went::Waits,
             Destination::Away { origin, request, credit, reply } => {
-                let step = run.unfinished.step(&mut self.shard, run.budget, reply);
+                let stepped = (&mut run.unfinished, &mut run.budget);
+                let step = slice(stepped, &mut self.shard, reply, clock);
                 self.tell_changes(Some(Address { shard: *origin as u32, connection: request.connection }));
                 if step == Progress::More && reply.is_empty() {
                     return Went::On;
@@ -348,20 +381,16 @@ impl Core {
                     (false, false) => Went::On,
                 }
             }
-            Destination::Part { reply, .. } => match run.unfinished.step(&mut self.shard, run.budget, reply) {
-                Progress::More => Went::On,
-                Progress::Done => Went::Over,
-            },
+            Destination::Part { reply, .. } => {
+                slice((&mut run.unfinished, &mut run.budget), &mut self.shard, reply, clock).into()
+            }
         }
     }
 
     /// A write whose client has gone.
-    fn step_unheard(&mut self, run: &mut Run) -> Went {
+    fn step_unheard(&mut self, run: &mut Run, clock: &impl Fn() -> u64) -> Went {
         let shard = run.overlay.as_mut().map_or(&mut self.shard, |overlay| &mut overlay.temporary);
-        match run.unfinished.step(shard, run.budget, &mut ReplyBuffer::default()) {
-            Progress::More => Went::On,
-            Progress::Done => Went::Over,
-        }
+        slice((&mut run.unfinished, &mut run.budget), shard, &mut ReplyBuffer::default(), clock).into()
     }
 
     fn is_gone(&mut self, key: ConnectionKey) -> bool {

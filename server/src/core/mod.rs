@@ -35,6 +35,7 @@ pub mod tracking;
 mod unit;
 mod unit_batches;
 mod watch;
+pub mod whole;
 
 pub(crate) use batches::ShardSet;
 use crate::command_table::CommandEntry;
@@ -155,6 +156,8 @@ pub struct Core {
     dirty: Vec<ConnectionKey>,
     /// Connections that stopped reading for want of credit, by the shard that they wait for.
     starved: Vec<ConnectionKey>,
+    /// Commands on every shard that wait for units of several.
+    whole_waits: whole::WholeWaits,
     /// Connections whose ready replies wait for those of other shards.
     held: Vec<ConnectionKey>,
     /// Paused connections that may go on in the next local run.
@@ -253,6 +256,7 @@ impl Core {
             connection_count: 0,
             dirty: Vec::new(),
             starved: Vec::new(),
+            whole_waits: whole::WholeWaits::default(),
             held: Vec::new(),
             resumable: Vec::new(),
             long: long::LongRuns::default(),

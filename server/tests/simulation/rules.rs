@@ -38,7 +38,8 @@ pub fn plan(seed: u64, rules: Rules, shards: usize, clients: Vec<ClientPlan>) ->
         databases: 1,
         rules,
         faults: Faults { network_delay_ns: (100, 5_000), wake_delay_ns: (10, 1_000), ..Faults::calm() },
-        settings: Settings { hz: 1, ..Settings::default() },
+        // No command is kept from getting in line behind others.
+        settings: Settings { hz: 1, unit_patience_ns: 0, long_unit_patience_ns: 0, ..Settings::default() },
         clients,
         names,
         step_ns_max: 2_000,

@@ -331,6 +331,8 @@ pub fn random_settings(random: &mut fastrand::Rng) -> Settings {
         gather_ns_max: pick(&[0, 20_000, 400_000]) as u64,
         // Whether what can be worked off in slices is, however little there is to do.
         engine: EngineOptions { units_at_once: pick(&[0, 1024]) as u64, ..EngineOptions::default() },
+        unit_patience_ns: pick(&[0, 5_000_000]) as u64,
+        long_unit_patience_ns: pick(&[0, 20_000, 60_000_000_000]) as u64,
         ..Settings::default()
     }
 }

@@ -8,7 +8,8 @@
 //! ```
 //! Both lists are locked until the commit.
 
-use super::transfer::{Texts, Transfer};
+use super::super::report::Remade;
+use super::transfer::Transfer;
 use super::{list_of, remove_if_empty};
 use crate::command::Execution;
 use crate::commands::string::reply_string;
@@ -45,8 +46,8 @@ pub(super) struct LongTransfer {
     left: ListTree,
     /// The destination with what has been pushed so far; none if it is the source.
     destination: Option<ListTree>,
-    /// What has been pushed, for those who are told of it.
-    texts: Texts,
+    /// The effects of what has been pushed, where somebody is told of it.
+    pushes: Option<Remade>,
     stage: Stage,
 }
 
@@ -75,7 +76,7 @@ impl LongTransfer {
             moved,
             left,
             destination,
-            texts: Texts::new(),
+            pushes: execution.keyspace.journal.wants_effects().then(|| transfer.push_effects()),
             stage: Stage::Moving(0),
         }
     }
@@ -99,10 +100,11 @@ impl LongTransfer {
     }
 
     /// Pushes about so many more.
-    fn push(&mut self, from: u64, budget: u64, is_told: bool) -> u64 {
+    fn push(&mut self, from: u64, budget: u64) -> u64 {
         let until = self.count().min(from.saturating_add(budget));
         let (end, to) = (self.first_pushed(), self.ends[1]);
         let indexes = self.indexes(end, from..until);
+        let mut staying = u64::from(from == 0 && self.transfer().turns_round(self.count(), self.view.len()));
         let target = self.destination.as_mut().unwrap_or(&mut self.left);
         for element in ListRef::Tree(&self.view).range(indexes, end) {
             element.with_bytes(|text| {
@@ -110,8 +112,9 @@ impl LongTransfer {
                     End::Left => target.push_front(text),
                     End::Right => target.push_back(text),
                 }
-                if is_told {
-                    self.texts.push(text.into());
+                match &mut self.pushes {
+                    Some(pushes) if staying == 0 => pushes.add(&[text]),
+                    _ => staying = 0,
                 }
             });
         }
@@ -142,8 +145,12 @@ impl LongTransfer {
                 _ => keyspace.create(*database, &destination, &mut NewCollection::object(object), *now),
             }
         }
-        let texts = std::mem::take(&mut self.texts);
-        let transfer = Transfer {
+        let pushes = self.pushes.take();
+        self.transfer().report(execution, pushes, self.count(), is_source_gone, self.view.len());
+    }
+
+    fn transfer(&self) -> Transfer<'_> {
+        Transfer {
             source: &self.names[0],
             destination: &self.names[1],
             from: self.ends[0],
@@ -151,8 +158,7 @@ impl LongTransfer {
             count: self.count(),
             is_exact: false,
             is_bulk: self.is_bulk,
-        };
-        transfer.report(execution, &texts, self.count(), is_source_gone, self.view.len());
+        }
     }
 
     /// Tells more of what was moved, in the order in which it stands in the destination; how many have been told then.
@@ -175,8 +181,7 @@ impl LongWork for LongTransfer {
     fn step(&mut self, execution: &mut Execution<'_>, budget: u64) -> Step {
         match self.stage {
             Stage::Moving(pushed) => {
-                let is_told = execution.keyspace.journal.wants_effects();
-                let pushed = self.push(pushed, budget, is_told);
+                let pushed = self.push(pushed, budget);
                 self.stage = Stage::Moving(pushed);
                 if pushed == self.count() {
                     self.commit(execution);

@@ -10,6 +10,7 @@
 
 use super::super::blocking::{nothing, timeout_ms};
 use super::super::errors::{above_zero, is, syntax};
+use super::super::report::Remade;
 use super::sliced_transfer::LongTransfer;
 use super::{list_of, push_to, remove_if_empty, report};
 use crate::command::{CommandError, CommandResult, Execution};
@@ -19,10 +20,10 @@ use crate::values::list::{self, End, ListRef};
 use smallvec::SmallVec;
 
 /// An element on its way.
-pub(super) type Text = SmallVec<[u8; 64]>;
+type Text = SmallVec<[u8; 64]>;
 
 /// Elements in the order in which they are pushed.
-pub(super) type Texts = SmallVec<[Text; 1]>;
+type Texts = SmallVec<[Text; 1]>;
 
 /// What is moved, and where to.
 pub(super) struct Transfer<'a> {
@@ -90,50 +91,53 @@ impl<'a> Transfer<'a> {
         report(execution, self.from.pop_name(), self.source, is_source_gone);
     }
 
-    /// Reports that several elements have been moved, in the order in which they were pushed; the source had a length before.
+    /// Whether a list of that length is turned round as a whole: then the first element to be pushed may as well stay.
+    pub(super) fn turns_round(&self, count: u64, length: u64) -> bool {
+        self.is_within_one_list() && self.from == self.to && !self.is_bulk && count == length
+    }
+
+    /// The effects of pushing elements, to which these are added in the order in which they are pushed.
+    pub(super) fn push_effects(&self) -> Remade {
+        Remade::added(self.to.push_name().as_bytes(), self.destination)
+    }
+
+    /// Reports that several elements have been moved; the source had a length before. `pushes` are the effects that push them,
+    /// but for a first one that [stays](Transfer::turns_round), where somebody wants to know.
     pub(super) fn report(
         &self,
         execution: &mut Execution<'_>,
-        texts: &[Text],
+        pushes: Option<Remade>,
         count: u64,
         is_source_gone: bool,
         length: u64,
     ) {
-        if execution.keyspace.journal.wants_effects() {
-            debug_assert_eq!(texts.len() as u64, count);
-            self.report_effects(execution, texts, length);
+        if let Some(pushes) = pushes {
+            self.report_effects(execution, pushes, count, length);
         }
         self.report_events(execution, is_source_gone);
     }
 
     /// Reports the effects of several elements' move in terms of commands that any version knows. A list that is source
     /// and destination keeps an element meanwhile, and its expiry thereby.
-    fn report_effects(&self, execution: &mut Execution<'_>, texts: &[Text], length: u64) {
-        let count = texts.len();
-        let pop = |execution: &mut Execution<'_>, end: End, count: usize| {
+    fn report_effects(&self, execution: &mut Execution<'_>, pushes: Remade, count: u64, length: u64) {
+        let pop = |execution: &mut Execution<'_>, end: End, count: u64| {
             let mut digits = itoa::Buffer::new();
             execution.effect(&[end.pop_name().as_bytes(), self.source, digits.format(count).as_bytes()]);
         };
-        let push = |execution: &mut Execution<'_>, texts: &[Text]| {
-            let head = [self.to.push_name().as_bytes(), self.destination];
-            let arguments: Vec<&[u8]> = head.into_iter().chain(texts.iter().map(AsRef::as_ref)).collect();
-            execution.effect(&arguments);
-        };
         if !self.is_within_one_list() {
             pop(execution, self.from, count);
-            push(execution, texts);
+            pushes.tell(execution);
         } else if self.from != self.to {
-            push(execution, texts);
+            pushes.tell(execution);
             pop(execution, self.from, count);
         } else if self.is_bulk || count == 1 {
             // All is as it was.
-        } else if (count as u64) < length {
-            pop(execution, self.from, count);
-            push(execution, texts);
-        } else {
-            // The whole list is turned round: the first to be pushed may as well stay.
+        } else if self.turns_round(count, length) {
             pop(execution, self.from.other(), count - 1);
-            push(execution, &texts[1..]);
+            pushes.tell(execution);
+        } else {
+            pop(execution, self.from, count);
+            pushes.tell(execution);
         }
     }
 }
@@ -261,6 +265,13 @@ fn move_several(execution: &mut Execution<'_>, transfer: &Transfer<'_>) -> Resul
         End::Left => moved.texts.iter().rev().for_each(|text| execution.reply.bulk(text)),
         End::Right => moved.texts.iter().for_each(|text| execution.reply.bulk(text)),
     }
-    transfer.report(execution, &moved.texts, moved.texts.len() as u64, moved.is_source_gone, length);
+    let count = moved.texts.len() as u64;
+    let pushes = execution.keyspace.journal.wants_effects().then(|| {
+        let mut pushes = transfer.push_effects();
+        let staying = usize::from(transfer.turns_round(count, length));
+        moved.texts.iter().skip(staying).for_each(|text| pushes.add(&[text]));
+        pushes
+    });
+    transfer.report(execution, pushes, count, moved.is_source_gone, length);
     Ok(true)
 }

@@ -79,7 +79,7 @@ struct Texts {
 impl Drop for Texts {
     /// Many go in slices.
     fn drop(&mut self) {
-        discard_each(std::mem::take(&mut self.chunks));
+        discard_each(std::mem::take(&mut self.chunks), Self::CHUNK_BYTES);
     }
 }
 
@@ -494,5 +494,10 @@ impl LongWork for Sorting {
         if let Source::Elsewhere { answers, .. } = &mut self.source {
             *answers = Some(values);
         }
+    }
+
+    fn awaits_answers(&self) -> bool {
+        let is_asked = self.batch.as_ref().is_some_and(|batch| batch.is_asked);
+        is_asked && matches!(self.source, Source::Elsewhere { answers: None, .. })
     }
 }

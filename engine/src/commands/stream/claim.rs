@@ -4,8 +4,7 @@ use super::super::chunks::Chunks;
 use super::super::errors::{integer, is, syntax};
 use super::sliced::{LongClaim, LongQuery, REFERENCE_UNITS};
 use super::{
-    PendingEffects, change, effect_of_position, effect_of_release, find, ids, no_group, reply_entry, reply_id,
-    stream_of,
+    PendingEffects, ReleaseEffects, change, effect_of_position, find, ids, no_group, reply_entry, reply_id, stream_of,
 };
 use crate::command::{CommandError, CommandResult, Execution, parse_integer};
 use crate::journal::EventClass;
@@ -33,8 +32,18 @@ pub(super) struct Changes {
     is_new_consumer: bool,
     pub(super) claimed: Chunks<(StreamId, Pending)>,
     /// Entries that are in the stream no more.
-    pub(super) released: Vec<StreamId>,
+    pub(super) released: Chunks<StreamId>,
     has_moved: bool,
+    /// What is to be told of both: put together on the way, since they may be many.
+    claims: PendingEffects,
+    releases: ReleaseEffects,
+}
+
+impl Changes {
+    fn new(is_wanted: bool, key: &[u8], group: &[u8], consumer: &[u8]) -> Self {
+        let claims = PendingEffects::new(is_wanted, key, group, consumer);
+        Self { claims, releases: ReleaseEffects::new(is_wanted, key, group), ..Self::default() }
+    }
 }
 
 /// Entries of one group on their way to a consumer.
@@ -83,6 +92,7 @@ impl Claiming<'_, '_, '_> {
         let Some(entry) = self.log.entries().get(id) else {
             if self.group.release(id) {
                 self.changes.released.push(id);
+                self.changes.releases.add(id);
                 return Fate::Gone;
             }
             return Fate::Left;
@@ -111,6 +121,7 @@ impl Claiming<'_, '_, '_> {
         };
         self.group.set_pending(id, claimed);
         self.changes.claimed.push((id, claimed));
+        self.changes.claims.add(id, claimed);
         if let Some(reply) = &mut self.reply {
             if self.claim.only_ids {
                 reply_id(reply, id);
@@ -139,12 +150,12 @@ impl Taking {
     /// How many entries are looked at for each that may be claimed.
     const ATTEMPTS: u64 = 10;
 
-    fn new(name: &[u8], now: i64, start: StreamId, count: u64) -> Self {
+    fn new(name: &[u8], now: i64, start: StreamId, count: u64, changes: Changes) -> Self {
         Self {
             name: name.to_vec(),
             now,
             consumer: None,
-            changes: Changes::default(),
+            changes,
             next: Some(start),
             count,
             attempts: count.saturating_mul(Self::ATTEMPTS),
@@ -178,13 +189,13 @@ impl Taking {
 
     /// Counts and tells what has changed.
     pub(super) fn report(
-        &self,
+        &mut self,
         execution: &mut Execution<'_>,
         key: &[u8],
         group: &[u8],
         position: (StreamId, Option<i64>),
     ) {
-        report(execution, key, group, &self.name, &self.changes, position);
+        report(execution, key, group, &self.name, &mut self.changes, position);
     }
 }
 
@@ -194,7 +205,7 @@ fn report(
     key: &[u8],
     group: &[u8],
     consumer: &[u8],
-    changes: &Changes,
+    changes: &mut Changes,
     (last_id, read): (StreamId, Option<i64>),
 ) {
     let changed = changes.claimed.len() + changes.released.len() + usize::from(changes.is_new_consumer);
@@ -203,10 +214,8 @@ fn report(
         execution.event(EventClass::Stream, "xgroup-createconsumer", key);
         execution.effect(&[b"XGROUP", b"CREATECONSUMER", key, group, consumer]);
     }
-    effect_of_release(execution, key, group, &changes.released);
-    let mut effects = PendingEffects::new(execution.keyspace.journal.wants_effects(), key, group, consumer);
-    changes.claimed.iter().for_each(|(id, pending)| effects.add(id, pending));
-    effects.report(execution, last_id);
+    std::mem::take(&mut changes.releases).report(execution);
+    std::mem::take(&mut changes.claims).report(execution, last_id);
     if changes.has_moved && changes.claimed.is_empty() {
         execution.keyspace.dirty += u64::from(changes.released.is_empty());
         effect_of_position(execution, key, group, last_id, read);
@@ -268,6 +277,7 @@ pub(super) fn xclaim(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
     let claim = Claim::parse(&arguments[5 + ids.len()..], idle_ms, now)?;
     let mut body = ReplyBuffer::default();
     let protocol = execution.reply.protocol();
+    let mut changes = Changes::new(execution.keyspace.journal.wants_effects(), key, group, name);
     let done = change(execution, key, |stream, _| {
         stream.change_group(group, |log, group| {
             let has_moved = claim.last_id > group.last_id();
@@ -275,19 +285,19 @@ pub(super) fn xclaim(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
                 group.set_position(claim.last_id, group.entries_read());
             }
             let reply = Some(&mut Reply::new(&mut body, protocol));
-            let mut changes = Changes { has_moved, ..Changes::default() };
-            let (claim, consumer, changes_made) = (&claim, &mut None, &mut changes);
-            let mut claiming = Claiming { log, group, name, now, claim, consumer, reply, changes: changes_made };
+            changes.has_moved = has_moved;
+            let (claim, consumer, changes) = (&claim, &mut None, &mut changes);
+            let mut claiming = Claiming { log, group, name, now, claim, consumer, reply, changes };
             for id in ids {
                 claiming.take(id);
             }
-            (changes, (group.last_id(), group.entries_read()))
+            (group.last_id(), group.entries_read())
         })
     })?;
-    let Some((changes, position)) = done.flatten() else { return Err(no_group(key, group, "")) };
+    let Some(position) = done.flatten() else { return Err(no_group(key, group, "")) };
     execution.reply.array(changes.claimed.len());
     execution.reply.buffer().append(&mut body);
-    report(execution, key, group, name, &changes, position);
+    report(execution, key, group, name, &mut changes, position);
     Ok(())
 }
 
@@ -325,7 +335,8 @@ pub(super) fn xautoclaim(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> 
     let units = pending.min(count.saturating_mul(Taking::ATTEMPTS)) + pending.min(count) * REFERENCE_UNITS;
     let view = stream.clone();
     let claim = Claim { idle_ms, only_ids, ..Claim::default() };
-    let mut taking = Taking::new(arguments[3], now, start, count);
+    let changes = Changes::new(execution.keyspace.journal.wants_effects(), key, name, arguments[3]);
+    let mut taking = Taking::new(arguments[3], now, start, count, changes);
     if execution.options.is_long(units, 0) {
         let work = LongClaim::new(Locked::new(execution, key), &view, name, claim, taking);
         execution.later.put(work);
@@ -347,7 +358,7 @@ pub(super) fn xautoclaim(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> 
     reply.array(changes.claimed.len());
     reply.buffer().append(&mut body);
     reply.array(changes.released.len());
-    changes.released.iter().for_each(|id| reply_id(reply, *id));
+    changes.released.iter().for_each(|id| reply_id(reply, id));
     taking.report(execution, key, name, position);
     Ok(())
 }

@@ -203,6 +203,41 @@ fn effect_of_position(execution: &mut Execution<'_>, key: &[u8], group: &[u8], l
     execution.effect(&[b"XGROUP", b"SETID", key, group, &id, b"ENTRIESREAD", &read]);
 }
 
+/// The effects that take entries off the pending ones of a group, put together one by one.
+#[derive(Default)]
+struct ReleaseEffects {
+    is_wanted: bool,
+    head: [Vec<u8>; 2],
+    effects: Vec<Vec<Vec<u8>>>,
+}
+
+impl ReleaseEffects {
+    const HEAD: usize = 3;
+
+    fn new(is_wanted: bool, key: &[u8], group: &[u8]) -> Self {
+        let head = if is_wanted { [key.to_vec(), group.to_vec()] } else { <_>::default() };
+        Self { is_wanted, head, effects: Vec::new() }
+    }
+
+    /// One more entry.
+    fn add(&mut self, id: StreamId) {
+        if !self.is_wanted {
+            return;
+        }
+        if self.effects.last().is_none_or(|effect| effect.len() == Self::HEAD + PendingEffects::IDS_MAX) {
+            let [key, group] = self.head.clone();
+            self.effects.push(vec![b"XACK".to_vec(), key, group]);
+        }
+        self.effects.last_mut().into_iter().for_each(|effect| effect.push(id.text().to_vec()));
+    }
+
+    /// Reports them.
+    fn report(self, execution: &mut Execution<'_>) {
+        let database = execution.database;
+        self.effects.into_iter().for_each(|effect| execution.keyspace.journal.effect_owned(database, effect));
+    }
+}
+
 /// The effect of entries that a group is not to hold any more.
 fn effect_of_release(execution: &mut Execution<'_>, key: &[u8], group: &[u8], ids: &[StreamId]) {
     effect_on_ids(execution, &[b"XACK", key, group], ids);

@@ -80,7 +80,7 @@ impl LongClaim {
                     Some(entry) => reply_entry(reply, &entry),
                     None => reply_id(reply, id),
                 },
-                (None, Some(id)) => reply_id(reply, *id),
+                (None, Some(id)) => reply_id(reply, id),
                 (None, None) => return Step::Done,
             }
             self.listed += 1;

@@ -17,6 +17,7 @@
 //!   its score.
 
 use super::chunk::{self, Chunk, Format};
+use super::garbage;
 use super::hasher::{Hash, MemberHasher};
 use super::reference::{self, REFERENCE_BYTES};
 use super::tree::{Leaf, Split};
@@ -704,8 +705,8 @@ impl Leaf for HashLeaf {
         true
     }
 
-    fn blocks(&self) -> usize {
-        1 + u16_at(self.0.bytes(), REFERENCES_AT)
+    fn units_to_free(&self) -> usize {
+        garbage::units(self.heap_bytes()) + u16_at(self.0.bytes(), REFERENCES_AT)
     }
 }
 

@@ -317,10 +317,6 @@ impl Leaf for ListLeaf {
         *bytes -= right.heap_bytes();
         true
     }
-
-    fn blocks(&self) -> usize {
-        if total(self.0.bytes()) == 0 { 2 } else { 1 }
-    }
 }
 
 #[cfg(test)]

@@ -62,8 +62,8 @@ mod stream_leaf;
 mod stream_tree;
 mod tree;
 
-pub use garbage::collect;
 pub(crate) use garbage::discard_each;
+pub use garbage::{collect, units};
 pub use hash_leaf::{Element, Field, Old};
 pub use hash_tree::{HashIter, HashTree, Taken};
 pub use hasher::MemberHasher;

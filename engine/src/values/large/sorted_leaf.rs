@@ -16,6 +16,7 @@
 #![allow(clippy::float_cmp)] // scores are equal if they are the same number, as in the real server
 
 use super::chunk::{self, Chunk, Format};
+use super::garbage;
 use super::hash_leaf::{INLINE_BYTES_MAX, LEAF_BYTES_MAX, uncounted};
 use super::reference::{self, REFERENCE_BYTES};
 use super::tree::{Leaf, Split};
@@ -466,8 +467,8 @@ impl Leaf for SortedLeaf {
         true
     }
 
-    fn blocks(&self) -> usize {
-        1 + u16_at(self.0.bytes(), REFERENCES_AT)
+    fn units_to_free(&self) -> usize {
+        garbage::units(self.heap_bytes()) + u16_at(self.0.bytes(), REFERENCES_AT)
     }
 }
 

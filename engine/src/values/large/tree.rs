@@ -60,9 +60,9 @@ pub(super) trait Leaf: Clone + Send + Sync + 'static {
     /// Where it begins, with its reference count.
     fn address(&self) -> *const u8;
 
-    /// What freeing it costs, in blocks.
-    fn blocks(&self) -> usize {
-        1
+    /// What freeing it costs ([`garbage::units`]).
+    fn units_to_free(&self) -> usize {
+        garbage::units(self.heap_bytes())
     }
 }
 
@@ -759,7 +759,7 @@ impl<L: Leaf> Branch<L> {
 fn free_below<L: Leaf>(node: Node<L>, budget: &mut usize) -> Option<Node<L>> {
     let branch = match node {
         Node::Leaf(leaf) => {
-            *budget = budget.saturating_sub(leaf.blocks());
+            *budget = budget.saturating_sub(leaf.units_to_free());
             return None;
         }
         Node::Branch(branch) => branch,

@@ -263,8 +263,8 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        discard_each(std::mem::take(&mut self.consumers));
-        discard_each(std::mem::take(&mut self.names));
+        discard_each(std::mem::take(&mut self.consumers), size_of::<Consumer>());
+        discard_each(std::mem::take(&mut self.names), 0);
     }
 }
 

@@ -53,8 +53,8 @@ impl Producer {
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        discard_each(std::mem::take(&mut self.entries));
-        discard_each(std::mem::take(&mut self.order));
+        discard_each(std::mem::take(&mut self.entries), 0);
+        discard_each(std::mem::take(&mut self.order), 0);
     }
 }
 
@@ -88,7 +88,7 @@ impl Idempotency {
     pub fn set_limits(&mut self, limits: IdempotencyLimits) {
         if limits != self.limits {
             self.limits = limits;
-            discard_each(std::mem::take(&mut self.producers));
+            discard_each(std::mem::take(&mut self.producers), 0);
             self.bytes = 0;
         }
     }
@@ -155,7 +155,7 @@ impl Idempotency {
 
 impl Drop for Idempotency {
     fn drop(&mut self) {
-        discard_each(std::mem::take(&mut self.producers));
+        discard_each(std::mem::take(&mut self.producers), 0);
     }
 }
 

@@ -296,7 +296,7 @@ impl Drop for Stream {
         if !self.groups.is_empty()
             && let Some(groups) = Arc::into_inner(std::mem::take(&mut self.groups))
         {
-            discard_each(groups);
+            discard_each(groups, size_of::<Group>());
         }
     }
 }

@@ -25,6 +25,8 @@ use std::cmp::Ordering;
 /// About so many members a bucket.
 const BUCKET_MEMBERS: u64 = 512;
 const BUCKET_BITS_MAX: u32 = 15;
+/// A chunk of a bucket, in bytes.
+const CHUNK_BYTES: usize = 2 << 10;
 
 /// Rows that are sorted at once.
 const RUN_ROWS: usize = 1024;
@@ -37,13 +39,16 @@ const TIED: u8 = 1;
 /// What stands instead of the text is the number of a blob.
 const LARGE: u8 = 2;
 
-/// Members with equal parts of their hashes.
+/// Members with equal parts of their hashes. While they come, in chunks: buckets fill alike, so if each moved what it has when it
+/// needs more room, thousands would at about the same time.
 ///
 /// ```text
 ///   ┌ marks: 1 ┬ tag: 1 ┬ position: 4 ┬ score: 8 ┬ length: 1 ┬ text ┐ ...
 /// ```
 #[derive(Default)]
 struct Bucket {
+    /// Chunks that are full, before `records`; none once it is joined.
+    full: Vec<Vec<u8>>,
     records: Vec<u8>,
     /// Texts that are too long for a leaf.
     blobs: Vec<Blob>,
@@ -72,6 +77,14 @@ impl Bucket {
         } else {
             (0, member_bytes(&member))
         };
+        let needed = TEXT_AT + text.len();
+        if self.records.capacity() - self.records.len() < needed {
+            let next = Vec::with_capacity(CHUNK_BYTES.max(needed));
+            let full = std::mem::replace(&mut self.records, next);
+            if !full.is_empty() {
+                self.full.push(full);
+            }
+        }
         self.records.extend_from_slice(&[marks, hash.tag]);
         self.records.extend_from_slice(&hash.position.to_le_bytes());
         self.records.extend_from_slice(&score.to_le_bytes());
@@ -117,7 +130,12 @@ impl Bucket {
 
     /// The records in the order of their hashes; equal members are one, with their scores joined in the order in which they
     /// came.
-    fn joined(self, join: impl Fn(f64, f64) -> f64) -> Self {
+    fn joined(mut self, join: impl Fn(f64, f64) -> f64) -> Self {
+        if !self.full.is_empty() {
+            let last = std::mem::take(&mut self.records);
+            self.full.push(last);
+            self.records = std::mem::take(&mut self.full).concat();
+        }
         let mut order: Vec<(u32, usize)> = self.places().map(|at| (self.hash(at).position, at)).collect();
         order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| self.member_cmp(a.1, b.1)).then(a.1.cmp(&b.1)));
         let mut records = Vec::with_capacity(self.records.len());
@@ -134,7 +152,7 @@ impl Bucket {
             last = Some((at, records.len()));
             records.extend_from_slice(&self.records[at..self.end(at)]);
         }
-        Self { records, blobs: self.blobs }
+        Self { full: Vec::new(), records, blobs: self.blobs }
     }
 }
 
@@ -324,6 +342,8 @@ impl SortedBuilder {
 
 impl Drop for SortedBuilder {
     fn drop(&mut self) {
-        discard_each(std::mem::take(&mut self.buckets));
+        let bytes_of = |bucket: &Bucket| bucket.full.len() * CHUNK_BYTES + bucket.records.capacity();
+        let bytes = self.buckets.last().map_or(0, bytes_of);
+        discard_each(std::mem::take(&mut self.buckets), bytes);
     }
 }

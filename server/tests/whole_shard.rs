@@ -1,0 +1,74 @@
+//! Commands on every shard while a unit on several of them takes long: nobody else waits for either.
+
+mod support;
+
+use std::io::ErrorKind;
+use std::time::Duration;
+use support::{Client, Server, encode, words};
+use torc_engine::keyspace::{SLOTS, slot_of};
+
+/// A name whose key is on a shard.
+fn name_on(shard: usize, shards: usize, letter: char) -> String {
+    let names = (0..).map(|number: u32| format!("{letter}{number}"));
+    let mut names = names.filter(|name| slot_of(name.as_bytes()) as usize * shards / SLOTS == shard);
+    names.next().expect("every shard owns slots")
+}
+
+fn fill(client: &mut Client, key: &str, members: std::ops::Range<usize>) {
+    const AT_ONCE: usize = 1000;
+    for first in members.clone().step_by(AT_ONCE) {
+        let some = first..members.end.min(first + AT_ONCE);
+        let line: String = some.map(|number| format!(" {number} member:{number}")).collect();
+        assert!(!client.call(&format!("ZADD {key}{line}")).is_error());
+    }
+}
+
+fn send(client: &mut Client, line: &str) {
+    client.send(&encode(&words(line)));
+}
+
+/// Whether a reply is there, or has begun.
+fn has_answer(client: &Client) -> bool {
+    client.stream.set_nonblocking(true).expect("a socket");
+    let peeked = client.stream.peek(&mut [0]);
+    client.stream.set_nonblocking(false).expect("a socket");
+    match peeked {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            false
+        }
+    }
+}
+
+#[test]
+fn others_go_on_while_a_command_on_every_shard_waits_for_a_long_unit() {
+    for (shards, whole) in [(2, "DBSIZE"), (2, "FLUSHDB"), (5, "KEYS member:*")] {
+        let server = Server::torc(shards, &[]);
+        let [mut long, mut waits, mut others] = [server.client(), server.client(), server.client()];
+        let [first, second, stored] =
+            [(0, 'a'), (1, 'b'), (1, 'c')].map(|(shard, letter)| name_on(shard, shards, letter));
+        let keys: Vec<String> = (0..shards).map(|shard| name_on(shard, shards, 'k')).collect();
+        // How fast the machine is decides how much it takes for the unit to be under way for long enough to be seen.
+        let mut members = 50_000;
+        loop {
+            fill(&mut others, &first, 0..members);
+            fill(&mut others, &second, members / 2..members * 3 / 2);
+            send(&mut long, &format!("ZUNIONSTORE {stored} 2 {first} {second}"));
+            std::thread::sleep(Duration::from_millis(20));
+            send(&mut waits, whole);
+            std::thread::sleep(Duration::from_millis(20));
+            keys.iter().for_each(|key| assert_eq!(others.ask(&format!("SET {key} value")), "+OK"));
+            let is_under_way = !has_answer(&long) && !has_answer(&waits);
+            assert_eq!(long.reply().to_string(), format!(":{}", members * 3 / 2));
+            assert!(!waits.reply().is_error());
+            let left = others.ask(&format!("EXISTS {stored}"));
+            assert_eq!(left, if whole == "FLUSHDB" { ":0" } else { ":1" }, "{whole} came after the unit");
+            if is_under_way {
+                break;
+            }
+            members *= 2;
+            assert!(members < 10_000_000, "{whole}: others have waited for the unit each time");
+        }
+    }
+}
