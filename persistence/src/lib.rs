@@ -1,2 +1,19 @@
-//! Bytes on disk. Today the seam only: the trait through which everything durable will reach storage, so that tests can
-//! put a faulty disk behind it. The RDB and AOF codecs, the snapshot cursor and recovery come to stand on it.
+//! Bytes on disk: how values, and whole data sets, are written so that Redis and Valkey read them, and read as they write them.
+//!
+//! ```text
+//!   crc64, lzf ──> rdb::{input, output}     lengths, texts, numbers
+//!                        │
+//!                        ├──> rdb::decode, rdb::encode     one value  <──> the engine's
+//!                        │        └── rdb::legacy          the packed forms of old servers
+//!                        ├──> rdb::extent                  where a value ends, without decoding it
+//!                        ├──> rdb::dump                    one value with version and checksum: DUMP, RESTORE
+//!                        └──> rdb::file                    a whole file: read piece by piece, written piece by piece
+//! ```
+//!
+//! Nothing here opens a file, reads a clock or knows a socket. Whatever comes from outside is looked at before it is believed: a
+//! length is held against the bytes that are there before anything is allocated for it, and no input makes this code panic.
+//! The format itself is told in `FORMAT.md`.
+
+pub mod crc64;
+pub mod lzf;
+pub mod rdb;

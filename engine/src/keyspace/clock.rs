@@ -58,6 +58,16 @@ impl AccessPolicy {
         }
     }
 
+    /// The clock of a key that was used as is told here, as far as that is what it tells.
+    pub(super) fn told(self, idle_s: Option<u64>, frequency: Option<u8>, now: Milliseconds) -> Option<u32> {
+        match self {
+            Self::Recency | Self::Modification => {
+                idle_s.map(|idle| seconds(now).wrapping_sub(idle.min(u64::from(CLOCK_MASK)) as u32) & CLOCK_MASK)
+            }
+            Self::Frequency { .. } => frequency.map(|counter| (minutes(now) as u32) << 8 | u32::from(counter)),
+        }
+    }
+
     /// The clock after one more read.
     #[inline]
     pub(super) fn read(self, clock: u32, now: Milliseconds, random: &mut fastrand::Rng) -> u32 {

@@ -3,7 +3,9 @@
 use super::clock::{AccessPolicy, idle_seconds};
 use crate::command::Milliseconds;
 use crate::values::string::EMBEDDED_BYTES_MAX;
-use crate::values::{Blob, Content, Form, Leftover, Object, OwnedString, PackedEntry, StringRef, Type};
+use crate::values::{
+    Blob, Collection, Content, Form, Leftover, NewCollection, Object, OwnedString, Packed, PackedEntry, StringRef, Type,
+};
 
 /// A value outside of a table: a large one is shared.
 #[derive(Clone, Debug)]
@@ -82,6 +84,16 @@ impl Value {
 
     fn of_blob(blob: Blob, form: Form) -> Self {
         if form.kind() == Type::String { Self::String(OwnedString::Large(blob)) } else { Self::Packed(blob, form) }
+    }
+}
+
+impl From<NewCollection> for Value {
+    fn from(mut collection: NewCollection) -> Self {
+        let form = collection.form();
+        match collection.content() {
+            Content::Object(object) => Self::Object(object),
+            _ => Self::Packed(Blob::new(collection.bytes()), form),
+        }
     }
 }
 

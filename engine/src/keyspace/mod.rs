@@ -693,6 +693,18 @@ impl Keyspace {
         }
     }
 
+    /// A value that comes from elsewhere, with how it was used there: seconds since then, or a logarithmic counter.
+    pub fn told_use(
+        &self,
+        entry: OwnedEntry,
+        idle_s: Option<u64>,
+        frequency: Option<u8>,
+        now: Milliseconds,
+    ) -> OwnedEntry {
+        let clock = self.access_policy.told(idle_s, frequency, now);
+        OwnedEntry { clock: clock.or(entry.clock), ..entry }
+    }
+
     /// Puts a value, with its own expiry, in the key's place.
     pub fn put(&mut self, database: usize, key: &Key<'_>, entry: OwnedEntry, now: Milliseconds) {
         let OwnedEntry { value, expires_at, clock } = entry;

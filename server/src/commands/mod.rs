@@ -11,6 +11,7 @@
 //!   pubsub       SUBSCRIBE ...                the connection's own shard, which tells all others
 //!   acl          what is true of one user
 //!   scripting    EVAL, FCALL (where their keys are), SCRIPT, FUNCTION
+//!   serialization DUMP, RESTORE: values as bytes of files
 //! ```
 //! A family is a table of rows as in the engine, with handlers that have the connection at hand.
 
@@ -21,6 +22,7 @@ mod connection;
 mod info;
 mod pubsub;
 mod scripting;
+mod serialization;
 pub mod server;
 mod transactions;
 
@@ -80,7 +82,7 @@ pub fn rows() -> impl Iterator<Item = (&'static Spec, Target)> {
         transactions::COMMANDS,
     ];
     let own = families.into_iter().flatten().map(|row| (&row.spec, Target::Session(row.run)));
-    let engine = torc_engine::commands::all().chain(&scripting::RUNS);
+    let engine = torc_engine::commands::all().chain(&scripting::RUNS).chain(&serialization::RUNS);
     let engine = engine.map(|command| (&command.spec, Target::Engine(command.run)));
     engine.chain(own).chain([(&introspection::COMMAND, Target::Session(command as SessionHandler))])
 }

@@ -98,6 +98,19 @@ impl Idempotency {
         size_of::<Self>() + self.bytes
     }
 
+    /// Each producer with the names that it gave entries, oldest first, and the entries.
+    pub fn producers(
+        &self,
+    ) -> impl ExactSizeIterator<Item = (&[u8], impl ExactSizeIterator<Item = (&[u8], StreamId)>)> {
+        self.producers.iter().map(|(name, producer)| {
+            let entries = producer.order.iter().map(|(_, name)| {
+                let id = producer.entries.get(name).map_or(StreamId::MIN, |(id, _)| *id);
+                (&**name, id)
+            });
+            (&**name, entries)
+        })
+    }
+
     /// How many producers are known.
     pub fn producer_count(&self) -> usize {
         self.producers.len()
