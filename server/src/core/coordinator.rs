@@ -183,7 +183,7 @@ impl Core {
         }
         let asks = discovery.is_some();
         let mut counted = Counted::Not;
-        if keys.iter().any(|key| key.writes) {
+        if keys.iter().any(KeyRead::writes) {
             counted = self.count_unit();
             if asks {
                 self.count_as_long(&mut counted);
