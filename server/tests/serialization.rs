@@ -144,15 +144,14 @@ fn payloads_are_exchanged_with_the_real_server() {
                 assert_eq!(digest_of(&mut ours, &name), expected, "{name} before");
                 let theirs = real.call(&format!("DUMP {name}")).bytes().to_vec();
                 let our_own = ours.call(&format!("DUMP {name}")).bytes().to_vec();
-                for (who, client, payload) in [
-                    ("theirs into ours", &mut ours, &theirs),
-                    ("ours into theirs", &mut real, &our_own),
-                    ("ours into ours", &mut ours, &our_own),
-                ] {
+                let check = |who: &str, client: &mut Client, payload: &[u8]| {
                     assert_eq!(client.ask("DEL copy").len(), 2);
                     assert_eq!(restore(client, "copy", payload), "+OK", "{who}: {name}");
                     assert_eq!(digest_of(client, "copy"), expected, "{who}: {name}");
-                }
+                };
+                check("theirs into ours", &mut ours, &theirs);
+                check("ours into theirs", &mut real, &our_own);
+                check("ours into ours", &mut ours, &our_own);
                 let encoding = |client: &mut Client, key: &str| client.ask(&format!("OBJECT ENCODING {key}"));
                 if name != "raw" {
                     // A text that was appended to is of a form that a payload does not tell.

@@ -37,7 +37,6 @@ mod unit_batches;
 mod watch;
 pub mod whole;
 
-pub(crate) use batches::ShardSet;
 use crate::command_table::CommandEntry;
 use crate::control::{DatabaseFigures, ShardFigures};
 use crate::mailbox::{Deferred, Envelope, LateUnit, Part};
@@ -46,6 +45,7 @@ use crate::reactor::driver::Clock;
 use crate::scripting::ShardScripting;
 use crate::settings::Settings;
 use crate::shared::Shared;
+pub(crate) use batches::ShardSet;
 use connection::{Connection, ConnectionKey};
 use coordinator::Coordinator;
 use std::rc::Rc;
