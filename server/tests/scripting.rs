@@ -143,7 +143,10 @@ fn keys_that_are_not_declared_are_found_on_any_shard() {
     for shards in SHARDS {
         let server = Server::torc(shards, &[]);
         let mut client = server.client();
-        text(&mut client, &["FUNCTION", "LOAD", &format!("#!lua name=l\nredis.register_function('round', function() {ROUND} end)")]);
+        text(
+            &mut client,
+            &["FUNCTION", "LOAD", &format!("#!lua name=l\nredis.register_function('round', function() {ROUND} end)")],
+        );
         let sha = text(&mut client, &["SCRIPT", "LOAD", ROUND]).trim_matches('"').to_owned();
         let mut round = 0;
         let mut next = || {
@@ -209,16 +212,25 @@ fn commands_over_all_shards_see_and_do_all_in_a_script() {
                 ":100",
             ),
             ("return string.sub(redis.call('randomkey'), 1, 1)", "\"k\""),
-            ("redis.call('mset', 'a', 1, 'b', 2, 'c', 3, 'd', 4) return redis.call('mget', 'd', 'a', 'none')", "[\"4\" \"1\" nil]"),
+            (
+                "redis.call('mset', 'a', 1, 'b', 2, 'c', 3, 'd', 4) return redis.call('mget', 'd', 'a', 'none')",
+                "[\"4\" \"1\" nil]",
+            ),
             ("return redis.call('del', 'a', 'b', 'c', 'd', 'none')", ":4"),
             ("redis.call('rename', 'k1', 'other') return redis.call('get', 'other')", "\"1\""),
-            ("redis.call('sadd', 's', 'k2', 'k3') return redis.call('sort', 's', 'by', '*', 'desc', 'get', '*')", "[\"3\" \"2\"]"),
+            (
+                "redis.call('sadd', 's', 'k2', 'k3') return redis.call('sort', 's', 'by', '*', 'desc', 'get', '*')",
+                "[\"3\" \"2\"]",
+            ),
             ("redis.call('sadd', 't', 'k3', 'x') return redis.call('sunionstore', 'u', 's', 't')", ":3"),
             ("redis.call('select', 3) redis.call('set', 'k5', 'three') return redis.call('dbsize')", ":1"),
             ("redis.call('swapdb', 0, 3) return redis.call('dbsize')", ":1"),
             ("redis.call('swapdb', 0, 3) return redis.call('get', 'k5')", "\"5\""),
             ("redis.call('flushdb') return redis.call('dbsize')", ":0"),
-            ("redis.call('set', 'k', 1) redis.call('flushall') redis.call('set', 'l', 1) return redis.call('keys', '*')", "[\"l\"]"),
+            (
+                "redis.call('set', 'k', 1) redis.call('flushall') redis.call('set', 'l', 1) return redis.call('keys', '*')",
+                "[\"l\"]",
+            ),
             ("return redis.call('publish', 'channel', 'message')", ":0"),
         ] {
             assert_eq!(text(&mut client, &["EVAL", script, "0"]), expected, "{shards} shards: {script}");
@@ -234,8 +246,8 @@ fn what_is_begun_again_leaves_no_trace() {
         let script = "redis.call('incr', KEYS[1]) redis.call('publish', 'news', 'once') redis.call('get', 'none') \
             redis.pcall('lpush', KEYS[1], 1) for i = 0, 9 do redis.call('set', 'y' .. i, 1) end";
         let mut listener = server.client();
-        listener.call(&["HELLO", "3"]);
-        listener.call(&["SUBSCRIBE", "news", "__keyevent@0__:incrby", "__keyevent@0__:set"]);
+        listener.call("HELLO 3");
+        listener.call("SUBSCRIBE news __keyevent@0__:incrby __keyevent@0__:set");
         listener.reply();
         listener.reply();
         text(&mut client, &["CONFIG", "RESETSTAT"]);
@@ -256,7 +268,10 @@ fn what_is_begun_again_leaves_no_trace() {
         assert_eq!((count("once"), count("incrby"), count(":set")), (5, 5, 50), "{shards} shards: {heard:?}");
         let stats = text(&mut client, &["INFO", "commandstats"]);
         for (command, calls) in [("incr", 5), ("publish", 6), ("lpush", 5), ("set", 50), ("eval", 5)] {
-            assert!(stats.contains(&format!("cmdstat_{command}:calls={calls},")), "{shards}: {command} {calls}: {stats}");
+            assert!(
+                stats.contains(&format!("cmdstat_{command}:calls={calls},")),
+                "{shards}: {command} {calls}: {stats}"
+            );
         }
         let errors = text(&mut client, &["INFO", "errorstats"]);
         assert!(errors.contains("errorstat_WRONGTYPE:count=5"), "{errors}");
@@ -282,7 +297,14 @@ fn who_watches_commands_sees_what_scripts_call_once() {
             }
         }
         let of_scripts: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("0 lua] ")).collect();
-        let expected = ["\"set\" \"key:1\" \"1\"", "\"get\" \"y0\"", "\"get\" \"y1\"", "\"get\" \"y2\"", "\"get\" \"y3\"", "\"get\" \"y4\""];
+        let expected = [
+            "\"set\" \"key:1\" \"1\"",
+            "\"get\" \"y0\"",
+            "\"get\" \"y1\"",
+            "\"get\" \"y2\"",
+            "\"get\" \"y3\"",
+            "\"get\" \"y4\"",
+        ];
         assert_eq!(of_scripts, expected, "{shards} shards: {lines:?}");
         assert!(lines[0].contains("EVAL"), "{lines:?}");
     }
@@ -299,7 +321,8 @@ fn a_script_that_has_written_is_killed_and_undone_where_that_is_wanted() {
         text(&mut killer, &["SET", "y3", "before"]);
         let everywhere = "for i = 0, 9 do redis.call('set', 'y' .. i, 'half') end";
         for more in ["", everywhere, "redis.call('flushall') redis.call('set', 'new', 1)"] {
-            let script = format!("for _, k in ipairs(KEYS) do redis.call('set', k, 'half') end {more} while true do end");
+            let script =
+                format!("for _, k in ipairs(KEYS) do redis.call('set', k, 'half') end {more} while true do end");
             for declared in [1, 10] {
                 let mut words = vec!["EVAL".to_owned(), script.clone(), declared.to_string()];
                 words.extend(keys(declared));

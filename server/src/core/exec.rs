@@ -228,10 +228,8 @@ impl Exec {
     }
 
     fn is_through(&self) -> bool {
-        let has_more = self.question.is_some()
-            || self.overlay.is_some()
-            || self.concluding.is_some()
-            || self.script.is_some();
+        let has_more =
+            self.question.is_some() || self.overlay.is_some() || self.concluding.is_some() || self.script.is_some();
         self.next == self.queue.commands.len() && !has_more
     }
 

@@ -35,7 +35,6 @@ pub mod tracking;
 mod unit;
 mod watch;
 
-pub(crate) use batches::ShardSet;
 use crate::control::{DatabaseFigures, ShardFigures};
 use crate::mailbox::{Deferred, Envelope, Part};
 use crate::pace::Pace;
@@ -43,6 +42,7 @@ use crate::reactor::driver::Clock;
 use crate::scripting::ShardScripting;
 use crate::settings::Settings;
 use crate::shared::Shared;
+pub(crate) use batches::ShardSet;
 use connection::{Connection, ConnectionKey};
 use coordinator::Coordinator;
 use std::rc::Rc;

@@ -47,7 +47,8 @@ impl Core {
             return None;
         }
         let running = self.shared.scripting.running();
-        let is_function = running.iter().any(|running| running.shards & 1 << self.index != 0 && running.function.is_some());
+        let is_function =
+            running.iter().any(|running| running.shards & 1 << self.index != 0 && running.function.is_some());
         Some(if is_function { FUNCTION } else { SCRIPT })
     }
 

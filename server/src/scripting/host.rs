@@ -138,12 +138,7 @@ impl Host {
         Answered::Yes
     }
 
-    fn command(
-        &mut self,
-        exchange: &mut Exchange,
-        place: &mut Place<'_, '_>,
-        scripting: &ShardScripting,
-    ) -> Answered {
+    fn command(&mut self, exchange: &mut Exchange, place: &mut Place<'_, '_>, scripting: &ShardScripting) -> Answered {
         let protocol = match exchange.protocol {
             torc_scripting::Protocol::Resp2 => Protocol::Resp2,
             torc_scripting::Protocol::Resp3 => Protocol::Resp3,

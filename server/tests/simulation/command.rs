@@ -417,7 +417,9 @@ impl Command {
                 words
             }
             Self::On(command) => command.words(|key| name(&key)),
-            Self::Exec(commands) | Self::Script { commands, .. } => commands.first().map_or(vec!["EXEC".into()], |first| first.plain_words(names)),
+            Self::Exec(commands) | Self::Script { commands, .. } => {
+                commands.first().map_or(vec!["EXEC".into()], |first| first.plain_words(names))
+            }
             Self::Words(words) => words.clone(),
             Self::DbSize => vec!["DBSIZE".into()],
             Self::Keys => vec!["KEYS".into(), "*".into()],

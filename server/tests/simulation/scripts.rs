@@ -105,13 +105,14 @@ fn random_plan(seed: u64) -> Plan {
     let shards = random.usize(1..=8);
     let count = random.usize(1..=4);
     let names: Vec<String> = (0..count)
-        .map(|number| String::from_utf8(name_on(number % shards, shards, (b'a' + number as u8) as char)).expect("letters"))
+        .map(|number| {
+            String::from_utf8(name_on(number % shards, shards, (b'a' + number as u8) as char)).expect("letters")
+        })
         .collect();
     let running = Running::default();
     let (writers, times) = (random.usize(1..=3), random.usize(1..=5));
-    let mut clients: Vec<ClientPlan> = (0..writers)
-        .map(|_| ClientPlan::patient(writer(names.clone(), running.clone(), times)))
-        .collect();
+    let mut clients: Vec<ClientPlan> =
+        (0..writers).map(|_| ClientPlan::patient(writer(names.clone(), running.clone(), times))).collect();
     clients.push(ClientPlan::patient(endless(names.clone(), running.clone(), random.usize(1..=3))));
     clients.push(ClientPlan::patient(reader(names.clone(), (writers * times) as i64, running.clone())));
     clients.push(ClientPlan::patient(killer(running)));
