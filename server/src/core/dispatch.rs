@@ -465,12 +465,7 @@ impl Core {
         if entry.may_wait && (entry.spec.group != "stream" || Wait::of(entry.spec.name, arguments).is_some()) {
             return self.begin_wait(connection, entry, arguments);
         }
-        if entry.is_script
-            && self.shared.shards() > 1
-            && let Some(shards) = self.shards_of_script(entry, arguments)
-        {
-            self.count(connection, entry);
-            self.begin_script_unit(connection, entry, arguments, shards);
+        if self.begins_as_unit(connection, entry, arguments) {
             return Flow::Next;
         }
         let owner = match entry.keys {

@@ -544,7 +544,7 @@ impl Core {
     }
 
     /// What the next stage is to do, and whether it is the last.
-    pub(super) fn next_steps(&mut self, run: &mut UnitRun, mut connection: Option<&mut Connection>) -> (Steps, bool) {
+    pub(super) fn next_steps(&mut self, run: &mut UnitRun, connection: Option<&mut Connection>) -> (Steps, bool) {
         let mut steps = Steps::default();
         let shards: SmallVec<[usize; 8]> = run.tickets.keys().copied().collect();
         let exec = &mut run.exec;
@@ -566,9 +566,29 @@ impl Core {
             }
             return (steps, false);
         }
-        if exec.script.is_some() {
+        if exec.script.is_some() && exec.question.is_none() {
             self.script_steps(run, &mut steps);
         }
+        self.next_commands(run, &mut steps, connection);
+        let exec = &mut run.exec;
+        if exec.script.as_ref().is_some_and(|step| step.call.is_none()) && !exec.is_paused {
+            self.script_steps(run, &mut steps);
+        }
+        let exec = &mut run.exec;
+        // A question sees what came before it: that goes first.
+        if steps.is_empty()
+            && let Some((place, request, conclude)) = exec.question.take()
+        {
+            let request = Arc::new(request);
+            shards.iter().for_each(|shard| steps.ask(*shard, request.clone()));
+            exec.concluding = Some((place, conclude));
+        }
+        let is_last = exec.is_through();
+        (steps, is_last)
+    }
+
+    /// Commands of the queue that the next stage may do, up to one that has to wait for what it asks.
+    fn next_commands(&mut self, run: &mut UnitRun, steps: &mut Steps, mut connection: Option<&mut Connection>) {
         let is_begun = run.is_begun();
         let exec = &mut run.exec;
         let queue = std::mem::take(&mut exec.queue);
@@ -595,7 +615,7 @@ impl Core {
                 continue;
             }
             let Target::Session(handler) = entry.target else {
-                self.place_command(exec, &mut steps, place, entry, &arguments, key);
+                self.place_command(exec, steps, place, entry, &arguments, key);
                 continue;
             };
             let Some(connection) = connection.as_deref_mut() else { continue };
@@ -603,7 +623,7 @@ impl Core {
                 Captured::Nothing => {}
                 Captured::Question(request, conclude) => exec.question = Some((place, request, conclude)),
                 Captured::Command(entry, arguments) => {
-                    self.place_command(exec, &mut steps, place, entry, &arguments.slices(), None.into());
+                    self.place_command(exec, steps, place, entry, &arguments.slices(), None.into());
                 }
             }
             exec.client = connection.session.client;
@@ -614,20 +634,6 @@ impl Core {
             }
         }
         exec.queue = queue;
-        if exec.script.as_ref().is_some_and(|step| step.call.is_none()) && !exec.is_paused {
-            self.script_steps(run, &mut steps);
-        }
-        let exec = &mut run.exec;
-        // A question sees what came before it: that goes first.
-        if steps.is_empty()
-            && let Some((place, request, conclude)) = exec.question.take()
-        {
-            let request = Arc::new(request);
-            shards.iter().for_each(|shard| steps.ask(*shard, request.clone()));
-            exec.concluding = Some((place, conclude));
-        }
-        let is_last = exec.is_through();
-        (steps, is_last)
     }
 
     /// A session command in its turn; what it encodes goes to `own`.

@@ -313,16 +313,18 @@ impl Core {
         }
     }
 
-    fn step_run(&mut self, id: RunId, run: &mut Run, clock: &impl Fn() -> u64) -> Went {
-        let is_dead = match &run.destination {
+    /// Whether it is over because nobody wants to hear of it.
+    fn is_needless(&mut self, run: &mut Run) -> bool {
+        run.is_abandoned |= match &run.destination {
             Destination::Here(request) => self.is_gone(request.connection),
-            Destination::Away { .. } | Destination::Part { .. } => run.is_abandoned,
+            Destination::Away { .. } | Destination::Part { .. } => false,
         };
-        if is_dead {
-            run.is_abandoned = true;
-            if !run.is_write() {
-                return Went::Over;
-            }
+        run.is_abandoned && !run.is_write()
+    }
+
+    fn step_run(&mut self, id: RunId, run: &mut Run, clock: &impl Fn() -> u64) -> Went {
+        if self.is_needless(run) {
+            return Went::Over;
         }
         if run.awaited.is_some() {
             return Went::Waits;

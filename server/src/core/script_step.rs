@@ -70,8 +70,25 @@ pub(super) type ParkedUnits = VecDeque<Parked>;
 
 /// Where a script begins.
 impl Core {
+    /// A script that is to have several shards from the beginning begins with them; whether it is one.
+    #[inline]
+    pub(super) fn begins_as_unit(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        arguments: &[&[u8]],
+    ) -> bool {
+        if !entry.is_script || self.shared.shards() == 1 {
+            return false;
+        }
+        let Some(shards) = self.shards_of_script(entry, arguments) else { return false };
+        self.count(connection, entry);
+        self.begin_script_unit(connection, entry, arguments, shards);
+        true
+    }
+
     /// The shards that a script is to have from the beginning; none if that is the one of its keys.
-    pub(super) fn shards_of_script(&self, entry: &'static CommandEntry, arguments: &[&[u8]]) -> Option<ShardSet> {
+    fn shards_of_script(&self, entry: &'static CommandEntry, arguments: &[&[u8]]) -> Option<ShardSet> {
         let name = || self.script_name(arguments);
         if self.scripting.habits.borrow().is_wide(name) {
             return Some(all_shards(&self.shared));
