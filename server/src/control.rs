@@ -218,7 +218,10 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
         ControlRequest::Unblock { id, over } => ControlReply::Count(usize::from(core.unblock(*id, *over))),
         ControlRequest::FindRedirection { id } => core.find_redirection(*id),
         ControlRequest::Subscribers { shard, changes } => {
-            core.hear_of_subscribers(*shard, changes);
+            // Whose connections these are has heard already.
+            if *shard != core.index {
+                core.hear_of_subscribers(*shard, changes);
+            }
             ControlReply::Done
         }
         ControlRequest::FlushScripts => {

@@ -308,32 +308,38 @@ impl Core {
         self.begin_transaction(None, ClientContext::default(), Kind::Move, parts);
     }
 
-    /// Tells all other shards what its connections listen to; the reply that is owed, if one is, follows when all have heard. It is a push: it is
-    /// sent whatever CLIENT REPLY says.
+    /// Tells all other shards what its connections listen to; the reply that is owed, if one is, follows when all have heard.
+    /// It is a push: it is sent whatever CLIENT REPLY says.
     pub(super) fn start_announcement(
         &mut self,
         changes: Vec<AudienceChange>,
         reply: Option<(&mut Connection, ReplyBuffer)>,
     ) {
-        self.flush_batches();
-        let (place, mut reply) = match reply {
-            Some((connection, reply)) => {
-                let entry = connection.figures.last_command.expect("a command announces");
-                let sequence = connection.output.expect(false);
-                connection.outstanding_elsewhere += 1;
-                let (connection, client) = (connection.key, connection.session.client);
-                (Some(Request { connection, sequence, entry, client, key: None.into(), here: false }), reply)
-            }
+        let (connection, mut reply) = match reply {
+            Some((connection, reply)) => (Some(connection), reply),
             None => (None, ReplyBuffer::default()),
         };
-        let request = Arc::new(ControlRequest::Subscribers { shard: self.index, changes });
-        let (announced, key) = (request.clone(), place.as_ref().map(|place| place.connection));
+        let (key, announced) = (connection.as_ref().map(|connection| connection.key), changes.clone());
         let conclude: Conclude = Box::new(move |core, _, out| {
-            if let (Some(key), ControlRequest::Subscribers { changes, .. }) = (key, &*announced) {
-                core.pubsub.confirm(key, changes);
+            if let Some(key) = key {
+                core.pubsub.confirm(key, &announced);
             }
             out.buffer().append(&mut reply);
         });
+        let request = ControlRequest::Subscribers { shard: self.index, changes };
+        if let (Some(captured), Some(_)) = (&mut self.capture, &connection) {
+            *captured = Captured::Question(request, conclude);
+            return;
+        }
+        self.flush_batches();
+        let place = connection.map(|connection| {
+            let entry = connection.figures.last_command.expect("a command announces");
+            let sequence = connection.output.expect(false);
+            connection.outstanding_elsewhere += 1;
+            let (connection, client) = (connection.key, connection.session.client);
+            Request { connection, sequence, entry, client, key: None.into(), here: false }
+        });
+        let request = Arc::new(request);
         let others = (0..self.shared.shards()).filter(|shard| *shard != self.index);
         let parts = others.map(|shard| (shard, Claim::Place, Work::Control(request.clone()))).collect();
         self.begin_transaction(place, ClientContext::default(), Kind::Control(request, conclude), parts);
