@@ -25,6 +25,8 @@ function options(number) {
 }
 
 async function work() {
+  // Ends with the process that has started it, however that ends.
+  process.on('disconnect', () => process.exit());
   const ran = [];
   const worker = new Worker(
     NAME,

@@ -50,8 +50,9 @@ def fails_at_first(self, name, number):
 
 
 def start_worker(number):
-    command = [sys.executable, "-m", "celery", "--app", "celery_results", "--workdir", os.path.dirname(os.path.abspath(__file__)),
-               "worker", "--concurrency", "4", "--hostname", f"worker{number}@torc", "--loglevel", "WARNING"]
+    folder = os.path.dirname(os.path.abspath(__file__))
+    command = [sys.executable, "-m", "celery", "--app", "celery_results", "--workdir", folder, "worker",
+               "--concurrency", "4", "--hostname", f"worker{number}@torc", "--loglevel", "WARNING"]
     environment = {**os.environ, "SERVER_PORT": PORT, "C_FORCE_ROOT": "1"}
     return subprocess.Popen(command, env=environment, stdout=sys.stderr, start_new_session=True)
 
@@ -69,8 +70,14 @@ def run():
 
     group = celery.group(add.s(name(f"add:{n}"), n, n) for n in range(TASKS)).apply_async()
     retried = [fails_at_first.delay(name(f"retried:{n}", 2), n) for n in range(RETRIED)]
-    chains = [celery.chain(celery.group(add.s(name(f"chain:{n}:{m}"), n, m) for m in range(2)), total.s(name(f"chain:{n}")),
-                           add_to.s(name(f"chain:{n}:last"), 1)).apply_async() for n in range(CHORDS)]
+    chains = [
+        celery.chain(
+            celery.group(add.s(name(f"chain:{n}:{m}"), n, m) for m in range(2)),
+            total.s(name(f"chain:{n}")),
+            add_to.s(name(f"chain:{n}:last"), 1),
+        ).apply_async()
+        for n in range(CHORDS)
+    ]
     chords = [
         celery.chord([add.s(name(f"chord:{c}:{n}"), c, n) for n in range(8)])(total.s(name(f"chord:{c}")))
         for c in range(CHORDS)
@@ -86,6 +93,8 @@ def run():
 
 
 def main():
+    # Whoever ends this ends the workers, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))
     workers = [start_worker(number) for number in range(WORKERS)]
     try:
         ran = run()
@@ -97,8 +106,8 @@ def main():
                 worker.wait(timeout=30)
             except subprocess.TimeoutExpired:
                 os.killpg(worker.pid, signal.SIGKILL)
-    queue, unacknowledged = redis.Redis.from_url(f"{URL}/0").llen("celery"), redis.Redis.from_url(f"{URL}/0").hlen("unacked")
-    check("what is left in the queue", (queue, unacknowledged), (0, 0))
+    broker = redis.Redis.from_url(f"{URL}/0")
+    check("what is left in the queue", (broker.llen("celery"), broker.hlen("unacked")), (0, 0))
     print(f"{ran} tasks, each of them once, their results as expected")
 
 

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use torc_engine::reply::ReplyBuffer;
 use torc_engine::transaction::inbox::Node;
+use torc_engine::transaction::schedule::Ticket;
 
 /// What the core loop is to do for a connection.
 #[derive(Debug)]
@@ -202,8 +203,9 @@ impl Core {
     }
 
     /// A connection that has left has arrived.
-    pub(super) fn has_arrived(&mut self, key: ConnectionKey) {
+    pub(super) fn has_arrived(&mut self, key: ConnectionKey, ticket: Option<Ticket>) {
         self.free_slot(key);
+        self.release(ticket);
     }
 
     fn free_slot(&mut self, key: ConnectionKey) {

@@ -396,11 +396,7 @@ impl Core {
                 self.release(ticket);
                 part.outcome = Outcome::Watched(seen);
             }
-            Work::Leave(key) => {
-                let key = *key;
-                self.has_arrived(key);
-                self.release(ticket);
-            }
+            Work::Leave(key) => self.has_arrived(*key, ticket),
             Work::Write { .. } | Work::Arrive(_) => unreachable!("seen to before"),
         }
         self.part_is_done(envelope);

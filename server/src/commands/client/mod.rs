@@ -26,40 +26,57 @@ const ROW: Spec = Spec {
 };
 const ADMIN: Flags = ROW.flags.or(Flags::ADMIN);
 const ON_OR_OFF: Argument = one_of("enabled", &[word("ON"), word("OFF")]);
+/// The filters that a subcommand has had for long, and behind them those that LIST and KILL have in common.
+macro_rules! filters {
+    ($($before:expr),+ $(,)?) => {
+        &[
+            $($before,)+
+            string("name").token("NAME").optional().since("9.0.0"),
+            integer("idle").token("IDLE").optional().since("9.0.0"),
+            string("flags").token("FLAGS").optional().since("9.0.0"),
+            string("lib-name").token("LIB-NAME").optional().since("9.0.0"),
+            string("lib-ver").token("LIB-VER").optional().since("9.0.0"),
+            integer("db").token("DB").optional().since("9.0.0"),
+            string("capa").token("CAPA").optional().since("9.0.0"),
+            string("ip").token("IP").optional().since("9.0.0"),
+            block("not-id", &[integer("not-client-id").multiple()]).token("NOT-ID").optional().since("9.0.0"),
+            one_of("not-client-type", NOT_KINDS).token("NOT-TYPE").optional().since("9.0.0"),
+            string("not-username").token("NOT-USER").optional().since("9.0.0"),
+            string("not-ip:port").token("NOT-ADDR").optional().since("9.0.0"),
+            string("not-ip:port").token("NOT-LADDR").optional().since("9.0.0"),
+            string("not-name").token("NOT-NAME").optional().since("9.0.0"),
+            string("not-flags").token("NOT-FLAGS").optional().since("9.0.0"),
+            string("not-lib-name").token("NOT-LIB-NAME").optional().since("9.0.0"),
+            string("not-lib-ver").token("NOT-LIB-VER").optional().since("9.0.0"),
+            integer("not-db").token("NOT-DB").optional().since("9.0.0"),
+            string("not-capa").token("NOT-CAPA").optional().since("9.0.0"),
+            string("not-ip").token("NOT-IP").optional().since("9.0.0"),
+        ]
+    };
+}
+const NOT_KINDS: &[Argument] = &[word("NORMAL"), word("PRIMARY"), word("REPLICA"), word("PUBSUB")];
 #[rustfmt::skip]
-const KINDS: &[Argument] = &[
-    word("NORMAL"), word("MASTER").since("3.2.0"), word("PRIMARY").since("8.0.0"), word("SLAVE"),
-    word("REPLICA").since("5.0.0"), word("PUBSUB"),
-];
-#[rustfmt::skip]
-const FILTERS: &[Argument] = &[
-    block("id", &[integer("client-id").multiple()]).token("ID").optional().since("2.8.12"),
-    one_of("client-type", KINDS).token("TYPE").optional().since("2.8.12"),
+const KILL_FILTERS: &[Argument] = filters![
+    integer("client-id").token("ID").optional().since("2.8.12"),
+    one_of("normal_master_slave_pubsub", &[
+        word("NORMAL"), word("MASTER").since("3.2.0"), word("SLAVE"), word("REPLICA").since("5.0.0"), word("PUBSUB"),
+    ]).token("TYPE").optional().since("2.8.12"),
     string("username").token("USER").optional(),
     string("ip:port").token("ADDR").optional(),
     string("ip:port").token("LADDR").optional().since("6.2.0"),
-    one_of("skipme", &[word("YES"), word("NO")]).token("SKIPME").optional(),
+    string("yes/no").token("SKIPME").optional(),
     integer("maxage").token("MAXAGE").optional().since("7.4.0"),
-    string("name").token("NAME").optional().since("9.0.0"),
-    integer("idle").token("IDLE").optional().since("9.0.0"),
-    string("flags").token("FLAGS").optional().since("9.0.0"),
-    string("lib-name").token("LIB-NAME").optional().since("9.0.0"),
-    string("lib-ver").token("LIB-VER").optional().since("9.0.0"),
-    integer("db").token("DB").optional().since("9.0.0"),
-    string("capa").token("CAPA").optional().since("9.0.0"),
-    string("ip").token("IP").optional().since("9.0.0"),
-    block("not-id", &[integer("not-client-id").multiple()]).token("NOT-ID").optional().since("9.0.0"),
-    one_of("not-client-type", KINDS).token("NOT-TYPE").optional().since("9.0.0"),
-    string("not-username").token("NOT-USER").optional().since("9.0.0"),
-    string("not-ip:port").token("NOT-ADDR").optional().since("9.0.0"),
-    string("not-ip:port").token("NOT-LADDR").optional().since("9.0.0"),
-    string("not-name").token("NOT-NAME").optional().since("9.0.0"),
-    string("not-flags").token("NOT-FLAGS").optional().since("9.0.0"),
-    string("not-lib-name").token("NOT-LIB-NAME").optional().since("9.0.0"),
-    string("not-lib-ver").token("NOT-LIB-VER").optional().since("9.0.0"),
-    integer("not-db").token("NOT-DB").optional().since("9.0.0"),
-    string("not-capa").token("NOT-CAPA").optional().since("9.0.0"),
-    string("not-ip").token("NOT-IP").optional().since("9.0.0"),
+];
+#[rustfmt::skip]
+const LIST_FILTERS: &[Argument] = filters![
+    one_of("normal_master_replica_pubsub", &[word("NORMAL"), word("MASTER"), word("REPLICA"), word("PUBSUB")])
+        .token("TYPE").optional().since("5.0.0"),
+    block("id", &[integer("client-id").multiple()]).token("ID").optional().since("6.2.0"),
+    string("username").token("USER").optional().since("8.1.0"),
+    string("ip:port").token("ADDR").optional().since("8.1.0"),
+    string("ip:port").token("LADDR").optional().since("8.1.0"),
+    string("yes/no").token("SKIPME").optional().since("8.1.0"),
+    integer("maxage").token("MAXAGE").optional().since("8.1.0"),
 ];
 
 /// The rows.
@@ -176,7 +193,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             summary: "Closes connections: the one from an address, or all that fit every filter",
             arguments: &[one_of(
                 "filter",
-                &[string("ip:port").deprecated("2.8.12"), one_of("new-format", FILTERS).multiple()],
+                &[string("ip:port").deprecated("2.8.12"), one_of("new-format", KILL_FILTERS).multiple()],
             )],
             history: &[
                 ("2.8.12", "The form with filters."),
@@ -204,7 +221,7 @@ static SUBCOMMANDS: [SessionCommand; 20] = [
             since: "2.4.0",
             complexity: "O(N) in the number of connections",
             summary: "One line a connection, of all or of those that fit every filter",
-            arguments: FILTERS,
+            arguments: LIST_FILTERS,
             history: &[
                 ("2.8.12", "New field: `id`."),
                 ("5.0.0", "New filter: `TYPE`."),

@@ -5,8 +5,8 @@
 //!   places:  key ──> place in line          line:  [ key, readers | key, readers | ... ]
 //!                                                                  ^ the hand: who goes next when there are too many
 //! ```
-//! Who goes leaves its place to the last in line, which is behind the hand then: whoever has come since waits for a whole
-//! round. A flush lets go of all of them; what that takes is worked off in steps ([`Readers::free_some`]).
+//! Who goes leaves its place to the last in line, which is behind the hand then: whoever comes waits for a whole round.
+//! A flush lets go of all of them; what that takes is worked off in steps ([`Readers::free_some`]).
 
 use super::Address;
 use smallvec::SmallVec;
@@ -79,10 +79,9 @@ impl Readers {
 
     /// Gives up a key, when there are too many.
     pub(super) fn take_next(&mut self) -> Option<(Rc<[u8]>, Addresses)> {
-        if self.is_empty() {
-            return None;
-        }
-        let place = self.hand % self.len();
+        let last = self.len().checked_sub(1)?;
+        // The last in line has just come.
+        let place = if self.hand < last { self.hand } else { 0 };
         self.keys.places.remove(&*self.keys.line[place].0);
         let taken = self.leave(place);
         self.hand = place + 1;
