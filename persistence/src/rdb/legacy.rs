@@ -73,8 +73,7 @@ fn ziplist_element<'a>(rest: &mut &'a [u8]) -> Option<Element<'a>> {
 pub fn zipmap(bytes: &[u8]) -> Result<Vec<Cow<'_, [u8]>>> {
     let mut rest = bytes.get(1..).ok_or(BROKEN_ZIPMAP)?;
     let mut texts = Vec::new();
-    loop {
-        let Some(field) = zipmap_length(&mut rest)? else { break };
+    while let Some(field) = zipmap_length(&mut rest)? {
         texts.push(Cow::Borrowed(take(&mut rest, field).ok_or(BROKEN_ZIPMAP)?));
         let value = zipmap_length(&mut rest)?.ok_or(BROKEN_ZIPMAP)?;
         let free = usize::from(take(&mut rest, 1).ok_or(BROKEN_ZIPMAP)?[0]);
