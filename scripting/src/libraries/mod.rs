@@ -165,13 +165,15 @@ pub enum Policy {
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
     libraries: BTreeMap<Box<str>, Arc<Library>>,
+    /// By their names in small letters, as they are called in any.
     functions: BTreeMap<Box<str>, (Arc<Library>, usize)>,
 }
 
 impl Registry {
     /// The function of this name, and its library.
     pub fn function(&self, name: &[u8]) -> Option<(&Arc<Library>, &FunctionSpec)> {
-        let (library, at) = self.functions.get(std::str::from_utf8(name).ok()?)?;
+        let name = std::str::from_utf8(name).ok()?.to_ascii_lowercase();
+        let (library, at) = self.functions.get(&*name)?;
         Some((library, library.functions().get(*at)?))
     }
 
@@ -236,17 +238,18 @@ impl Registry {
     fn remove(&mut self, name: &str) -> bool {
         let Some(library) = self.libraries.remove(name) else { return false };
         for function in library.functions() {
-            self.functions.remove(&function.name);
+            self.functions.remove(&*function.name.to_ascii_lowercase());
         }
         true
     }
 
     fn add(&mut self, library: &Arc<Library>) -> Result<(), Vec<u8>> {
         for (at, function) in library.functions().iter().enumerate() {
-            if self.functions.contains_key(&function.name) {
+            let name = function.name.to_ascii_lowercase().into_boxed_str();
+            if self.functions.contains_key(&name) {
                 return Err(format!("ERR Function {} already exists", function.name).into_bytes());
             }
-            self.functions.insert(function.name.clone(), (library.clone(), at));
+            self.functions.insert(name, (library.clone(), at));
         }
         self.libraries.insert(library.name.clone(), library.clone());
         Ok(())
@@ -276,6 +279,7 @@ mod tests {
         let replaced = registry.with(&library("a", &["f", "h"])).unwrap();
         assert!(replaced.function(b"g").is_none() && replaced.function(b"h").is_some());
         assert!(registry.function(b"g").is_some(), "the old registry is as it was");
+        assert_eq!(registry.function(b"G").map(|(_, spec)| &*spec.name), Some("g"), "in any case");
         assert_eq!(text(registry.check_name("a", false)), "ERR Library 'a' already exists");
         assert_eq!(text(registry.check_name("a", true)), "");
     }

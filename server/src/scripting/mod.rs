@@ -160,10 +160,10 @@ impl ShardScripting {
         self.functions.borrow().clone()
     }
 
-    /// The library that has a function, if there is one.
-    pub fn library_of(&self, function: &[u8]) -> Option<(Arc<Library>, torc_scripting::FunctionFlags)> {
+    /// The library that has a function, if there is one, and what that is called there.
+    pub fn library_of(&self, function: &[u8]) -> Option<(Arc<Library>, String, torc_scripting::FunctionFlags)> {
         let functions = self.functions.borrow();
-        functions.function(function).map(|(library, spec)| (library.clone(), spec.flags))
+        functions.function(function).map(|(library, spec)| (library.clone(), spec.name.to_string(), spec.flags))
     }
 }
 

@@ -97,10 +97,9 @@ impl ScriptRun {
     ) -> Result<Self, CommandError> {
         let is_read_only = name.ends_with("_ro");
         let (run, host, function) = if name.starts_with("fcall") {
-            let (library, flags) = scripting.library_of(arguments[1]).ok_or(UNKNOWN_FUNCTION)?;
+            let (library, name, flags) = scripting.library_of(arguments[1]).ok_or(UNKNOWN_FUNCTION)?;
             let inputs = Inputs::parse(arguments, "ERR Bad number of keys provided")?;
             let host = host(scripting, Some(flags), is_read_only, database)?;
-            let name = String::from_utf8_lossy(arguments[1]).into_owned();
             (scripting.interpreters.function(&library, &name, inputs.keys(), inputs.arguments()), host, Some(name))
         } else {
             let (script, inputs) = if name.starts_with("evalsha") {
