@@ -415,8 +415,8 @@ pub enum UnitStep {
         /// Who waits if it finds nothing.
         waiter: Option<Arc<Waiter>>,
     },
-    /// Hand over what these keys hold.
-    Read(Vec<KeyRead>),
+    /// Hand over what these keys hold, to a command that only reads or not.
+    Read { keys: Vec<KeyRead>, is_read_only: bool },
     /// A command has found nothing in the values that it got: its client waits.
     Wait(Arc<Waiter>),
     /// Write what a command made of values.

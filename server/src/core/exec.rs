@@ -554,7 +554,7 @@ impl Core {
         if let Some(waiter) = &exec.waiter {
             exec.waits.drain(..).for_each(|shard| steps.wait(shard, waiter.clone()));
         }
-        if let Some(OverlayStep { begun: Some(begun), client, .. }) = exec.overlay.as_deref() {
+        if let Some(OverlayStep { begun: Some(begun), client, entry, .. }) = exec.overlay.as_deref() {
             for (shard, numbers) in &begun.asked {
                 let read = |&number: &usize| KeyRead {
                     database: client.database as usize,
@@ -562,7 +562,7 @@ impl Core {
                     stub: false,
                     mode: Mode::Read,
                 };
-                steps.read(*shard, numbers.iter().map(read).collect());
+                steps.read(*shard, numbers.iter().map(read).collect(), entry.spec.flags.has(Flags::READONLY));
             }
             return (steps, false);
         }
@@ -726,7 +726,8 @@ impl Core {
         let ValuesWanted { keys, groups, discovery } = wanted;
         let asks = discovery.is_some();
         for (shard, numbers) in &groups {
-            steps.read(*shard, numbers.iter().map(|&number| keys[number].clone()).collect());
+            let keys = numbers.iter().map(|&number| keys[number].clone()).collect();
+            steps.read(*shard, keys, entry.spec.flags.has(Flags::READONLY));
         }
         let (shards, places) = groups.into_iter().unzip();
         let arguments = PackedArguments::new(arguments);

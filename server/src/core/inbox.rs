@@ -61,7 +61,7 @@ impl Core {
             Message::UnitLate(_) => {
                 let Node { message, .. } = *envelope;
                 if let Message::UnitLate(late) = message {
-                    self.late_unit_done(late);
+                    self.late_unit_done(*late);
                 }
             }
             Message::Evict => self.pay_owed_memory(),

@@ -120,8 +120,9 @@ impl Steps {
         self.parts.entry(shard).or_default().steps.push(UnitStep::Wait(waiter));
     }
 
-    pub(super) fn read(&mut self, shard: usize, keys: Vec<KeyRead>) {
-        self.parts.entry(shard).or_default().steps.push(UnitStep::Read(keys));
+    /// For a command that only reads, or not.
+    pub(super) fn read(&mut self, shard: usize, keys: Vec<KeyRead>, is_read_only: bool) {
+        self.parts.entry(shard).or_default().steps.push(UnitStep::Read { keys, is_read_only });
     }
 
     pub(super) fn write(&mut self, shard: usize, place: usize, finish: Finish) {
@@ -316,9 +317,9 @@ impl Core {
                     outcome.is_waiting = true;
                     self.line_up(&waiter);
                 }
-                UnitStep::Read(keys) => {
+                UnitStep::Read { keys, is_read_only } => {
                     outcome.gathered.push(overlay::gather(&mut self.shard, &keys, now));
-                    if let Some(reader) = asker.filter(|_| tracks) {
+                    if let Some(reader) = asker.filter(|_| tracks && is_read_only) {
                         keys.iter().for_each(|read| self.remember_key(&read.key, reader));
                     }
                 }

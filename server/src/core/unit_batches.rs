@@ -67,10 +67,10 @@ struct Group {
 /// The transactions of this shard's connections that travel in company.
 #[derive(Default)]
 pub(super) struct UnitBatches {
-    open: Option<Box<Group>>,
-    sent: HashMap<u64, Box<Group>>,
+    open: Option<Group>,
+    sent: HashMap<u64, Group>,
     /// Groups and batches for reuse.
-    spare_group: Option<Box<Group>>,
+    spare_group: Option<Group>,
     spare_batches: Vec<Envelope>,
 }
 
@@ -170,7 +170,7 @@ impl Core {
         }
     }
 
-    fn new_group(&mut self) -> Box<Group> {
+    fn new_group(&mut self) -> Group {
         let mut group = self.unit_batches.spare_group.take().unwrap_or_default();
         group.parts.resize_with(self.shared.shards(), || None);
         group
@@ -192,7 +192,7 @@ impl Core {
         self.unit_batches.open.take().is_some_and(|group| self.send_group(group))
     }
 
-    fn send_group(&mut self, mut group: Box<Group>) -> bool {
+    fn send_group(&mut self, mut group: Group) -> bool {
         self.tell_before_leaving();
         let (id, header) = (self.coordinator.take_ids(group.units.len() as u64), Multicast::new());
         let mut involved: SmallVec<[usize; 8]> = SmallVec::new();
@@ -231,15 +231,15 @@ impl Core {
     }
 
     /// The same of a unit that had to wait there.
-    pub(super) fn late_unit_done(&mut self, late: Box<LateUnit>) {
+    pub(super) fn late_unit_done(&mut self, late: LateUnit) {
         let (id, number) = (late.group, late.unit.number as usize);
         let Some(mut group) = self.unit_batches.sent.remove(&id) else { return };
-        group.late.push(*late);
+        group.late.push(late);
         self.unit_answered(&mut group, number);
         self.keep_group(id, group);
     }
 
-    fn keep_group(&mut self, id: u64, mut group: Box<Group>) {
+    fn keep_group(&mut self, id: u64, mut group: Group) {
         if group.unanswered > 0 {
             self.unit_batches.sent.insert(id, group);
             return;
@@ -440,7 +440,7 @@ impl Core {
         self.release(ticket);
         self.serve_ready();
         if late.coordinator == self.index {
-            self.late_unit_done(late);
+            self.late_unit_done(*late);
         } else {
             self.send_home(late.coordinator, Node::new(Message::UnitLate(late)));
         }
