@@ -141,7 +141,7 @@ fn travellers(server: &Server, keys: &[String], count: usize) -> Vec<(i64, std::
                     if bytes[..length].windows(4).any(|word| word == b"stop") {
                         return false;
                     }
-                    lines += bytes[..length].iter().filter(|byte| **byte == b'\n').count();
+                    lines += memchr::memchr_iter(b'\n', &bytes[..length]).count();
                 }
             }
             false
