@@ -210,7 +210,7 @@ impl UnitRun {
                 return None;
             }
             let part = part.unwrap_or_default();
-            Some((shard, UnitStage { ticket, now, is_last, is_told, shares, has_script, undo, ..part }))
+            Some((shard, UnitStage { ticket, now, is_last, is_told, has_script, undo, shares, ..part }))
         });
         let parts: Vec<_> = parts.collect();
         debug_assert!(steps.parts.is_empty(), "a unit's shards are known before it begins");

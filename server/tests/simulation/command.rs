@@ -498,8 +498,13 @@ impl Expected {
                 elements.len() == names.len().min(*count) && told.len() == elements.len() && told.is_subset(names)
             }
             (Self::Each(expected), Reply::Array(elements)) => {
-                let pairs = || expected.iter().zip(elements);
-                expected.len() == elements.len() && pairs().all(|(expected, element)| expected.accepts(element))
+                // An absent array is an absent value, where a script has seen it.
+                let is_absent = |expected: &Self, element: &Reply| {
+                    matches!(expected, Self::Reply(Reply::Array(all)) if all.is_empty()) && *element == Reply::Nil
+                };
+                let accepts =
+                    |(expected, element): (&Self, &Reply)| expected.accepts(element) || is_absent(expected, element);
+                expected.len() == elements.len() && expected.iter().zip(elements).all(accepts)
             }
             _ => false,
         }
