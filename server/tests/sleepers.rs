@@ -45,13 +45,16 @@ fn who_sleeps_in_the_middle_of_a_transaction_holds_nobody_up() {
     }
 }
 
-/// A client whose connection lives on this shard.
-fn client_of(server: &Server, shard: usize) -> Client {
-    let place = format!(" shard={shard}\n");
-    (0..100)
-        .map(|_| server.client())
-        .find_map(|mut client| client.call("CLIENT INFO").text().ends_with(&place).then_some(client))
-        .expect("connections come to every shard")
+/// A client on each shard but the first, in order of shards.
+fn clients_of_others(server: &Server, shards: usize) -> Vec<Client> {
+    let mut clients: Vec<Option<Client>> = (0..shards).map(|_| None).collect();
+    // They go to the quietest shard in turn, and stay until they have said much.
+    for mut client in (0..4 * shards).map(|_| server.client()).collect::<Vec<_>>() {
+        let line = client.call("CLIENT INFO").text();
+        let shard = line.trim_end().rsplit_once("shard=").and_then(|(_, shard)| shard.parse::<usize>().ok());
+        clients[shard.expect("a shard")].get_or_insert(client);
+    }
+    clients.into_iter().skip(1).map(|client| client.expect("one comes to every shard")).collect()
 }
 
 #[test]
@@ -61,9 +64,10 @@ fn a_script_that_loops_holds_up_its_own_shard_alone() {
         let server = Server::torc(shards, &["--busy-reply-threshold", "0"]);
         let mut witness = server.client();
         let keys = key_of_each_shard(&mut witness, shards);
-        let mut killer = client_of(&server, 1);
-        let mut others: Vec<Client> = (1..shards).map(|shard| client_of(&server, shard)).collect();
-        let mut waiting = client_of(&server, 1);
+        let mut others = clients_of_others(&server, shards);
+        let mut waiting = others.swap_remove(0);
+        let mut killer = clients_of_others(&server, shards).swap_remove(0);
+        others.extend(clients_of_others(&server, shards));
         let mut looping = server.client();
         looping.send(&encode(&["EVAL", "while true do end", "1", &keys[0]]));
         eventually("it runs", || killer.ask("FUNCTION STATS").contains("duration_ms"));

@@ -127,9 +127,14 @@ fn warmed_up(address: SocketAddr, number: u64) -> Outcome<Client> {
     Ok(client)
 }
 
+/// For waits of up to some minutes.
+fn histogram() -> Outcome<Histogram<u64>> {
+    Histogram::new_with_max(600_000_000_000, 3).map_err(|error| Failure(error.to_string()))
+}
+
 /// Its waits for so long, in nanoseconds.
 fn load(mut client: Client, number: u64, time: Duration) -> Outcome<Histogram<u64>> {
-    let mut waits = Histogram::new(3).map_err(|error| Failure(error.to_string()))?;
+    let mut waits = histogram()?;
     let begun = Instant::now();
     let mut last = begun;
     for count in 0..u64::MAX {
@@ -213,7 +218,7 @@ fn measure(disturbance: Disturbance, address: SocketAddr, options: &Options) -> 
         Disturbance::EndlessScript => disturbers.kill_script(address)?,
         _ => Duration::ZERO,
     };
-    let mut waits = Histogram::<u64>::new(3).map_err(|error| Failure(error.to_string()))?;
+    let mut waits = histogram()?;
     for thread in threads {
         let of_client =
             thread.join().map_err(|_| Failure("a client of the load panicked".to_owned()))?.map_err(Failure)?;
