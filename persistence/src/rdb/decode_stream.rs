@@ -17,7 +17,7 @@
 
 use super::input::Input;
 use super::{Malformed, Result, kinds};
-use torc_engine::values::stream::{Group, IdempotencyLimits, Pending, Stream, StreamId};
+use torc_engine::values::stream::{Group, Idempotency, IdempotencyLimits, Pending, Stream, StreamId};
 use torc_engine::values::{Element, Encodings, Listpack};
 
 const BROKEN_NODE: Malformed = Malformed::Invalid("a node of a stream that is none");
@@ -169,7 +169,7 @@ fn group(kind: u8, input: &mut Input<'_>) -> Result<Group> {
 fn producers(input: &mut Input<'_>, stream: &mut Stream) -> Result<()> {
     let small = |number: u64| u32::try_from(number).map_err(|_| Malformed::Invalid("a limit that is too high"));
     let limits = IdempotencyLimits { duration_s: small(input.number()?)?, count_max: small(input.number()?)? };
-    let idempotency = stream.idempotency_mut();
+    let mut idempotency = Idempotency::default();
     idempotency.set_limits(limits);
     for _ in 0..input.count(2)? {
         let producer = input.text()?;
@@ -183,5 +183,8 @@ fn producers(input: &mut Input<'_>, stream: &mut Stream) -> Result<()> {
     }
     idempotency.added = input.number()?;
     idempotency.duplicates = input.number()?;
+    if idempotency.is_of_note() {
+        *stream.idempotency_mut() = idempotency;
+    }
     Ok(())
 }

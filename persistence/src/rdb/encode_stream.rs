@@ -11,7 +11,7 @@ pub(super) fn plan(stream: &Stream, readers: Readers) -> Plan {
         .any(|(_, group)| group.pending_from(StreamId::MIN).any(|(_, pending)| pending.consumer.is_none()));
     let (kind, version) = if was_given_back {
         (kinds::STREAM_5, Version::GIVEN_BACK)
-    } else if stream.idempotency().is_some_and(is_of_note) {
+    } else if stream.idempotency().is_some_and(Idempotency::is_of_note) {
         (kinds::STREAM_4, Version::PRODUCERS)
     } else if readers.version >= Version::PACKED_SETS {
         (kinds::STREAM_3, Version::PACKED_SETS)
@@ -19,14 +19,6 @@ pub(super) fn plan(stream: &Stream, readers: Readers) -> Plan {
         (kinds::STREAM_2, Version::LISTPACKS)
     };
     Plan { kind, version }
-}
-
-/// Whether it says more than that nobody has used it.
-fn is_of_note(idempotency: &Idempotency) -> bool {
-    idempotency.producer_count() > 0
-        || idempotency.added > 0
-        || idempotency.duplicates > 0
-        || idempotency.limits() != Idempotency::default().limits()
 }
 
 pub(super) fn stream(stream: &Stream, kind: u8, out: &mut Output<'_>) {

@@ -468,32 +468,8 @@ impl Core {
         if self.begins_as_unit(connection, entry, arguments) {
             return Flow::Next;
         }
-        let owner = match entry.keys {
-            KeyPlan::One(index) => {
-                self.shared.shard_of(key.map_or_else(|| slot_of(arguments[index]), |(slot, _)| slot))
-            }
-            KeyPlan::None => {
-                if let Some(owner) = self.owner_without_keys(entry, arguments) {
-                    owner
-                } else if entry.spec.spread.is_on_all_shards() && self.waits_for_units(connection) {
-                    return Flow::NotRun;
-                } else {
-                    self.count(connection, entry);
-                    self.start_on_all(connection, entry, arguments);
-                    return Flow::Next;
-                }
-            }
-            KeyPlan::Many => {
-                if let Some(owner) = self.owner_of_keys(entry, arguments) {
-                    owner
-                } else if discovery_of(entry, arguments).is_some() && self.waits_for_units(connection) {
-                    return Flow::NotRun;
-                } else {
-                    self.count(connection, entry);
-                    self.start_spread(connection, entry, arguments);
-                    return Flow::Next;
-                }
-            }
+        let Some(owner) = self.owner_of(entry, arguments, key) else {
+            return self.start_on_several(connection, entry, arguments);
         };
         if owner == self.index {
             self.count(connection, entry);
@@ -510,6 +486,40 @@ impl Core {
         connection.waits_for_answers |= entry.is_script && self.shared.shards() > 1 && connection.outstanding() > 0;
         if self.shared.shards() > 1 {
             self.follow_keys(connection, owner);
+        }
+        Flow::Next
+    }
+
+    /// The one shard that a command is for, if there is one.
+    #[inline]
+    fn owner_of(&self, entry: &CommandEntry, arguments: &[&[u8]], key: Option<(u16, u64)>) -> Option<usize> {
+        match entry.keys {
+            KeyPlan::One(index) => {
+                Some(self.shared.shard_of(key.map_or_else(|| slot_of(arguments[index]), |(slot, _)| slot)))
+            }
+            KeyPlan::None => self.owner_without_keys(entry, arguments),
+            KeyPlan::Many => self.owner_of_keys(entry, arguments),
+        }
+    }
+
+    /// A command that several shards have to do with.
+    fn start_on_several(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        arguments: &[&[u8]],
+    ) -> Flow {
+        let has_keys = entry.keys != KeyPlan::None;
+        let takes_all =
+            if has_keys { discovery_of(entry, arguments).is_some() } else { entry.spec.spread.is_on_all_shards() };
+        if takes_all && self.waits_for_units(connection) {
+            return Flow::NotRun;
+        }
+        self.count(connection, entry);
+        if has_keys {
+            self.start_spread(connection, entry, arguments);
+        } else {
+            self.start_on_all(connection, entry, arguments);
         }
         Flow::Next
     }

@@ -111,6 +111,14 @@ impl Idempotency {
         })
     }
 
+    /// Whether it says more than that nobody has used it.
+    pub fn is_of_note(&self) -> bool {
+        !self.producers.is_empty()
+            || self.added > 0
+            || self.duplicates > 0
+            || self.limits != IdempotencyLimits::default()
+    }
+
     /// How many producers are known.
     pub fn producer_count(&self) -> usize {
         self.producers.len()
