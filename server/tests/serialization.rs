@@ -158,8 +158,8 @@ fn payloads_are_exchanged_with_the_real_server() {
                 check("ours into theirs", &mut real, &our_own);
                 check("ours into ours", &mut ours, &our_own);
                 let encoding = |client: &mut Client, key: &str| client.ask(&format!("OBJECT ENCODING {key}"));
-                if name != "raw" {
-                    // A text that was appended to is of a form that a payload does not tell.
+                if encoding(&mut ours, &name) != "\"raw\"" {
+                    // A short text that was appended to is of a form that a payload does not tell.
                     assert_eq!(encoding(&mut ours, "copy"), encoding(&mut ours, &name), "{name}");
                 }
                 for question in ["XINFO STREAM", "XINFO GROUPS"] {
@@ -197,7 +197,7 @@ fn what_only_newer_servers_know_comes_back() {
         }
         for (name, question) in [
             ("times", "HPEXPIRETIME {} FIELDS 5 a b c d e"),
-            ("given", "XPENDING {} g - + 10"),
+            ("given", "XPENDING {} g"),
             ("given", "XINFO STREAM {}"),
             ("sent", "XINFO STREAM {}"),
             ("sent", "XRANGE {} - +"),
@@ -225,9 +225,9 @@ fn payload(kind: u8, value: &[u8]) -> Vec<u8> {
 
 #[test]
 fn files_of_the_real_server_are_read_in_pieces() {
-    let folder = support::server::new_directory();
-    let folder = folder.to_str().expect("a path of letters");
     for is_low in [false, true] {
+        let folder = support::server::new_directory();
+        let folder = folder.to_str().expect("a path of letters");
         let mut options = arguments(is_low);
         options.extend(["--dir", folder]);
         let Some(real) = Server::real(&options) else { return };
@@ -248,11 +248,11 @@ fn files_of_the_real_server_are_read_in_pieces() {
             // One byte at a time is enough for the beginning.
             let single = if piece_bytes == 1 { 2000 } else { 0 };
             let (first, rest) = bytes.split_at(single);
-            let pieces = first.chunks(1).chain(rest.chunks(piece_bytes.max(4000)));
+            let mut pieces = first.chunks(1).chain(rest.chunks(piece_bytes.max(4000))).peekable();
             let (mut scanner, mut functions, mut expected) = (Scanner::new(true), 0, 0);
-            for piece in pieces {
+            while let Some(piece) = pieces.next() {
                 scanner.feed(piece);
-                while let Some(item) = scanner.next(false).expect("it is well-formed") {
+                while let Some(item) = scanner.next(pieces.peek().is_none()).expect("it is well-formed") {
                     match item {
                         Item::Select(number) => assert_eq!(ours.ask(&format!("SELECT {number}")), "+OK"),
                         Item::Resize { keys, .. } => expected += keys,

@@ -9,6 +9,7 @@
 use super::input::{Input, parse_f64};
 use super::{Dialect, Malformed, Result, decode_stream, kinds, legacy, module_name};
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use torc_engine::keyspace::Value;
 use torc_engine::values::hash::FieldExpiry;
 use torc_engine::values::large::{HashTree, MemberHasher, SortedTree};
@@ -235,8 +236,9 @@ fn sorted_set_of(mut scored: Vec<(f64, Text<'_>)>, target: Target<'_>) -> Result
         }
     }
     // Ascending, which is how a tree is filled best, too; -0 and 0 are one score.
-    scored.iter_mut().for_each(|(score, _)| *score += 0.0);
-    scored.sort_unstable_by(|one, other| one.0.total_cmp(&other.0).then_with(|| one.1.cmp(&other.1)));
+    scored.sort_unstable_by(|one, other| {
+        one.0.partial_cmp(&other.0).unwrap_or(Ordering::Equal).then_with(|| one.1.cmp(&other.1))
+    });
     if is_small {
         let made = sorted_set::from_ordered(&scored, limits, target.hasher);
         return Ok(Decoded::of(made, scored.is_empty()));

@@ -63,6 +63,7 @@ pub(super) static RUNS: [Command; 3] = [
             group: "server",
             since: "3.0.0",
             summary: "The same between the nodes of a cluster",
+            is_internal: true,
             ..RESTORE
         },
         run: restore,
