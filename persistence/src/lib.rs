@@ -7,6 +7,7 @@
 //!                        │        └── rdb::legacy          the packed forms of old servers
 //!                        ├──> rdb::extent                  where a value ends, without decoding it
 //!                        ├──> rdb::dump                    one value with version and checksum: DUMP, RESTORE
+//!                        ├──> rdb::functions               libraries by themselves: FUNCTION DUMP, RESTORE
 //!                        └──> rdb::file                    a whole file: read piece by piece, written piece by piece
 //! ```
 //!

@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::Arc;
 use support::{Forwarding, Server, encode};
-use torc_scripting::libraries::{Library, Policy, Registry, payload};
+use torc_scripting::libraries::{Library, Policy, Registry};
 use torc_scripting::{GoOn, Host, Interpreters, Protocol, Reply, Settings};
 
 /// Libraries as a server keeps them.
@@ -116,40 +116,14 @@ fn calling_is_as_on_the_real_server() {
 }
 
 #[test]
-fn payloads_go_both_ways() {
-    let Some(server) = Server::start() else { return };
-    let mut theirs = server.connect();
-    let mut ours = Functions::new();
-    let long =
-        format!("#!lua name=long\n-- {}\nredis.register_function('l', function() return 2 end)", "x".repeat(20_000));
-    let codes = ["#!lua name=short\nredis.register_function('s', function() return 1 end)", &long];
-    for code in codes {
-        theirs.say(&["FUNCTION", "LOAD", code]);
-        ours.load(code, false, &mut Alone::default()).unwrap();
-    }
-    let dump = theirs.say(&["FUNCTION", "DUMP"]);
-    let begin = dump.windows(2).position(|pair| pair == b"\r\n").unwrap() + 2;
-    let mut read: Vec<_> = payload::codes(&dump[begin..dump.len() - 2]).unwrap();
-    read.sort();
-    let mut expected: Vec<_> = codes.iter().map(|code| code.as_bytes().to_vec()).collect();
-    expected.sort();
-    assert_eq!(read, expected);
-
-    let written = payload::dump(&ours.registry);
-    assert_eq!(theirs.ask([&b"FUNCTION"[..], b"RESTORE", &written, b"FLUSH"]), b"+OK\r\n");
-    assert_eq!(theirs.say(&["FCALL", "l", "0"]), b":2\r\n");
-    assert_eq!(theirs.say(&["FCALL", "s", "0"]), b":1\r\n");
-}
-
-#[test]
 fn restoring_loads_and_joins() {
     let mut ours = Functions::new();
     ours.load("#!lua name=a\nredis.register_function('f', function() return 1 end)", false, &mut Alone::default())
         .unwrap();
     ours.load("#!js name=b\nredis.registerFunction('g', () => 2)", false, &mut Alone::default()).unwrap();
     let mut other = Functions::new();
-    for code in payload::codes(&payload::dump(&ours.registry)).unwrap() {
-        other.load(std::str::from_utf8(&code).unwrap(), false, &mut Alone::default()).unwrap();
+    for library in ours.registry.libraries() {
+        other.load(std::str::from_utf8(&library.code).unwrap(), false, &mut Alone::default()).unwrap();
     }
     assert_eq!(other.call("f", &[], 0, &mut Alone::default()), Reply::Integer(1));
     assert_eq!(other.call("g", &[], 0, &mut Alone::default()), Reply::Integer(2));

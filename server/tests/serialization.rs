@@ -330,6 +330,30 @@ fn a_real_server_starts_on_a_file_of_ours() {
 }
 
 #[test]
+fn libraries_go_both_ways() {
+    let Some(real) = Server::real(&[]) else { return };
+    for shards in [1, 2, 5] {
+        let ours = Server::torc(shards, &[]);
+        let (mut real, mut ours) = (real.client(), ours.client());
+        let long = "x".repeat(20_000);
+        for code in [
+            "#!lua name=short\nredis.register_function('s', function() return 1 end)",
+            &format!("#!lua name=long\n-- {long}\nredis.register_function('l', function() return 2 end)"),
+        ] {
+            let reply = real.call_bytes(&[b"FUNCTION", b"LOAD", b"REPLACE", code.as_bytes()]);
+            assert!(!reply.is_error(), "{reply}");
+        }
+        let pass_on = |from: &mut Client, to: &mut Client| {
+            let payload = from.call("FUNCTION DUMP").bytes().to_vec();
+            assert_eq!(to.call_bytes(&[b"FUNCTION", b"RESTORE", &payload, b"FLUSH"]).to_string(), "+OK");
+            assert_eq!((to.ask("FCALL s 0"), to.ask("FCALL l 0")), (":1".into(), ":2".into()));
+        };
+        pass_on(&mut real, &mut ours);
+        pass_on(&mut ours, &mut real);
+    }
+}
+
+#[test]
 fn broken_payloads_are_refused_or_borne() {
     let server = Server::torc(2, &arguments(false));
     let mut client = server.client();

@@ -1,4 +1,4 @@
-//! The payload of DUMP and RESTORE: a value by itself.
+//! The payload of DUMP and RESTORE: a value by itself, sealed.
 //!
 //! ```text
 //!   kind: 1   value   version: 2, little endian   CRC-64 of all before: 8, little endian
@@ -21,15 +21,19 @@ pub fn write(value: &Value, readers: Readers, compressor: Option<&mut Compressor
     let plan = encode::plan(value, readers);
     let mut bytes = vec![plan.kind];
     encode::value(value, plan, &mut Output { bytes: &mut bytes, compressor });
-    let version = plan.version.max(readers.version);
-    bytes.extend_from_slice(&version.0.to_le_bytes());
-    let sum = crc64::of(&bytes);
-    bytes.extend_from_slice(&sum.to_le_bytes());
+    seal(&mut bytes, plan.version.max(readers.version));
     bytes
 }
 
-/// The value of a payload; none if version or checksum are wrong.
-pub fn read(payload: &[u8], target: Target<'_>) -> Option<Result<Decoded>> {
+/// Puts version and checksum behind what a payload is about.
+pub(super) fn seal(bytes: &mut Vec<u8>, version: Version) {
+    bytes.extend_from_slice(&version.0.to_le_bytes());
+    let sum = crc64::of(bytes);
+    bytes.extend_from_slice(&sum.to_le_bytes());
+}
+
+/// What a payload is about, and who wrote it; none if version or checksum are wrong.
+pub(super) fn open(payload: &[u8]) -> Option<(&[u8], Dialect)> {
     let (body, footer) = payload.split_at_checked(payload.len().checked_sub(FOOTER_BYTES)?)?;
     let version = Version(u16::from_le_bytes(*footer.first_chunk()?));
     let sum = u64::from_le_bytes(*footer.last_chunk()?);
@@ -38,9 +42,12 @@ pub fn read(payload: &[u8], target: Target<'_>) -> Option<Result<Decoded>> {
         _ if version >= Version::VALKEY_MIN && version <= Version::VALKEY_MAX => Dialect::Valkey,
         _ => return None,
     };
-    if sum != crc64::of(&payload[..payload.len() - 8]) {
-        return None;
-    }
+    (sum == crc64::of(&payload[..payload.len() - 8])).then_some((body, dialect))
+}
+
+/// The value of a payload; none if version or checksum are wrong.
+pub fn read(payload: &[u8], target: Target<'_>) -> Option<Result<Decoded>> {
+    let (body, dialect) = open(payload)?;
     Some(value(body, Target { dialect, ..target }))
 }
 

@@ -11,6 +11,7 @@ pub mod encode;
 mod encode_stream;
 pub mod extent;
 pub mod file;
+pub mod functions;
 pub mod input;
 pub mod legacy;
 pub mod output;

@@ -8,9 +8,6 @@
 //! A registry is never changed: each change makes another, which shares the libraries. So it is handed to all shards as one
 //! value, and a shard that still runs a function of a library that is gone keeps that library alive.
 
-mod lzf;
-pub mod payload;
-
 use crate::shebang;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};

@@ -41,6 +41,17 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Judges the plan of each seed; the first that fails ends the test.
+pub fn judge_each(seeds: impl Iterator<Item = u64>, plan_of: impl Fn(u64) -> Plan) {
+    for seed in seeds {
+        let plan = plan_of(seed);
+        let shards = plan.shards;
+        if let Err(failure) = judge(plan) {
+            panic!("seed {seed}, {shards} shards: {failure}");
+        }
+    }
+}
+
 /// Runs a plan and checks what it left: what it came to, or the first thing that is wrong.
 pub fn judge(plan: Plan) -> Result<Outcome, Failure> {
     let names = plan.names.clone();

@@ -9,13 +9,11 @@
 
 use super::client::{ClientPlan, Script};
 use super::command::{Command, Reply};
-use super::judge::judge;
+use super::judge::judge_each;
 use super::run::Plan;
-use super::workload::{name_on, random_faults, random_settings};
+use super::workload::{name_on, plan_of};
 use std::cell::Cell;
 use std::rc::Rc;
-use torc_engine::transaction::rules::Rules;
-use torc_server::reactor::simulated::Faults;
 use torc_server::settings::Settings;
 
 const ENDLESS: &str = "for _, name in ipairs(ARGV) do redis.call('set', name, 'half') end while true do end";
@@ -116,31 +114,14 @@ fn random_plan(seed: u64) -> Plan {
     clients.push(ClientPlan::patient(endless(names.clone(), running.clone(), random.usize(1..=3))));
     clients.push(ClientPlan::patient(reader(names.clone(), (writers * times) as i64, running.clone())));
     clients.push(ClientPlan::patient(killer(running)));
-    Plan {
-        seed,
-        shards,
-        databases: 1,
-        rules: Rules::default(),
-        faults: Faults { reset_per_million: 0, ..random_faults(random) },
-        settings: Settings { undoes_killed_scripts: true, busy_after_ns: 0, ..random_settings(random) },
-        clients,
-        names: vec![b"unused".to_vec()],
-        step_ns_max: [2_000, 50_000][random.usize(..2)],
-        loses_wakes: false,
-        stops_after: None,
-        death: None,
-    }
+    let plan = plan_of(seed, shards, random, clients);
+    let settings = Settings { undoes_killed_scripts: true, busy_after_ns: 0, ..plan.settings };
+    Plan { settings, step_ns_max: plan.step_ns_max.min(50_000), ..plan }
 }
 
 #[test]
 fn what_is_killed_has_never_been() {
-    for seed in crate::seeds().take(SEEDS_MAX) {
-        let plan = random_plan(seed);
-        let shards = plan.shards;
-        if let Err(failure) = judge(plan) {
-            panic!("seed {seed}, {shards} shards: {failure}");
-        }
-    }
+    judge_each(crate::seeds().take(SEEDS_MAX), random_plan);
 }
 
 /// A script that never ends takes its time until it is looked at.

@@ -10,13 +10,12 @@
 
 use super::client::{ClientPlan, Script};
 use super::command::{Command, Reply};
-use super::judge::judge;
+use super::judge::judge_each;
 use super::run::Plan;
 use super::waiting::{Score, add, meddler, take, text, words};
-use super::workload::{name_on, random_faults, random_settings};
+use super::workload::{name_on, plan_of};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use torc_engine::transaction::rules::Rules;
 
 /// Makes the groups, then adds.
 fn producer(names: Vec<String>, score: Rc<Score>, mut times: usize) -> Script {
@@ -197,29 +196,10 @@ fn random_plan(seed: u64) -> Plan {
         clients.push(ClientPlan::patient(meddler(score.clone(), kills_percent)));
     }
     clients.push(ClientPlan::patient(auditor(names, score, 2)));
-    Plan {
-        seed,
-        shards,
-        databases: 1,
-        rules: Rules::default(),
-        faults: torc_server::reactor::simulated::Faults { reset_per_million: 0, ..random_faults(random) },
-        settings: random_settings(random),
-        clients,
-        names: vec![b"unused".to_vec()],
-        step_ns_max: [2_000, 50_000, 200_000][random.usize(..3)],
-        loses_wakes: false,
-        stops_after: None,
-        death: None,
-    }
+    plan_of(seed, shards, random, clients)
 }
 
 #[test]
 fn every_entry_is_heard_by_all_who_follow_and_given_to_one_of_a_group() {
-    for seed in crate::seeds() {
-        let plan = random_plan(seed);
-        let shards = plan.shards;
-        if let Err(failure) = judge(plan) {
-            panic!("seed {seed}, {shards} shards: {failure}");
-        }
-    }
+    judge_each(crate::seeds(), random_plan);
 }

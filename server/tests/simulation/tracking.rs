@@ -9,14 +9,13 @@
 
 use super::client::{ClientPlan, Dice, Ear, Script};
 use super::command::{Command, Reply};
-use super::judge::judge;
+use super::judge::judge_each;
 use super::run::Plan;
 use super::waiting::words;
-use super::workload::{name_on, random_faults, random_settings};
+use super::workload::{name_on, plan_of};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use torc_engine::transaction::rules::Rules;
 
 /// What a tracker has sent, and waits for.
 enum Asked {
@@ -206,29 +205,10 @@ fn random_plan(seed: u64) -> Plan {
             ..ClientPlan::patient(script)
         });
     }
-    Plan {
-        seed,
-        shards,
-        databases: 1,
-        rules: Rules::default(),
-        faults: torc_server::reactor::simulated::Faults { reset_per_million: 0, ..random_faults(random) },
-        settings: random_settings(random),
-        clients,
-        names: vec![b"unused".to_vec()],
-        step_ns_max: [2_000, 50_000, 200_000][random.usize(..3)],
-        loses_wakes: false,
-        stops_after: None,
-        death: None,
-    }
+    plan_of(seed, shards, random, clients)
 }
 
 #[test]
 fn what_is_cached_is_what_the_server_has_when_all_is_quiet() {
-    for seed in crate::seeds() {
-        let plan = random_plan(seed);
-        let shards = plan.shards;
-        if let Err(failure) = judge(plan) {
-            panic!("seed {seed}, {shards} shards: {failure}");
-        }
-    }
+    judge_each(crate::seeds(), random_plan);
 }

@@ -10,12 +10,11 @@
 
 use super::client::{ClientPlan, Script};
 use super::command::{Command, Reply};
-use super::judge::judge;
+use super::judge::judge_each;
 use super::run::Plan;
-use super::workload::{name_on, random_faults, random_settings};
+use super::workload::{name_on, plan_of, random_faults};
 use std::cell::Cell;
 use std::rc::Rc;
-use torc_engine::transaction::rules::Rules;
 
 /// What the clients of a run have come to.
 #[derive(Default)]
@@ -164,29 +163,12 @@ fn random_plan(seed: u64) -> Plan {
     }
     clients.push(ClientPlan::patient(reader(names.clone(), score.clone())));
     clients.push(ClientPlan::patient(sleeper(names, score)));
-    Plan {
-        seed,
-        shards,
-        databases: 2,
-        rules: Rules::default(),
-        faults: random_faults(random),
-        settings: random_settings(random),
-        clients,
-        names: vec![b"unused".to_vec()],
-        step_ns_max: [2_000, 50_000][random.usize(..2)],
-        loses_wakes: false,
-        stops_after: None,
-        death: None,
-    }
+    let faults = random_faults(random);
+    let plan = plan_of(seed, shards, random, clients);
+    Plan { databases: 2, faults, step_ns_max: plan.step_ns_max.min(50_000), ..plan }
 }
 
 #[test]
 fn no_update_is_lost_and_nobody_sees_half_of_one() {
-    for seed in crate::seeds() {
-        let plan = random_plan(seed);
-        let shards = plan.shards;
-        if let Err(failure) = judge(plan) {
-            panic!("seed {seed}, {shards} shards: {failure}");
-        }
-    }
+    judge_each(crate::seeds(), random_plan);
 }

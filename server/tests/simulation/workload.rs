@@ -300,6 +300,24 @@ fn filler(mut budget: usize) -> Script {
     })
 }
 
+/// A plan for clients that check themselves what they see: nobody's connection is reset, all else is random.
+pub fn plan_of(seed: u64, shards: usize, random: &mut fastrand::Rng, clients: Vec<ClientPlan>) -> Plan {
+    Plan {
+        seed,
+        shards,
+        databases: 1,
+        rules: Rules::default(),
+        faults: Faults { reset_per_million: 0, ..random_faults(random) },
+        settings: random_settings(random),
+        clients,
+        names: vec![b"unused".to_vec()],
+        step_ns_max: [2_000, 50_000, 200_000][random.usize(..3)],
+        loses_wakes: false,
+        stops_after: None,
+        death: None,
+    }
+}
+
 pub fn random_faults(random: &mut fastrand::Rng) -> Faults {
     let small = Faults {
         segment_bytes_max: 400,

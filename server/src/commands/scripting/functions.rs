@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use torc_engine::command::argument::{one_of, string, word};
 use torc_engine::command::{Arity, CommandError, Flags, Spec};
 use torc_engine::commands::glob::{self, Case};
-use torc_scripting::libraries::{Engine, Library, Policy, Registry, payload};
+use torc_persistence::rdb::functions as payload;
+use torc_scripting::libraries::{Engine, Library, Policy, Registry};
 use torc_scripting::{Exchange, GoOn, Host, LogLevel, Request};
 
 pub(super) const FUNCTION: SessionCommand = SessionCommand {
@@ -201,8 +202,12 @@ fn flush(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
 }
 
 fn dump(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
-    let bytes = payload::dump(&session.core.shared.scripting.functions());
-    session.reply().bulk(&bytes);
+    let functions = session.core.shared.scripting.functions();
+    let codes = |is_stock: bool| {
+        let libraries = functions.libraries().filter(move |library| (library.engine == Engine::Lua) == is_stock);
+        libraries.map(|library| &library.code[..])
+    };
+    session.reply().bulk(&payload::write(codes(true), codes(false)));
     Ok(())
 }
 
@@ -219,7 +224,7 @@ fn restore(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         _ => return Err("ERR wrong number of arguments for 'function|restore' command".into()),
     };
     let mut restored = Registry::default();
-    for code in payload::codes(arguments[2])? {
+    for code in payload::read(arguments[2])? {
         let library = loaded(session, &code, |name| Ok(restored.check_name(name, false)?))?;
         restored = restored.with(&library)?;
     }
