@@ -8,7 +8,7 @@
 //! ```
 //! - `table`: one row a directive: name, old name, grammar, default, when it may change, where its value lives.
 //! - `directive`: what a row is and the simple grammars; `special`: the values with a grammar of their own.
-//! - `load`: the command line, files, includes; `tokenizer`: words and quotes; `glob`: patterns.
+//! - `load`: the command line, files, includes; `glob`: patterns. Words and quotes are those of `torc_persistence::words`.
 //! - `access`: CONFIG GET and SET.
 //!
 //! Invariants:
@@ -23,7 +23,7 @@ mod glob;
 mod load;
 mod special;
 mod table;
-mod tokenizer;
+
 
 pub use access::{Change, ConfigSetError};
 pub use choices::{AppendFsync, EvictionPolicy, LogLevel, Permission, Supervisor};
@@ -31,7 +31,7 @@ pub use directive::{Directive, Mutability};
 pub use load::{Host, LineOrigin, Loaded, Machine, Start, StartError};
 pub use special::{BindAddress, KeyspaceEvents, OutputLimit, OutputLimits, Percentiles, SavePoint, ShutdownOptions};
 pub use table::directive;
-pub use tokenizer::{quote, split_words};
+pub use torc_persistence::words::{quote, split_words};
 pub use torc_engine::values::Encodings;
 
 use std::collections::BTreeMap;
