@@ -405,12 +405,13 @@ impl Core {
         self.push_unit_batches();
         self.tell_before_leaving();
         let involved: SmallVec<[usize; 8]> = parts.iter().map(|(shard, ..)| *shard).collect();
-        let coordinator = self.index;
+        let (coordinator, count) = (self.index, parts.len());
         let nodes = parts.into_iter().enumerate().map(|(index, (shard, claim, work))| {
             let (connection, tracks) = asker;
             let header = header.clone();
             let outcome = Outcome::None;
-            let part = Part { header, coordinator, connection, tracks, transaction, index, claim, work, outcome };
+            let parts = count;
+            let part = Part { header, coordinator, connection, tracks, transaction, index, parts, claim, work, outcome };
             (shard, Node::new(Message::Part(part)))
         });
         self.push_multicast(header, nodes, &involved);

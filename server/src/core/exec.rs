@@ -432,7 +432,7 @@ impl Core {
         if queue.is_write && journal.len() > history {
             let effects = journal.take_since(history);
             let unit = (self.index, self.coordinator.take_id());
-            journal.add_share(Share { unit, shares: 1, effects, places: Vec::new() });
+            journal.add_share(Share { unit, shares: 1, effects, ..Share::default() });
         }
         self.serve_ready();
     }
