@@ -17,6 +17,7 @@ use crate::pace::Gathering;
 use crate::reactor::driver::{Address, Clock, Driver, Event, Socket, Tag, Wait};
 use crate::reactor::executor::{Executor, Handle};
 use crate::reactor::operations::Operations;
+use crate::tasks::Tasks;
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
@@ -90,8 +91,10 @@ const SHUTDOWN_GRACE_NS: u64 = 5_000_000_000;
 
 impl<D: Driver> CoreLoop<D> {
     /// A shard that listens nowhere yet.
-    pub fn new(driver: D, core: Core) -> Self {
+    pub fn new(driver: D, mut core: Core) -> Self {
         let executor = Executor::new();
+        let operations = Operations::default();
+        core.tasks = Tasks::new(executor.handle(), operations.clone());
         let cron = Rc::new(CronClock { is_due: Cell::new(true), period_ns: Cell::new(0) });
         cron.period_ns.set(cron_period_ns(&core));
         executor.advance(driver.clock().monotonic_ns);
@@ -100,7 +103,7 @@ impl<D: Driver> CoreLoop<D> {
             driver,
             core,
             executor,
-            operations: Operations::default(),
+            operations,
             events: Vec::new(),
             listeners: Vec::new(),
             cron,
@@ -168,10 +171,12 @@ impl<D: Driver> CoreLoop<D> {
         }
         self.executor.advance(clock.monotonic_ns);
         self.executor.run_ready(TASK_POLLS_A_TURN);
+        self.core.run_errands();
         self.operations.submit(&mut self.driver);
         self.housekeeping();
         let driver = &self.driver;
         self.core.long_slice(|| driver.clock().monotonic_ns);
+        self.core.snapshot_slice(|| driver.clock().monotonic_ns);
         if self.core.flush_batches() && drain_first {
             // Some of it was for ourselves: the next turn may be a while.
             self.core.drain_inbox();
@@ -190,6 +195,7 @@ impl<D: Driver> CoreLoop<D> {
     /// How long the next turn may wait: not at all while there is work.
     pub fn next_wait(&mut self) -> Wait {
         let has_work = self.more_housekeeping || self.core.has_resumable() || self.core.has_long_work();
+        let has_work = has_work || self.core.has_snapshot_work();
         if has_work || self.executor.has_ready() || self.core.has_messages() {
             return Wait::Not;
         }
@@ -309,6 +315,7 @@ impl<D: Driver> CoreLoop<D> {
             self.cron.period_ns.set(period_ns);
             self.core.connections_cron();
             self.core.memory_cron();
+            self.core.saves_cron();
             self.more_housekeeping = true;
         }
         if self.more_housekeeping || self.core.is_behind_with_memory() {
@@ -319,6 +326,9 @@ impl<D: Driver> CoreLoop<D> {
 
     /// At shutdown: no new connections, replies out, then the end.
     fn shutdown_step(&mut self, clock: Clock) {
+        if self.core.index == 0 && self.core.shared.signal.load(Ordering::Relaxed) != 0 {
+            self.core.look_at_signals();
+        }
         if !self.core.shared.stopping.load(Ordering::Relaxed) {
             return;
         }

@@ -25,3 +25,5 @@ pub mod scripting;
 pub mod server;
 pub mod settings;
 pub mod shared;
+pub mod snapshot;
+pub mod tasks;

@@ -58,6 +58,10 @@ pub struct Settings {
     pub busy_after_ns: u64,
     /// `script-kill-undo`: whether a script that has written can be killed, and undone.
     pub undoes_killed_scripts: bool,
+    /// Whether there is a save point.
+    pub has_save_points: bool,
+    /// `stop-writes-on-bgsave-error`: whether writes are refused that could not be saved.
+    pub refuses_unsaved: bool,
     /// `hz`: how often a second the cron runs.
     pub hz: u32,
     /// `active-expire-effort` and its like are the engine's.
@@ -99,6 +103,8 @@ impl Default for Settings {
             events: KeyspaceEvents::default(),
             busy_after_ns: 5_000_000_000,
             undoes_killed_scripts: false,
+            has_save_points: false,
+            refuses_unsaved: true,
             hz: 10,
             engine: EngineOptions::default(),
             gather_ns_max: 400_000,
@@ -140,6 +146,8 @@ impl From<&Config> for Settings {
             },
             events: config.keyspace.events,
             undoes_killed_scripts: config.script_kill_undo,
+            has_save_points: !config.persistence.save.is_empty(),
+            refuses_unsaved: config.persistence.refuses_unsaved,
             busy_after_ns: (config.script_busy_after_ms.max(0) as u64).saturating_mul(1_000_000),
             hz: config.process.hz,
             gather_ns_max: config.gather_time_us * 1000,

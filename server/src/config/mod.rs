@@ -36,6 +36,8 @@ pub use torc_engine::values::Encodings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use torc_persistence::rdb::Version;
+use torc_persistence::rdb::encode::Readers;
 
 /// Everything that can be configured. Cheap enough to copy for a change; shards share it behind an `Arc`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -227,8 +229,28 @@ pub struct Persistence {
     pub save: Vec<SavePoint>,
     /// `dbfilename`.
     pub database_file: Vec<u8>,
+    /// `rdbcompression`.
+    pub compresses: bool,
+    /// `rdbchecksum`.
+    pub sums: bool,
+    /// `rdb-save-incremental-fsync`.
+    pub syncs_meanwhile: bool,
+    /// `rdb-version`: the version of the format that files have at least; 0 is the lowest that holds the data.
+    pub version_min: u16,
+    /// `stop-writes-on-bgsave-error`.
+    pub refuses_unsaved: bool,
+    /// `snapshot-buffer-limit`: bytes that a shard may keep for the disk before a save ends.
+    pub snapshot_buffer_bytes_max: u64,
     /// `appendonly`.
     pub append_only: bool,
     /// `appendfsync`.
     pub append_fsync: AppendFsync,
+}
+
+impl Persistence {
+    /// Who is to be able to read what is written.
+    pub fn readers(&self) -> Readers {
+        let version = Version(self.version_min).max(Version::LISTPACKS);
+        Readers { version, ..Readers::default() }
+    }
 }

@@ -288,14 +288,20 @@ impl Core {
     }
 
     fn on_all_shards(&self, question: &Arc<ControlRequest>) -> Vec<(usize, Claim, Work)> {
-        (0..self.shared.shards()).map(|shard| (shard, Claim::Place, Work::Control(question.clone()))).collect()
+        let claim = || if question.is_cut() { Claim::Whole } else { Claim::Place };
+        (0..self.shared.shards()).map(|shard| (shard, claim(), Work::Control(question.clone()))).collect()
     }
 
     /// Asks all shards on behalf of this one; nobody waits for the answers.
     pub(crate) fn instruct_all(&mut self, question: ControlRequest) {
+        self.ask_all(question, Box::new(|_, _, _| {}));
+    }
+
+    /// Asks all shards on behalf of this one.
+    pub(crate) fn ask_all(&mut self, question: ControlRequest, conclude: Conclude) {
         let question = Arc::new(question);
         let parts = self.on_all_shards(&question);
-        let conclude: Conclude = Box::new(|_, _, _| {});
+        self.flush_batches();
         self.begin_transaction(None, ClientContext::default(), Kind::Control(question, conclude), parts);
     }
 

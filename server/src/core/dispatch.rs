@@ -527,6 +527,13 @@ impl Core {
     /// What keeps a command from running now, if anything does.
     #[inline]
     fn held_up(&mut self, connection: &mut Connection, entry: &'static CommandEntry) -> Option<Flow> {
+        if !self.gate.is_open()
+            && let Some(refusal) = self.gate.refusal(entry)
+        {
+            self.counters.calls.rejected[entry.id] += 1;
+            self.fail(connection, &refusal.into());
+            return Some(Flow::Next);
+        }
         if entry.takes_memory
             && let Some(flow) = self.without_room(connection)
         {

@@ -6,6 +6,7 @@ use super::{Arrival, Core, Waiting};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control;
 use crate::mailbox::{Batch, Deferred, Envelope, Message, Outcome, PackedArguments, Part, ReplyEnd, Request, Work};
+use crate::tasks::Assignment;
 use smallvec::SmallVec;
 use torc_engine::command::{Milliseconds, Spread};
 use torc_engine::keyspace::{Key, KeyHasher, OnExpired, slot_of};
@@ -100,6 +101,12 @@ impl Core {
                     Message::Ask(ask) => self.asked(ask),
                     Message::Answer(ask) => self.answered(*ask),
                     _ => unreachable!("matched above"),
+                }
+            }
+            Message::Assignment(_) => {
+                let Node { message, .. } = *envelope;
+                if let Message::Assignment(Assignment(act)) = message {
+                    act(self);
                 }
             }
             Message::Adopt(_) => {

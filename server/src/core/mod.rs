@@ -19,6 +19,7 @@ pub mod connections;
 mod coordinator;
 mod dispatch;
 mod exec;
+pub mod gate;
 mod inbox;
 mod instants;
 mod long;
@@ -31,6 +32,8 @@ mod rates;
 pub mod script_step;
 mod scripts;
 pub mod session;
+pub mod shutdown;
+pub mod snapshot;
 pub mod tracking;
 mod unit;
 mod unit_batches;
@@ -39,12 +42,14 @@ pub mod whole;
 
 use crate::command_table::CommandEntry;
 use crate::control::{DatabaseFigures, ShardFigures};
-use crate::mailbox::{Deferred, Envelope, LateUnit, Part};
+use crate::mailbox::{self, Deferred, Envelope, LateUnit};
 use crate::pace::Pace;
 use crate::reactor::driver::Clock;
 use crate::scripting::ShardScripting;
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::snapshot::part::Part;
+use crate::tasks::Tasks;
 pub(crate) use batches::ShardSet;
 use connection::{Connection, ConnectionKey};
 use coordinator::Coordinator;
@@ -177,6 +182,12 @@ pub struct Core {
     capture: Option<unit::Captured>,
     /// The EXEC that has just begun is shown to those who watch all commands when it is known whether it runs.
     shows_later: bool,
+    /// What keeps all commands of a kind from running.
+    pub gate: gate::Gate,
+    /// What waits in the middle of its work.
+    pub tasks: Tasks,
+    /// Snapshots under way.
+    snapshots: Vec<Part>,
     /// Open batches, by destination; our own index is the batch to ourselves.
     batches: batches::OpenBatches,
     /// Bytes of requests under way to each shard.
@@ -267,6 +278,9 @@ impl Core {
             unit_effects: unit::UnitEffects::default(),
             capture: None,
             shows_later: false,
+            gate: gate::Gate::default(),
+            tasks: Tasks::default(),
+            snapshots: Vec::new(),
             batches: batches::OpenBatches::new(shards),
             in_flight_bytes: vec![0; shards],
             spare_nodes: Vec::new(),
@@ -304,6 +318,7 @@ impl Core {
         let gauges = &self.shared.gauges[self.index];
         gauges.turns.store(self.counters.turns, Ordering::Relaxed);
         gauges.commands.store(self.counters.commands, Ordering::Relaxed);
+        gauges.dirty.store(self.shard.keyspace.dirty, Ordering::Relaxed);
         self.publish_memory();
     }
 
@@ -344,6 +359,7 @@ impl Core {
         self.apply_memory_settings();
         self.scripting.undoes_killed.set(settings.undoes_killed_scripts);
         self.listen_to_events();
+        self.look_at_saves();
     }
 
     /// Events are collected if somebody might hear of them.
@@ -537,9 +553,9 @@ impl Core {
         }
     }
 
-    fn part_mut(envelope: &mut Envelope) -> &mut Part {
+    fn part_mut(envelope: &mut Envelope) -> &mut mailbox::Part {
         match &mut envelope.message {
-            crate::mailbox::Message::Part(part) => part,
+            mailbox::Message::Part(part) => part,
             _ => unreachable!("only parts are kept as parts"),
         }
     }

@@ -188,6 +188,21 @@ impl Operations {
         .await
     }
 
+    /// Opens a file that is there, for writing, as it is.
+    pub async fn open_for_writing(&self, path: impl Into<PathBuf>) -> io::Result<FileHandle> {
+        let (path, mode) = (path.into(), 0);
+        self.open_with(FileOperation::Open {
+            path,
+            read: true,
+            write: true,
+            create: false,
+            truncate: false,
+            append: false,
+            mode,
+        })
+        .await
+    }
+
     /// Opens as told by a [`FileOperation::Open`].
     pub async fn open_with(&self, operation: FileOperation) -> io::Result<FileHandle> {
         match file_result(self.file(operation).await)? {
