@@ -178,6 +178,8 @@ pub struct Journal {
     /// How many effects and shares these are.
     recorded: usize,
     effects: Effects,
+    /// A unit is under way whose effects are not to be taken yet.
+    is_in_unit: bool,
     events: Vec<Event>,
     /// Set while what is done may be undone.
     pub(crate) held: Option<Box<Held>>,
@@ -456,6 +458,27 @@ impl Journal {
         self.records = kept;
         self.recorded = self.records.iter().map(Record::len).sum();
         taken
+    }
+
+    /// Whether there are effects to be taken: not in the middle of a unit.
+    #[inline]
+    pub fn has_effects(&self) -> bool {
+        !self.is_empty() && !self.is_in_unit
+    }
+
+    /// A unit begins: what is told from now on is taken when it has ended. How long the history is.
+    pub fn begin_unit(&mut self) -> usize {
+        self.is_in_unit = true;
+        self.len()
+    }
+
+    /// It has ended, and is told as one, if it told anything.
+    pub fn end_unit(&mut self, length: usize, unit: (usize, u64)) {
+        self.is_in_unit = false;
+        if self.len() > length {
+            let effects = self.take_since(length);
+            self.add_share(Share { unit, shares: 1, effects, ..Share::default() });
+        }
     }
 
     /// Takes the effects since the last time, and leaves the events.

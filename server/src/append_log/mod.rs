@@ -24,14 +24,15 @@ pub mod output;
 pub mod sequencer;
 mod writer;
 
-pub use hold::Withheld;
+pub use hold::{Send, Withheld};
 pub use leader::ShardLog;
-pub use writer::Writer;
+pub use writer::{CurrentFile, Place, Writer};
 
 use crate::config::AppendFsync;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use torc_engine::journal::Record;
+use torc_persistence::aof::manifest::Manifest;
 
 /// So many bytes may wait to be written before replies wait, too, whatever the policy says: clients that write faster than the
 /// disk takes are slowed down by it, and memory stays bounded.
@@ -82,6 +83,35 @@ pub struct AppendLog {
     /// The disk has failed: writes are refused.
     refuses: AtomicBool,
     figures: Mutex<Figures>,
+    background: Arc<Mutex<leader::Background>>,
+    /// When a sync is due, or the next attempt after a failure, on the leader's clock.
+    next_attempt_ns: AtomicU64,
+    /// Whether something is written and not on disk.
+    has_unsynced: AtomicBool,
+    /// Writes wait for a sync.
+    is_stalled: AtomicBool,
+    /// The last ticket that has been taken from the queue.
+    taken: AtomicU64,
+    /// `aof-timestamp-enabled`, and the time, in milliseconds since 1970.
+    stamps: AtomicBool,
+    wall_ms: AtomicI64,
+    /// `no-appendfsync-on-rewrite` holds: another file is being written, too.
+    puts_off_syncs: AtomicBool,
+    /// The file to go on in behind the next fence.
+    switch: Mutex<Option<Switch>>,
+    /// The last fence that was passed.
+    passed: AtomicU64,
+}
+
+/// Behind a fence the log goes on in another file.
+#[derive(Debug)]
+pub struct Switch {
+    /// Which fence.
+    pub number: u64,
+    /// The file, empty.
+    pub file: CurrentFile,
+    /// The manifest that names it.
+    pub manifest: Manifest,
 }
 
 /// What INFO and the checks of commands tell of the log.
@@ -119,6 +149,16 @@ impl AppendLog {
             waiting: (0..shards).map(|_| AtomicBool::new(false)).collect(),
             refuses: AtomicBool::new(false),
             figures: Mutex::default(),
+            background: Arc::default(),
+            next_attempt_ns: AtomicU64::new(0),
+            has_unsynced: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
+            taken: AtomicU64::new(0),
+            stamps: AtomicBool::new(false),
+            wall_ms: AtomicI64::new(0),
+            puts_off_syncs: AtomicBool::new(false),
+            switch: Mutex::default(),
+            passed: AtomicU64::new(0),
         }
     }
 
@@ -190,11 +230,71 @@ impl AppendLog {
 
     pub(crate) fn take_queued(&self) -> Vec<Entry> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        self.taken.store(queue.ticket, Ordering::SeqCst);
         std::mem::take(&mut queue.entries)
     }
 
+    #[inline]
     fn has_queued(&self) -> bool {
-        !self.queue.lock().unwrap_or_else(PoisonError::into_inner).entries.is_empty()
+        self.pushed() > self.taken.load(Ordering::SeqCst)
+    }
+
+    /// Whether something waits for a leader who may write it.
+    #[inline]
+    fn wants_leader(&self) -> bool {
+        self.has_queued()
+            && !self.is_led.load(Ordering::SeqCst)
+            && !self.refuses()
+            && !self.is_stalled.load(Ordering::SeqCst)
+    }
+
+    /// `aof-timestamp-enabled`, `no-appendfsync-on-rewrite` while it applies.
+    pub fn set_habits(&self, stamps: bool, puts_off_syncs: bool) {
+        self.stamps.store(stamps, Ordering::Relaxed);
+        self.puts_off_syncs.store(puts_off_syncs, Ordering::Relaxed);
+    }
+
+    fn note_time(&self, wall_ms: i64) {
+        self.wall_ms.store(wall_ms, Ordering::Relaxed);
+    }
+
+    fn time_to_write(&self) -> Option<i64> {
+        self.stamps.load(Ordering::Relaxed).then(|| self.wall_ms.load(Ordering::Relaxed) / 1000)
+    }
+
+    fn is_sync_put_off(&self) -> bool {
+        self.puts_off_syncs.load(Ordering::Relaxed)
+    }
+
+    /// Behind the fence of this number the log goes on in that file.
+    pub fn switch_at(&self, switch: Switch) {
+        *self.switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(switch);
+    }
+
+    /// The last fence that the log has passed.
+    pub fn passed_fence(&self) -> u64 {
+        self.passed.load(Ordering::SeqCst)
+    }
+
+    /// Everything before the fence is on disk.
+    fn pass_fence(&self, number: u64, writer: &mut Writer) {
+        let mut switch = self.switch.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Switch { file, manifest, .. }) = switch.take_if(|switch| switch.number == number) {
+            writer.other_bytes += writer.file.length;
+            writer.file = file;
+            writer.manifest = manifest;
+            writer.synced_database = None;
+        }
+        self.passed.fetch_max(number, Ordering::SeqCst);
+    }
+
+    /// What INFO tells.
+    fn publish(&self, writer: &Writer) {
+        let mut figures = self.figures();
+        figures.size = writer.size();
+        figures.unsynced_bytes = writer.unsynced.iter().map(|kept| kept.len() as u64).sum();
+        let background = self.background.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.is_syncing = matches!(*background, leader::Background::Running(_));
     }
 
     /// The last ticket that was given.

@@ -34,6 +34,11 @@ impl Output {
         self.times = now_seconds.map(|now| (last, now));
     }
 
+    /// The database that is selected where the output has come to.
+    pub fn database(&self) -> Option<usize> {
+        self.database
+    }
+
     /// A new file begins, or the old one goes on at a place where another database may be selected.
     pub fn forget_database(&mut self) {
         self.database = None;
@@ -67,7 +72,10 @@ impl Output {
     /// Commands that are whole or absent.
     pub fn unit(&mut self, effects: &Effects) {
         if effects.len() < 2 {
-            return if effects.is_empty() { () } else { self.effects(effects) };
+            if !effects.is_empty() {
+                self.effects(effects);
+            }
+            return;
         }
         self.stamp();
         if let Some((database, _)) = effects.iter().next() {

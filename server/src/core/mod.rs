@@ -371,19 +371,27 @@ impl Core {
         journal.listen_to_events(classes, events.has_subkeys());
     }
 
-    /// From now on somebody takes the effects of what runs here. A log and replicas will; today tests do.
+    /// From now on this takes the effects of what runs here, instead of the log: for tests.
     pub fn listen_to_effects(&mut self, sink: EffectSink) {
         self.shard.keyspace.journal.listen_to_effects(true);
         self.effects = Some(sink);
     }
 
-    /// At the end of a turn: hands over its effects.
+    /// Hands over what commands have done, before anything leaves that could tell of it.
     #[inline]
     pub fn hand_over_effects(&mut self) {
-        if let Some(sink) = &mut self.effects {
-            let records = self.shard.keyspace.journal.take_effects();
-            if !records.is_empty() {
-                sink(records);
+        if self.shard.keyspace.journal.has_effects() {
+            self.push_effects();
+        }
+    }
+
+    #[cold]
+    fn push_effects(&mut self) {
+        let records = self.shard.keyspace.journal.take_effects();
+        match &mut self.effects {
+            Some(sink) => sink(records),
+            None => {
+                self.shared.append_log.push(self.index, records);
             }
         }
     }
