@@ -18,6 +18,8 @@ use torc_scripting::libraries::Registry;
 /// A question to every shard.
 #[derive(Debug)]
 pub enum ControlRequest {
+    /// Changes are logged from now on, or no more.
+    Log(bool),
     /// New settings, at one position of every shard's history.
     Apply(Arc<Settings>),
     /// Figures for INFO.
@@ -60,7 +62,7 @@ pub enum ControlRequest {
 impl ControlRequest {
     /// Whether it takes every shard whole: units that hold keys are over before it, and none has begun.
     pub fn is_cut(&self) -> bool {
-        matches!(self, Self::BeginSnapshot(_))
+        matches!(self, Self::BeginSnapshot(_) | Self::Log(_))
     }
 }
 
@@ -245,6 +247,11 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
         }
         ControlRequest::Functions(functions) => {
             core.scripting.set_functions(functions);
+            ControlReply::Done
+        }
+        ControlRequest::Log(is_on) => {
+            core.hand_over_effects();
+            core.shard.keyspace.journal.listen_to_effects(*is_on);
             ControlReply::Done
         }
         ControlRequest::BeginSnapshot(snapshot) => core.begin_snapshot(snapshot),

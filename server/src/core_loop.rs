@@ -10,7 +10,7 @@
 //!             sleep if there is nothing: announce, look again, then wait in the next `turn`  }
 //! ```
 
-use crate::append_log::{Send, ShardLog, Withheld};
+use crate::append_log::{NOWHERE, Send, ShardLog, Withheld};
 use crate::core::connection::{ConnectionKey, Phase};
 use crate::core::connections::{GENERATION_MASK, Want};
 use crate::core::{Arrival, Core};
@@ -319,6 +319,12 @@ impl<D: Driver> CoreLoop<D> {
             }
         }
         self.core.settle(|core, key, want| match want {
+            // The server's own connection, which reads a log: its replies are nobody's.
+            Want::Send(NOWHERE, segments) => core.sent(key, segments, Ok(())),
+            Want::StopReceiving(NOWHERE) | Want::Shutdown(NOWHERE) => {
+                core.receive_ended(key, Err(io::ErrorKind::Interrupted.into()));
+            }
+            Want::StartReceiving(NOWHERE) | Want::Close(NOWHERE) | Want::Detach(NOWHERE) => {}
             Want::Send(socket, segments) => {
                 let tag = connection_tag(key);
                 match log.holds_back() {
@@ -392,7 +398,7 @@ impl<D: Driver> CoreLoop<D> {
             }
         }
         self.settle();
-        let is_done = self.core.connections().next().is_none() && self.core.is_quiet();
+        let is_done = self.core.connections().next().is_none() && self.core.is_quiet() && self.core.shared.append_log.is_settled();
         self.core.shared.gauges[self.core.index].is_done.store(is_done, Ordering::SeqCst);
     }
 }

@@ -85,6 +85,8 @@ impl ShardLog {
             now_ns >= attempt
         };
         let has_unsynced = self.log.has_unsynced.load(Ordering::SeqCst) && self.log.policy() == AppendFsync::EverySecond;
+        let is_due = is_due || self.log.policy() == AppendFsync::Always;
+        let has_unsynced = has_unsynced || self.log.has_unsynced.load(Ordering::SeqCst) && self.log.policy() == AppendFsync::Always;
         if is_due && (self.log.refuses() || has_unsynced || self.log.is_stalled.load(Ordering::SeqCst)) {
             self.log.next_attempt_ns.store(now_ns + SECOND_NS, Ordering::SeqCst);
             self.log.is_stalled.store(false, Ordering::SeqCst);

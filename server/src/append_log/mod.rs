@@ -18,14 +18,18 @@
 //!
 //! **When the disk fails** see `writer`.
 
+mod feed;
 mod hold;
 mod leader;
+mod opening;
 pub mod output;
 pub mod sequencer;
 mod writer;
 
+pub use feed::NOWHERE;
 pub use hold::{Send, Withheld};
 pub use leader::ShardLog;
+pub use opening::{Plan, begin, bytes_to_load, open};
 pub use writer::{CurrentFile, Place, Writer};
 
 use crate::config::AppendFsync;
@@ -97,6 +101,8 @@ pub struct AppendLog {
     wall_ms: AtomicI64,
     /// `no-appendfsync-on-rewrite` holds: another file is being written, too.
     puts_off_syncs: AtomicBool,
+    /// See [`AppendLog::is_replayed`].
+    is_replayed: AtomicBool,
     /// The file to go on in behind the next fence.
     switch: Mutex<Option<Switch>>,
     /// The last fence that was passed.
@@ -157,6 +163,7 @@ impl AppendLog {
             stamps: AtomicBool::new(false),
             wall_ms: AtomicI64::new(0),
             puts_off_syncs: AtomicBool::new(false),
+            is_replayed: AtomicBool::new(false),
             switch: Mutex::default(),
             passed: AtomicU64::new(0),
         }
@@ -248,10 +255,34 @@ impl AppendLog {
             && !self.is_stalled.load(Ordering::SeqCst)
     }
 
-    /// `aof-timestamp-enabled`, `no-appendfsync-on-rewrite` while it applies.
-    pub fn set_habits(&self, stamps: bool, puts_off_syncs: bool) {
+    /// `aof-timestamp-enabled`.
+    pub fn set_stamps(&self, stamps: bool) {
         self.stamps.store(stamps, Ordering::Relaxed);
-        self.puts_off_syncs.store(puts_off_syncs, Ordering::Relaxed);
+    }
+
+    /// While a base is written: `no-appendfsync-on-rewrite`.
+    pub fn put_off_syncs(&self, puts_off: bool) {
+        self.puts_off_syncs.store(puts_off, Ordering::Relaxed);
+    }
+
+    /// While the log's files are loaded: time stands still.
+    #[inline]
+    pub fn is_replayed(&self) -> bool {
+        self.is_replayed.load(Ordering::Relaxed)
+    }
+
+    /// The files begin to be loaded, or are.
+    pub fn set_replayed(&self, is_replayed: bool) {
+        self.is_replayed.store(is_replayed, Ordering::SeqCst);
+    }
+
+    /// Before the process ends: whatever is written goes to disk at once, and is awaited. Whether nothing is left to do.
+    pub fn is_settled(&self) -> bool {
+        if self.is_on() && self.policy() != AppendFsync::Always {
+            self.set_policy(AppendFsync::Always);
+            self.is_stalled.store(false, Ordering::SeqCst);
+        }
+        !self.is_on() || self.refuses() || (self.durable() >= self.pushed() && !self.has_unsynced.load(Ordering::SeqCst))
     }
 
     fn note_time(&self, wall_ms: i64) {

@@ -222,6 +222,29 @@ pub struct Observation {
     pub percentiles: Percentiles,
 }
 
+/// The append-only file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppendLogConfig {
+    /// `appendfilename`.
+    pub file: Vec<u8>,
+    /// `appenddirname`.
+    pub directory: Vec<u8>,
+    /// `no-appendfsync-on-rewrite`.
+    pub puts_off_syncs: bool,
+    /// `auto-aof-rewrite-percentage`: 0 is never.
+    pub rewrite_percentage: u32,
+    /// `auto-aof-rewrite-min-size`.
+    pub rewrite_bytes_min: u64,
+    /// `aof-load-truncated`.
+    pub loads_truncated: bool,
+    /// `aof-load-corrupt-tail-max-size`.
+    pub corrupt_tail_max: u64,
+    /// `aof-use-rdb-preamble`.
+    pub base_is_rdb: bool,
+    /// `aof-timestamp-enabled`.
+    pub stamps: bool,
+}
+
 /// Snapshots and the append-only file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Persistence {
@@ -245,6 +268,8 @@ pub struct Persistence {
     pub append_only: bool,
     /// `appendfsync`.
     pub append_fsync: AppendFsync,
+    /// What else there is to say about the log.
+    pub append_log: AppendLogConfig,
 }
 
 impl Persistence {

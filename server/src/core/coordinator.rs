@@ -431,8 +431,9 @@ impl Core {
         involved: &[usize],
     ) {
         let now = self.shard.now();
-        let read_clock = &self.read_clock;
-        self.shared.mailboxes.multicast(header, nodes, involved, || read_clock().max(now));
+        let (read_clock, stands) = (&self.read_clock, self.shared.append_log.is_replayed());
+        let time = || if stands { now } else { read_clock().max(now) };
+        self.shared.mailboxes.multicast(header, nodes, involved, time);
         self.counters.multicasts += 1;
         self.counters.messages_sent += involved.iter().filter(|shard| **shard != self.index).count() as u64;
         for &shard in involved {

@@ -10,6 +10,7 @@ pub struct Gate(u8);
 impl Gate {
     const LOADING: u8 = 1;
     const UNSAVED: u8 = 2;
+    const UNLOGGED: u8 = 4;
 
     /// Whether nothing does.
     #[inline]
@@ -34,6 +35,18 @@ impl Gate {
     /// What is written could not be saved.
     pub fn set_unsaved(&mut self, is_unsaved: bool) {
         self.set(Self::UNSAVED, is_unsaved);
+    }
+
+    /// What is written cannot be logged.
+    #[inline]
+    pub fn set_unlogged(&mut self, is_unlogged: bool) {
+        self.set(Self::UNLOGGED, is_unlogged);
+    }
+
+    /// Whether it cannot, and the command may write.
+    pub fn refuses_unlogged(self, entry: &CommandEntry) -> bool {
+        let may_write = entry.is_write || entry.is_script || entry.spec.flags.has(Flags::MAY_REPLICATE);
+        self.0 & Self::UNLOGGED != 0 && may_write
     }
 
     /// The error of a command that may not run.

@@ -307,6 +307,7 @@ impl Core {
             shared,
         };
         core.listen_to_events();
+        core.apply_log_settings();
         core.scripting.undoes_killed.set(core.settings.undoes_killed_scripts);
         core
     }
@@ -314,6 +315,7 @@ impl Core {
     /// Begins a turn: the clock has been read after the completions were reaped.
     pub fn begin_turn(&mut self, clock: Clock) {
         self.clock = clock;
+        self.gate.set_unlogged(self.shared.append_log.refuses());
         self.counters.turns += 1;
         let gauges = &self.shared.gauges[self.index];
         gauges.turns.store(self.counters.turns, Ordering::Relaxed);
@@ -324,6 +326,10 @@ impl Core {
 
     /// Local work runs at the turn's clock, or at the shard's time if that is ahead.
     pub fn begin_local_run(&mut self) {
+        if self.shared.append_log.is_replayed() {
+            // What a log says of keys is done to them whether or not their time is over by now.
+            return;
+        }
         self.shard.advance_time(self.clock.wall_ms);
     }
 
@@ -357,9 +363,16 @@ impl Core {
         self.settings = settings.clone();
         self.shard.set_options(settings.engine.clone());
         self.apply_memory_settings();
+        self.apply_log_settings();
         self.scripting.undoes_killed.set(settings.undoes_killed_scripts);
         self.listen_to_events();
         self.look_at_saves();
+    }
+
+    fn apply_log_settings(&self) {
+        let log = &self.shared.append_log;
+        log.set_policy(self.settings.append_fsync);
+        log.set_stamps(self.settings.stamps_log);
     }
 
     /// Events are collected if somebody might hear of them.
