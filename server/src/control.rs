@@ -51,6 +51,10 @@ pub enum ControlRequest {
     BeginSnapshot(Arc<Snapshot>),
     /// A save is over, well or not.
     SaveEnded,
+    /// A load begins, or is over.
+    Loading(bool),
+    /// All databases are emptied, and nobody is told.
+    Empty,
     /// DEBUG: something goes on or off.
     Switch(Switch, bool),
     /// DEBUG SLEEP.
@@ -62,7 +66,7 @@ pub enum ControlRequest {
 impl ControlRequest {
     /// Whether it takes every shard whole: units that hold keys are over before it, and none has begun.
     pub fn is_cut(&self) -> bool {
-        matches!(self, Self::BeginSnapshot(_) | Self::Log(_))
+        matches!(self, Self::BeginSnapshot(_) | Self::Empty | Self::Log(_))
     }
 }
 
@@ -259,6 +263,11 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             core.look_at_saves();
             ControlReply::Done
         }
+        ControlRequest::Loading(is_loading) => {
+            core.gate.set_loading(*is_loading);
+            ControlReply::Count(core.shard.keyspace.dirty as usize)
+        }
+        ControlRequest::Empty => ControlReply::Count(core.shard.keyspace.flush(None)),
         ControlRequest::Switch(Switch::ActiveExpire, is_on) => {
             core.active_expire = *is_on;
             ControlReply::Done

@@ -17,6 +17,7 @@ pub mod control;
 pub mod control_plane;
 pub mod core;
 pub mod core_loop;
+pub mod loading;
 pub mod log;
 pub mod mailbox;
 pub mod pace;

@@ -40,6 +40,13 @@ fn main() -> ExitCode {
     }
     match Server::start(loaded, &log, || presence.announce()) {
         Ok(server) => {
+            if let Err(StartFailure(text)) = server.wait_until_loaded() {
+                tracing::error!("{text}");
+                tracing::error!("Fatal error loading the DB, check server logs. Exiting.");
+                presence.failed(&text);
+                // The shards do nothing without their data: the process ends with them.
+                return ExitCode::FAILURE;
+            }
             presence.ready();
             let outcome = server.wait();
             presence.leave();

@@ -7,12 +7,14 @@
 //! ```
 
 use crate::allocator;
+use crate::append_log::{self, Plan};
 use crate::command_table::CommandTable;
 use crate::commands;
 use crate::config::{BindAddress, Config, Loaded};
 use crate::control_plane::ControlPlane;
 use crate::core::Core;
 use crate::core_loop::CoreLoop;
+use crate::loading::{self, Source};
 use crate::log::Log;
 use crate::reactor::driver::{Address, Driver, Waker};
 use crate::reactor::probe;
@@ -39,7 +41,8 @@ pub struct Server {
     peers: Arc<Peers>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     control: ControlPlane,
-    signals: Signals,
+    signals: signal_hook::iterator::Handle,
+    loaded: mpsc::Receiver<Result<(), String>>,
 }
 
 /// Where to listen, and whether a failure there may be passed over (`bind -address`).
@@ -66,10 +69,21 @@ impl Server {
         let settings = Arc::new(Settings::from(&config));
         let table = CommandTable::new(commands::rows());
         let seed = fastrand::u64(..);
+        let beginning = Beginning::of(&config)?;
         let shared = Arc::new(Shared::new(shards, config, table, seed, Rules::default(), log.clone()));
         let peers =
             Peers::new(shards).map_err(|error| StartFailure(format!("Cannot create the wake-up events: {error}")))?;
         let (report, reports) = mpsc::channel();
+        let (load, loaded) = mpsc::channel();
+        match &beginning {
+            Beginning::Nothing => {}
+            Beginning::File(source) => shared.loading.begin(source.bytes, wall_clock_ms()),
+            Beginning::Log(plan) => {
+                shared.append_log.set_replayed(true);
+                shared.loading.begin(append_log::bytes_to_load(plan), wall_clock_ms());
+            }
+        }
+        let mut load = Some((beginning, load));
         let ready = Arc::new(Barrier::new(shards + 1));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let mut listeners = Some(listeners);
@@ -85,6 +99,7 @@ impl Server {
                     core: cores.get(index).copied(),
                     seed: seed.wrapping_add(index as u64 + 1),
                     ready: ready.clone(),
+                    load: load.take(),
                 };
                 let report = report.clone();
                 let thread = std::thread::Builder::new().name(format!("shard-{index}"));
@@ -109,20 +124,29 @@ impl Server {
         announce();
         ready.wait();
         tracing::info!("Server initialized");
-        tracing::info!("Ready to accept connections");
-        Ok(Self { shared, peers, shards: threads, control, signals })
+        let server = Self { signals: signals.handle(), shared, peers, shards: threads, control, loaded };
+        server.heed(signals).map_err(|error| StartFailure(format!("Cannot start a thread: {error}")))?;
+        Ok(server)
     }
 
-    /// Waits for SIGTERM, SIGINT or SHUTDOWN, then stops in order: no new connections, replies out, threads joined.
-    pub fn wait(self) -> io::Result<()> {
-        let mut signals = self.signals;
-        let shared = self.shared.clone();
-        let peers = self.peers.clone();
-        let handle = signals.handle();
+    /// Waits until the data are there, if there are any to be loaded. A server that is told to stop meanwhile has none.
+    pub fn wait_until_loaded(&self) -> Result<(), StartFailure> {
+        match self.loaded.recv() {
+            Ok(Ok(())) => tracing::info!("Ready to accept connections"),
+            Ok(Err(reason)) => return Err(StartFailure(reason)),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Signals come to the shards.
+    fn heed(&self, mut signals: Signals) -> io::Result<()> {
+        let (shared, peers) = (self.shared.clone(), self.peers.clone());
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {
                 let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-                let is_second = shared.shutting_down.load(Ordering::SeqCst) || shared.signal.load(Ordering::SeqCst) != 0;
+                let is_second =
+                    shared.shutting_down.load(Ordering::SeqCst) || shared.signal.load(Ordering::SeqCst) != 0;
                 if is_second && signal == SIGINT {
                     tracing::warn!("You insist... exiting now.");
                     std::process::exit(1);
@@ -132,6 +156,11 @@ impl Server {
                 (0..shared.shards()).for_each(|shard| peers.waker(shard).wake());
             }
         })?;
+        Ok(())
+    }
+
+    /// Waits for SIGTERM, SIGINT or SHUTDOWN, then stops in order: no new connections, replies out, threads joined.
+    pub fn wait(self) -> io::Result<()> {
         let mut outcome = Ok(());
         for shard in self.shards {
             match shard.join() {
@@ -139,9 +168,41 @@ impl Server {
                 Err(_) => outcome = Err(io::Error::other("a shard thread panicked")),
             }
         }
-        handle.close();
+        self.signals.close();
         self.control.stop();
         outcome
+    }
+}
+
+/// Which data the server begins with.
+enum Beginning {
+    /// None.
+    Nothing,
+    /// Those of a snapshot.
+    File(Source),
+    /// Those of the log, which goes on.
+    Log(Plan),
+}
+
+impl Beginning {
+    fn of(config: &Config) -> Result<Self, StartFailure> {
+        if !config.persistence.append_only {
+            return Ok(loading::source(config).map_or(Self::Nothing, Self::File));
+        }
+        let plan = Plan::of(config);
+        let directory = &plan.place.directory;
+        match std::fs::create_dir(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StartFailure(format!(
+                "Can't open or create append-only dir {}: {error}. Look at the rights of the directory above it ('dir', \
+                 'appenddirname')",
+                directory.display()
+            ))),
+            _ if !directory.is_dir() => Err(StartFailure(format!(
+                "Can't open or create append-only dir {}: Not a directory",
+                directory.display()
+            ))),
+            _ => Ok(Self::Log(plan)),
+        }
     }
 }
 
@@ -156,6 +217,8 @@ struct ShardStart {
     core: Option<core_affinity::CoreId>,
     seed: u64,
     ready: Arc<Barrier>,
+    /// What it is to load, and whom it tells of that, if it is the one that does.
+    load: Option<(Beginning, mpsc::Sender<Result<(), String>>)>,
 }
 
 impl ShardStart {
@@ -172,7 +235,7 @@ impl ShardStart {
         };
         let clock = driver.clock();
         let read_clock = Box::new(wall_clock_ms);
-        let core = Core::new(self.index, self.shared, self.settings, self.seed, read_clock);
+        let core = Core::new(self.index, self.shared.clone(), self.settings, self.seed, read_clock);
         let mut core_loop = CoreLoop::new(driver, core);
         core_loop.core.read_precise_clock = Some(wall_clock_us);
         core_loop.core.count_memory_by_allocator();
@@ -188,6 +251,18 @@ impl ShardStart {
         self.ready.wait();
         if core_loop.core.index == 0 {
             core_loop.core.note_startup_memory();
+        }
+        let core = &mut core_loop.core;
+        core.gate.set_loading(self.shared.loading.is_loading.load(Ordering::SeqCst));
+        match self.load {
+            Some((Beginning::Log(plan), outcome)) => {
+                core.tasks.spawn(append_log::begin(core.tasks.clone(), self.shared.clone(), plan, outcome));
+            }
+            Some((Beginning::File(source), outcome)) => {
+                core.tasks.spawn(loading::begin(core.tasks.clone(), self.shared.clone(), source, outcome));
+            }
+            Some((Beginning::Nothing, outcome)) => drop(outcome.send(Ok(()))),
+            None => {}
         }
         core_loop.run()
     }

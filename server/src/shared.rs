@@ -4,6 +4,7 @@ use crate::append_log::AppendLog;
 use crate::command_table::CommandTable;
 use crate::config::Config;
 use crate::core::whole::UnitsUnderWay;
+use crate::loading::LoadFigures;
 use crate::log::Log;
 use crate::mailbox::Message;
 use crate::scripting::SharedScripting;
@@ -76,6 +77,8 @@ pub struct Shared {
     pub scripting: SharedScripting,
     /// Saves, and what became of them.
     pub saves: Saves,
+    /// How far the load has come.
+    pub loading: LoadFigures,
     /// The server is to stop.
     pub stopping: AtomicBool,
     /// It is to stop as soon as the data are saved.
@@ -112,6 +115,7 @@ impl Shared {
             append_log: Arc::new(AppendLog::new(shards)),
             scripting: SharedScripting::default(),
             saves: Saves::new(since_epoch.as_ref().map_or(0, |elapsed| elapsed.as_millis() as i64)),
+            loading: LoadFigures::default(),
             stopping: AtomicBool::new(false),
             shutting_down: AtomicBool::new(false),
             signal: AtomicI32::new(0),

@@ -31,7 +31,7 @@ const BACKLOG_MAX: usize = 512 << 10;
 
 /// How far a file could be read.
 #[derive(Debug)]
-pub struct Fed {
+pub(super) struct Fed {
     /// Up to here it holds whole commands and transactions.
     pub whole: u64,
     /// Where reading stopped, if that is not the end.
@@ -40,7 +40,7 @@ pub struct Fed {
 
 /// Why reading stopped before the end of the file.
 #[derive(Debug)]
-pub enum Stopped {
+pub(super) enum Stopped {
     /// The last command is not whole.
     InCommand,
     /// The last transaction is not.
@@ -51,7 +51,7 @@ pub enum Stopped {
 
 /// Why a file could not be fed.
 #[derive(Debug)]
-pub enum FeedFailure {
+pub(super) enum FeedFailure {
     /// It cannot be read.
     Unreadable(io::Error),
     /// There is no such command.
@@ -75,7 +75,7 @@ impl Core {
 }
 
 /// Feeds what a file has from an offset on.
-pub async fn feed(
+pub(super) async fn feed(
     tasks: &Tasks,
     shared: &Arc<Shared>,
     file: &FileHandle,

@@ -21,7 +21,6 @@ use crate::tasks::Tasks;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use torc_persistence::aof::manifest::{LogFile, Manifest, is_rdb_name};
 use torc_persistence::crc64;
@@ -94,6 +93,7 @@ pub async fn open(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Result<()
     }
     shared.append_log.open(Box::new(writer));
     tasks.ask_all(ControlRequest::Log(true)).await;
+    shared.append_log.set_replayed(false);
     loading::end(tasks, shared).await;
     Ok(())
 }

@@ -26,6 +26,8 @@ mod serialization;
 pub mod server;
 mod transactions;
 
+pub(crate) use scripting::load_libraries;
+
 use crate::command_table::Target;
 use crate::core::session::{Conclude, Session, SessionHandler, SessionResult};
 use torc_engine::command::{Argument, Spec};

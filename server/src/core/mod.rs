@@ -416,7 +416,8 @@ impl Core {
         let mut more = self.collect_garbage(clock) || self.is_behind_with_memory();
         more |= self.free_readers();
         // Locked keys are not expired: with anything in the schedule expiry waits for the next slice.
-        if self.schedule.is_idle() && self.active_expire && self.cron_runs && !self.is_paused() {
+        let rests = self.is_paused() || self.gate.is_loading();
+        if self.schedule.is_idle() && self.active_expire && self.cron_runs && !rests {
             more |= self.shard.keyspace.expire_step(self.shard.now(), EXPIRE_BUDGET_ENTRIES).more;
         }
         more

@@ -222,7 +222,8 @@ impl Core {
 
     /// The save points, on the shard that looks at them.
     pub fn saves_cron(&mut self) {
-        if self.index != 0 || !self.cron_runs || self.shared.stopping.load(Ordering::Relaxed) {
+        if self.index != 0 || !self.cron_runs || self.gate.is_loading() || self.shared.stopping.load(Ordering::Relaxed)
+        {
             return;
         }
         let now_ms = self.clock.wall_ms;
@@ -236,9 +237,8 @@ impl Core {
         let point = {
             let config = self.shared.config();
             let points = config.persistence.save.iter();
-            let is_due = |point: &&SavePoint| {
-                changes >= u64::from(point.changes.max(1)) && since_s > i64::from(point.seconds)
-            };
+            let is_due =
+                |point: &&SavePoint| changes >= u64::from(point.changes.max(1)) && since_s > i64::from(point.seconds);
             points.copied().find(|point| is_due(&point))
         };
         if !may_try || (point.is_none() && !figures.is_scheduled) {

@@ -300,7 +300,8 @@ impl Part {
         self.submit_sealed(tasks);
         self.note_progress();
         let recorder = self.recorder.borrow();
-        let (kept, limit) = (recorder.sealed_bytes + self.pieces.pending_bytes.get(), self.snapshot.order.buffer_bytes_max);
+        let (kept, limit) =
+            (recorder.sealed_bytes + self.pieces.pending_bytes.get(), self.snapshot.order.buffer_bytes_max);
         if kept > limit {
             self.snapshot.fail(format!(
                 "the disk is too slow for what is being written: {kept} bytes of a shard wait for it, and \

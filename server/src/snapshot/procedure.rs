@@ -47,7 +47,8 @@ pub async fn take(tasks: Tasks, snapshot: Arc<Snapshot>) -> Result<Saved, String
         tasks.executor.sleep(LOOK_AGAIN).await;
     }
     let replies = tasks.ask_all(question).await;
-    let cuts = replies.into_iter().filter_map(|reply| if let ControlReply::Cut(cut) = reply { Some(cut) } else { None });
+    let cuts =
+        replies.into_iter().filter_map(|reply| if let ControlReply::Cut(cut) = reply { Some(cut) } else { None });
     let cuts: Vec<Box<Cut>> = cuts.collect();
     let dirty = cuts.iter().map(|cut| cut.dirty).sum();
     let keys = cuts.iter().flat_map(|cut| &cut.databases).map(|(keys, _)| *keys).sum();

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::control::{DatabaseFigures, ShardFigures};
 use crate::core::CallCounts;
 use crate::shared::Shared;
+use crate::snapshot::Snapshot;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 use torc_engine::error_counts::ErrorCounts;
@@ -207,18 +208,41 @@ impl<'a> Report<'a> {
         text.field("lazyfreed_objects", self.sum(|shard| shard.lazily_freed));
     }
 
-    /// Nothing is ever written in this version, and so nothing fails.
+    /// `*_cow_size` is what the shards keep for the disk: nothing is copied because of a snapshot but that.
     fn persistence(&self, text: &mut Text) {
+        let (shared, now_ms) = (self.shared, self.now_us / 1000);
+        let loading = &shared.loading;
+        let is_loading = loading.is_loading.load(Relaxed);
+        let saves = shared.saves.figures().clone();
+        let running = saves.running.as_ref();
+        let of_running = |figure: fn(&Snapshot) -> u64| running.map_or(0, |(snapshot, _)| figure(snapshot));
+        let (kept, peak) = (
+            of_running(|snapshot| snapshot.kept_bytes.load(Relaxed)),
+            of_running(|snapshot| snapshot.kept_bytes_peak.load(Relaxed)),
+        );
+        let (done, all) = (
+            of_running(|snapshot| snapshot.keys_done.load(Relaxed)),
+            of_running(|snapshot| snapshot.keys.load(Relaxed)),
+        );
         text.title("Persistence");
-        text.field("loading", 0);
+        text.field("loading", u8::from(is_loading));
         text.field("async_loading", 0);
-        text.field("rdb_changes_since_last_save", self.sum(|shard| shard.dirty));
-        text.field("rdb_bgsave_in_progress", 0);
-        text.field("rdb_last_save_time", self.shared.started_ms / 1000);
-        text.field("rdb_last_bgsave_status", "ok");
-        text.field("rdb_last_bgsave_time_sec", -1);
-        text.field("rdb_current_bgsave_time_sec", -1);
-        text.field("rdb_saves", 0);
+        text.field("current_cow_peak", peak);
+        text.field("current_cow_size", kept);
+        text.field("current_cow_size_age", 0);
+        text.field("current_fork_perc", format_args!("{:.2}", percent(done, all)));
+        text.field("current_save_keys_processed", done);
+        text.field("current_save_keys_total", all);
+        text.field("rdb_changes_since_last_save", self.sum(|shard| shard.dirty).saturating_sub(saves.dirty_at_last));
+        text.field("rdb_bgsave_in_progress", u8::from(running.is_some()));
+        text.field("rdb_last_save_time", saves.last_s);
+        text.field("rdb_last_bgsave_status", if saves.is_last_good { "ok" } else { "err" });
+        text.field("rdb_last_bgsave_time_sec", saves.last_took_s.unwrap_or(-1));
+        text.field("rdb_current_bgsave_time_sec", running.map_or(-1, |(_, began_ms)| (now_ms - began_ms) / 1000));
+        text.field("rdb_saves", saves.good);
+        text.field("rdb_last_cow_size", saves.last_kept_bytes);
+        text.field("rdb_last_load_keys_expired", loading.keys_expired.load(Relaxed));
+        text.field("rdb_last_load_keys_loaded", loading.keys.load(Relaxed));
         text.field("aof_enabled", 0);
         text.field("aof_rewrite_in_progress", 0);
         text.field("aof_rewrite_scheduled", 0);
@@ -226,6 +250,23 @@ impl<'a> Report<'a> {
         text.field("aof_current_rewrite_time_sec", -1);
         text.field("aof_last_bgrewrite_status", "ok");
         text.field("aof_last_write_status", "ok");
+        if is_loading {
+            self.loading(text, now_ms);
+        }
+    }
+
+    fn loading(&self, text: &mut Text, now_ms: i64) {
+        let loading = &self.shared.loading;
+        let (began_ms, all, done) =
+            (loading.began_ms.load(Relaxed), loading.bytes.load(Relaxed), loading.bytes_done.load(Relaxed));
+        let elapsed_s = ((now_ms - began_ms) / 1000).max(0) as u64;
+        let left_s = if done == 0 { 1 } else { elapsed_s * all.saturating_sub(done) / done };
+        text.field("loading_start_time", began_ms / 1000);
+        text.field("loading_total_bytes", all);
+        text.field("loading_rdb_used_mem", 0);
+        text.field("loading_loaded_bytes", done);
+        text.field("loading_loaded_perc", format_args!("{:.2}", percent(done, all)));
+        text.field("loading_eta_seconds", left_s);
     }
 
     fn stats(&self, text: &mut Text) {

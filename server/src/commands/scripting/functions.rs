@@ -4,6 +4,7 @@
 use super::{CONTAINER, HELP, ROW, is_flush_mode};
 use crate::commands::{SessionCommand, all_done, help, run_subcommand, specs};
 use crate::control::ControlRequest;
+use crate::core::Core;
 use crate::core::session::{Session, SessionResult};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -146,14 +147,10 @@ impl Host for Loading {
 }
 
 /// The library of this code, with its functions.
-fn loaded(
-    session: &Session<'_>,
-    code: &[u8],
-    is_known: impl Fn(&str) -> SessionResult,
-) -> Result<Arc<Library>, CommandError> {
+fn loaded(core: &Core, code: &[u8], is_known: impl Fn(&str) -> SessionResult) -> Result<Arc<Library>, CommandError> {
     let library = Arc::new(Library::parse(code)?);
     is_known(&library.name)?;
-    session.core.scripting.interpreters.load(&library, &mut Loading(Instant::now()))?;
+    core.scripting.interpreters.load(&library, &mut Loading(Instant::now()))?;
     Ok(library)
 }
 
@@ -171,6 +168,18 @@ fn change(
     Ok(())
 }
 
+/// The libraries of a file, which come in the place of those that are there: what is to be told to all shards.
+pub(crate) fn load_libraries(core: &Core, codes: &[Vec<u8>]) -> Result<ControlRequest, CommandError> {
+    let mut registry = Registry::default();
+    for code in codes {
+        let library = loaded(core, code, |name| Ok(registry.check_name(name, false)?))?;
+        registry = registry.with(&library)?;
+    }
+    let changed = Arc::new(registry);
+    *core.shared.scripting.change_functions() = changed.clone();
+    Ok(ControlRequest::Functions(changed))
+}
+
 fn load(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let (code, options) = arguments[2..].split_last().expect("arity is checked");
     let mut is_replacing = false;
@@ -181,7 +190,7 @@ fn load(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         is_replacing = true;
     }
     let functions = session.core.shared.scripting.functions();
-    let library = loaded(session, code, |name| Ok(functions.check_name(name, is_replacing)?))?;
+    let library = loaded(session.core, code, |name| Ok(functions.check_name(name, is_replacing)?))?;
     let name = library.name.clone();
     let to = |functions: &Registry| {
         functions.check_name(&library.name, is_replacing)?;
@@ -225,7 +234,7 @@ fn restore(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     };
     let mut restored = Registry::default();
     for code in payload::read(arguments[2])? {
-        let library = loaded(session, &code, |name| Ok(restored.check_name(name, false)?))?;
+        let library = loaded(session.core, &code, |name| Ok(restored.check_name(name, false)?))?;
         restored = restored.with(&library)?;
     }
     change(session, |functions| functions.joined(&restored, policy), all_done())

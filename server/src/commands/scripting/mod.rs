@@ -10,6 +10,7 @@ mod functions;
 mod runs;
 mod scripts;
 
+pub(crate) use functions::load_libraries;
 pub(super) use runs::RUNS;
 
 use super::SessionCommand;

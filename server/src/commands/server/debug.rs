@@ -7,6 +7,7 @@ use crate::commands::{SessionCommand, all_done};
 use crate::control::ControlRequest;
 use crate::core::Core;
 use crate::core::session::{Session, SessionHandler, SessionResult};
+use crate::loading::{self, Reload};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use torc_engine::command::{
@@ -67,6 +68,8 @@ static SUBCOMMANDS: &[Subcommand] = &[
         summary: "A sample reply of a type" },
     Subcommand { name: "quicklist-packed-threshold", arguments: 1..=1, syntax: "<size>", run: nothing_to_switch,
         summary: "Accepted: there are no quicklists" },
+    Subcommand { name: "reload", arguments: 0..=3, syntax: "[option ...]", run: reload_all,
+        summary: "Saves all data and loads them again; NOSAVE, NOFLUSH and MERGE leave parts of that out" },
     Subcommand { name: "set-active-expire", arguments: 1..=1, syntax: "<0|1>", run: set_active_expire,
         summary: "Says whether expired keys are removed without being asked for" },
     Subcommand { name: "set-disable-deny-scripts", arguments: 1..=1, syntax: "<0|1>", run: nothing_to_switch,
@@ -78,7 +81,7 @@ static SUBCOMMANDS: &[Subcommand] = &[
 ];
 
 /// Known by name, so that the error is better than "unknown".
-const ABSENT: &[&str] = &["aof-flush-sleep", "change-repl-id", "htstats", "htstats-key", "jmap", "loadaof", "reload"];
+const ABSENT: &[&str] = &["aof-flush-sleep", "change-repl-id", "htstats", "htstats-key", "jmap", "loadaof"];
 
 fn debug(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let permission = session.core.shared.config().security.debug_command;
@@ -235,6 +238,22 @@ fn protocol(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
                 .into());
         }
     }
+    Ok(())
+}
+
+fn reload_all(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let mut reload = Reload::default();
+    for option in &arguments[2..] {
+        match option.to_ascii_lowercase().as_slice() {
+            b"merge" => reload.merges = true,
+            b"noflush" => reload.flushes_not = true,
+            b"nosave" => reload.saves_not = true,
+            _ => return Err("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.".into()),
+        }
+    }
+    let request = session.core.owe_answer(session.connection, session.entry);
+    let (tasks, shared) = (session.core.tasks.clone(), session.core.shared.clone());
+    session.core.tasks.spawn(loading::reload(tasks, shared, reload, request));
     Ok(())
 }
 

@@ -29,11 +29,7 @@ pub(super) const BGSAVE: SessionCommand = SessionCommand {
         arity: Arity::AtLeast(1),
         flags: SAVES,
         summary: "Begins to write all data into a file",
-        arguments: &[one_of(
-            "operation",
-            &[word("SCHEDULE").since("3.2.2"), word("CANCEL").since("8.1.0")],
-        )
-        .optional()],
+        arguments: &[one_of("operation", &[word("SCHEDULE").since("3.2.2"), word("CANCEL").since("8.1.0")]).optional()],
         history: &[("3.2.2", "Takes SCHEDULE."), ("8.1.0", "Takes CANCEL.")],
         ..ROW
     },
