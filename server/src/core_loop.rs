@@ -362,6 +362,7 @@ impl<D: Driver> CoreLoop<D> {
             self.core.connections_cron();
             self.core.memory_cron();
             self.log.cron();
+            self.core.rewrites_cron();
             self.core.saves_cron();
             self.more_housekeeping = true;
         }

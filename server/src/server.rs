@@ -190,19 +190,8 @@ impl Beginning {
             return Ok(loading::source(config).map_or(Self::Nothing, Self::File));
         }
         let plan = Plan::of(config);
-        let directory = &plan.place.directory;
-        match std::fs::create_dir(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StartFailure(format!(
-                "Can't open or create append-only dir {}: {error}. Look at the rights of the directory above it ('dir', \
-                 'appenddirname')",
-                directory.display()
-            ))),
-            _ if !directory.is_dir() => Err(StartFailure(format!(
-                "Can't open or create append-only dir {}: Not a directory",
-                directory.display()
-            ))),
-            _ => Ok(Self::Log(plan)),
-        }
+        append_log::make_directory(&plan).map_err(StartFailure)?;
+        Ok(Self::Log(plan))
     }
 }
 

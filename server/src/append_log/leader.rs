@@ -111,7 +111,9 @@ impl ShardLog {
                 Some(mut writer) => {
                     self.work(&mut writer).await;
                     self.log.publish(&writer);
-                    *self.log.writer() = Some(writer);
+                    if self.log.is_on() {
+                        *self.log.writer() = Some(writer);
+                    }
                 }
                 // The log has been switched off since.
                 None => drop(self.log.take_queued()),
@@ -153,8 +155,33 @@ impl ShardLog {
             self.log.has_unsynced.store(!writer.unsynced.is_empty(), Ordering::SeqCst);
             self.recover();
             self.wake_waiting();
+            self.change_manifest(writer).await;
             if !self.log.has_queued() {
+                if writer.closes && self.sync_now(writer).await.is_ok() {
+                    self.log.is_on.store(false, Ordering::SeqCst);
+                }
                 return;
+            }
+        }
+    }
+
+    /// What a rewrite has come to.
+    async fn change_manifest(&self, writer: &mut Writer) {
+        for rebased in std::mem::take(&mut writer.bases) {
+            let taken = writer.take_base(&self.tasks.operations, &rebased).await;
+            if taken.is_ok() {
+                self.log.figures().base_size = writer.size();
+            }
+            self.log.publish(writer);
+            let outcome = taken.map_err(|error| error_text(&error));
+            *self.log.rebased.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        }
+        if std::mem::take(&mut writer.has_removed) {
+            let mut manifest = writer.manifest.clone();
+            manifest.history.clear();
+            // Else the next start removes what the manifest calls history.
+            if writer.place.write_manifest(&self.tasks.operations, &manifest).await.is_ok() {
+                writer.manifest = manifest;
             }
         }
     }
@@ -172,7 +199,11 @@ impl ShardLog {
                     writer.sequencer.push(entry.shard, entry.ticket, records);
                 }
                 Pushed::Fence(number) => writer.sequencer.push_fence(entry.shard, entry.ticket, number),
+                Pushed::Base(rebased) => writer.bases.push(rebased),
+                Pushed::Removed => writer.has_removed = true,
+                Pushed::Close => writer.closes = true,
             }
+            writer.sequencer.note_ticket(entry.ticket);
         }
         writer.output.set_time(self.log.time_to_write());
         writer.sequencer.drain(&mut writer.output);
@@ -190,7 +221,9 @@ impl ShardLog {
                         writer.pending.push_front(Piece::Fence(number));
                         return Err(error);
                     }
-                    self.log.pass_fence(number, writer);
+                    let switched = writer.switch_file(&self.tasks.operations, self.log.next_generation()).await;
+                    // Where no other file can begin the log goes on in this one, and the rewrite fails.
+                    self.log.pass_fence(number, switched.map_err(|error| error_text(&error)));
                     continue;
                 }
             };
@@ -326,7 +359,7 @@ impl ShardLog {
             }
         }
         if writer.must_replace {
-            writer.replace_file(&self.tasks.operations).await?;
+            writer.replace_file(&self.tasks.operations, self.log.next_generation()).await?;
             self.log.durable.store(self.log.written(), Ordering::SeqCst);
             tracing::warn!("The log goes on in {} since a sync of the last file failed", writer.file.path.display());
         }

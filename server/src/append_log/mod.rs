@@ -22,6 +22,7 @@ mod feed;
 mod hold;
 mod leader;
 mod opening;
+mod rewrite;
 pub mod output;
 pub mod sequencer;
 mod writer;
@@ -29,14 +30,15 @@ mod writer;
 pub use feed::NOWHERE;
 pub use hold::{Send, Withheld};
 pub use leader::ShardLog;
-pub use opening::{Plan, begin, bytes_to_load, open};
+pub use opening::{Plan, begin, bytes_to_load, make_directory, open};
+pub use rewrite::{AtCut, Rebased, Rewrites};
 pub use writer::{CurrentFile, Place, Writer};
 
 use crate::config::AppendFsync;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use torc_engine::journal::Record;
-use torc_persistence::aof::manifest::Manifest;
+use torc_persistence::aof::manifest::{LogFile, Manifest};
 
 /// So many bytes may wait to be written before replies wait, too, whatever the policy says: clients that write faster than the
 /// disk takes are slowed down by it, and memory stays bounded.
@@ -55,6 +57,12 @@ pub(crate) struct Entry {
 pub(crate) enum Pushed {
     Records(Vec<Record>),
     Fence(u64),
+    /// A base is on disk.
+    Base(Rebased),
+    /// What was history is gone.
+    Removed,
+    /// The log ends behind what has been pushed.
+    Close,
 }
 
 #[derive(Debug, Default)]
@@ -103,21 +111,15 @@ pub struct AppendLog {
     puts_off_syncs: AtomicBool,
     /// See [`AppendLog::is_replayed`].
     is_replayed: AtomicBool,
-    /// The file to go on in behind the next fence.
-    switch: Mutex<Option<Switch>>,
-    /// The last fence that was passed.
-    passed: AtomicU64,
-}
-
-/// Behind a fence the log goes on in another file.
-#[derive(Debug)]
-pub struct Switch {
-    /// Which fence.
-    pub number: u64,
-    /// The file, empty.
-    pub file: CurrentFile,
-    /// The manifest that names it.
-    pub manifest: Manifest,
+    /// The last fence that was passed, and the number of the file that begins behind it.
+    passed: Mutex<Option<(u64, Result<i64, String>)>>,
+    next_fence: AtomicU64,
+    next_generation: AtomicU64,
+    /// What became of a new base: the files that are history then.
+    rebased: Mutex<Option<Result<Vec<LogFile>, String>>>,
+    rewrites: Mutex<Rewrites>,
+    /// As it is on disk.
+    manifest: Mutex<Manifest>,
 }
 
 /// What INFO and the checks of commands tell of the log.
@@ -164,8 +166,12 @@ impl AppendLog {
             wall_ms: AtomicI64::new(0),
             puts_off_syncs: AtomicBool::new(false),
             is_replayed: AtomicBool::new(false),
-            switch: Mutex::default(),
-            passed: AtomicU64::new(0),
+            passed: Mutex::default(),
+            next_fence: AtomicU64::new(1),
+            next_generation: AtomicU64::new(1),
+            rebased: Mutex::default(),
+            rewrites: Mutex::default(),
+            manifest: Mutex::default(),
         }
     }
 
@@ -205,13 +211,9 @@ impl AppendLog {
 
     /// The log is open: what is pushed from now on goes to its file.
     pub fn open(&self, writer: Box<Writer>) {
+        self.publish(&writer);
         *self.writer() = Some(writer);
         self.is_on.store(true, Ordering::SeqCst);
-    }
-
-    /// Changes are no longer logged, once what has been pushed is written.
-    pub fn switch_off(&self) {
-        self.is_on.store(false, Ordering::SeqCst);
     }
 
     /// Records of a shard, in their order among all. The ticket.
@@ -226,7 +228,7 @@ impl AppendLog {
         self.push_entry(shard, Pushed::Fence(number))
     }
 
-    fn push_entry(&self, shard: usize, what: Pushed) -> u64 {
+    pub(crate) fn push_entry(&self, shard: usize, what: Pushed) -> u64 {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.ticket += 1;
         let ticket = queue.ticket;
@@ -297,30 +299,38 @@ impl AppendLog {
         self.puts_off_syncs.load(Ordering::Relaxed)
     }
 
-    /// Behind the fence of this number the log goes on in that file.
-    pub fn switch_at(&self, switch: Switch) {
-        *self.switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(switch);
+    /// A number for a fence.
+    pub fn next_fence(&self) -> u64 {
+        self.next_fence.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// The last fence that the log has passed.
-    pub fn passed_fence(&self) -> u64 {
-        self.passed.load(Ordering::SeqCst)
+    fn next_generation(&self) -> u64 {
+        self.next_generation.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// Everything before the fence is on disk.
-    fn pass_fence(&self, number: u64, writer: &mut Writer) {
-        let mut switch = self.switch.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Switch { file, manifest, .. }) = switch.take_if(|switch| switch.number == number) {
-            writer.other_bytes += writer.file.length;
-            writer.file = file;
-            writer.manifest = manifest;
-            writer.synced_database = None;
-        }
-        self.passed.fetch_max(number, Ordering::SeqCst);
+    /// Whether the log has passed that fence: the number of the last file before it, or why no other has begun.
+    pub fn passed_fence(&self, number: u64) -> Option<Result<i64, String>> {
+        let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.as_ref().filter(|(last, _)| *last == number).map(|(_, outcome)| outcome.clone())
+    }
+
+    fn pass_fence(&self, number: u64, outcome: Result<i64, String>) {
+        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = Some((number, outcome));
+    }
+
+    /// Rewrites of the log.
+    pub fn rewrites(&self) -> MutexGuard<'_, Rewrites> {
+        self.rewrites.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The manifest as it is on disk.
+    fn manifest(&self) -> MutexGuard<'_, Manifest> {
+        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What INFO tells.
     fn publish(&self, writer: &Writer) {
+        self.manifest().clone_from(&writer.manifest);
         let mut figures = self.figures();
         figures.size = writer.size();
         figures.unsynced_bytes = writer.unsynced.iter().map(|kept| kept.len() as u64).sum();
@@ -383,6 +393,11 @@ impl AppendLog {
                 wake(shard);
             }
         }
+    }
+
+    /// Bytes that wait to be written.
+    pub fn queued_bytes(&self) -> u64 {
+        self.queued_bytes.load(Ordering::Relaxed)
     }
 
     /// Whether writes are refused.

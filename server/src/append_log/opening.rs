@@ -98,6 +98,23 @@ pub async fn open(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Result<()
     Ok(())
 }
 
+/// Makes the directory of the log, if it is not there.
+pub fn make_directory(plan: &Plan) -> Result<(), String> {
+    let directory = &plan.place.directory;
+    let failed = |reason: &str| {
+        format!(
+            "Can't open or create append-only dir {}: {reason}. Look at the rights of the directory above it ('dir', \
+             'appenddirname')",
+            directory.display()
+        )
+    };
+    match std::fs::create_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(&error_text(&error))),
+        _ if !directory.is_dir() => Err(failed("Not a directory")),
+        _ => Ok(()),
+    }
+}
+
 /// How long all files of the log are, for the progress of the load.
 pub fn bytes_to_load(plan: &Plan) -> u64 {
     let entries = std::fs::read_dir(&plan.place.directory).into_iter().flatten().flatten();
@@ -114,7 +131,7 @@ fn bad_manifest(plan: &Plan, bad: &torc_persistence::aof::manifest::BadManifest)
     format!("The manifest {} cannot be read: {bad}", plan.place.manifest_path().display())
 }
 
-async fn read_file(operations: &Operations, path: &Path) -> io::Result<Vec<u8>> {
+pub(super) async fn read_file(operations: &Operations, path: &Path) -> io::Result<Vec<u8>> {
     const PIECE_BYTES: usize = 64 << 10;
     let file = operations.open(path).await?;
     let mut text = Vec::new();
@@ -303,8 +320,13 @@ async fn go_on(
         drop(operations.unlink(&plan.place.path(&old.name)).await);
     }
     let length = lengths.pop().unwrap_or(0);
-    let file = CurrentFile { generation: 1, path: plan.place.path(&current.name), length, synced_length: length };
-    Ok(Writer::new(shared.shards(), plan.place.clone(), manifest, file, lengths.iter().sum()))
+    let (generation, sequence) = (shared.append_log.next_generation(), current.sequence);
+    let path = plan.place.path(&current.name);
+    let file = CurrentFile { generation, sequence, path, length, synced_length: length };
+    let has_base = manifest.base.iter().map(|_| 0);
+    let sequences = has_base.chain(manifest.incremental.iter().map(|log_file| log_file.sequence));
+    let others = sequences.zip(lengths).collect();
+    Ok(Writer::new(shared.shards(), plan.place.clone(), manifest, file, others))
 }
 
 /// Makes a file whose content is on disk when this ends.

@@ -108,6 +108,11 @@ impl Sequencer {
         self.fresh[shard] = true;
     }
 
+    /// A ticket of something that does not stand in a line.
+    pub fn note_ticket(&mut self, ticket: u64) {
+        self.ticket = self.ticket.max(ticket);
+    }
+
     /// Everything of the tickets up to this one is out.
     pub fn complete(&self) -> u64 {
         let heads = self.lines.iter().filter_map(|line| line.front()).map(|(ticket, _)| *ticket);

@@ -14,6 +14,7 @@
 //! Until that has succeeded writes are refused, reads go on, and replies that wait for the disk wait on: nothing that was
 //! acknowledged is lost, and nothing is acknowledged that may be.
 
+use super::Rebased;
 use super::output::{Output, Piece};
 use super::sequencer::Sequencer;
 use crate::reactor::driver::FileOperation;
@@ -61,6 +62,8 @@ impl Place {
 pub struct CurrentFile {
     /// Rises with each file.
     pub generation: u64,
+    /// Its number in the manifest; 0 as long as no manifest names it.
+    pub sequence: i64,
     /// Which it is.
     pub path: PathBuf,
     /// How long it is, as far as it holds whole records.
@@ -98,13 +101,19 @@ pub struct Writer {
     pub(super) last_sync_ns: u64,
     /// A sync has failed: the file is to be replaced before anything else.
     pub(super) must_replace: bool,
-    /// What the other files have.
-    pub(super) other_bytes: u64,
+    /// How long the other files are, with their numbers; the base is 0.
+    pub(super) others: Vec<(i64, u64)>,
+    /// Bases that are on disk and that the manifest does not name.
+    pub(super) bases: Vec<Rebased>,
+    /// What was history has been removed.
+    pub(super) has_removed: bool,
+    /// It ends when all is written.
+    pub(super) closes: bool,
 }
 
 impl Writer {
     /// Goes on at the end of a file that holds whole records.
-    pub fn new(shards: usize, place: Place, manifest: Manifest, file: CurrentFile, other_bytes: u64) -> Self {
+    pub fn new(shards: usize, place: Place, manifest: Manifest, file: CurrentFile, others: Vec<(i64, u64)>) -> Self {
         Self {
             place,
             manifest,
@@ -119,13 +128,63 @@ impl Writer {
             taken_bytes: 0,
             last_sync_ns: 0,
             must_replace: false,
-            other_bytes,
+            others,
+            bases: Vec::new(),
+            has_removed: false,
+            closes: false,
         }
+    }
+
+    /// The name of a file that no manifest names yet.
+    pub(super) fn temporary_name(&self) -> Vec<u8> {
+        format!("temp-{}-{}.incr", self.place.name, self.file.generation + 1).into_bytes()
+    }
+
+    /// Goes on in a new file, which the manifest names. The number of the one before.
+    pub(super) async fn switch_file(&mut self, operations: &Operations, generation: u64) -> io::Result<i64> {
+        let mut manifest = self.manifest.clone();
+        let LogFile { name, sequence } = manifest.begin_incremental(&self.place.name);
+        let path = self.place.path(&name);
+        let file = operations.create(&path, 0o644).await?;
+        file.sync(false).await?;
+        drop(file);
+        self.place.write_manifest(operations, &manifest).await?;
+        self.manifest = manifest;
+        let before = self.file.sequence;
+        self.others.push((before, self.file.length));
+        self.file = CurrentFile { generation, sequence, path, length: 0, synced_length: 0 };
+        self.synced_database = None;
+        self.output.forget_database();
+        Ok(before)
+    }
+
+    /// A base takes the place of what it covers. The files that are history then.
+    pub(super) async fn take_base(&mut self, operations: &Operations, rebased: &Rebased) -> io::Result<Vec<LogFile>> {
+        let mut manifest = self.manifest.clone();
+        manifest.history.extend(manifest.base.replace(rebased.base.clone()));
+        manifest.last_base = rebased.base.sequence;
+        manifest.retire_before(rebased.covers.saturating_add(1));
+        let mut file = self.file.clone();
+        if file.sequence == 0 {
+            let LogFile { name, sequence } = manifest.begin_incremental(&self.place.name);
+            file.path = self.place.path(&name);
+            file.sequence = sequence;
+            operations.rename(&self.file.path, &file.path).await?;
+            // Until the manifest names it, another attempt finds it under this name.
+            self.file.path.clone_from(&file.path);
+        }
+        self.place.write_manifest(operations, &manifest).await?;
+        let history = manifest.history.clone();
+        self.manifest = manifest;
+        self.file = file;
+        self.others.retain(|(sequence, _)| *sequence > rebased.covers && *sequence != 0);
+        self.others.push((0, rebased.bytes));
+        Ok(history)
     }
 
     /// How long all files are together.
     pub(super) fn size(&self) -> u64 {
-        self.other_bytes + self.file.length
+        self.others.iter().map(|(_, bytes)| bytes).sum::<u64>() + self.file.length
     }
 
     /// How many writes there have been.
@@ -146,14 +205,19 @@ impl Writer {
 
     /// Cuts the file back to what is on disk, and goes on in a new one with all that is not. If this fails, it may be
     /// tried again.
-    pub(super) async fn replace_file(&mut self, operations: &Operations) -> io::Result<()> {
+    pub(super) async fn replace_file(&mut self, operations: &Operations, generation: u64) -> io::Result<()> {
         let old = open_for_writing(operations, &self.file.path).await?;
         old.truncate(self.file.synced_length).await?;
         // Of its length, which is written elsewhere than the data that were lost.
         old.sync(false).await?;
         drop(old);
         let mut manifest = self.manifest.clone();
-        let LogFile { name, .. } = manifest.begin_incremental(&self.place.name);
+        let LogFile { name, sequence } = if self.file.sequence == 0 {
+            // No manifest names it: the same name is as good.
+            LogFile { name: self.temporary_name(), sequence: 0 }
+        } else {
+            manifest.begin_incremental(&self.place.name)
+        };
         let path = self.place.path(&name);
         let new = operations.create(&path, 0o644).await?;
         let mut bytes = Vec::new();
@@ -165,11 +229,12 @@ impl Writer {
         new.write_all_at(0, bytes).await?;
         new.sync(false).await?;
         drop(new);
-        self.place.write_manifest(operations, &manifest).await?;
-        self.manifest = manifest;
-        self.other_bytes += self.file.synced_length;
-        let generation = self.file.generation + 1;
-        self.file = CurrentFile { generation, path, length, synced_length: length };
+        if manifest != self.manifest {
+            self.place.write_manifest(operations, &manifest).await?;
+            self.manifest = manifest;
+            self.others.push((self.file.sequence, self.file.synced_length));
+        }
+        self.file = CurrentFile { generation, sequence, path, length, synced_length: length };
         self.synced_writes = self.writes();
         self.unsynced.clear();
         self.must_replace = false;
