@@ -32,6 +32,32 @@ impl Server {
         Self::start(TORC, &format!("torc on {shards} shards"), &arguments)
     }
 
+    /// Ours on what a server before it has left; the test removes the directory.
+    pub fn torc_on(directory: PathBuf, shards: usize, arguments: &[&str]) -> Self {
+        let shards = shards.to_string();
+        let arguments: Vec<&str> = ["--shards", &shards].into_iter().chain(arguments.iter().copied()).collect();
+        Self::start_in(TORC, "torc, once more", None, &arguments, Some(directory))
+    }
+
+    /// The real one on what a server before it has left.
+    pub fn real_on(directory: PathBuf, arguments: &[&str]) -> Option<Self> {
+        Path::new(REAL).exists().then(|| Self::start_in(REAL, "the real server, on it", None, arguments, Some(directory)))
+    }
+
+    /// Kills it, and gives what it leaves.
+    pub fn kill(mut self) -> PathBuf {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+        std::mem::take(&mut self.directory)
+    }
+
+    /// Ends it in order, and gives what it leaves.
+    pub fn end(mut self) -> PathBuf {
+        self.signal("TERM");
+        assert!(self.wait().success(), "{}", self.log());
+        std::mem::take(&mut self.directory)
+    }
+
     /// The real one; none, with a printed reason, where it is not installed.
     pub fn real(arguments: &[&str]) -> Option<Self> {
         if !Path::new(REAL).exists() {
@@ -56,10 +82,14 @@ impl Server {
     }
 
     fn start_with(program: &str, name: &str, file: Option<&Path>, arguments: &[&str]) -> Self {
+        Self::start_in(program, name, file, arguments, None)
+    }
+
+    fn start_in(program: &str, name: &str, file: Option<&Path>, arguments: &[&str], left: Option<PathBuf>) -> Self {
         // Another process may take the port between our look and the server's start.
         for _ in 0..20 {
             let port = free_port();
-            let directory = new_directory();
+            let directory = left.clone().unwrap_or_else(new_directory);
             let log = File::create(directory.join("log")).expect("a log file");
             let mut command = Command::new(program);
             command.args(file).args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]).args(arguments);
