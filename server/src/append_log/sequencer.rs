@@ -330,3 +330,196 @@ impl Sequencer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::output::Piece;
+    use super::*;
+    use torc_persistence::aof::frames::{End, Frame, Frames};
+
+    /// Something a shard did, or heard of.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Step {
+        Plain(usize),
+        /// A unit with one place in all histories: told by its first shard.
+        Joined(usize),
+        /// A unit whose shards each did their part where they met it.
+        Apart(usize),
+        Fence(usize),
+    }
+
+    fn word(step: Step, shard: usize) -> Vec<u8> {
+        match step {
+            Step::Plain(number) => format!("p{number}"),
+            Step::Joined(number) => format!("j{number}"),
+            Step::Apart(number) => format!("a{number}.{shard}"),
+            Step::Fence(number) => format!("f{number}"),
+        }
+        .into_bytes()
+    }
+
+    /// Histories that shards may have: units in one order everywhere, but that parts have run ahead where they could.
+    fn histories(shards: usize, random: &mut fastrand::Rng) -> (Vec<Vec<Step>>, HashMap<usize, Vec<usize>>) {
+        let mut histories = vec![Vec::new(); shards];
+        let mut members = HashMap::new();
+        for number in 0..random.usize(1..40) {
+            match random.u8(0..10) {
+                0..4 => histories[random.usize(..shards)].push(Step::Plain(number)),
+                9 => histories.iter_mut().for_each(|history| history.push(Step::Fence(number))),
+                kind => {
+                    let mut of: Vec<usize> = (0..shards).filter(|_| random.bool()).collect();
+                    if of.is_empty() {
+                        of.push(random.usize(..shards));
+                    }
+                    let step = if kind < 6 { Step::Joined(number) } else { Step::Apart(number) };
+                    of.iter().for_each(|&shard| histories[shard].push(step));
+                    members.insert(number, of);
+                }
+            }
+        }
+        for history in &mut histories {
+            for _ in 0..history.len() {
+                let at = random.usize(..history.len());
+                let swaps = |step: Step| matches!(step, Step::Apart(_));
+                let stays = |step: Step| matches!(step, Step::Fence(_) | Step::Joined(_));
+                if at > 0 && swaps(history[at]) && !stays(history[at - 1]) {
+                    history.swap(at - 1, at);
+                }
+                // A part may also have run before another unit that it waits for elsewhere.
+                if at > 0 && swaps(history[at]) && matches!(history[at - 1], Step::Joined(_)) && random.u8(..4) == 0 {
+                    history.swap(at - 1, at);
+                }
+            }
+        }
+        (histories, members)
+    }
+
+    fn record(step: Step, shard: usize, members: &HashMap<usize, Vec<usize>>) -> Vec<Record> {
+        let mut effects = Effects::default();
+        let tells = match step {
+            Step::Joined(number) => members[&number][0] == shard,
+            _ => true,
+        };
+        if tells {
+            effects.push(0, &[word(step, shard)]);
+        }
+        vec![match step {
+            Step::Plain(_) | Step::Fence(_) => Record::Effects(effects),
+            Step::Joined(number) | Step::Apart(number) => Record::Share(Share {
+                unit: (0, number as u64),
+                shares: members[&number].len(),
+                places: vec![shard as u32; effects.len()],
+                effects,
+                is_apart: matches!(step, Step::Apart(_)),
+            }),
+        }]
+    }
+
+    /// The words that came out, each with the transaction that it is in.
+    fn words_of(pieces: Vec<Piece>) -> Vec<(usize, Vec<u8>)> {
+        let (mut words, mut transaction, mut is_open) = (Vec::new(), 0, false);
+        for piece in pieces {
+            let bytes = match piece {
+                Piece::Bytes(bytes) => bytes,
+                Piece::Fence(number) => {
+                    transaction += 1;
+                    words.push((transaction, word(Step::Fence(number as usize), 0)));
+                    continue;
+                }
+            };
+            let mut frames = Frames::new(0, bytes.len() as u64);
+            frames.push(&bytes);
+            while let Some(frame) = frames.next_frame().expect("whole commands") {
+                let Frame::Command(command) = frame else { continue };
+                match command.name() {
+                    b"SELECT" => {}
+                    b"MULTI" => {
+                        is_open = true;
+                        transaction += 1;
+                    }
+                    b"EXEC" => is_open = false,
+                    name => {
+                        transaction += usize::from(!is_open);
+                        words.push((transaction, name.to_vec()));
+                    }
+                }
+            }
+            assert_eq!(frames.end(), End::Whole);
+        }
+        words
+    }
+
+    fn play(seed: u64) -> bool {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let shards = random.usize(1..6);
+        let (histories, members) = histories(shards, &mut random);
+        let (mut sequencer, mut output, mut pieces) = (Sequencer::new(shards), Output::default(), Vec::new());
+        let mut next = vec![0; shards];
+        let (mut ticket, mut complete) = (0, 0);
+        let mut had_circle = false;
+        while (0..shards).any(|shard| next[shard] < histories[shard].len()) {
+            let shard = random.usize(..shards);
+            let Some(&step) = histories[shard].get(next[shard]) else { continue };
+            next[shard] += 1;
+            ticket += 1;
+            match step {
+                Step::Fence(number) => sequencer.push_fence(shard, ticket, number as u64),
+                _ => sequencer.push(shard, ticket, record(step, shard, &members)),
+            }
+            if random.u8(..3) == 0 {
+                sequencer.drain(&mut output);
+                pieces.extend(output.take());
+                had_circle |= sequencer.circle.is_some();
+                assert!(sequencer.complete() >= complete, "seed {seed}: a ticket was taken back");
+                complete = sequencer.complete();
+            }
+        }
+        sequencer.drain(&mut output);
+        pieces.extend(output.take());
+        assert_eq!(sequencer.complete(), ticket, "seed {seed}: {sequencer:?}");
+        assert_eq!(sequencer.held_bytes(), 0, "seed {seed}");
+        let words = words_of(pieces);
+        let place = |step, shard| {
+            let word = word(step, shard);
+            let found: Vec<_> = (0..words.len()).filter(|&at| words[at].1 == word).collect();
+            assert_eq!(found.len(), 1, "seed {seed}: {}", word.escape_ascii());
+            found[0]
+        };
+        for (shard, history) in histories.iter().enumerate() {
+            for pair in history.windows(2) {
+                assert!(place(pair[0], shard) < place(pair[1], shard), "seed {seed}: shard {shard}, {pair:?}");
+            }
+        }
+        for (number, of) in members.iter().filter(|(number, of)| histories[of[0]].contains(&Step::Apart(**number))) {
+            let transactions: Vec<_> = of.iter().map(|&shard| words[place(Step::Apart(*number), shard)].0).collect();
+            assert!(transactions.iter().all(|one| *one == transactions[0]), "seed {seed}: half of a{number}");
+        }
+        had_circle || histories.iter().flatten().count() < words.len()
+    }
+
+    #[test]
+    fn shards_keep_their_order_and_units_stay_whole() {
+        for seed in 0..5_000 {
+            play(seed);
+        }
+    }
+
+    #[test]
+    fn two_units_met_in_two_orders_are_one_transaction() {
+        let share = |number: u64, text: &str| {
+            let mut effects = Effects::default();
+            effects.push(0, &["SET", text]);
+            vec![Record::Share(Share { unit: (0, number), shares: 2, effects, places: vec![0], is_apart: true })]
+        };
+        let (mut sequencer, mut output) = (Sequencer::new(2), Output::default());
+        sequencer.push(0, 1, share(2, "c"));
+        sequencer.push(0, 2, share(1, "a"));
+        sequencer.push(1, 3, share(1, "b"));
+        sequencer.drain(&mut output);
+        assert_eq!((output.take(), sequencer.complete()), (Vec::new(), 0));
+        sequencer.push(1, 4, share(2, "d"));
+        sequencer.drain(&mut output);
+        assert_eq!(sequencer.complete(), 4);
+        assert_eq!(words_of(output.take()).len(), 4);
+    }
+}

@@ -98,6 +98,9 @@ impl Server {
             let child = command.spawn().unwrap_or_else(|error| panic!("{program} does not start: {error}"));
             let mut server = Self { child, port, directory, name: name.to_string() };
             if server.becomes_ready() {
+                if left.is_some() {
+                    server.becomes_loaded();
+                }
                 return server;
             }
             let log = server.log();
@@ -124,6 +127,16 @@ impl Server {
             assert!(began.elapsed() < PATIENCE, "{} does not get ready:\n{}", self.name, self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Waits until it has loaded what it began with.
+    fn becomes_loaded(&mut self) {
+        super::eventually("the data are loaded", || {
+            assert!(self.is_running(), "{} has ended:\n{}", self.name, self.log());
+            let Ok(mut client) = Client::try_connect(self.port) else { return false };
+            client.send(b"*2\r\n$4\r\nINFO\r\n$11\r\npersistence\r\n");
+            client.receive().is_some_and(|reply| reply.text().contains("\nloading:0\r\n"))
+        });
     }
 
     pub fn client(&self) -> Client {
