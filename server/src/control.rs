@@ -45,8 +45,8 @@ pub enum ControlRequest {
     Subscribers { shard: usize, changes: Vec<AudienceChange> },
     /// SCRIPT FLUSH.
     FlushScripts,
-    /// New libraries of functions.
-    Functions(Arc<Registry>),
+    /// New libraries of functions, and the command that made the change, if it was one.
+    Functions(Arc<Registry>, Option<Vec<Vec<u8>>>),
     /// A snapshot begins: the cut.
     BeginSnapshot(Arc<Snapshot>),
     /// A save is over, well or not.
@@ -249,7 +249,11 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             core.scripting.flush_scripts();
             ControlReply::Done
         }
-        ControlRequest::Functions(functions) => {
+        ControlRequest::Functions(functions, command) => {
+            // Told by one shard, in the order of the changes.
+            if let (0, Some(command)) = (core.index, command) {
+                core.shard.keyspace.journal.effect_owned(0, command.clone());
+            }
             core.scripting.set_functions(functions);
             ControlReply::Done
         }

@@ -10,7 +10,7 @@
 //!             sleep if there is nothing: announce, look again, then wait in the next `turn`  }
 //! ```
 
-use crate::append_log::{NOWHERE, Send, ShardLog, Withheld};
+use crate::append_log::{Hold, NOWHERE, Send, ShardLog, Withheld};
 use crate::core::connection::{ConnectionKey, Phase};
 use crate::core::connections::{GENERATION_MASK, Want};
 use crate::core::{Arrival, Core};
@@ -327,7 +327,12 @@ impl<D: Driver> CoreLoop<D> {
             Want::StartReceiving(NOWHERE) | Want::Close(NOWHERE) | Want::Detach(NOWHERE) => {}
             Want::Send(socket, segments) => {
                 let tag = connection_tag(key);
-                match log.holds_back() {
+                let awaited = match log.holds_back() {
+                    Hold::Not => None,
+                    Hold::Writers(awaited) => core.has_written(key).then_some(awaited),
+                    Hold::All(awaited) => Some(awaited),
+                };
+                match awaited {
                     Some(awaited) => withheld.push(awaited, Send { socket, segments, tag }),
                     None => driver.send(socket, segments, tag),
                 }

@@ -5,6 +5,7 @@
 //!   crash      clients write and note what was acknowledged; kill -9; another start; everything is there, in order, whole
 //!   exchange   ours -> real, real -> ours, old single files: DEBUG DIGEST is the same
 //!   files      manifests, cut and broken files, other numbers of shards
+//!   simulated  a disk that fails in all ways, and power that goes
 //!   running    BGREWRITEAOF, CONFIG SET appendonly, INFO, WAITAOF
 //! ```
 
@@ -19,6 +20,8 @@ mod exchange;
 mod files;
 #[path = "append_log/running.rs"]
 mod running;
+#[path = "append_log/simulated.rs"]
+mod simulated;
 
 use support::{Client, Server};
 

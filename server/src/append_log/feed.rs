@@ -139,8 +139,23 @@ async fn feed_to(
             backlog = tasks.on_core(move |core| core.backlog_of(key)).await;
         }
         if let Some(bad) = bad {
-            let stopped = if bad.is_cut() { Stopped::InCommand } else { Stopped::Bad(bad) };
-            return Ok(Fed { whole: frames.whole_up_to(), stopped: Some(stopped) });
+            let whole = frames.whole_up_to();
+            let is_cut = bad.is_cut() || is_empty_from(file, whole.max(bad.offset)).await?;
+            let stopped = if is_cut { Stopped::InCommand } else { Stopped::Bad(bad) };
+            return Ok(Fed { whole, stopped: Some(stopped) });
         }
+    }
+}
+
+/// Whether the file has nothing but zeros from an offset on: what a system leaves that had made the file longer, and lost its
+/// power before it wrote what belongs there. It is no more than a file that ends too early.
+async fn is_empty_from(file: &FileHandle, mut offset: u64) -> Result<bool, FeedFailure> {
+    loop {
+        let piece = file.read_at(offset, Vec::with_capacity(PIECE_BYTES)).await;
+        let piece = piece.map_err(|failure| FeedFailure::Unreadable(failure.error))?;
+        if piece.is_empty() || piece.iter().any(|byte| *byte != 0) {
+            return Ok(piece.is_empty());
+        }
+        offset += piece.len() as u64;
     }
 }

@@ -353,26 +353,31 @@ impl AppendLog {
         self.durable.load(Ordering::SeqCst)
     }
 
-    /// The ticket up to which the log must have come before a reply may leave now: none if it may go at once.
+    /// Whether replies wait for the disk.
     #[inline]
-    pub fn holds_back(&self) -> Option<Awaited> {
-        if !self.is_on() {
-            return None;
-        }
-        self.awaited()
+    pub fn is_awaited(&self) -> bool {
+        self.is_on() && self.policy() == AppendFsync::Always
     }
 
-    fn awaited(&self) -> Option<Awaited> {
-        if self.refuses() {
-            // What was owed before stays withheld. What is answered from now on has changed nothing.
-            return None;
-        }
+    /// What a reply has to wait for that is about to leave.
+    #[inline]
+    pub fn holds_back(&self) -> Hold {
+        if self.is_on() { self.hold() } else { Hold::Not }
+    }
+
+    fn hold(&self) -> Hold {
         if self.policy() == AppendFsync::Always {
-            let pushed = self.pushed();
-            return (pushed > self.durable()).then_some(Awaited { ticket: pushed, on_disk: true });
+            let ticket = self.pushed();
+            let awaited = Awaited { ticket, on_disk: true };
+            return match ticket > self.durable() {
+                false => Hold::Not,
+                // What is read goes on. What was written, or may have been, waits until it can be acknowledged.
+                true if self.refuses() => Hold::Writers(awaited),
+                true => Hold::All(awaited),
+            };
         }
-        let is_far_behind = self.queued_bytes.load(Ordering::Relaxed) > QUEUED_BYTES_MAX;
-        is_far_behind.then(|| Awaited { ticket: self.pushed(), on_disk: false })
+        let is_far_behind = self.queued_bytes.load(Ordering::Relaxed) > QUEUED_BYTES_MAX && !self.refuses();
+        if is_far_behind { Hold::All(Awaited { ticket: self.pushed(), on_disk: false }) } else { Hold::Not }
     }
 
     /// Whether the log has come so far.
@@ -411,6 +416,17 @@ impl AppendLog {
         let figures = self.figures();
         format!("MISCONF Errors writing to the AOF file: {}", figures.failure.as_deref().unwrap_or("unknown"))
     }
+}
+
+/// Whether a reply waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// It may go.
+    Not,
+    /// It waits if its client has written something that was not acknowledged.
+    Writers(Awaited),
+    /// It waits.
+    All(Awaited),
 }
 
 /// What a reply waits for.

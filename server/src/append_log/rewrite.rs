@@ -320,7 +320,7 @@ async fn try_begin_log(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Resu
         super::opening::write_new(operations, &path, Vec::new()).await.map_err(|error| error.to_string())?;
         let generation = log.next_generation();
         let file = CurrentFile { generation, sequence: 0, path, length: 0, synced_length: 0 };
-        log.open(Box::new(Writer::new(shared.shards(), plan.place.clone(), manifest, file, 0)));
+        log.open(Box::new(Writer::new(shared.shards(), plan.place.clone(), manifest, file, Vec::new())));
     }
     rebase(tasks, shared, plan, AtCut::Begins).await
 }

@@ -13,6 +13,7 @@
 use super::batches::{OpenBatches, ShardSet};
 use super::connection::{Connection, ConnectionKey, Phase, ReplyMode};
 use super::coordinator::discovery_of;
+use super::gate::may_write;
 use super::memory::{OUT_OF_MEMORY, Room};
 use super::session::Session;
 use super::tracking::Address;
@@ -532,15 +533,10 @@ impl Core {
             return None;
         }
         if !self.gate.is_open()
-            && let Some(refusal) = self.gate.refusal(entry)
+            && let Some(refusal) = self.refused_at_gate(connection, entry)
         {
             self.counters.calls.rejected[entry.id] += 1;
-            self.fail(connection, &refusal.into());
-            return Some(Flow::Next);
-        }
-        if !self.gate.is_open() && self.gate.refuses_unlogged(entry) {
-            self.counters.calls.rejected[entry.id] += 1;
-            self.fail(connection, &self.shared.append_log.refusal().into());
+            self.fail(connection, &refusal);
             return Some(Flow::Next);
         }
         if entry.takes_memory
@@ -560,6 +556,24 @@ impl Core {
             self.fail(connection, &busy.into());
             return Some(Flow::Next);
         }
+        None
+    }
+
+    /// Why no command of this kind runs now, if none does.
+    #[cold]
+    pub(super) fn refused_at_gate(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+    ) -> Option<CommandError> {
+        if let Some(refusal) = self.gate.refusal(entry) {
+            return Some(refusal.into());
+        }
+        let may_write = may_write(entry) || (entry.spec.name == "exec" && connection.transaction.may_write());
+        if self.gate.refuses_unlogged(may_write) {
+            return Some(self.shared.append_log.refusal().into());
+        }
+        connection.has_written |= may_write && self.gate.is_awaited();
         None
     }
 

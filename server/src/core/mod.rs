@@ -316,6 +316,7 @@ impl Core {
     pub fn begin_turn(&mut self, clock: Clock) {
         self.clock = clock;
         self.gate.set_unlogged(self.shared.append_log.refuses());
+        self.gate.set_awaited(self.shared.append_log.is_awaited());
         self.counters.turns += 1;
         let gauges = &self.shared.gauges[self.index];
         gauges.turns.store(self.counters.turns, Ordering::Relaxed);

@@ -161,6 +161,7 @@ impl Core {
 
     #[cold]
     fn send_notices(&mut self) {
+        self.hand_over_effects();
         let open = std::mem::take(&mut self.pubsub.outgoing.open);
         let several = std::mem::take(&mut self.pubsub.outgoing.destinations) > 1;
         let header = several.then(Multicast::new);
