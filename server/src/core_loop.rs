@@ -213,7 +213,9 @@ impl<D: Driver> CoreLoop<D> {
             self.core.next_look_at_units_ns(),
         ];
         let deadline_ns = deadlines.into_iter().flatten().min();
-        if let Some(Gathering { events, at_most_ns }) = self.core.pace.gathering(self.core.settings.gather_ns_max) {
+        // Replies that wait for the disk are not to wait for clients.
+        let gather_ns_max = if self.withheld.is_empty() { self.core.settings.gather_ns_max } else { 0 };
+        if let Some(Gathering { events, at_most_ns }) = self.core.pace.gathering(gather_ns_max) {
             let left_ns = deadline_ns.map_or(u64::MAX, |at_ns| at_ns.saturating_sub(self.core.clock.monotonic_ns));
             return Wait::Gather { events, at_most_ns: left_ns.min(at_most_ns) };
         }

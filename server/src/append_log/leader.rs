@@ -8,7 +8,7 @@
 //! Everything that can fail leaves the writer in a state from which the next attempt goes on; see `writer`.
 
 use super::output::Piece;
-use super::writer::{CurrentFile, FailedWrite, Writer, open_for_writing, write_whole};
+use super::writer::{CurrentFile, FailedWrite, ManifestFailure, Writer, open_for_writing, write_whole};
 use super::{AppendLog, Pushed};
 use crate::config::AppendFsync;
 use crate::reactor::operations::FileHandle;
@@ -17,9 +17,12 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
 const SECOND_NS: u64 = 1_000_000_000;
+/// Where no reply waits for the disk, writes are so far apart: each costs as much as several commands.
+const GATHER: Duration = Duration::from_millis(1);
 /// A sync that nobody waits for and that takes longer than this holds up writes.
 const SLOW_SYNC_NS: u64 = 2 * SECOND_NS;
 
@@ -76,18 +79,14 @@ impl ShardLog {
     /// From time to time: syncs that are due, and another attempt if the disk has failed. Whether a task has begun.
     pub fn cron(self: &Rc<Self>) -> bool {
         let now_ns = self.tasks.executor.now_ns();
-        let is_due = {
-            let mut attempt = self.log.next_attempt_ns.load(Ordering::SeqCst);
-            if attempt == 0 {
-                attempt = now_ns + SECOND_NS;
-                self.log.next_attempt_ns.store(attempt, Ordering::SeqCst);
-            }
-            now_ns >= attempt
-        };
-        let has_unsynced = self.log.has_unsynced.load(Ordering::SeqCst) && self.log.policy() == AppendFsync::EverySecond;
-        let is_due = is_due || self.log.policy() == AppendFsync::Always;
-        let has_unsynced = has_unsynced || self.log.has_unsynced.load(Ordering::SeqCst) && self.log.policy() == AppendFsync::Always;
-        if is_due && (self.log.refuses() || has_unsynced || self.log.is_stalled.load(Ordering::SeqCst)) {
+        let (log, at_ns) = (&self.log, self.log.next_attempt_ns.load(Ordering::SeqCst));
+        if at_ns == 0 {
+            log.next_attempt_ns.store(now_ns + SECOND_NS, Ordering::SeqCst);
+        }
+        let has_unsynced = log.has_unsynced.load(Ordering::SeqCst) && log.policy() != AppendFsync::No;
+        // Where replies wait, or the process is about to end, nothing waits for the end of the second.
+        let is_due = now_ns >= at_ns || (has_unsynced && log.policy() == AppendFsync::Always);
+        if is_due && (log.refuses() || has_unsynced || log.is_stalled.load(Ordering::SeqCst)) {
             self.log.next_attempt_ns.store(now_ns + SECOND_NS, Ordering::SeqCst);
             self.log.is_stalled.store(false, Ordering::SeqCst);
             return self.lead();
@@ -148,14 +147,22 @@ impl ShardLog {
                         self.fail(writer, "Fail to fsync the AOF file", &error);
                         continue;
                     }
+                    self.log.durable.store(writer.complete, Ordering::SeqCst);
                 }
-                AppendFsync::EverySecond => self.sync_in_background(writer).await,
-                AppendFsync::No => writer.note_synced(writer.writes(), writer.file.length, writer.output.database()),
+                AppendFsync::EverySecond if !self.log.is_sync_put_off() => self.sync_in_background(writer).await,
+                // The system syncs when it likes, and we hear of no failure: nothing is kept for one.
+                AppendFsync::EverySecond | AppendFsync::No => {
+                    writer.note_synced(writer.writes(), writer.file.length, writer.output.database());
+                }
             }
             self.log.has_unsynced.store(!writer.unsynced.is_empty(), Ordering::SeqCst);
             self.recover();
             self.wake_waiting();
             self.change_manifest(writer).await;
+            if self.log.policy() != AppendFsync::Always && !writer.closes {
+                // Nobody waits for this: what comes now is written together.
+                self.tasks.executor.sleep(GATHER).await;
+            }
             if !self.log.has_queued() {
                 if writer.closes && self.sync_now(writer).await.is_ok() {
                     self.log.is_on.store(false, Ordering::SeqCst);
@@ -173,7 +180,16 @@ impl ShardLog {
                 self.log.figures().base_size = writer.size();
             }
             self.log.publish(writer);
-            let outcome = taken.map_err(|error| error_text(&error));
+            let outcome = match taken {
+                Err(ManifestFailure::Unsure(_)) => {
+                    // Either manifest may be there after a crash: the files of both are kept, until it is known.
+                    writer.bases.push(rebased);
+                    self.log.next_attempt_ns.store(self.tasks.executor.now_ns() + SECOND_NS, Ordering::SeqCst);
+                    self.log.is_stalled.store(true, Ordering::SeqCst);
+                    return;
+                }
+                other => other.map_err(|failure| error_text(&failure.into())),
+            };
             *self.log.rebased.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         }
         if std::mem::take(&mut writer.has_removed) {
@@ -222,8 +238,16 @@ impl ShardLog {
                         return Err(error);
                     }
                     let switched = writer.switch_file(&self.tasks.operations, self.log.next_generation()).await;
-                    // Where no other file can begin the log goes on in this one, and the rewrite fails.
-                    self.log.pass_fence(number, switched.map_err(|error| error_text(&error)));
+                    match switched {
+                        // Which of the two files a manifest calls the last one has to be known before more is written.
+                        Err(ManifestFailure::Unsure(error)) => {
+                            writer.pending.push_front(Piece::Fence(number));
+                            return Err(error);
+                        }
+                        // Where no other file can begin the log goes on in this one, and the rewrite fails.
+                        Err(ManifestFailure::Before(error)) => self.log.pass_fence(number, Err(error_text(&error))),
+                        Ok(sequence) => self.log.pass_fence(number, Ok(sequence)),
+                    }
                     continue;
                 }
             };
@@ -275,14 +299,12 @@ impl ShardLog {
     /// All that is written is on disk when this ends.
     async fn sync_now(&self, writer: &mut Writer) -> io::Result<()> {
         if writer.unsynced.is_empty() {
-            self.log.durable.store(writer.complete, Ordering::SeqCst);
             return Ok(());
         }
         let file = self.file(&writer.file).await?;
         file.sync(true).await?;
         writer.note_synced(writer.writes(), writer.file.length, writer.output.database());
         writer.last_sync_ns = self.tasks.executor.now_ns();
-        self.log.durable.store(writer.complete, Ordering::SeqCst);
         self.log.figures().syncs += 1;
         Ok(())
     }
@@ -290,7 +312,7 @@ impl ShardLog {
     /// Begins a sync if one is due; writes go on meanwhile.
     async fn sync_in_background(self: &Rc<Self>, writer: &mut Writer) {
         let now_ns = self.tasks.executor.now_ns();
-        if writer.unsynced.is_empty() || now_ns < writer.last_sync_ns + SECOND_NS || self.log.is_sync_put_off() {
+        if writer.unsynced.is_empty() || now_ns < writer.last_sync_ns + SECOND_NS {
             return;
         }
         let Ok(file) = self.file(&writer.file).await else { return };
@@ -322,14 +344,13 @@ impl ShardLog {
 
     /// Whether a sync has been running for so long that writes wait for it.
     fn is_held_up_by_sync(&self) -> bool {
-        let background = self.background.lock().unwrap_or_else(PoisonError::into_inner);
-        match *background {
-            Background::Running(since) if self.tasks.executor.now_ns() > since + SLOW_SYNC_NS => {
-                self.log.figures().delayed_syncs += 1;
-                true
-            }
-            _ => false,
-        }
+        let since_ns = match *self.background.lock().unwrap_or_else(PoisonError::into_inner) {
+            Background::Running(since_ns) => since_ns,
+            _ => return false,
+        };
+        let is_slow = self.tasks.executor.now_ns() > since_ns + SLOW_SYNC_NS;
+        self.log.figures().delayed_syncs += u64::from(is_slow);
+        is_slow
     }
 
     /// Hears of a sync that is over, and replaces the file if one has failed.

@@ -210,7 +210,8 @@ impl AppendLog {
     }
 
     /// The log is open: what is pushed from now on goes to its file.
-    pub fn open(&self, writer: Box<Writer>) {
+    pub fn open(&self, mut writer: Box<Writer>) {
+        writer.sequencer.note_ticket(self.pushed());
         self.publish(&writer);
         *self.writer() = Some(writer);
         self.is_on.store(true, Ordering::SeqCst);

@@ -158,7 +158,7 @@ async fn adopt_old_file(tasks: &Tasks, plan: &Plan) -> Result<Manifest, String> 
     manifest.last_base = 1;
     let failed = |error: io::Error| format!("Error trying to move {} into the AOF directory: {}", old.display(), error_text(&error));
     // The manifest first: a crash between the two leaves a file that is not there yet, which is looked for at the old place.
-    plan.place.write_manifest(operations, &manifest).await.map_err(failed)?;
+    plan.place.write_manifest(operations, &manifest).await.map_err(|failure| failed(failure.into()))?;
     if !is_moved {
         operations.rename(&old, &new).await.map_err(failed)?;
         operations.sync_directory(&plan.place.directory).await.map_err(failed)?;
@@ -313,7 +313,8 @@ async fn go_on(
     };
     let history = std::mem::take(&mut manifest.history);
     if manifest != before {
-        plan.place.write_manifest(operations, &manifest).await.map_err(failed("write the AOF manifest"))?;
+        let written = plan.place.write_manifest(operations, &manifest).await;
+        written.map_err(|failure| failed("write the AOF manifest")(failure.into()))?;
     }
     for old in history {
         tracing::info!("Removing the history file {} in the background", String::from_utf8_lossy(&old.name));

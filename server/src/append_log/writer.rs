@@ -46,14 +46,44 @@ impl Place {
     }
 
     /// Puts a manifest in the place of the one that is there; lasting when this ends.
-    pub async fn write_manifest(&self, operations: &Operations, manifest: &Manifest) -> io::Result<()> {
+    pub(super) async fn write_manifest(
+        &self,
+        operations: &Operations,
+        manifest: &Manifest,
+    ) -> Result<(), ManifestFailure> {
         let temporary = self.directory.join(temporary_manifest_name(&self.name));
-        let file = operations.create(&temporary, 0o644).await?;
-        file.write_all_at(0, manifest.text()).await?;
-        file.sync(false).await?;
-        file.close().await?;
-        operations.rename(&temporary, &self.manifest_path()).await?;
-        operations.sync_directory(&self.directory).await
+        let prepared = async {
+            let file = operations.create(&temporary, 0o644).await?;
+            file.write_all_at(0, manifest.text()).await?;
+            file.sync(false).await?;
+            file.close().await?;
+            // The files that it names are to be there when it is.
+            operations.sync_directory(&self.directory).await
+        };
+        prepared.await.map_err(ManifestFailure::Before)?;
+        operations.rename(&temporary, &self.manifest_path()).await.map_err(ManifestFailure::Unsure)?;
+        operations.sync_directory(&self.directory).await.map_err(ManifestFailure::Unsure)
+    }
+}
+
+/// Why a manifest was not put in the place of another.
+#[derive(Debug)]
+pub(super) enum ManifestFailure {
+    /// The other one is there.
+    Before(io::Error),
+    /// Either may be, after a crash.
+    Unsure(io::Error),
+}
+
+impl From<io::Error> for ManifestFailure {
+    fn from(error: io::Error) -> Self {
+        Self::Before(error)
+    }
+}
+
+impl From<ManifestFailure> for io::Error {
+    fn from(ManifestFailure::Before(error) | ManifestFailure::Unsure(error): ManifestFailure) -> Self {
+        error
     }
 }
 
@@ -141,7 +171,11 @@ impl Writer {
     }
 
     /// Goes on in a new file, which the manifest names. The number of the one before.
-    pub(super) async fn switch_file(&mut self, operations: &Operations, generation: u64) -> io::Result<i64> {
+    pub(super) async fn switch_file(
+        &mut self,
+        operations: &Operations,
+        generation: u64,
+    ) -> Result<i64, ManifestFailure> {
         let mut manifest = self.manifest.clone();
         let LogFile { name, sequence } = manifest.begin_incremental(&self.place.name);
         let path = self.place.path(&name);
@@ -159,7 +193,11 @@ impl Writer {
     }
 
     /// A base takes the place of what it covers. The files that are history then.
-    pub(super) async fn take_base(&mut self, operations: &Operations, rebased: &Rebased) -> io::Result<Vec<LogFile>> {
+    pub(super) async fn take_base(
+        &mut self,
+        operations: &Operations,
+        rebased: &Rebased,
+    ) -> Result<Vec<LogFile>, ManifestFailure> {
         let mut manifest = self.manifest.clone();
         manifest.history.extend(manifest.base.replace(rebased.base.clone()));
         manifest.last_base = rebased.base.sequence;
@@ -234,7 +272,13 @@ impl Writer {
             self.manifest = manifest;
             self.others.push((self.file.sequence, self.file.synced_length));
         }
-        self.file = CurrentFile { generation, sequence, path, length, synced_length: length };
+        let old = std::mem::replace(
+            &mut self.file,
+            CurrentFile { generation, sequence, path, length, synced_length: length },
+        );
+        if old.sequence == 0 {
+            drop(operations.unlink(&old.path).await);
+        }
         self.synced_writes = self.writes();
         self.unsynced.clear();
         self.must_replace = false;
