@@ -406,7 +406,9 @@ impl<D: Driver> CoreLoop<D> {
             }
         }
         self.settle();
-        let is_done = self.core.connections().next().is_none() && self.core.is_quiet() && self.core.shared.append_log.is_settled();
+        let is_done = self.core.connections().next().is_none()
+            && self.core.is_quiet()
+            && self.core.shared.append_log.is_settled();
         self.core.shared.gauges[self.core.index].is_done.store(is_done, Ordering::SeqCst);
     }
 }

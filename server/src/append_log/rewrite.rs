@@ -127,7 +127,7 @@ impl Core {
             return;
         }
         if is_scheduled {
-            drop(self.begin_rewrite());
+            let _ = self.begin_rewrite();
         } else if log.is_on() && (is_good || self.clock.wall_ms - tried_ms > RETRY_MS) {
             let (percentage, bytes_min) = {
                 let config = self.shared.config();
@@ -140,7 +140,7 @@ impl Core {
             let growth = size.saturating_mul(100) / base;
             if percentage > 0 && size > bytes_min && growth >= 100 + u64::from(percentage) {
                 tracing::info!("Starting automatic rewriting of AOF on {}% growth", growth - 100);
-                drop(self.begin_rewrite());
+                let _ = self.begin_rewrite();
             }
         }
     }
