@@ -204,6 +204,7 @@ impl<D: Driver> CoreLoop<D> {
             self.core.next_hold_ns(),
             self.core.next_timeout_ns(),
             self.core.next_look_at_units_ns(),
+            self.core.next_snapshot_ns(),
         ];
         let deadline_ns = deadlines.into_iter().flatten().min();
         if let Some(Gathering { events, at_most_ns }) = self.core.pace.gathering(self.core.settings.gather_ns_max) {
