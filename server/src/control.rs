@@ -18,6 +18,8 @@ use torc_scripting::libraries::Registry;
 /// A question to every shard.
 #[derive(Debug)]
 pub enum ControlRequest {
+    /// Changes are logged from now on, or no more.
+    Log(bool),
     /// New settings, at one position of every shard's history.
     Apply(Arc<Settings>),
     /// Figures for INFO.
@@ -43,8 +45,8 @@ pub enum ControlRequest {
     Subscribers { shard: usize, changes: Vec<AudienceChange> },
     /// SCRIPT FLUSH.
     FlushScripts,
-    /// New libraries of functions.
-    Functions(Arc<Registry>),
+    /// New libraries of functions, and the command that made the change, if it was one.
+    Functions(Arc<Registry>, Option<Vec<Vec<u8>>>),
     /// A snapshot begins: the cut.
     BeginSnapshot(Arc<Snapshot>),
     /// A save is over, well or not.
@@ -64,7 +66,7 @@ pub enum ControlRequest {
 impl ControlRequest {
     /// Whether it takes every shard whole: units that hold keys are over before it, and none has begun.
     pub fn is_cut(&self) -> bool {
-        matches!(self, Self::BeginSnapshot(_) | Self::Empty)
+        matches!(self, Self::BeginSnapshot(_) | Self::Empty | Self::Log(_))
     }
 }
 
@@ -247,8 +249,17 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             core.scripting.flush_scripts();
             ControlReply::Done
         }
-        ControlRequest::Functions(functions) => {
+        ControlRequest::Functions(functions, command) => {
+            // Told by one shard, in the order of the changes.
+            if let (0, Some(command)) = (core.index, command) {
+                core.shard.keyspace.journal.effect_owned(0, command.clone());
+            }
             core.scripting.set_functions(functions);
+            ControlReply::Done
+        }
+        ControlRequest::Log(is_on) => {
+            core.hand_over_effects();
+            core.shard.keyspace.journal.listen_to_effects(*is_on);
             ControlReply::Done
         }
         ControlRequest::BeginSnapshot(snapshot) => core.begin_snapshot(snapshot),

@@ -10,6 +10,7 @@
 //!             sleep if there is nothing: announce, look again, then wait in the next `turn`  }
 //! ```
 
+use crate::append_log::{Hold, NOWHERE, Send, ShardLog, Withheld};
 use crate::core::connection::{ConnectionKey, Phase};
 use crate::core::connections::{GENERATION_MASK, Want};
 use crate::core::{Arrival, Core};
@@ -59,6 +60,9 @@ pub struct CoreLoop<D: Driver> {
     events: Vec<Event>,
     listeners: Vec<Socket>,
     cron: Rc<CronClock>,
+    /// The log, and replies that wait for it.
+    log: Rc<ShardLog>,
+    withheld: Withheld,
     more_housekeeping: bool,
     spin_until_ns: u64,
     stopping_since_ns: Option<u64>,
@@ -99,6 +103,7 @@ impl<D: Driver> CoreLoop<D> {
         cron.period_ns.set(cron_period_ns(&core));
         executor.advance(driver.clock().monotonic_ns);
         drop(executor.handle().spawn(cron.clone().tick(executor.handle())));
+        let log = ShardLog::new(core.shared.append_log.clone(), core.tasks.clone());
         Self {
             driver,
             core,
@@ -107,6 +112,8 @@ impl<D: Driver> CoreLoop<D> {
             events: Vec::new(),
             listeners: Vec::new(),
             cron,
+            log,
+            withheld: Withheld::default(),
             more_housekeeping: false,
             spin_until_ns: 0,
             stopping_since_ns: None,
@@ -181,10 +188,10 @@ impl<D: Driver> CoreLoop<D> {
             // Some of it was for ourselves: the next turn may be a while.
             self.core.drain_inbox();
         }
-        self.core.hand_over_effects();
         self.core.tell_before_leaving();
         self.core.tell_broadcasts();
         self.core.release_held();
+        self.lead_log();
         self.settle();
         let driver = &mut self.driver;
         self.core.take_wakes(|shard| driver.wake(shard));
@@ -207,7 +214,9 @@ impl<D: Driver> CoreLoop<D> {
             self.core.next_snapshot_ns(),
         ];
         let deadline_ns = deadlines.into_iter().flatten().min();
-        if let Some(Gathering { events, at_most_ns }) = self.core.pace.gathering(self.core.settings.gather_ns_max) {
+        // Replies that wait for the disk are not to wait for clients.
+        let gather_ns_max = if self.withheld.is_empty() { self.core.settings.gather_ns_max } else { 0 };
+        if let Some(Gathering { events, at_most_ns }) = self.core.pace.gathering(gather_ns_max) {
             let left_ns = deadline_ns.map_or(u64::MAX, |at_ns| at_ns.saturating_sub(self.core.clock.monotonic_ns));
             return Wait::Gather { events, at_most_ns: left_ns.min(at_most_ns) };
         }
@@ -294,19 +303,63 @@ impl<D: Driver> CoreLoop<D> {
         }
     }
 
+    /// Writes what has gathered in the log, if nobody else does.
+    #[inline]
+    fn lead_log(&mut self) {
+        if self.log.look(self.core.clock.wall_ms) {
+            self.executor.run_ready(TASK_POLLS_A_TURN);
+            self.operations.submit(&mut self.driver);
+        }
+    }
+
     fn settle(&mut self) {
         let driver = &mut self.driver;
+        let shard_log = self.log.clone();
+        let (log, withheld) = (shard_log.log(), &mut self.withheld);
+        if !withheld.is_empty() {
+            while let Some(Send { socket, segments, tag }) = withheld.pop(log) {
+                driver.send(socket, segments, tag);
+            }
+        }
         self.core.settle(|core, key, want| match want {
-            Want::Send(socket, segments) => driver.send(socket, segments, connection_tag(key)),
+            // The server's own connection, which reads a log: its replies are nobody's.
+            Want::Send(NOWHERE, segments) => core.sent(key, segments, Ok(())),
+            Want::StopReceiving(NOWHERE) | Want::Shutdown(NOWHERE) => {
+                core.receive_ended(key, Err(io::ErrorKind::Interrupted.into()));
+            }
+            Want::StartReceiving(NOWHERE) | Want::Close(NOWHERE) | Want::Detach(NOWHERE) => {}
+            Want::Send(socket, segments) => {
+                let tag = connection_tag(key);
+                let awaited = match log.holds_back() {
+                    Hold::Not => None,
+                    Hold::Writers(awaited) => core.has_written(key).then_some(awaited),
+                    Hold::All(awaited) => Some(awaited),
+                };
+                match awaited {
+                    Some(awaited) => withheld.push(awaited, Send { socket, segments, tag }),
+                    None => driver.send(socket, segments, tag),
+                }
+            }
             Want::StartReceiving(socket) => driver.start_receiving(socket, connection_tag(key)),
             Want::StopReceiving(socket) => driver.stop_receiving(socket, connection_tag(key)),
-            Want::Shutdown(socket) => driver.shutdown(socket),
+            Want::Shutdown(socket) => {
+                if let Some(Send { segments, .. }) = withheld.take(socket) {
+                    core.sent(key, segments, Err(io::ErrorKind::ConnectionAborted.into()));
+                }
+                driver.shutdown(socket);
+            }
             Want::Close(socket) => driver.close(socket),
             Want::Detach(socket) => {
                 let detached = driver.detach(socket);
                 core.depart(key, detached);
             }
         });
+        // What came further meanwhile wakes nobody who had not said that he waits.
+        while !withheld.is_empty() {
+            log.wait_here(self.core.index);
+            let Some(Send { socket, segments, tag }) = withheld.pop(log) else { break };
+            driver.send(socket, segments, tag);
+        }
     }
 
     fn housekeeping(&mut self) {
@@ -316,6 +369,8 @@ impl<D: Driver> CoreLoop<D> {
             self.cron.period_ns.set(period_ns);
             self.core.connections_cron();
             self.core.memory_cron();
+            self.log.cron();
+            self.core.rewrites_cron();
             self.core.saves_cron();
             self.more_housekeeping = true;
         }
@@ -352,7 +407,7 @@ impl<D: Driver> CoreLoop<D> {
             }
         }
         self.settle();
-        let is_done = self.core.connections().next().is_none() && self.core.is_quiet();
+        let is_done = self.core.connections().next().is_none() && self.core.is_quiet() && self.core.shared.append_log.is_settled();
         self.core.shared.gauges[self.core.index].is_done.store(is_done, Ordering::SeqCst);
     }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod allocator;
+pub mod append_log;
 pub mod command_table;
 pub mod commands;
 pub mod config;

@@ -578,6 +578,8 @@ pub struct Part {
     pub transaction: u64,
     /// Which part of it this is.
     pub index: usize,
+    /// How many parts there are.
+    pub parts: usize,
     /// Its locks.
     pub claim: Claim,
     /// What to do.

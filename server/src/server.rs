@@ -7,6 +7,7 @@
 //! ```
 
 use crate::allocator;
+use crate::append_log::{self, Plan};
 use crate::command_table::CommandTable;
 use crate::commands;
 use crate::config::{BindAddress, Config, Loaded};
@@ -68,16 +69,21 @@ impl Server {
         let settings = Arc::new(Settings::from(&config));
         let table = CommandTable::new(commands::rows());
         let seed = fastrand::u64(..);
-        let source = loading::source(&config);
+        let beginning = Beginning::of(&config)?;
         let shared = Arc::new(Shared::new(shards, config, table, seed, Rules::default(), log.clone()));
         let peers =
             Peers::new(shards).map_err(|error| StartFailure(format!("Cannot create the wake-up events: {error}")))?;
         let (report, reports) = mpsc::channel();
         let (load, loaded) = mpsc::channel();
-        if let Some(source) = &source {
-            shared.loading.begin(source.bytes, wall_clock_ms());
+        match &beginning {
+            Beginning::Nothing => {}
+            Beginning::File(source) => shared.loading.begin(source.bytes, wall_clock_ms()),
+            Beginning::Log(plan) => {
+                shared.append_log.set_replayed(true);
+                shared.loading.begin(append_log::bytes_to_load(plan), wall_clock_ms());
+            }
         }
-        let mut load = Some((source, load));
+        let mut load = Some((beginning, load));
         let ready = Arc::new(Barrier::new(shards + 1));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let mut listeners = Some(listeners);
@@ -168,6 +174,27 @@ impl Server {
     }
 }
 
+/// Which data the server begins with.
+enum Beginning {
+    /// None.
+    Nothing,
+    /// Those of a snapshot.
+    File(Source),
+    /// Those of the log, which goes on.
+    Log(Plan),
+}
+
+impl Beginning {
+    fn of(config: &Config) -> Result<Self, StartFailure> {
+        if !config.persistence.append_only {
+            return Ok(loading::source(config).map_or(Self::Nothing, Self::File));
+        }
+        let plan = Plan::of(config);
+        append_log::make_directory(&plan).map_err(StartFailure)?;
+        Ok(Self::Log(plan))
+    }
+}
+
 /// What a shard thread needs to begin.
 struct ShardStart {
     index: usize,
@@ -180,7 +207,7 @@ struct ShardStart {
     seed: u64,
     ready: Arc<Barrier>,
     /// What it is to load, and whom it tells of that, if it is the one that does.
-    load: Option<(Option<Source>, mpsc::Sender<Result<(), String>>)>,
+    load: Option<(Beginning, mpsc::Sender<Result<(), String>>)>,
 }
 
 impl ShardStart {
@@ -217,10 +244,13 @@ impl ShardStart {
         let core = &mut core_loop.core;
         core.gate.set_loading(self.shared.loading.is_loading.load(Ordering::SeqCst));
         match self.load {
-            Some((Some(source), outcome)) => {
+            Some((Beginning::Log(plan), outcome)) => {
+                core.tasks.spawn(append_log::begin(core.tasks.clone(), self.shared.clone(), plan, outcome));
+            }
+            Some((Beginning::File(source), outcome)) => {
                 core.tasks.spawn(loading::begin(core.tasks.clone(), self.shared.clone(), source, outcome));
             }
-            Some((None, outcome)) => drop(outcome.send(Ok(()))),
+            Some((Beginning::Nothing, outcome)) => drop(outcome.send(Ok(()))),
             None => {}
         }
         core_loop.run()

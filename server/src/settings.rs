@@ -1,6 +1,6 @@
 //! What of the configuration the data path looks at: plain numbers, one copy a shard, replaced whole by a multicast.
 
-use crate::config::{Config, KeyspaceEvents};
+use crate::config::{AppendFsync, Config, KeyspaceEvents};
 use crate::reactor::driver::SocketOptions;
 use torc_engine::command::EngineOptions;
 use torc_engine::keyspace::EvictionPolicy;
@@ -30,6 +30,10 @@ pub struct MemorySettings {
 /// The data path's settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// `appendfsync`.
+    pub append_fsync: AppendFsync,
+    /// `aof-timestamp-enabled`.
+    pub stamps_log: bool,
     /// `maxclients`.
     pub clients_max: usize,
     /// `timeout`: seconds after which an idle client is closed; 0 is never.
@@ -89,6 +93,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            append_fsync: AppendFsync::EverySecond,
+            stamps_log: false,
             clients_max: 10_000,
             idle_timeout_s: 0,
             socket: SocketOptions { keepalive_s: 300, no_delay: true },
@@ -129,6 +135,8 @@ impl From<&Config> for Settings {
             soft_s: u64::from(limit.soft_seconds),
         };
         Self {
+            append_fsync: config.persistence.append_fsync,
+            stamps_log: config.persistence.append_log.stamps,
             clients_max: config.clients.count_max as usize,
             idle_timeout_s: config.clients.idle_timeout_s as u64,
             socket: SocketOptions { keepalive_s: config.network.keepalive_s, no_delay: true },

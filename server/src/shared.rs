@@ -1,5 +1,6 @@
 //! What all shard threads of a process share: the mailboxes, the command table, and a few counters.
 
+use crate::append_log::AppendLog;
 use crate::command_table::CommandTable;
 use crate::config::Config;
 use crate::core::whole::UnitsUnderWay;
@@ -9,7 +10,7 @@ use crate::mailbox::Message;
 use crate::scripting::SharedScripting;
 use crate::snapshot::Saves;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use torc_engine::keyspace::{KeyHasher, SLOTS};
 use torc_engine::transaction::multicast::Mailboxes;
 use torc_engine::transaction::rules::Rules;
@@ -70,6 +71,8 @@ pub struct Shared {
     pub exceeded_total_ms: AtomicI64,
     /// What commands on every shard do not get in front of.
     pub units_under_way: UnitsUnderWay,
+    /// What is changed, in one order.
+    pub append_log: Arc<AppendLog>,
     /// Scripts and libraries of functions.
     pub scripting: SharedScripting,
     /// Saves, and what became of them.
@@ -109,6 +112,7 @@ impl Shared {
             exceeded_since_ms: AtomicI64::new(0),
             exceeded_total_ms: AtomicI64::new(0),
             units_under_way: UnitsUnderWay::default(),
+            append_log: Arc::new(AppendLog::new(shards)),
             scripting: SharedScripting::default(),
             saves: Saves::new(since_epoch.as_ref().map_or(0, |elapsed| elapsed.as_millis() as i64)),
             loading: LoadFigures::default(),

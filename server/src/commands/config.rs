@@ -151,7 +151,18 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         );
     }
     shared.log.reconfigure(&change.config.log);
+    let is_on = change.config.persistence.append_only;
+    let log_changes = is_on != config.persistence.append_only;
     *config = change.config;
+    if log_changes {
+        drop(config);
+        let switched = session.core.switch_log(is_on);
+        config = shared.config();
+        if let Err(reason) = switched {
+            config.persistence.append_only = !is_on;
+            return Err(failed(ConfigSetError::failed("appendonly", &reason)));
+        }
+    }
     let settings = Arc::new(Settings::from(&*config));
     session.ask_all(ControlRequest::Apply(settings), all_done());
     Ok(())

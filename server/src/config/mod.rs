@@ -8,7 +8,7 @@
 //! ```
 //! - `table`: one row a directive: name, old name, grammar, default, when it may change, where its value lives.
 //! - `directive`: what a row is and the simple grammars; `special`: the values with a grammar of their own.
-//! - `load`: the command line, files, includes; `tokenizer`: words and quotes; `glob`: patterns.
+//! - `load`: the command line, files, includes; `glob`: patterns. Words and quotes are those of `torc_persistence::words`.
 //! - `access`: CONFIG GET and SET.
 //!
 //! Invariants:
@@ -23,7 +23,7 @@ mod glob;
 mod load;
 mod special;
 mod table;
-mod tokenizer;
+
 
 pub use access::{Change, ConfigSetError};
 pub use choices::{AppendFsync, EvictionPolicy, LogLevel, Permission, Supervisor};
@@ -31,7 +31,7 @@ pub use directive::{Directive, Mutability};
 pub use load::{Host, LineOrigin, Loaded, Machine, Start, StartError};
 pub use special::{BindAddress, KeyspaceEvents, OutputLimit, OutputLimits, Percentiles, SavePoint, ShutdownOptions};
 pub use table::directive;
-pub use tokenizer::{quote, split_words};
+pub use torc_persistence::words::{quote, split_words};
 pub use torc_engine::values::Encodings;
 
 use std::collections::BTreeMap;
@@ -222,6 +222,29 @@ pub struct Observation {
     pub percentiles: Percentiles,
 }
 
+/// The append-only file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppendLogConfig {
+    /// `appendfilename`.
+    pub file: Vec<u8>,
+    /// `appenddirname`.
+    pub directory: Vec<u8>,
+    /// `no-appendfsync-on-rewrite`.
+    pub puts_off_syncs: bool,
+    /// `auto-aof-rewrite-percentage`: 0 is never.
+    pub rewrite_percentage: u32,
+    /// `auto-aof-rewrite-min-size`.
+    pub rewrite_bytes_min: u64,
+    /// `aof-load-truncated`.
+    pub loads_truncated: bool,
+    /// `aof-load-corrupt-tail-max-size`.
+    pub corrupt_tail_max: u64,
+    /// `aof-use-rdb-preamble`.
+    pub base_is_rdb: bool,
+    /// `aof-timestamp-enabled`.
+    pub stamps: bool,
+}
+
 /// Snapshots and the append-only file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Persistence {
@@ -245,6 +268,8 @@ pub struct Persistence {
     pub append_only: bool,
     /// `appendfsync`.
     pub append_fsync: AppendFsync,
+    /// What else there is to say about the log.
+    pub append_log: AppendLogConfig,
 }
 
 impl Persistence {

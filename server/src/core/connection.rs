@@ -406,6 +406,8 @@ pub struct Connection {
     pub interests: Option<Box<Interests>>,
     /// Where its commands go.
     pub affinity: Affinity,
+    /// It has sent something that may write, while replies wait for the disk: not all of it has been answered since.
+    pub has_written: bool,
     /// Life.
     pub phase: Phase,
     /// The receive stream.

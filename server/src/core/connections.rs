@@ -100,7 +100,7 @@ impl Core {
         Ok(self.insert_connection(id, Some(socket), ends, session, figures))
     }
 
-    fn insert_connection(
+    pub(crate) fn insert_connection(
         &mut self,
         id: u64,
         socket: Option<Socket>,
@@ -135,6 +135,7 @@ impl Core {
             open_batches_turn: 0,
             interests: None,
             affinity: Affinity::default(),
+            has_written: false,
             phase: Phase::Open,
             receiving: Receiving::Off,
             sending_bytes: 0,
@@ -267,12 +268,18 @@ impl Core {
         let Some(connection) = self.connection_mut(key) else { return };
         connection.is_sending = false;
         connection.sending_bytes = 0;
+        connection.has_written &= connection.outstanding() > 0 || !connection.output.is_empty();
         connection.figures.sent_bytes += bytes as u64;
         if result.is_err() {
             connection.phase = Phase::Dead;
         }
         self.mark_dirty_key(key);
         self.consider_resuming(key);
+    }
+
+    /// Whether a connection has written something that it has no reply to.
+    pub fn has_written(&mut self, key: ConnectionKey) -> bool {
+        self.connection_mut(key).is_some_and(|connection| connection.has_written)
     }
 
     fn keep_buffer(&mut self, mut buffer: Vec<u8>) {

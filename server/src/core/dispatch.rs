@@ -13,11 +13,13 @@
 use super::batches::{OpenBatches, ShardSet};
 use super::connection::{Connection, ConnectionKey, Phase, ReplyMode};
 use super::coordinator::discovery_of;
+use super::gate::may_write;
 use super::memory::{OUT_OF_MEMORY, Room};
 use super::session::Session;
 use super::tracking::Address;
 use super::unit::Captured;
 use super::{Core, Waiting};
+use crate::append_log::NOWHERE;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::connection::parser::{Limits, Parsed, Parser, Span};
 use crate::mailbox::{Batch, Deferred, Envelope, Message, PackedArguments, Request};
@@ -527,11 +529,14 @@ impl Core {
     /// What keeps a command from running now, if anything does.
     #[inline]
     fn held_up(&mut self, connection: &mut Connection, entry: &'static CommandEntry) -> Option<Flow> {
+        if connection.socket == Some(NOWHERE) {
+            return None;
+        }
         if !self.gate.is_open()
-            && let Some(refusal) = self.gate.refusal(entry)
+            && let Some(refusal) = self.refused_at_gate(connection, entry)
         {
             self.counters.calls.rejected[entry.id] += 1;
-            self.fail(connection, &refusal.into());
+            self.fail(connection, &refusal);
             return Some(Flow::Next);
         }
         if entry.takes_memory
@@ -551,6 +556,24 @@ impl Core {
             self.fail(connection, &busy.into());
             return Some(Flow::Next);
         }
+        None
+    }
+
+    /// Why no command of this kind runs now, if none does.
+    #[cold]
+    pub(super) fn refused_at_gate(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+    ) -> Option<CommandError> {
+        if let Some(refusal) = self.gate.refusal(entry) {
+            return Some(refusal.into());
+        }
+        let may_write = may_write(entry) || (entry.spec.name == "exec" && connection.transaction.may_write());
+        if self.gate.refuses_unlogged(may_write) {
+            return Some(self.shared.append_log.refusal().into());
+        }
+        connection.has_written |= may_write && self.gate.is_awaited();
         None
     }
 
@@ -621,7 +644,8 @@ impl Core {
     /// A connection goes to the shard that most of its commands go to.
     pub(super) fn follow_keys(&mut self, connection: &mut Connection, owner: usize) {
         let (home, shards, window) = (self.index, self.shared.shards(), self.settings.affinity_window_commands);
-        if let Some(target) = connection.affinity.count(owner, home, shards, window)
+        if connection.socket != Some(NOWHERE)
+            && let Some(target) = connection.affinity.count(owner, home, shards, window)
             && connection.phase == Phase::Open
             && connection.interests.is_none()
         {

@@ -10,6 +10,8 @@ pub struct Gate(u8);
 impl Gate {
     const LOADING: u8 = 1;
     const UNSAVED: u8 = 2;
+    const UNLOGGED: u8 = 4;
+    const AWAITED: u8 = 8;
 
     /// Whether nothing does.
     #[inline]
@@ -36,6 +38,28 @@ impl Gate {
         self.set(Self::UNSAVED, is_unsaved);
     }
 
+    /// What is written cannot be logged.
+    #[inline]
+    pub fn set_unlogged(&mut self, is_unlogged: bool) {
+        self.set(Self::UNLOGGED, is_unlogged);
+    }
+
+    /// What is written is answered when it is on disk: so it is noted who has written.
+    #[inline]
+    pub fn set_awaited(&mut self, is_awaited: bool) {
+        self.set(Self::AWAITED, is_awaited);
+    }
+
+    /// Whether a command that may write is refused since it could not be logged.
+    pub fn refuses_unlogged(self, may_write: bool) -> bool {
+        self.0 & Self::UNLOGGED != 0 && may_write
+    }
+
+    /// Whether it is to be noted who writes.
+    pub fn is_awaited(self) -> bool {
+        self.0 & Self::AWAITED != 0
+    }
+
     /// The error of a command that may not run.
     #[cold]
     pub fn refusal(self, entry: &CommandEntry) -> Option<&'static str> {
@@ -44,7 +68,11 @@ impl Gate {
         if self.is_loading() && !entry.spec.flags.has(Flags::LOADING) {
             return Some(LOADING);
         }
-        let may_write = entry.is_write || entry.is_script || entry.spec.flags.has(Flags::MAY_REPLICATE);
-        (self.0 & Self::UNSAVED != 0 && may_write).then_some(UNSAVED)
+        (self.0 & Self::UNSAVED != 0 && may_write(entry)).then_some(UNSAVED)
     }
+}
+
+/// Whether a command changes data, or may.
+pub fn may_write(entry: &CommandEntry) -> bool {
+    entry.is_write || entry.is_script || entry.spec.flags.has(Flags::MAY_REPLICATE)
 }

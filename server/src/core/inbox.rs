@@ -427,6 +427,9 @@ impl Core {
                 let unit = (part.coordinator, part.transaction);
                 let shares = self.shared.shards();
                 self.shard.keyspace.journal.share_since(told, unit, shares, part.index == 0);
+            } else if entry.is_write && part.parts > 1 {
+                let unit = (part.coordinator, part.transaction);
+                self.shard.keyspace.journal.share_part(told, unit, part.parts, part.index);
             }
         }
         if let Some(by) = part.asker() {
@@ -556,6 +559,7 @@ impl Part {
             tracks: false,
             transaction: u64::MAX,
             index: 0,
+            parts: 0,
             claim: Claim::Place,
             work: Work::Read { keys: Vec::new(), instant: None },
             outcome: Outcome::None,

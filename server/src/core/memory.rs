@@ -169,6 +169,7 @@ impl Core {
     #[inline]
     pub(super) fn has_room(&mut self) -> bool {
         self.memory.bytes_max.is_none()
+            || self.gate.is_loading()
             || self.used_here() <= self.memory.threshold
             || self.make_room(false) != Room::None
     }
@@ -176,7 +177,7 @@ impl Core {
     /// Once a turn: brings memory back under its limit, whatever has made it grow.
     #[inline]
     pub fn keep_memory_limit(&mut self) {
-        if !self.is_about_at_limit() {
+        if !self.is_about_at_limit() && !self.gate.is_loading() {
             self.room();
         }
         if !self.memory.waiting.is_empty() && self.make_room(true) != Room::Soon {

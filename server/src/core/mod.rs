@@ -309,6 +309,7 @@ impl Core {
             shared,
         };
         core.listen_to_events();
+        core.apply_log_settings();
         core.scripting.undoes_killed.set(core.settings.undoes_killed_scripts);
         core
     }
@@ -316,6 +317,8 @@ impl Core {
     /// Begins a turn: the clock has been read after the completions were reaped.
     pub fn begin_turn(&mut self, clock: Clock) {
         self.clock = clock;
+        self.gate.set_unlogged(self.shared.append_log.refuses());
+        self.gate.set_awaited(self.shared.append_log.is_awaited());
         self.counters.turns += 1;
         let gauges = &self.shared.gauges[self.index];
         gauges.turns.store(self.counters.turns, Ordering::Relaxed);
@@ -326,6 +329,10 @@ impl Core {
 
     /// Local work runs at the turn's clock, or at the shard's time if that is ahead.
     pub fn begin_local_run(&mut self) {
+        if self.shared.append_log.is_replayed() {
+            // What a log says of keys is done to them whether or not their time is over by now.
+            return;
+        }
         self.shard.advance_time(self.clock.wall_ms);
     }
 
@@ -359,9 +366,16 @@ impl Core {
         self.settings = settings.clone();
         self.shard.set_options(settings.engine.clone());
         self.apply_memory_settings();
+        self.apply_log_settings();
         self.scripting.undoes_killed.set(settings.undoes_killed_scripts);
         self.listen_to_events();
         self.look_at_saves();
+    }
+
+    fn apply_log_settings(&self) {
+        let log = &self.shared.append_log;
+        log.set_policy(self.settings.append_fsync);
+        log.set_stamps(self.settings.stamps_log);
     }
 
     /// Events are collected if somebody might hear of them.
@@ -373,19 +387,27 @@ impl Core {
         journal.listen_to_events(classes, events.has_subkeys());
     }
 
-    /// From now on somebody takes the effects of what runs here. A log and replicas will; today tests do.
+    /// From now on this takes the effects of what runs here, instead of the log: for tests.
     pub fn listen_to_effects(&mut self, sink: EffectSink) {
         self.shard.keyspace.journal.listen_to_effects(true);
         self.effects = Some(sink);
     }
 
-    /// At the end of a turn: hands over its effects.
+    /// Hands over what commands have done, before anything leaves that could tell of it.
     #[inline]
     pub fn hand_over_effects(&mut self) {
-        if let Some(sink) = &mut self.effects {
-            let records = self.shard.keyspace.journal.take_effects();
-            if !records.is_empty() {
-                sink(records);
+        if self.shard.keyspace.journal.has_effects() {
+            self.push_effects();
+        }
+    }
+
+    #[cold]
+    fn push_effects(&mut self) {
+        let records = self.shard.keyspace.journal.take_effects();
+        match &mut self.effects {
+            Some(sink) => sink(records),
+            None => {
+                self.shared.append_log.push(self.index, records);
             }
         }
     }

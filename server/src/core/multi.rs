@@ -15,6 +15,7 @@ use super::Core;
 use super::connection::Connection;
 use super::dispatch::Flow;
 use super::memory::{OUT_OF_MEMORY, Room};
+use crate::append_log::NOWHERE;
 use crate::command_table::CommandEntry;
 use crate::mailbox::{KnownKey, PackedArguments};
 use std::collections::HashMap;
@@ -100,6 +101,11 @@ pub struct Transaction {
 const WATCHED_KEY_BYTES: usize = 128;
 
 impl Transaction {
+    /// Whether what is queued changes data, or may.
+    pub fn may_write(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.may_write)
+    }
+
     /// Whether MULTI has been said.
     #[inline]
     pub fn is_open(&self) -> bool {
@@ -201,6 +207,15 @@ impl Core {
             return Flow::Next;
         }
         if !entry.is_queued {
+            let refusal = if self.gate.is_open() || connection.socket == Some(NOWHERE) {
+                None
+            } else {
+                self.refused_at_gate(connection, entry)
+            };
+            if let Some(refusal) = refusal {
+                self.reject(connection, Some(entry), &refusal);
+                return Flow::Next;
+            }
             if entry.spec.name == "exec"
                 && let Some(flow) = self.exec_has_to_wait(connection)
             {
@@ -210,6 +225,13 @@ impl Core {
         }
         if entry.spec.flags.has(Flags::NO_MULTI) {
             self.reject(connection, Some(entry), &"ERR Command not allowed inside a transaction".into());
+            return Flow::Next;
+        }
+        if !self.gate.is_open()
+            && connection.socket != Some(NOWHERE)
+            && let Some(refusal) = self.refused_at_gate(connection, entry)
+        {
+            self.reject(connection, Some(entry), &refusal);
             return Flow::Next;
         }
         // Where memory is short nothing is queued, whatever it does.

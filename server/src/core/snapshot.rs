@@ -101,6 +101,7 @@ impl Core {
         if snapshot.order.pauses_writes {
             self.pause_clients(u64::MAX, true);
         }
+        self.log_at_cut(snapshot.order.at_cut);
         let now = self.shard.now();
         let keyspace = &mut self.shard.keyspace;
         let databases = 0..keyspace.database_count();

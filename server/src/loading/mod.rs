@@ -18,7 +18,7 @@ mod startup;
 
 pub use batch::Batch;
 pub use procedure::{LoadFailure, Loaded, load};
-pub use startup::{Reload, begin, reload, source};
+pub use startup::{Reload, begin, end, reload, source};
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};

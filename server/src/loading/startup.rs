@@ -68,7 +68,7 @@ fn tell(shared: &Shared, loaded: &Loaded, took_ns: u64, now_ms: i64) {
 }
 
 /// Commands run from now on, and what they change counts as unsaved.
-async fn end(tasks: &Tasks, shared: &Shared) {
+pub async fn end(tasks: &Tasks, shared: &Shared) {
     let replies = tasks.ask_all(ControlRequest::Loading(false)).await;
     let dirty = |reply| if let ControlReply::Count(dirty) = reply { dirty as u64 } else { 0 };
     shared.saves.figures().dirty_at_last = replies.into_iter().map(dirty).sum();

@@ -22,6 +22,7 @@
 pub mod part;
 pub mod procedure;
 
+use crate::append_log::AtCut;
 use crate::config::Config;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
@@ -63,6 +64,8 @@ pub struct Order {
     pub file: PathBuf,
     /// Whether it is the base of a log: said in the file.
     pub is_base: bool,
+    /// What the log has to do with its cut.
+    pub at_cut: Option<AtCut>,
     /// Whether commands that write wait from the cut on, for as long as the process lives.
     pub pauses_writes: bool,
     /// The version and the family of those who are to read it.
@@ -96,6 +99,7 @@ impl Order {
             file: directory.join(name),
             directory,
             is_base: false,
+            at_cut: None,
             pauses_writes: false,
             readers: persistence.readers(),
             compresses: persistence.compresses,

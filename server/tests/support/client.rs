@@ -61,6 +61,22 @@ impl Client {
         }
     }
 
+    /// The next reply; none if the connection ends, wherever it does.
+    pub fn receive_if_open(&mut self) -> Option<Reply> {
+        loop {
+            if let Some((reply, length)) = Reply::parse(&self.received[self.used..]) {
+                self.used += length;
+                return Some(reply);
+            }
+            self.received.drain(..std::mem::take(&mut self.used));
+            let mut chunk = [0; 16 * 1024];
+            match self.stream.read(&mut chunk) {
+                Ok(0) | Err(_) => return None,
+                Ok(length) => self.received.extend_from_slice(&chunk[..length]),
+            }
+        }
+    }
+
     /// The next reply, which must come.
     pub fn reply(&mut self) -> Reply {
         self.receive().expect("the connection is open")

@@ -32,6 +32,32 @@ impl Server {
         Self::start(TORC, &format!("torc on {shards} shards"), &arguments)
     }
 
+    /// Ours on what a server before it has left; the test removes the directory.
+    pub fn torc_on(directory: PathBuf, shards: usize, arguments: &[&str]) -> Self {
+        let shards = shards.to_string();
+        let arguments: Vec<&str> = ["--shards", &shards].into_iter().chain(arguments.iter().copied()).collect();
+        Self::start_in(TORC, "torc, once more", None, &arguments, Some(directory))
+    }
+
+    /// The real one on what a server before it has left.
+    pub fn real_on(directory: PathBuf, arguments: &[&str]) -> Option<Self> {
+        Path::new(REAL).exists().then(|| Self::start_in(REAL, "the real server, on it", None, arguments, Some(directory)))
+    }
+
+    /// Kills it, and gives what it leaves.
+    pub fn kill(mut self) -> PathBuf {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+        std::mem::take(&mut self.directory)
+    }
+
+    /// Ends it in order, and gives what it leaves.
+    pub fn end(mut self) -> PathBuf {
+        self.signal("TERM");
+        assert!(self.wait().success(), "{}", self.log());
+        std::mem::take(&mut self.directory)
+    }
+
     /// The real one; none, with a printed reason, where it is not installed.
     pub fn real(arguments: &[&str]) -> Option<Self> {
         if !Path::new(REAL).exists() {
@@ -56,10 +82,14 @@ impl Server {
     }
 
     fn start_with(program: &str, name: &str, file: Option<&Path>, arguments: &[&str]) -> Self {
+        Self::start_in(program, name, file, arguments, None)
+    }
+
+    fn start_in(program: &str, name: &str, file: Option<&Path>, arguments: &[&str], left: Option<PathBuf>) -> Self {
         // Another process may take the port between our look and the server's start.
         for _ in 0..20 {
             let port = free_port();
-            let directory = new_directory();
+            let directory = left.clone().unwrap_or_else(new_directory);
             let log = File::create(directory.join("log")).expect("a log file");
             let mut command = Command::new(program);
             command.args(file).args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]).args(arguments);
@@ -68,6 +98,9 @@ impl Server {
             let child = command.spawn().unwrap_or_else(|error| panic!("{program} does not start: {error}"));
             let mut server = Self { child, port, directory, name: name.to_string() };
             if server.becomes_ready() {
+                if left.is_some() {
+                    server.becomes_loaded();
+                }
                 return server;
             }
             let log = server.log();
@@ -95,6 +128,16 @@ impl Server {
             assert!(began.elapsed() < PATIENCE, "{} does not get ready:\n{}", self.name, self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Waits until it has loaded what it began with.
+    fn becomes_loaded(&mut self) {
+        super::eventually("the data are loaded", || {
+            assert!(self.is_running(), "{} has ended:\n{}", self.name, self.log());
+            let Ok(mut client) = Client::try_connect(self.port) else { return false };
+            client.send(b"*2\r\n$4\r\nINFO\r\n$11\r\npersistence\r\n");
+            client.receive().is_some_and(|reply| reply.text().contains("\nloading:0\r\n"))
+        });
     }
 
     pub fn client(&self) -> Client {

@@ -201,7 +201,7 @@ impl<'a> Report<'a> {
         text.field("mem_clients_slaves", 0);
         text.field("mem_clients_normal", clients_bytes);
         text.field("mem_cluster_links", 0);
-        text.field("mem_aof_buffer", 0);
+        text.field("mem_aof_buffer", self.shared.append_log.queued_bytes());
         text.field("mem_allocator", "mimalloc");
         text.field("active_defrag_running", 0);
         text.field("lazyfree_pending_objects", self.sum(|shard| shard.garbage_pending as u64));
@@ -243,15 +243,36 @@ impl<'a> Report<'a> {
         text.field("rdb_last_cow_size", saves.last_kept_bytes);
         text.field("rdb_last_load_keys_expired", loading.keys_expired.load(Relaxed));
         text.field("rdb_last_load_keys_loaded", loading.keys.load(Relaxed));
-        text.field("aof_enabled", 0);
-        text.field("aof_rewrite_in_progress", 0);
-        text.field("aof_rewrite_scheduled", 0);
-        text.field("aof_last_rewrite_time_sec", -1);
-        text.field("aof_current_rewrite_time_sec", -1);
-        text.field("aof_last_bgrewrite_status", "ok");
-        text.field("aof_last_write_status", "ok");
+        self.append_log(text, now_ms);
         if is_loading {
             self.loading(text, now_ms);
+        }
+    }
+
+    fn append_log(&self, text: &mut Text, now_ms: i64) {
+        let log = &self.shared.append_log;
+        let (figures, rewrites) = (log.figures().clone(), log.rewrites().clone());
+        let status = |is_good| if is_good { "ok" } else { "err" };
+        text.field("aof_enabled", u8::from(log.is_on()));
+        text.field("aof_rewrite_in_progress", u8::from(rewrites.running_since_ms.is_some()));
+        text.field("aof_rewrite_scheduled", u8::from(rewrites.is_scheduled));
+        text.field("aof_last_rewrite_time_sec", rewrites.last_took_s.unwrap_or(-1));
+        let current_s = rewrites.running_since_ms.map_or(-1, |since_ms| (now_ms - since_ms).max(0) / 1000);
+        text.field("aof_current_rewrite_time_sec", current_s);
+        text.field("aof_last_bgrewrite_status", status(rewrites.is_last_good));
+        text.field("aof_rewrites", rewrites.count);
+        text.field("aof_rewrites_consecutive_failures", rewrites.failures);
+        text.field("aof_last_write_status", status(figures.failure.is_none()));
+        text.field("aof_last_cow_size", 0);
+        text.field("module_fork_in_progress", 0);
+        text.field("module_fork_last_cow_size", 0);
+        if log.is_on() {
+            text.field("aof_current_size", figures.size);
+            text.field("aof_base_size", figures.base_size);
+            text.field("aof_pending_rewrite", 0);
+            text.field("aof_buffer_length", log.queued_bytes());
+            text.field("aof_pending_bio_fsync", u8::from(figures.is_syncing));
+            text.field("aof_delayed_fsync", figures.delayed_syncs);
         }
     }
 

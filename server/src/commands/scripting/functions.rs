@@ -154,9 +154,10 @@ fn loaded(core: &Core, code: &[u8], is_known: impl Fn(&str) -> SessionResult) ->
     Ok(library)
 }
 
-/// Makes a change and tells all shards of it.
+/// Makes a change by a command, and tells all shards of it.
 fn change(
     session: &mut Session<'_>,
+    command: &[&[u8]],
     to: impl FnOnce(&Registry) -> Result<Registry, Vec<u8>>,
     conclude: crate::core::session::Conclude,
 ) -> SessionResult {
@@ -164,7 +165,8 @@ fn change(
     let mut functions = shared.scripting.change_functions();
     let changed = Arc::new(to(&functions)?);
     *functions = changed.clone();
-    session.ask_all(ControlRequest::Functions(changed), conclude);
+    let command = command.iter().map(|word| word.to_vec()).collect();
+    session.ask_all(ControlRequest::Functions(changed, Some(command)), conclude);
     Ok(())
 }
 
@@ -177,7 +179,7 @@ pub(crate) fn load_libraries(core: &Core, codes: &[Vec<u8>]) -> Result<ControlRe
     }
     let changed = Arc::new(registry);
     *core.shared.scripting.change_functions() = changed.clone();
-    Ok(ControlRequest::Functions(changed))
+    Ok(ControlRequest::Functions(changed, None))
 }
 
 fn load(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
@@ -196,18 +198,18 @@ fn load(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         functions.check_name(&library.name, is_replacing)?;
         functions.with(&library)
     };
-    change(session, to, Box::new(move |_, _, reply| reply.bulk(name.as_bytes())))
+    change(session, arguments, to, Box::new(move |_, _, reply| reply.bulk(name.as_bytes())))
 }
 
 fn delete(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
-    change(session, |functions| functions.without(arguments[2]), all_done())
+    change(session, arguments, |functions| functions.without(arguments[2]), all_done())
 }
 
 fn flush(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     if !is_flush_mode(&arguments[2..]) {
         return Err("ERR FUNCTION FLUSH only supports SYNC|ASYNC option".into());
     }
-    change(session, |_| Ok(Registry::default()), all_done())
+    change(session, arguments, |_| Ok(Registry::default()), all_done())
 }
 
 fn dump(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
@@ -237,7 +239,7 @@ fn restore(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         let library = loaded(session.core, &code, |name| Ok(restored.check_name(name, false)?))?;
         restored = restored.with(&library)?;
     }
-    change(session, |functions| functions.joined(&restored, policy), all_done())
+    change(session, arguments, |functions| functions.joined(&restored, policy), all_done())
 }
 
 fn list(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {

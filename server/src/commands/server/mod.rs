@@ -1,5 +1,6 @@
 //! The group *server*, as far as it is about the process.
 
+mod append_log;
 mod debug;
 mod lolwut;
 mod memory;
@@ -18,6 +19,7 @@ const ADMIN: Flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flag
 
 /// The rows.
 pub(super) static COMMANDS: &[SessionCommand] = &[
+    append_log::BGREWRITEAOF,
     save::BGSAVE,
     debug::DEBUG,
     save::LASTSAVE,
@@ -109,6 +111,7 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
         syntax: "",
         run: time,
     },
+    append_log::WAITAOF,
 ];
 
 /// A subcommand that there is no machinery for yet.
