@@ -1,0 +1,60 @@
+//! Hostile bytes for everything that reads files and payloads: whatever comes, it is refused or it is whole.
+//!
+//! ```text
+//!   seeds ──> mutate ──> bytes ──> target: read it, use what was accepted, write it, read that
+//!     │          │                    └── no panic, memory within a bound that grows with the input alone
+//!     │          └── bytes changed, lengths that lie, parts of other seeds; or a value made up anew, whose parts are whole
+//!     └── values of all types and forms by our own writer, packed forms of old servers
+//! ```
+//!
+//! The same targets and the same changes are used by three drivers: `torc-fuzz` (seeded, for so many seconds), a test (seeded,
+//! so many rounds), and libFuzzer, which is led by what its inputs reach (`guided/`, its own workspace).
+
+pub mod file;
+pub mod functions;
+pub mod generate;
+pub mod memory;
+pub mod mutate;
+pub mod seeds;
+pub mod value;
+
+/// Something that reads bytes from outside.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Bytes that it reads without complaint.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Makes something up.
+    pub generate: fn(&mut fastrand::Rng) -> Vec<u8>,
+    /// Reads bytes; panics if something is wrong with how that went.
+    pub check: fn(&[u8]),
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target { name: "file", seeds: seeds::files, generate: generate::file, check: file::check },
+    Target { name: "value", seeds: seeds::values, generate: generate::value, check: value::check },
+    Target { name: "functions", seeds: seeds::functions, generate: generate::functions, check: functions::check },
+];
+
+impl Target {
+    /// The target of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        TARGETS.iter().find(|target| target.name == name).copied()
+    }
+
+    /// One round: bytes that depend on nothing but the seed.
+    pub fn input(&self, seeds: &[Vec<u8>], seed: u64) -> Vec<u8> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut bytes = if random.u8(..3) == 0 {
+            (self.generate)(&mut random)
+        } else {
+            random.choice(seeds).cloned().unwrap_or_default()
+        };
+        if random.u8(..8) != 0 {
+            mutate::mutate(&mut bytes, seeds, &mut random);
+        }
+        bytes
+    }
+}
