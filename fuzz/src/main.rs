@@ -24,6 +24,13 @@ struct Options {
     output: Option<PathBuf>,
 }
 
+fn check(target: Target, input: &[u8], origin: &str) {
+    if std::panic::catch_unwind(|| (target.check)(input)).is_err() {
+        eprintln!("torc-fuzz: {} {origin}: {}", target.name, input.escape_ascii());
+        std::process::exit(1);
+    }
+}
+
 fn run(target: Target, options: &Options) -> std::io::Result<()> {
     if let Some(path) = &options.input {
         (target.check)(&std::fs::read(path)?);
@@ -33,18 +40,13 @@ fn run(target: Target, options: &Options) -> std::io::Result<()> {
     if let Some(path) = &options.output {
         return std::fs::write(path, target.input(&seeds, options.seed));
     }
-    for seed in &seeds {
-        (target.check)(seed);
-    }
+    seeds.iter().for_each(|seed| check(target, seed, "a seed"));
     let began = Instant::now();
     let mut seed = options.seed;
     while began.elapsed() < Duration::from_secs(options.seconds) {
         for _ in 0..64 {
             let input = target.input(&seeds, seed);
-            if std::panic::catch_unwind(|| (target.check)(&input)).is_err() {
-                eprintln!("torc-fuzz: {} --seed {seed}: {}", target.name, input.escape_ascii());
-                std::process::exit(1);
-            }
+            check(target, &input, &format!("--seed {seed}"));
             seed += 1;
         }
     }

@@ -251,11 +251,11 @@ impl Room {
         self.run(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>())
     }
 
-    /// The value that a key has.
-    pub fn value(&self, key: &[u8]) -> Option<Value> {
+    /// What a key has.
+    pub fn entry(&self, key: &[u8]) -> Option<OwnedEntry> {
         let shard = self.shard.borrow();
         let key = shard.keyspace.key(key);
-        shard.keyspace.peek(0, &key, NOW).map(|entry| entry.to_owned().value)
+        shard.keyspace.peek(0, &key, NOW).map(|entry| entry.to_owned())
     }
 
     fn read(&self, payload: &[u8]) -> Option<Value> {
@@ -271,10 +271,10 @@ impl Room {
         }
     }
 
-    fn put(&self, key: &[u8], value: Value) {
+    fn put(&self, key: &[u8], value: Value, expires_at: Option<i64>) {
         let mut shard = self.shard.borrow_mut();
         let key = shard.keyspace.key(key);
-        shard.keyspace.arrive(0, &key, OwnedEntry::new(value, None), NOW);
+        shard.keyspace.arrive(0, &key, OwnedEntry::new(value, expires_at), NOW);
     }
 
     fn digest(&self, key: &[u8]) -> Vec<u8> {
@@ -291,12 +291,13 @@ impl Room {
     /// What is there comes back from bytes as it was.
     fn comes_back(&self, words: &Words<'_>) {
         for readers in [Readers::default(), Readers { version: Version::VALKEY_MIN, dialect: Dialect::Valkey }] {
-            let Some(value) = self.value(KEY) else { return };
+            let Some(OwnedEntry { value, expires_at, .. }) = self.entry(KEY) else { return };
             let payload = dump::write(&value, readers, None);
             let again = self.read(&payload).expect("what was written is read");
             assert_eq!(again.kind(), value.kind());
-            self.put(b"again", again);
-            assert_eq!(self.digest(b"again"), self.digest(KEY), "another value comes back");
+            self.put(b"again", again, expires_at);
+            let [was, is] = [KEY, b"again"].map(|key| String::from_utf8_lossy(&self.digest(key)).into_owned());
+            assert_eq!(is, was, "another value comes back: {}", payload.escape_ascii());
             if readers.dialect == Dialect::Redis {
                 for line in ASIDE {
                     let [was, is] = [KEY, b"again"].map(|key| self.run(&words.of(line, key)));
@@ -382,7 +383,7 @@ pub fn check(body: &[u8]) {
     let room = Room::new(if body.len().is_multiple_of(2) { Encodings::default() } else { low() });
     let Some(value) = room.read(&sealed(body)) else { return };
     let kind = value.kind();
-    room.put(KEY, value);
+    room.put(KEY, value, None);
     let (ask, lines) = lines_of(kind);
     let elements = texts(&room.line(ask));
     let group = texts(&room.run(&[b"XINFO", b"GROUPS", KEY])).get(1).cloned().unwrap_or_else(|| b"made".to_vec());
