@@ -8,6 +8,8 @@ use crate::core::pubsub::AudienceChange;
 use crate::core::tracking::Redirection;
 use crate::core::{CallCounts, Core};
 use crate::settings::Settings;
+use crate::snapshot::Snapshot;
+use crate::snapshot::procedure::Cut;
 use std::sync::Arc;
 use std::time::Duration;
 use torc_engine::error_counts::ErrorCounts;
@@ -16,6 +18,8 @@ use torc_scripting::libraries::Registry;
 /// A question to every shard.
 #[derive(Debug)]
 pub enum ControlRequest {
+    /// Changes are logged from now on, or no more.
+    Log(bool),
     /// New settings, at one position of every shard's history.
     Apply(Arc<Settings>),
     /// Figures for INFO.
@@ -43,6 +47,10 @@ pub enum ControlRequest {
     FlushScripts,
     /// New libraries of functions.
     Functions(Arc<Registry>),
+    /// A snapshot begins: the cut.
+    BeginSnapshot(Arc<Snapshot>),
+    /// A save is over, well or not.
+    SaveEnded,
     /// DEBUG: something goes on or off.
     Switch(Switch, bool),
     /// DEBUG SLEEP.
@@ -51,11 +59,20 @@ pub enum ControlRequest {
     Populate { database: usize, count: u64, prefix: Vec<u8>, value_bytes: Option<usize> },
 }
 
+impl ControlRequest {
+    /// Whether it takes every shard whole: units that hold keys are over before it, and none has begun.
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::BeginSnapshot(_) | Self::Log(_))
+    }
+}
+
 /// A shard's answer.
 #[derive(Debug)]
 pub enum ControlReply {
     /// Done.
     Done,
+    /// What a snapshot begins with.
+    Cut(Box<Cut>),
     /// Figures for INFO.
     Figures(Box<ShardFigures>),
     /// For RANDOMKEY.
@@ -230,6 +247,16 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
         }
         ControlRequest::Functions(functions) => {
             core.scripting.set_functions(functions);
+            ControlReply::Done
+        }
+        ControlRequest::Log(is_on) => {
+            core.hand_over_effects();
+            core.shard.keyspace.journal.listen_to_effects(*is_on);
+            ControlReply::Done
+        }
+        ControlRequest::BeginSnapshot(snapshot) => core.begin_snapshot(snapshot),
+        ControlRequest::SaveEnded => {
+            core.look_at_saves();
             ControlReply::Done
         }
         ControlRequest::Switch(Switch::ActiveExpire, is_on) => {

@@ -10,6 +10,7 @@
 //!             sleep if there is nothing: announce, look again, then wait in the next `turn`  }
 //! ```
 
+use crate::append_log::{NOWHERE, Send, ShardLog, Withheld};
 use crate::core::connection::{ConnectionKey, Phase};
 use crate::core::connections::{GENERATION_MASK, Want};
 use crate::core::{Arrival, Core};
@@ -17,6 +18,7 @@ use crate::pace::Gathering;
 use crate::reactor::driver::{Address, Clock, Driver, Event, Socket, Tag, Wait};
 use crate::reactor::executor::{Executor, Handle};
 use crate::reactor::operations::Operations;
+use crate::tasks::Tasks;
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
@@ -58,6 +60,9 @@ pub struct CoreLoop<D: Driver> {
     events: Vec<Event>,
     listeners: Vec<Socket>,
     cron: Rc<CronClock>,
+    /// The log, and replies that wait for it.
+    log: Rc<ShardLog>,
+    withheld: Withheld,
     more_housekeeping: bool,
     spin_until_ns: u64,
     stopping_since_ns: Option<u64>,
@@ -90,20 +95,25 @@ const SHUTDOWN_GRACE_NS: u64 = 5_000_000_000;
 
 impl<D: Driver> CoreLoop<D> {
     /// A shard that listens nowhere yet.
-    pub fn new(driver: D, core: Core) -> Self {
+    pub fn new(driver: D, mut core: Core) -> Self {
         let executor = Executor::new();
+        let operations = Operations::default();
+        core.tasks = Tasks::new(executor.handle(), operations.clone());
         let cron = Rc::new(CronClock { is_due: Cell::new(true), period_ns: Cell::new(0) });
         cron.period_ns.set(cron_period_ns(&core));
         executor.advance(driver.clock().monotonic_ns);
         drop(executor.handle().spawn(cron.clone().tick(executor.handle())));
+        let log = ShardLog::new(core.shared.append_log.clone(), core.tasks.clone());
         Self {
             driver,
             core,
             executor,
-            operations: Operations::default(),
+            operations,
             events: Vec::new(),
             listeners: Vec::new(),
             cron,
+            log,
+            withheld: Withheld::default(),
             more_housekeeping: false,
             spin_until_ns: 0,
             stopping_since_ns: None,
@@ -168,18 +178,20 @@ impl<D: Driver> CoreLoop<D> {
         }
         self.executor.advance(clock.monotonic_ns);
         self.executor.run_ready(TASK_POLLS_A_TURN);
+        self.core.run_errands();
         self.operations.submit(&mut self.driver);
         self.housekeeping();
         let driver = &self.driver;
         self.core.long_slice(|| driver.clock().monotonic_ns);
+        self.core.snapshot_slice(|| driver.clock().monotonic_ns);
         if self.core.flush_batches() && drain_first {
             // Some of it was for ourselves: the next turn may be a while.
             self.core.drain_inbox();
         }
-        self.core.hand_over_effects();
         self.core.tell_before_leaving();
         self.core.tell_broadcasts();
         self.core.release_held();
+        self.lead_log();
         self.settle();
         let driver = &mut self.driver;
         self.core.take_wakes(|shard| driver.wake(shard));
@@ -190,6 +202,7 @@ impl<D: Driver> CoreLoop<D> {
     /// How long the next turn may wait: not at all while there is work.
     pub fn next_wait(&mut self) -> Wait {
         let has_work = self.more_housekeeping || self.core.has_resumable() || self.core.has_long_work();
+        let has_work = has_work || self.core.has_snapshot_work();
         if has_work || self.executor.has_ready() || self.core.has_messages() {
             return Wait::Not;
         }
@@ -287,19 +300,58 @@ impl<D: Driver> CoreLoop<D> {
         }
     }
 
+    /// Writes what has gathered in the log, if nobody else does.
+    #[inline]
+    fn lead_log(&mut self) {
+        if self.log.look(self.core.clock.wall_ms) {
+            self.executor.run_ready(TASK_POLLS_A_TURN);
+            self.operations.submit(&mut self.driver);
+        }
+    }
+
     fn settle(&mut self) {
         let driver = &mut self.driver;
+        let shard_log = self.log.clone();
+        let (log, withheld) = (shard_log.log(), &mut self.withheld);
+        if !withheld.is_empty() {
+            while let Some(Send { socket, segments, tag }) = withheld.pop(log) {
+                driver.send(socket, segments, tag);
+            }
+        }
         self.core.settle(|core, key, want| match want {
-            Want::Send(socket, segments) => driver.send(socket, segments, connection_tag(key)),
+            // The server's own connection, which reads a log: its replies are nobody's.
+            Want::Send(NOWHERE, segments) => core.sent(key, segments, Ok(())),
+            Want::StopReceiving(NOWHERE) | Want::Shutdown(NOWHERE) => {
+                core.receive_ended(key, Err(io::ErrorKind::Interrupted.into()));
+            }
+            Want::StartReceiving(NOWHERE) | Want::Close(NOWHERE) | Want::Detach(NOWHERE) => {}
+            Want::Send(socket, segments) => {
+                let tag = connection_tag(key);
+                match log.holds_back() {
+                    Some(awaited) => withheld.push(awaited, Send { socket, segments, tag }),
+                    None => driver.send(socket, segments, tag),
+                }
+            }
             Want::StartReceiving(socket) => driver.start_receiving(socket, connection_tag(key)),
             Want::StopReceiving(socket) => driver.stop_receiving(socket, connection_tag(key)),
-            Want::Shutdown(socket) => driver.shutdown(socket),
+            Want::Shutdown(socket) => {
+                if let Some(Send { segments, .. }) = withheld.take(socket) {
+                    core.sent(key, segments, Err(io::ErrorKind::ConnectionAborted.into()));
+                }
+                driver.shutdown(socket);
+            }
             Want::Close(socket) => driver.close(socket),
             Want::Detach(socket) => {
                 let detached = driver.detach(socket);
                 core.depart(key, detached);
             }
         });
+        // What came further meanwhile wakes nobody who had not said that he waits.
+        while !withheld.is_empty() {
+            log.wait_here(self.core.index);
+            let Some(Send { socket, segments, tag }) = withheld.pop(log) else { break };
+            driver.send(socket, segments, tag);
+        }
     }
 
     fn housekeeping(&mut self) {
@@ -309,6 +361,8 @@ impl<D: Driver> CoreLoop<D> {
             self.cron.period_ns.set(period_ns);
             self.core.connections_cron();
             self.core.memory_cron();
+            self.log.cron();
+            self.core.saves_cron();
             self.more_housekeeping = true;
         }
         if self.more_housekeeping || self.core.is_behind_with_memory() {
@@ -319,6 +373,9 @@ impl<D: Driver> CoreLoop<D> {
 
     /// At shutdown: no new connections, replies out, then the end.
     fn shutdown_step(&mut self, clock: Clock) {
+        if self.core.index == 0 && self.core.shared.signal.load(Ordering::Relaxed) != 0 {
+            self.core.look_at_signals();
+        }
         if !self.core.shared.stopping.load(Ordering::Relaxed) {
             return;
         }
@@ -341,7 +398,7 @@ impl<D: Driver> CoreLoop<D> {
             }
         }
         self.settle();
-        let is_done = self.core.connections().next().is_none() && self.core.is_quiet();
+        let is_done = self.core.connections().next().is_none() && self.core.is_quiet() && self.core.shared.append_log.is_settled();
         self.core.shared.gauges[self.core.index].is_done.store(is_done, Ordering::SeqCst);
     }
 }

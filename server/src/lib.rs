@@ -8,6 +8,7 @@
 //! ```
 
 pub mod allocator;
+pub mod append_log;
 pub mod command_table;
 pub mod commands;
 pub mod config;
@@ -25,3 +26,5 @@ pub mod scripting;
 pub mod server;
 pub mod settings;
 pub mod shared;
+pub mod snapshot;
+pub mod tasks;

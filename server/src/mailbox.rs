@@ -28,6 +28,7 @@ use crate::core::connection::{ConnectionKey, MovedConnection, RunId};
 use crate::core::pubsub::Notices;
 use crate::core::script_step::Rerun;
 use crate::reactor::driver::DetachedSocket;
+use crate::tasks::Assignment;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use torc_engine::command::{FindFilter, Milliseconds};
@@ -87,6 +88,8 @@ pub enum Message {
     Evict,
     /// A new connection, accepted by the shard that listens.
     Adopt(DetachedSocket),
+    /// Something that a task of another shard wants done (`tasks`).
+    Assignment(Assignment),
 }
 
 /// What keys of one shard held at the instant of a command that another shard coordinates.
@@ -575,6 +578,8 @@ pub struct Part {
     pub transaction: u64,
     /// Which part of it this is.
     pub index: usize,
+    /// How many parts there are.
+    pub parts: usize,
     /// Its locks.
     pub claim: Claim,
     /// What to do.

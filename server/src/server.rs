@@ -122,11 +122,13 @@ impl Server {
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {
                 let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-                if shared.stopping.swap(true, Ordering::SeqCst) && signal == SIGINT {
+                let is_second = shared.shutting_down.load(Ordering::SeqCst) || shared.signal.load(Ordering::SeqCst) != 0;
+                if is_second && signal == SIGINT {
                     tracing::warn!("You insist... exiting now.");
                     std::process::exit(1);
                 }
                 tracing::warn!("Received {name} scheduling shutdown...");
+                shared.signal.store(signal, Ordering::SeqCst);
                 (0..shared.shards()).for_each(|shard| peers.waker(shard).wake());
             }
         })?;

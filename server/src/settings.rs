@@ -1,6 +1,6 @@
 //! What of the configuration the data path looks at: plain numbers, one copy a shard, replaced whole by a multicast.
 
-use crate::config::{Config, KeyspaceEvents};
+use crate::config::{AppendFsync, Config, KeyspaceEvents};
 use crate::reactor::driver::SocketOptions;
 use torc_engine::command::EngineOptions;
 use torc_engine::keyspace::EvictionPolicy;
@@ -30,6 +30,10 @@ pub struct MemorySettings {
 /// The data path's settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// `appendfsync`.
+    pub append_fsync: AppendFsync,
+    /// `aof-timestamp-enabled`.
+    pub stamps_log: bool,
     /// `maxclients`.
     pub clients_max: usize,
     /// `timeout`: seconds after which an idle client is closed; 0 is never.
@@ -58,6 +62,10 @@ pub struct Settings {
     pub busy_after_ns: u64,
     /// `script-kill-undo`: whether a script that has written can be killed, and undone.
     pub undoes_killed_scripts: bool,
+    /// Whether there is a save point.
+    pub has_save_points: bool,
+    /// `stop-writes-on-bgsave-error`: whether writes are refused that could not be saved.
+    pub refuses_unsaved: bool,
     /// `hz`: how often a second the cron runs.
     pub hz: u32,
     /// `active-expire-effort` and its like are the engine's.
@@ -85,6 +93,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            append_fsync: AppendFsync::EverySecond,
+            stamps_log: false,
             clients_max: 10_000,
             idle_timeout_s: 0,
             socket: SocketOptions { keepalive_s: 300, no_delay: true },
@@ -99,6 +109,8 @@ impl Default for Settings {
             events: KeyspaceEvents::default(),
             busy_after_ns: 5_000_000_000,
             undoes_killed_scripts: false,
+            has_save_points: false,
+            refuses_unsaved: true,
             hz: 10,
             engine: EngineOptions::default(),
             gather_ns_max: 400_000,
@@ -123,6 +135,8 @@ impl From<&Config> for Settings {
             soft_s: u64::from(limit.soft_seconds),
         };
         Self {
+            append_fsync: config.persistence.append_fsync,
+            stamps_log: config.persistence.append_log.stamps,
             clients_max: config.clients.count_max as usize,
             idle_timeout_s: config.clients.idle_timeout_s as u64,
             socket: SocketOptions { keepalive_s: config.network.keepalive_s, no_delay: true },
@@ -140,6 +154,8 @@ impl From<&Config> for Settings {
             },
             events: config.keyspace.events,
             undoes_killed_scripts: config.script_kill_undo,
+            has_save_points: !config.persistence.save.is_empty(),
+            refuses_unsaved: config.persistence.refuses_unsaved,
             busy_after_ns: (config.script_busy_after_ms.max(0) as u64).saturating_mul(1_000_000),
             hz: config.process.hz,
             gather_ns_max: config.gather_time_us * 1000,

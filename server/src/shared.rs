@@ -1,13 +1,15 @@
 //! What all shard threads of a process share: the mailboxes, the command table, and a few counters.
 
+use crate::append_log::AppendLog;
 use crate::command_table::CommandTable;
 use crate::config::Config;
 use crate::core::whole::UnitsUnderWay;
 use crate::log::Log;
 use crate::mailbox::Message;
 use crate::scripting::SharedScripting;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::snapshot::Saves;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use torc_engine::keyspace::{KeyHasher, SLOTS};
 use torc_engine::transaction::multicast::Mailboxes;
 use torc_engine::transaction::rules::Rules;
@@ -24,6 +26,8 @@ pub struct Gauges {
     pub commands: AtomicU64,
     /// Bytes that this shard's thread has taken, as of the last turn.
     pub allocated_bytes: AtomicI64,
+    /// Changes of the data.
+    pub dirty: AtomicU64,
     /// Keys that the eviction policy may choose from.
     pub evictable: AtomicUsize,
     /// The urgency of the one that would go next.
@@ -66,10 +70,19 @@ pub struct Shared {
     pub exceeded_total_ms: AtomicI64,
     /// What commands on every shard do not get in front of.
     pub units_under_way: UnitsUnderWay,
+    /// What is changed, in one order.
+    pub append_log: Arc<AppendLog>,
     /// Scripts and libraries of functions.
     pub scripting: SharedScripting,
+    /// Saves, and what became of them.
+    pub saves: Saves,
     /// The server is to stop.
     pub stopping: AtomicBool,
+    /// It is to stop as soon as the data are saved.
+    pub shutting_down: AtomicBool,
+    /// A signal that nobody has seen to.
+    pub signal: AtomicI32,
+    next_snapshot_number: AtomicU64,
     next_client_id: AtomicU64,
     next_waiter_number: AtomicU64,
 }
@@ -88,7 +101,7 @@ impl Shared {
             databases: config.keyspace.databases as usize,
             config: Mutex::new(config),
             log,
-            started_ms: since_epoch.map_or(0, |elapsed| elapsed.as_millis() as i64),
+            started_ms: since_epoch.as_ref().map_or(0, |elapsed| elapsed.as_millis() as i64),
             run_id: (0..40).map(|_| random.digit(16)).collect(),
             unpublished_bytes: AtomicI64::new(0),
             peak_bytes: AtomicI64::new(0),
@@ -96,8 +109,13 @@ impl Shared {
             exceeded_since_ms: AtomicI64::new(0),
             exceeded_total_ms: AtomicI64::new(0),
             units_under_way: UnitsUnderWay::default(),
+            append_log: Arc::new(AppendLog::new(shards)),
             scripting: SharedScripting::default(),
+            saves: Saves::new(since_epoch.as_ref().map_or(0, |elapsed| elapsed.as_millis() as i64)),
             stopping: AtomicBool::new(false),
+            shutting_down: AtomicBool::new(false),
+            signal: AtomicI32::new(0),
+            next_snapshot_number: AtomicU64::new(1),
             next_client_id: AtomicU64::new(1),
             next_waiter_number: AtomicU64::new(1),
         }
@@ -127,6 +145,11 @@ impl Shared {
     /// A CLIENT ID, rising over all shards.
     pub fn take_client_id(&self) -> u64 {
         self.next_client_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A number that no other snapshot of the process has.
+    pub fn take_snapshot_number(&self) -> u64 {
+        self.next_snapshot_number.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A number for a client that begins to wait, rising over all shards.

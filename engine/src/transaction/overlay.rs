@@ -31,7 +31,7 @@
 
 use super::schedule::Mode;
 use crate::command::{Handler, KeyFlags, Milliseconds, Spec, parse_integer};
-use crate::journal::{Event, Record, Share};
+use crate::journal::{Event, Share};
 use crate::keyspace::{KeyHasher, OwnedEntry, Value, Watches};
 use crate::long::Unfinished;
 use crate::reply::ReplyBuffer;
@@ -228,14 +228,8 @@ impl Overlay<'_> {
         shard.count_for(&temporary);
         let dirty = temporary.keyspace.dirty;
         let changed = temporary.keyspace.journal.watches.take_collected();
-        let (effects, events) = temporary.keyspace.journal.take_records();
-        let effects: Vec<_> = effects
-            .into_iter()
-            .filter_map(|record| match record {
-                Record::Effect(effect) => Some(effect),
-                Record::Share(_) => None,
-            })
-            .collect();
+        let effects = temporary.keyspace.journal.take_since(0);
+        let events = temporary.keyspace.journal.take_events();
         let mut finishes = self.releases();
         if !effects.is_empty() {
             // A part that has gone on knows of units that came later: it does not hear of this one, which is told by what

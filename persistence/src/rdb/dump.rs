@@ -5,7 +5,7 @@
 //! ```
 
 use super::decode::{self, Decoded, Target};
-use super::encode::{self, Readers};
+use super::encode::{self, Readers, View};
 use super::input::Input;
 use super::output::Output;
 use super::{Dialect, Malformed, Result, Version};
@@ -18,9 +18,10 @@ const FOOTER_BYTES: usize = 2 + 8;
 
 /// A value as DUMP answers it.
 pub fn write(value: &Value, readers: Readers, compressor: Option<&mut Compressor>) -> Vec<u8> {
-    let plan = encode::plan(value, readers);
+    let view = View::of(value);
+    let plan = encode::plan(view, readers);
     let mut bytes = vec![plan.kind];
-    encode::value(value, plan, &mut Output { bytes: &mut bytes, compressor });
+    encode::value(view, plan, &mut Output { bytes: &mut bytes, compressor });
     seal(&mut bytes, plan.version.max(readers.version));
     bytes
 }

@@ -11,11 +11,13 @@
 //!   streams                    nodes as they stand; what has no place in version 10 raises it
 //! ```
 //!
-//! Long texts are compressed if the output does that.
+//! Long texts are compressed if the output does that. A large value is written step by step ([`Steps`]): at once by taking all of them
+//! in a row, or between other work, from a view that nobody changes.
 
+use super::encode_stream::StreamPlace;
 use super::output::Output;
 use super::{Dialect, Version, encode_stream, kinds};
-use torc_engine::keyspace::Value;
+use torc_engine::keyspace::{Entry, Value};
 use torc_engine::values::large::{HashTree, ListChunk, ListTree, SortedTree};
 use torc_engine::values::object::LargeHash;
 use torc_engine::values::{Element, Form, Listpack, Object, StringRef, Type};
@@ -44,13 +46,47 @@ pub struct Plan {
     pub version: Version,
 }
 
+/// A value where it lies: by itself, or in its table.
+#[derive(Clone, Copy)]
+pub enum View<'a> {
+    /// A string.
+    String(StringRef<'a>),
+    /// A small collection, packed.
+    Packed(&'a [u8], Form),
+    /// A large collection.
+    Object(&'a Object),
+}
+
+impl<'a> View<'a> {
+    /// Of a value by itself.
+    pub fn of(value: &'a Value) -> Self {
+        match value {
+            Value::String(string) => Self::String(string.as_ref()),
+            Value::Packed(blob, form) => Self::Packed(blob.as_slice(), *form),
+            Value::Object(object) => Self::Object(object),
+        }
+    }
+
+    /// Of one in its table.
+    #[inline]
+    pub fn of_entry(entry: &Entry<'a>) -> Self {
+        if let Some(string) = entry.string() {
+            return Self::String(string);
+        }
+        match (entry.object(), entry.packed_bytes()) {
+            (Some(object), _) => Self::Object(object),
+            (None, bytes) => Self::Packed(bytes.unwrap_or_default(), entry.form()),
+        }
+    }
+}
+
 /// How a value is written.
-pub fn plan(value: &Value, readers: Readers) -> Plan {
+pub fn plan(view: View<'_>, readers: Readers) -> Plan {
     let at = |kind, version| Plan { kind, version };
     let oldest = Version::LISTPACKS;
-    match value {
-        Value::String(_) => at(kinds::STRING, oldest),
-        Value::Packed(_, form) => match *form {
+    match view {
+        View::String(_) => at(kinds::STRING, oldest),
+        View::Packed(_, form) => match form {
             Form::HASH_WITH_TIMES if readers.dialect == Dialect::Valkey => {
                 at(kinds::HASH_WITH_TIMES_2, Version::VALKEY_MIN)
             }
@@ -66,7 +102,7 @@ pub fn plan(value: &Value, readers: Readers) -> Plan {
                 Type::Stream => at(kinds::STREAM_2, oldest),
             },
         },
-        Value::Object(object) => match &**object {
+        View::Object(object) => match object {
             Object::Set(_) => at(kinds::SET, oldest),
             Object::Hash(hash) if hash.times.is_empty() => at(kinds::HASH, oldest),
             Object::Hash(_) if readers.dialect == Dialect::Valkey => at(kinds::HASH_WITH_TIMES_2, Version::VALKEY_MIN),
@@ -79,18 +115,59 @@ pub fn plan(value: &Value, readers: Readers) -> Plan {
 }
 
 /// Appends a value, of the kind that [`plan`] says, which is written elsewhere.
-pub fn value(value: &Value, plan: Plan, out: &mut Output<'_>) {
-    match value {
-        Value::String(string) => string_text(string.as_ref(), out),
-        Value::Packed(blob, form) => packed(blob.as_slice(), *form, plan.kind, out),
-        Value::Object(object) => match &**object {
-            Object::Set(tree) => set(tree, out),
-            Object::Hash(hash) => large_hash(hash, plan.kind, out),
-            Object::SortedSet(tree) => sorted_set(tree, out),
-            Object::List(tree) => list(tree, out),
-            Object::Stream(stream) => encode_stream::stream(stream, plan.kind, out),
-        },
+#[inline]
+pub fn value(view: View<'_>, plan: Plan, out: &mut Output<'_>) {
+    match view {
+        View::String(string) => string_text(string, out),
+        View::Packed(bytes, form) => packed(bytes, form, plan.kind, out),
+        View::Object(object) => {
+            let mut steps = Steps::default();
+            while !steps.step(object, plan, usize::MAX, out) {}
+        }
     }
+}
+
+/// How far a large value has been written.
+#[derive(Debug, Default)]
+pub struct Steps {
+    /// Whether what stands in front of its elements is there.
+    is_begun: bool,
+    /// Elements that are there.
+    done: u64,
+    stream: StreamPlace,
+}
+
+impl Steps {
+    /// Appends about `budget` elements more of a value that has not changed since the first step; whether that was all.
+    pub fn step(&mut self, object: &Object, plan: Plan, budget: usize, out: &mut Output<'_>) -> bool {
+        if let Object::Stream(stream) = object {
+            return self.stream.step(stream, plan.kind, budget, out);
+        }
+        if !std::mem::replace(&mut self.is_begun, true) {
+            head(object, plan.kind, out);
+        }
+        let from = self.done;
+        self.done += match object {
+            Object::Set(tree) => set(tree, from, budget, out),
+            Object::Hash(hash) => large_hash(hash, plan.kind, from, budget, out),
+            Object::SortedSet(tree) => sorted_set(tree, from, budget, out),
+            Object::List(tree) => list(tree, from, budget, out),
+            Object::Stream(_) => 0,
+        };
+        self.done >= object.len()
+    }
+}
+
+/// What stands in front of the elements.
+fn head(object: &Object, kind: u8, out: &mut Output<'_>) {
+    match object {
+        Object::Hash(hash) if kind == kinds::HASH_WITH_TIMES => out.i64(hash.times.earliest().unwrap_or(0)),
+        _ => {}
+    }
+    out.number(match object {
+        Object::List(tree) => tree.chunk_count(),
+        object => object.len(),
+    });
 }
 
 fn string_text(string: StringRef<'_>, out: &mut Output<'_>) {
@@ -149,20 +226,15 @@ fn triples(list: Listpack<'_>) -> impl Iterator<Item = (Element<'_>, Element<'_>
     })
 }
 
-fn set(tree: &HashTree, out: &mut Output<'_>) {
-    out.number(tree.len());
-    for member in tree {
-        string_text(member.name(), out);
-    }
+fn set(tree: &HashTree, from: u64, budget: usize, out: &mut Output<'_>) -> u64 {
+    let members = tree.iter_from(from).take(budget);
+    members.map(|member| string_text(member.name(), out)).count() as u64
 }
 
-fn large_hash(hash: &LargeHash, kind: u8, out: &mut Output<'_>) {
+fn large_hash(hash: &LargeHash, kind: u8, from: u64, budget: usize, out: &mut Output<'_>) -> u64 {
     let earliest = hash.times.earliest().unwrap_or(0);
-    if kind == kinds::HASH_WITH_TIMES {
-        out.i64(earliest);
-    }
-    out.number(hash.tree.len());
-    for field in &hash.tree {
+    let mut count = 0;
+    for field in hash.tree.iter_from(from).take(budget) {
         if kind == kinds::HASH_WITH_TIMES {
             out.number(field.expires_at.map_or(0, |at| (at - earliest) as u64 + 1));
         }
@@ -171,29 +243,39 @@ fn large_hash(hash: &LargeHash, kind: u8, out: &mut Output<'_>) {
         if kind == kinds::HASH_WITH_TIMES_2 {
             out.i64(field.expires_at.unwrap_or(-1));
         }
+        count += 1;
     }
+    count
 }
 
-fn sorted_set(tree: &SortedTree, out: &mut Output<'_>) {
-    out.number(tree.len());
-    for scored in tree.iter_back_from(tree.len()) {
+fn sorted_set(tree: &SortedTree, from: u64, budget: usize, out: &mut Output<'_>) -> u64 {
+    let mut count = 0;
+    for scored in tree.iter_back_from(tree.len() - from).take(budget) {
         string_text(scored.member, out);
         out.raw(&scored.score.to_le_bytes());
+        count += 1;
     }
+    count
 }
 
-fn list(tree: &ListTree, out: &mut Output<'_>) {
-    out.number(tree.chunks().count() as u64);
-    for chunk in tree.chunks() {
+fn list(tree: &ListTree, from: u64, budget: usize, out: &mut Output<'_>) -> u64 {
+    let mut count = 0;
+    for chunk in tree.chunks_from(from) {
         match chunk {
             ListChunk::Packed(list) => {
                 out.number(2);
                 out.plain_text(list.as_bytes());
+                count += list.len() as u64;
             }
             ListChunk::Single(blob) => {
                 out.number(1);
                 out.plain_text(blob.as_slice());
+                count += 1;
             }
         }
+        if count >= budget as u64 {
+            break;
+        }
     }
+    count
 }

@@ -13,7 +13,8 @@ use super::input::Input;
 use super::output::Output;
 use super::{Version, opcodes};
 
-const OWN_FIELD: &[u8] = b"torc-library";
+/// The AUX field in which libraries travel that stock servers do not know.
+pub const OWN_FIELD: &[u8] = b"torc-library";
 
 const FAILED: &str = "ERR Failed loading library code";
 

@@ -8,7 +8,7 @@
 //! ```
 //! - `table`: one row a directive: name, old name, grammar, default, when it may change, where its value lives.
 //! - `directive`: what a row is and the simple grammars; `special`: the values with a grammar of their own.
-//! - `load`: the command line, files, includes; `tokenizer`: words and quotes; `glob`: patterns.
+//! - `load`: the command line, files, includes; `glob`: patterns. Words and quotes are those of `torc_persistence::words`.
 //! - `access`: CONFIG GET and SET.
 //!
 //! Invariants:
@@ -23,7 +23,7 @@ mod glob;
 mod load;
 mod special;
 mod table;
-mod tokenizer;
+
 
 pub use access::{Change, ConfigSetError};
 pub use choices::{AppendFsync, EvictionPolicy, LogLevel, Permission, Supervisor};
@@ -31,11 +31,13 @@ pub use directive::{Directive, Mutability};
 pub use load::{Host, LineOrigin, Loaded, Machine, Start, StartError};
 pub use special::{BindAddress, KeyspaceEvents, OutputLimit, OutputLimits, Percentiles, SavePoint, ShutdownOptions};
 pub use table::directive;
-pub use tokenizer::{quote, split_words};
+pub use torc_persistence::words::{quote, split_words};
 pub use torc_engine::values::Encodings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use torc_persistence::rdb::Version;
+use torc_persistence::rdb::encode::Readers;
 
 /// Everything that can be configured. Cheap enough to copy for a change; shards share it behind an `Arc`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -220,6 +222,29 @@ pub struct Observation {
     pub percentiles: Percentiles,
 }
 
+/// The append-only file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppendLogConfig {
+    /// `appendfilename`.
+    pub file: Vec<u8>,
+    /// `appenddirname`.
+    pub directory: Vec<u8>,
+    /// `no-appendfsync-on-rewrite`.
+    pub puts_off_syncs: bool,
+    /// `auto-aof-rewrite-percentage`: 0 is never.
+    pub rewrite_percentage: u32,
+    /// `auto-aof-rewrite-min-size`.
+    pub rewrite_bytes_min: u64,
+    /// `aof-load-truncated`.
+    pub loads_truncated: bool,
+    /// `aof-load-corrupt-tail-max-size`.
+    pub corrupt_tail_max: u64,
+    /// `aof-use-rdb-preamble`.
+    pub base_is_rdb: bool,
+    /// `aof-timestamp-enabled`.
+    pub stamps: bool,
+}
+
 /// Snapshots and the append-only file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Persistence {
@@ -227,8 +252,30 @@ pub struct Persistence {
     pub save: Vec<SavePoint>,
     /// `dbfilename`.
     pub database_file: Vec<u8>,
+    /// `rdbcompression`.
+    pub compresses: bool,
+    /// `rdbchecksum`.
+    pub sums: bool,
+    /// `rdb-save-incremental-fsync`.
+    pub syncs_meanwhile: bool,
+    /// `rdb-version`: the version of the format that files have at least; 0 is the lowest that holds the data.
+    pub version_min: u16,
+    /// `stop-writes-on-bgsave-error`.
+    pub refuses_unsaved: bool,
+    /// `snapshot-buffer-limit`: bytes that a shard may keep for the disk before a save ends.
+    pub snapshot_buffer_bytes_max: u64,
     /// `appendonly`.
     pub append_only: bool,
     /// `appendfsync`.
     pub append_fsync: AppendFsync,
+    /// What else there is to say about the log.
+    pub append_log: AppendLogConfig,
+}
+
+impl Persistence {
+    /// Who is to be able to read what is written.
+    pub fn readers(&self) -> Readers {
+        let version = Version(self.version_min).max(Version::LISTPACKS);
+        Readers { version, ..Readers::default() }
+    }
 }

@@ -100,7 +100,7 @@ impl Core {
         Ok(self.insert_connection(id, Some(socket), ends, session, figures))
     }
 
-    fn insert_connection(
+    pub(crate) fn insert_connection(
         &mut self,
         id: u64,
         socket: Option<Socket>,

@@ -288,14 +288,20 @@ impl Core {
     }
 
     fn on_all_shards(&self, question: &Arc<ControlRequest>) -> Vec<(usize, Claim, Work)> {
-        (0..self.shared.shards()).map(|shard| (shard, Claim::Place, Work::Control(question.clone()))).collect()
+        let claim = || if question.is_cut() { Claim::Whole } else { Claim::Place };
+        (0..self.shared.shards()).map(|shard| (shard, claim(), Work::Control(question.clone()))).collect()
     }
 
     /// Asks all shards on behalf of this one; nobody waits for the answers.
     pub(crate) fn instruct_all(&mut self, question: ControlRequest) {
+        self.ask_all(question, Box::new(|_, _, _| {}));
+    }
+
+    /// Asks all shards on behalf of this one.
+    pub(crate) fn ask_all(&mut self, question: ControlRequest, conclude: Conclude) {
         let question = Arc::new(question);
         let parts = self.on_all_shards(&question);
-        let conclude: Conclude = Box::new(|_, _, _| {});
+        self.flush_batches();
         self.begin_transaction(None, ClientContext::default(), Kind::Control(question, conclude), parts);
     }
 
@@ -405,12 +411,13 @@ impl Core {
         self.push_unit_batches();
         self.tell_before_leaving();
         let involved: SmallVec<[usize; 8]> = parts.iter().map(|(shard, ..)| *shard).collect();
-        let coordinator = self.index;
+        let (coordinator, count) = (self.index, parts.len());
         let nodes = parts.into_iter().enumerate().map(|(index, (shard, claim, work))| {
             let (connection, tracks) = asker;
             let header = header.clone();
             let outcome = Outcome::None;
-            let part = Part { header, coordinator, connection, tracks, transaction, index, claim, work, outcome };
+            let parts = count;
+            let part = Part { header, coordinator, connection, tracks, transaction, index, parts, claim, work, outcome };
             (shard, Node::new(Message::Part(part)))
         });
         self.push_multicast(header, nodes, &involved);
@@ -424,8 +431,9 @@ impl Core {
         involved: &[usize],
     ) {
         let now = self.shard.now();
-        let read_clock = &self.read_clock;
-        self.shared.mailboxes.multicast(header, nodes, involved, || read_clock().max(now));
+        let (read_clock, stands) = (&self.read_clock, self.shared.append_log.is_replayed());
+        let time = || if stands { now } else { read_clock().max(now) };
+        self.shared.mailboxes.multicast(header, nodes, involved, time);
         self.counters.multicasts += 1;
         self.counters.messages_sent += involved.iter().filter(|shard| **shard != self.index).count() as u64;
         for &shard in involved {

@@ -18,6 +18,7 @@ use super::session::Session;
 use super::tracking::Address;
 use super::unit::Captured;
 use super::{Core, Waiting};
+use crate::append_log::NOWHERE;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::connection::parser::{Limits, Parsed, Parser, Span};
 use crate::mailbox::{Batch, Deferred, Envelope, Message, PackedArguments, Request};
@@ -527,6 +528,18 @@ impl Core {
     /// What keeps a command from running now, if anything does.
     #[inline]
     fn held_up(&mut self, connection: &mut Connection, entry: &'static CommandEntry) -> Option<Flow> {
+        if !self.gate.is_open()
+            && let Some(refusal) = self.gate.refusal(entry)
+        {
+            self.counters.calls.rejected[entry.id] += 1;
+            self.fail(connection, &refusal.into());
+            return Some(Flow::Next);
+        }
+        if !self.gate.is_open() && self.gate.refuses_unlogged(entry) {
+            self.counters.calls.rejected[entry.id] += 1;
+            self.fail(connection, &self.shared.append_log.refusal().into());
+            return Some(Flow::Next);
+        }
         if entry.takes_memory
             && let Some(flow) = self.without_room(connection)
         {
@@ -614,7 +627,8 @@ impl Core {
     /// A connection goes to the shard that most of its commands go to.
     pub(super) fn follow_keys(&mut self, connection: &mut Connection, owner: usize) {
         let (home, shards, window) = (self.index, self.shared.shards(), self.settings.affinity_window_commands);
-        if let Some(target) = connection.affinity.count(owner, home, shards, window)
+        if connection.socket != Some(NOWHERE)
+            && let Some(target) = connection.affinity.count(owner, home, shards, window)
             && connection.phase == Phase::Open
             && connection.interests.is_none()
         {

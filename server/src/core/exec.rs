@@ -37,7 +37,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use torc_engine::command::{Flags, KeyFlags, Spread};
-use torc_engine::journal::Share;
 use torc_engine::keyspace::{Seen, slot_of};
 use torc_engine::long::{Progress, Unfinished};
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
@@ -404,7 +403,7 @@ impl Core {
         }
         reply.array(queue.commands.len());
         self.show_commands(connection, queue);
-        let history = self.shard.keyspace.journal.len();
+        let history = self.shard.keyspace.journal.begin_unit();
         for (Queued { entry, key, .. }, arguments) in queue.commands.iter().zip(queue.arguments.commands()) {
             self.count_in_unit(Some(connection), entry);
             match entry.target {
@@ -428,12 +427,8 @@ impl Core {
                 }
             }
         }
-        let journal = &mut self.shard.keyspace.journal;
-        if queue.is_write && journal.len() > history {
-            let effects = journal.take_since(history);
-            let unit = (self.index, self.coordinator.take_id());
-            journal.add_share(Share { unit, shares: 1, effects, places: Vec::new() });
-        }
+        let unit = (self.index, self.coordinator.take_id());
+        self.shard.keyspace.journal.end_unit(history, unit);
         self.serve_ready();
     }
 

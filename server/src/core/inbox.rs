@@ -6,6 +6,7 @@ use super::{Arrival, Core, Waiting};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control;
 use crate::mailbox::{Batch, Deferred, Envelope, Message, Outcome, PackedArguments, Part, ReplyEnd, Request, Work};
+use crate::tasks::Assignment;
 use smallvec::SmallVec;
 use torc_engine::command::{Milliseconds, Spread};
 use torc_engine::keyspace::{Key, KeyHasher, OnExpired, slot_of};
@@ -100,6 +101,12 @@ impl Core {
                     Message::Ask(ask) => self.asked(ask),
                     Message::Answer(ask) => self.answered(*ask),
                     _ => unreachable!("matched above"),
+                }
+            }
+            Message::Assignment(_) => {
+                let Node { message, .. } = *envelope;
+                if let Message::Assignment(Assignment(act)) = message {
+                    act(self);
                 }
             }
             Message::Adopt(_) => {
@@ -420,6 +427,9 @@ impl Core {
                 let unit = (part.coordinator, part.transaction);
                 let shares = self.shared.shards();
                 self.shard.keyspace.journal.share_since(told, unit, shares, part.index == 0);
+            } else if entry.is_write && part.parts > 1 {
+                let unit = (part.coordinator, part.transaction);
+                self.shard.keyspace.journal.share_part(told, unit, part.parts, part.index);
             }
         }
         if let Some(by) = part.asker() {
@@ -549,6 +559,7 @@ impl Part {
             tracks: false,
             transaction: u64::MAX,
             index: 0,
+            parts: 0,
             claim: Claim::Place,
             work: Work::Read { keys: Vec::new(), instant: None },
             outcome: Outcome::None,

@@ -19,6 +19,7 @@ pub mod connections;
 mod coordinator;
 mod dispatch;
 mod exec;
+pub mod gate;
 mod inbox;
 mod instants;
 mod long;
@@ -31,6 +32,8 @@ mod rates;
 pub mod script_step;
 mod scripts;
 pub mod session;
+pub mod shutdown;
+pub mod snapshot;
 pub mod tracking;
 mod unit;
 mod unit_batches;
@@ -39,12 +42,14 @@ pub mod whole;
 
 use crate::command_table::CommandEntry;
 use crate::control::{DatabaseFigures, ShardFigures};
-use crate::mailbox::{Deferred, Envelope, LateUnit, Part};
+use crate::mailbox::{self, Deferred, Envelope, LateUnit};
 use crate::pace::Pace;
 use crate::reactor::driver::Clock;
 use crate::scripting::ShardScripting;
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::snapshot::part::Part;
+use crate::tasks::Tasks;
 pub(crate) use batches::ShardSet;
 use connection::{Connection, ConnectionKey};
 use coordinator::Coordinator;
@@ -177,6 +182,12 @@ pub struct Core {
     capture: Option<unit::Captured>,
     /// The EXEC that has just begun is shown to those who watch all commands when it is known whether it runs.
     shows_later: bool,
+    /// What keeps all commands of a kind from running.
+    pub gate: gate::Gate,
+    /// What waits in the middle of its work.
+    pub tasks: Tasks,
+    /// Snapshots under way.
+    snapshots: Vec<Part>,
     /// Open batches, by destination; our own index is the batch to ourselves.
     batches: batches::OpenBatches,
     /// Bytes of requests under way to each shard.
@@ -267,6 +278,9 @@ impl Core {
             unit_effects: unit::UnitEffects::default(),
             capture: None,
             shows_later: false,
+            gate: gate::Gate::default(),
+            tasks: Tasks::default(),
+            snapshots: Vec::new(),
             batches: batches::OpenBatches::new(shards),
             in_flight_bytes: vec![0; shards],
             spare_nodes: Vec::new(),
@@ -293,6 +307,7 @@ impl Core {
             shared,
         };
         core.listen_to_events();
+        core.apply_log_settings();
         core.scripting.undoes_killed.set(core.settings.undoes_killed_scripts);
         core
     }
@@ -300,15 +315,21 @@ impl Core {
     /// Begins a turn: the clock has been read after the completions were reaped.
     pub fn begin_turn(&mut self, clock: Clock) {
         self.clock = clock;
+        self.gate.set_unlogged(self.shared.append_log.refuses());
         self.counters.turns += 1;
         let gauges = &self.shared.gauges[self.index];
         gauges.turns.store(self.counters.turns, Ordering::Relaxed);
         gauges.commands.store(self.counters.commands, Ordering::Relaxed);
+        gauges.dirty.store(self.shard.keyspace.dirty, Ordering::Relaxed);
         self.publish_memory();
     }
 
     /// Local work runs at the turn's clock, or at the shard's time if that is ahead.
     pub fn begin_local_run(&mut self) {
+        if self.shared.append_log.is_replayed() {
+            // What a log says of keys is done to them whether or not their time is over by now.
+            return;
+        }
         self.shard.advance_time(self.clock.wall_ms);
     }
 
@@ -342,8 +363,16 @@ impl Core {
         self.settings = settings.clone();
         self.shard.set_options(settings.engine.clone());
         self.apply_memory_settings();
+        self.apply_log_settings();
         self.scripting.undoes_killed.set(settings.undoes_killed_scripts);
         self.listen_to_events();
+        self.look_at_saves();
+    }
+
+    fn apply_log_settings(&self) {
+        let log = &self.shared.append_log;
+        log.set_policy(self.settings.append_fsync);
+        log.set_stamps(self.settings.stamps_log);
     }
 
     /// Events are collected if somebody might hear of them.
@@ -355,19 +384,27 @@ impl Core {
         journal.listen_to_events(classes, events.has_subkeys());
     }
 
-    /// From now on somebody takes the effects of what runs here. A log and replicas will; today tests do.
+    /// From now on this takes the effects of what runs here, instead of the log: for tests.
     pub fn listen_to_effects(&mut self, sink: EffectSink) {
         self.shard.keyspace.journal.listen_to_effects(true);
         self.effects = Some(sink);
     }
 
-    /// At the end of a turn: hands over its effects.
+    /// Hands over what commands have done, before anything leaves that could tell of it.
     #[inline]
     pub fn hand_over_effects(&mut self) {
-        if let Some(sink) = &mut self.effects {
-            let records = self.shard.keyspace.journal.take_effects();
-            if !records.is_empty() {
-                sink(records);
+        if self.shard.keyspace.journal.has_effects() {
+            self.push_effects();
+        }
+    }
+
+    #[cold]
+    fn push_effects(&mut self) {
+        let records = self.shard.keyspace.journal.take_effects();
+        match &mut self.effects {
+            Some(sink) => sink(records),
+            None => {
+                self.shared.append_log.push(self.index, records);
             }
         }
     }
@@ -537,9 +574,9 @@ impl Core {
         }
     }
 
-    fn part_mut(envelope: &mut Envelope) -> &mut Part {
+    fn part_mut(envelope: &mut Envelope) -> &mut mailbox::Part {
         match &mut envelope.message {
-            crate::mailbox::Message::Part(part) => part,
+            mailbox::Message::Part(part) => part,
             _ => unreachable!("only parts are kept as parts"),
         }
     }

@@ -35,7 +35,7 @@ use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use torc_engine::command::Milliseconds;
-use torc_engine::journal::{Effect, Share};
+use torc_engine::journal::{Effects, Share};
 use torc_engine::keyspace::{Key, OwnedEntry};
 use torc_engine::reply::ReplyBuffer;
 use torc_engine::shard::ClientContext;
@@ -47,7 +47,7 @@ use torc_engine::transaction::schedule::{Claim, Ticket};
 pub(super) type UnitName = (usize, u64);
 
 /// Effects of units that are not through: with the place, counted from 1, of the command that made each.
-pub(super) type UnitEffects = HashMap<UnitName, Vec<(u32, Effect)>>;
+pub(super) type UnitEffects = HashMap<UnitName, (Vec<u32>, Effects)>;
 
 /// What a session command would have sent itself, were it not part of a unit.
 pub(super) enum Captured {
@@ -327,20 +327,21 @@ impl Core {
                     told_at = place + 1;
                     let share = finish.share.take();
                     overlay::apply(&mut self.shard, finish);
-                    let effects = share.map_or(Vec::new(), |share| share.effects);
-                    self.unit_effects
-                        .entry(name)
-                        .or_default()
-                        .extend(effects.into_iter().map(|effect| (told_at, effect)));
+                    self.keep_unit_effects(name, told_at, share.map(|share| share.effects).unwrap_or_default());
                 }
                 UnitStep::Control(request) => outcome.answers.push(control::answer(self, &request)),
             }
             if is_told_as_one || !is_told {
                 let effects = self.shard.keyspace.journal.take_since(history);
-                let effects = effects.into_iter().filter(|_| is_told).map(|effect| (told_at, effect));
-                self.unit_effects.entry(name).or_default().extend(effects);
+                self.keep_unit_effects(name, told_at, if is_told { effects } else { Effects::default() });
             }
         }
+    }
+
+    fn keep_unit_effects(&mut self, name: UnitName, place: u32, effects: Effects) {
+        let (places, kept) = self.unit_effects.entry(name).or_default();
+        places.extend(std::iter::repeat_n(place, effects.len()));
+        kept.append(&effects);
     }
 
     /// A command at one go.
@@ -372,11 +373,10 @@ impl Core {
 
     /// The unit is through on this shard: the journal hears of it.
     fn tell_unit(&mut self, name: UnitName, stage: &UnitStage) {
-        let told = self.unit_effects.remove(&name).unwrap_or_default();
+        let (places, effects) = self.unit_effects.remove(&name).unwrap_or_default();
         let journal = &mut self.shard.keyspace.journal;
-        if journal.wants_effects() && stage.is_told && (stage.shares > 1 || !told.is_empty()) {
-            let (places, effects) = told.into_iter().unzip();
-            journal.add_share(Share { unit: name, shares: stage.shares, effects, places });
+        if journal.wants_effects() && stage.is_told && (stage.shares > 1 || !effects.is_empty()) {
+            journal.add_share(Share { unit: name, shares: stage.shares, effects, places, is_apart: false });
         }
     }
 }

@@ -399,7 +399,7 @@ impl Core {
         if unit.is_told_as_one && journal.len() > history {
             let effects = journal.take_since(history);
             let unit = (coordinator, group + u64::from(unit.number));
-            journal.add_share(Share { unit, shares: 1, effects, places: Vec::new() });
+            journal.add_share(Share { unit, shares: 1, effects, ..Share::default() });
         }
     }
 

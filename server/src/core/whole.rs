@@ -37,7 +37,8 @@ impl UnitsUnderWay {
         self.long.load(Ordering::Relaxed) > 0
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
         self.all.load(Ordering::Relaxed) == 0
     }
 }

@@ -41,6 +41,7 @@ enum Request {
     File(FileOperation, Tag),
     Connect(Address, Tag),
     Close(Socket),
+    Wake(usize),
 }
 
 #[derive(Default)]
@@ -96,6 +97,7 @@ impl Operations {
                 Request::File(operation, tag) => driver.file(operation, tag),
                 Request::Connect(address, tag) => driver.connect(&address, tag),
                 Request::Close(socket) => driver.close(socket),
+                Request::Wake(shard) => driver.wake(shard),
             }
         }
     }
@@ -158,6 +160,11 @@ impl Operations {
         }
     }
 
+    /// Wakes another shard, if it sleeps.
+    pub fn wake(&self, shard: usize) {
+        self.state.borrow_mut().requests.push(Request::Wake(shard));
+    }
+
     /// Opens a file for reading.
     pub async fn open(&self, path: impl Into<PathBuf>) -> io::Result<FileHandle> {
         let (path, mode) = (path.into(), 0);
@@ -182,6 +189,21 @@ impl Operations {
             write: true,
             create: true,
             truncate: true,
+            append: false,
+            mode,
+        })
+        .await
+    }
+
+    /// Opens a file that is there, for writing, as it is.
+    pub async fn open_for_writing(&self, path: impl Into<PathBuf>) -> io::Result<FileHandle> {
+        let (path, mode) = (path.into(), 0);
+        self.open_with(FileOperation::Open {
+            path,
+            read: true,
+            write: true,
+            create: false,
+            truncate: false,
             append: false,
             mode,
         })
@@ -229,6 +251,15 @@ impl FileHandle {
         let operation = FileOperation::Read { file: self.id()?, offset, buffer };
         match file_result(self.operations.file(operation).await)? {
             FileOutcome::Transferred(_, buffer) => Ok(buffer),
+            _ => Err(wrong_kind().into()),
+        }
+    }
+
+    /// Writes at an offset; may be short. The buffer comes back as it was, with how much of it was written.
+    pub async fn write_at(&self, offset: u64, buffer: Vec<u8>) -> Result<(usize, Vec<u8>), FileFailure> {
+        let operation = FileOperation::Write { file: self.id()?, offset, buffer };
+        match file_result(self.operations.file(operation).await)? {
+            FileOutcome::Transferred(count, buffer) => Ok((count, buffer)),
             _ => Err(wrong_kind().into()),
         }
     }

@@ -17,7 +17,7 @@ use crate::mailbox::PackedArguments;
 use smallvec::SmallVec;
 use torc_engine::command::{CommandError, Execution, Flags, Milliseconds, parse_integer};
 use torc_engine::error_counts::ErrorCounts;
-use torc_engine::journal::{Effect, Journal, Share};
+use torc_engine::journal::{Effects, Journal, Share};
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
 use torc_scripting::{Exchange, LogLevel, Request};
 
@@ -70,7 +70,7 @@ pub(super) struct Host {
     pub(super) is_monitored: bool,
     /// Whether its effects are told.
     pub(super) tells_effects: bool,
-    effects: Vec<Effect>,
+    effects: Effects,
     /// How often it has called which command.
     calls: SmallVec<[(usize, u64); 4]>,
     errors: ErrorCounts,
@@ -97,7 +97,7 @@ impl Host {
             has_written: false,
             is_monitored: false,
             tells_effects: true,
-            effects: Vec::new(),
+            effects: Effects::default(),
             calls: SmallVec::new(),
             errors: ErrorCounts::default(),
             lines: Vec::new(),
@@ -222,7 +222,7 @@ impl Host {
         if journal.len() > history {
             let effects = journal.take_since(history);
             if self.tells_effects {
-                self.effects.extend(effects);
+                self.effects.append(&effects);
             }
         }
     }
@@ -241,12 +241,12 @@ impl Host {
     /// The run is over and stays: its effects are told as one, and its counts count.
     pub(super) fn settle(&mut self, journal: Option<&mut Journal>, scripting: &ShardScripting) {
         if let (Some(journal), false) = (journal, self.effects.is_empty()) {
-            let mut effects = std::mem::take(&mut self.effects);
+            let effects = std::mem::take(&mut self.effects);
             if effects.len() > 1 {
                 let unit = (scripting.index, scripting.take_unit_number());
-                journal.add_share(Share { unit, shares: 1, effects, places: Vec::new() });
-            } else if let Some(Effect { database, arguments }) = effects.pop() {
-                journal.effect_owned(database, arguments);
+                journal.add_share(Share { unit, shares: 1, effects, ..Share::default() });
+            } else {
+                journal.effects(&effects);
             }
         }
         {

@@ -11,8 +11,11 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use torc_engine::journal::{Effect, Record, merge_shares};
+use torc_engine::journal::{Effect, Record};
 use torc_engine::transaction::rules::Rules;
+use torc_persistence::aof::frames::{End, Frame, Frames};
+use torc_server::append_log::output::{Output, Piece};
+use torc_server::append_log::sequencer::Sequencer;
 use torc_server::command_table::CommandTable;
 use torc_server::config::{Config, Permission};
 use torc_server::core::Core;
@@ -196,60 +199,49 @@ impl Cluster {
         replies
     }
 
-    /// Takes what was reported since the last time, as one order: whichever shard comes first goes on, up to a unit that
-    /// others have not come to.
+    /// Takes what was reported since the last time, as one order: shards push their records as they come, and what the
+    /// sequencer puts out is read as a log is.
     pub fn take_effects(&mut self) -> Vec<Effect> {
-        let mut joined = Vec::new();
-        let mut idle = 0;
+        let (mut sequencer, mut output) = (Sequencer::new(self.histories.len()), Output::default());
+        let mut ticket = 0;
         while self.histories.iter().any(|history| !history.borrow().is_empty()) {
             let shard = self.random.usize(..self.histories.len());
-            let first = self.histories[shard].borrow().front().cloned();
-            idle += 1;
-            match first {
-                None => {}
-                Some(Record::Effect(effect)) => {
-                    self.histories[shard].borrow_mut().pop_front();
-                    joined.push(effect);
-                    idle = 0;
-                }
-                Some(Record::Share(share)) => {
-                    let is_at_unit = |history: &&History| matches!(history.borrow().front(), Some(Record::Share(other)) if other.unit == share.unit);
-                    let arrived: Vec<_> = self.histories.iter().filter(is_at_unit).collect();
-                    if arrived.len() == share.shares {
-                        let shares = arrived.iter().filter_map(|history| match history.borrow_mut().pop_front() {
-                            Some(Record::Share(share)) => Some(share),
-                            _ => None,
-                        });
-                        let shares: Vec<_> = shares.collect();
-                        let told = shares.iter().filter(|share| !share.effects.is_empty()).count();
-                        // Of a transaction each shard tells its part, and it may have none.
-                        let is_transaction =
-                            shares.iter().all(|share| share.places.len() == share.effects.len() || share.shares == 1);
-                        assert!(told == 1 || is_transaction, "a unit is told once: {share:?}");
-                        joined.extend(merge_shares(shares));
-                        idle = 0;
-                    }
-                }
+            let Some(record) = self.histories[shard].borrow_mut().pop_front() else { continue };
+            ticket += 1;
+            sequencer.push(shard, ticket, vec![record]);
+            if self.random.bool() {
+                sequencer.drain(&mut output);
+                assert!(sequencer.complete() <= ticket);
             }
-            assert!(idle < 10_000, "histories wait for each other: {}", self.fronts());
         }
-        joined
+        sequencer.drain(&mut output);
+        assert_eq!(sequencer.complete(), ticket, "histories wait for each other: {sequencer:?}");
+        let pieces = output.take().into_iter().map(|piece| match piece {
+            Piece::Bytes(bytes) => bytes,
+            Piece::Fence(_) => unreachable!("nobody has set one"),
+        });
+        effects_of(&pieces.collect::<Vec<_>>().concat())
     }
 }
 
-impl Cluster {
-    /// What each history comes to next.
-    fn fronts(&self) -> String {
-        let lines = self.histories.iter().enumerate().map(|(shard, history)| {
-            let history = history.borrow();
-            let units = history.iter().filter_map(|record| match record {
-                Record::Share(share) => Some(format!("{:?} of {}", share.unit, share.shares)),
-                Record::Effect(_) => None,
-            });
-            format!("\n  shard {shard}: {:?}; units: {}", history.front(), units.collect::<Vec<_>>().join(", "))
-        });
-        lines.collect()
+/// The commands of a log, without what it adds to them.
+fn effects_of(log: &[u8]) -> Vec<Effect> {
+    let mut frames = Frames::new(0, log.len() as u64);
+    frames.push(log);
+    let (mut effects, mut database) = (Vec::new(), 0);
+    while let Some(frame) = frames.next_frame().expect("a log of our own") {
+        let Frame::Command(command) = frame else { continue };
+        match command.name() {
+            b"SELECT" => {
+                let number = command.arguments().nth(1).and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
+                database = number.expect("a database");
+            }
+            b"MULTI" | b"EXEC" => {}
+            _ => effects.push(Effect { database, arguments: command.arguments().map(<[u8]>::to_vec).collect() }),
+        }
     }
+    assert_eq!(frames.end(), End::Whole);
+    effects
 }
 
 /// The first reply in the bytes, if it is whole.

@@ -129,8 +129,8 @@ impl Cluster {
             let shard = random.usize(..self.histories.len());
             match self.histories[shard].front().cloned() {
                 None => {}
-                Some(Record::Effect(effect)) => {
-                    joined.push(effect);
+                Some(Record::Effects(effects)) => {
+                    joined.extend(effects.to_words());
                     self.histories[shard].pop_front();
                 }
                 Some(Record::Share(Share { unit, shares, .. })) => {
@@ -139,7 +139,7 @@ impl Cluster {
                     if arrived.len() == shares {
                         let tellers =
                             arrived.into_iter().filter_map(VecDeque::pop_front).filter_map(|record| match record {
-                                Record::Share(share) if !share.effects.is_empty() => Some(share.effects),
+                                Record::Share(share) if !share.effects.is_empty() => Some(share.effects.to_words()),
                                 _ => None,
                             });
                         let told: Vec<_> = tellers.collect();

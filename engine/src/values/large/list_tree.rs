@@ -187,7 +187,18 @@ impl ListTree {
 
     /// The listpacks (or single large elements) that make up the list, in order: its form in a file.
     pub fn chunks(&self) -> impl Iterator<Item = ListChunk<'_>> {
-        let mut walk = self.0.walk(|_| 0);
+        self.chunks_from(0)
+    }
+
+    /// How many there are.
+    pub fn chunk_count(&self) -> u64 {
+        self.0.leaves()
+    }
+
+    /// The same from the one that holds an index on.
+    pub fn chunks_from(&self, index: u64) -> impl Iterator<Item = ListChunk<'_>> {
+        let mut rest = index;
+        let mut walk = self.0.walk(|branch| branch.child_of_rank(&mut rest));
         let mut next = walk.leaf();
         std::iter::from_fn(move || {
             let leaf = next?;

@@ -4,34 +4,23 @@ mod debug;
 mod lolwut;
 mod memory;
 mod monitor;
+mod save;
 
 pub use debug::{Switch, populate};
 
 use super::{SessionCommand, help, not_supported, run_subcommand, specs};
-use crate::core::connection::Phase;
 use crate::core::session::{Session, SessionResult};
-use std::sync::atomic::Ordering;
 use torc_engine::command::argument::{block, integer, one_of, string, word};
-use torc_engine::command::{Arity, Categories, CommandError, Flags, Spec, parse_integer};
+use torc_engine::command::{Arity, Categories, Flags, Spec, parse_integer};
 
 const ROW: Spec = Spec { group: "server", flags: Flags::LOADING.or(Flags::STALE).or(Flags::FAST), ..Spec::BASE };
 const ADMIN: Flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE);
 
 /// The rows.
 pub(super) static COMMANDS: &[SessionCommand] = &[
+    save::BGSAVE,
     debug::DEBUG,
-    SessionCommand {
-        spec: Spec {
-            name: "lastsave",
-            arity: Arity::Exact(1),
-            own_categories: Categories::ADMIN.or(Categories::DANGEROUS),
-            summary: "Gives the time of the last snapshot, or of the start where there was none",
-            tips: &["nondeterministic_output"],
-            ..ROW
-        },
-        syntax: "",
-        run: last_save,
-    },
+    save::LASTSAVE,
     SessionCommand {
         spec: Spec {
             name: "latency",
@@ -92,24 +81,8 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
         syntax: "",
         run: role,
     },
-    SessionCommand {
-        spec: Spec {
-            name: "shutdown",
-            flags: ADMIN.or(Flags::NO_MULTI).or(Flags::ALLOW_BUSY),
-            summary: "Stops the server in order",
-            arguments: &[
-                one_of("nosave_save", &[word("NOSAVE"), word("SAVE")]).optional(),
-                word("NOW").optional().since("7.0.0"),
-                word("FORCE").optional().since("7.0.0"),
-                word("ABORT").optional().since("7.0.0"),
-                word("SAFE").optional().since("9.0.0"),
-            ],
-            history: &[("7.0.0", "New options: `NOW`, `FORCE` and `ABORT`."), ("9.0.0", "New option: `SAFE`.")],
-            ..ROW
-        },
-        syntax: "[NOSAVE|SAVE] [NOW] [FORCE] [SAFE] [ABORT]",
-        run: shutdown,
-    },
+    save::SAVE,
+    save::SHUTDOWN,
     SessionCommand {
         spec: Spec {
             name: "slowlog",
@@ -215,12 +188,6 @@ static MODULE: [SessionCommand; 2] = [
     },
 ];
 
-fn last_save(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
-    let started_s = session.core.shared.started_ms / 1000;
-    session.reply().integer(started_s);
-    Ok(())
-}
-
 fn replica_of(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let (host, port) = (arguments[1], arguments[2]);
     if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
@@ -242,49 +209,6 @@ fn role(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     Ok(())
 }
 
-/// What SHUTDOWN is told.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Shutdown {
-    save: bool,
-    no_save: bool,
-    abort: bool,
-    /// NOW, FORCE or SAFE: they change nothing without replicas and snapshots.
-    hurry: bool,
-}
-
-impl Shutdown {
-    fn parse(options: &[&[u8]]) -> Result<Self, CommandError> {
-        let mut shutdown = Self::default();
-        for option in options {
-            match option.to_ascii_lowercase().as_slice() {
-                b"save" => shutdown.save = true,
-                b"nosave" => shutdown.no_save = true,
-                b"abort" => shutdown.abort = true,
-                b"now" | b"force" | b"safe" => shutdown.hurry = true,
-                _ => return Err("ERR syntax error".into()),
-            }
-        }
-        let contradicts = shutdown.save && shutdown.no_save
-            || shutdown.abort && (shutdown.save || shutdown.no_save || shutdown.hurry);
-        if contradicts { Err("ERR syntax error".into()) } else { Ok(shutdown) }
-    }
-}
-
-fn shutdown(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
-    let shutdown = Shutdown::parse(&arguments[1..])?;
-    if shutdown.abort {
-        return Err("ERR No shutdown in progress.".into());
-    }
-    if shutdown.save {
-        return Err("ERR SHUTDOWN SAVE is not supported in this version: nothing would be saved".into());
-    }
-    tracing::warn!("User requested shutdown...");
-    // Success has no reply: the connection ends. Other shards see the mark in their next turn, at the latest by the cron.
-    session.core.shared.stopping.store(true, Ordering::SeqCst);
-    session.connection.phase = Phase::Closing;
-    Ok(())
-}
-
 fn time(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     let now_us = session.core.wall_us();
     let mut reply = session.reply();
@@ -292,23 +216,4 @@ fn time(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     reply.bulk_integer(now_us.div_euclid(1_000_000));
     reply.bulk_integer(now_us.rem_euclid(1_000_000));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shutdown_options_that_contradict_each_other() {
-        let parse = |text: &str| {
-            let options: Vec<&[u8]> = text.split_whitespace().map(str::as_bytes).collect();
-            Shutdown::parse(&options)
-        };
-        assert_eq!(parse(""), Ok(Shutdown::default()));
-        assert_eq!(parse("NOSAVE now"), Ok(Shutdown { no_save: true, hurry: true, ..Shutdown::default() }));
-        assert_eq!(parse("abort"), Ok(Shutdown { abort: true, ..Shutdown::default() }));
-        for text in ["foo", "save nosave", "abort now", "save abort", "nosave x"] {
-            assert_eq!(parse(text), Err("ERR syntax error".into()), "{text}");
-        }
-    }
 }

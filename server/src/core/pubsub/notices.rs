@@ -151,6 +151,7 @@ impl Core {
     /// Whatever the shard's commands had to tell goes ahead of what leaves next.
     #[inline]
     pub fn tell_before_leaving(&mut self) {
+        self.hand_over_effects();
         self.tell_changes(None);
         self.tell();
         if self.pubsub.outgoing.destinations > 0 {

@@ -1,4 +1,4 @@
-//! Splits one line into words the way `redis.conf`, the command line and inline commands do.
+//! Splits one line into words the way `redis.conf`, the command line, inline commands and manifests do.
 //!
 //! ```text
 //!   between words ──"──> in double quotes: \n \r \t \a \b \xHH; a backslash takes any other byte as it is

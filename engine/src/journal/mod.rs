@@ -29,18 +29,11 @@
 //!
 //! Events are also how watched keys are noticed to change ([`Watches`]): there is one for every change, heard or not.
 
-use crate::keyspace::{Held, Watches};
+mod effects;
 
 use crate::audience::SharedAudience;
-
-/// A command that makes the change again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Effect {
-    /// The database it is for.
-    pub database: usize,
-    /// The command with its arguments.
-    pub arguments: Vec<Vec<u8>>,
-}
+use crate::keyspace::{Held, Watches};
+pub use effects::{Effect, Effects, write_command};
 
 /// What a unit on several shards did, as one of these shards hears of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,27 +43,32 @@ pub struct Share {
     /// How many shards hear of it.
     pub shares: usize,
     /// Its effects: all in one of the shares, unless they have places.
-    pub effects: Vec<Effect>,
+    pub effects: Effects,
     /// For each effect, which of the unit's commands made it: shares are merged in this order. Empty if one share has all.
     pub places: Vec<u32>,
+    /// Each shard has done its part where it met the unit, at the place of its share among its other records. Else the unit
+    /// has one place in the history of all shards.
+    pub is_apart: bool,
 }
 
 /// Puts the effects of a unit's shares in order.
-pub fn merge_shares(shares: impl IntoIterator<Item = Share>) -> Vec<Effect> {
+pub fn merge_shares<'a>(shares: impl IntoIterator<Item = &'a Share>) -> Effects {
     let placed = shares.into_iter().flat_map(|share| {
-        let places = share.places.into_iter().chain(std::iter::repeat(0));
-        places.zip(share.effects).collect::<Vec<_>>()
+        let places = share.places.iter().copied().chain(std::iter::repeat(0));
+        places.zip(share.effects.iter())
     });
-    let mut placed: Vec<(u32, Effect)> = placed.collect();
+    let mut placed: Vec<(u32, (usize, &[u8]))> = placed.collect();
     placed.sort_by_key(|(place, _)| *place);
-    placed.into_iter().map(|(_, effect)| effect).collect()
+    let mut merged = Effects::default();
+    placed.into_iter().for_each(|(_, (database, command))| merged.push_written(database, command));
+    merged
 }
 
 /// One step of a shard's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// A change on this shard alone.
-    Effect(Effect),
+    /// Changes on this shard alone.
+    Effects(Effects),
     /// A change on several.
     Share(Share),
 }
@@ -175,7 +173,13 @@ pub struct Journal {
     wants_subkeys: bool,
     /// Who has subscribed to what.
     audience: SharedAudience,
+    /// What came before the effects that are the end of the history.
     records: Vec<Record>,
+    /// How many effects and shares these are.
+    recorded: usize,
+    effects: Effects,
+    /// A unit is under way whose effects are not to be taken yet.
+    is_in_unit: bool,
     events: Vec<Event>,
     /// Set while what is done may be undone.
     pub(crate) held: Option<Box<Held>>,
@@ -269,14 +273,20 @@ impl Journal {
     /// The same of arguments that were built for it.
     pub fn effect_owned(&mut self, database: usize, arguments: Vec<Vec<u8>>) {
         if self.wants_effects {
-            self.records.push(Record::Effect(Effect { database, arguments }));
+            self.effects.push(database, &arguments);
         }
     }
 
     #[cold]
     fn push_effect(&mut self, database: usize, arguments: &[&[u8]]) {
-        let arguments = arguments.iter().map(|argument| argument.to_vec()).collect();
-        self.records.push(Record::Effect(Effect { database, arguments }));
+        self.effects.push(database, arguments);
+    }
+
+    /// Reports effects that were taken back before.
+    pub fn effects(&mut self, effects: &Effects) {
+        if self.wants_effects {
+            self.effects.append(effects);
+        }
     }
 
     /// Reports an event.
@@ -373,7 +383,7 @@ impl Journal {
 
     /// Adds what a unit on several shards has done, at the place where its writes take effect.
     pub fn add(&mut self, share: Option<Share>, events: Vec<Event>) {
-        self.records.extend(share.map(Record::Share));
+        share.into_iter().for_each(|share| self.add_share(share));
         match &mut self.held {
             Some(held) => held.events.extend(events),
             None => self.events.extend(events),
@@ -382,61 +392,128 @@ impl Journal {
 
     /// Adds a unit at its end.
     pub fn add_share(&mut self, share: Share) {
+        self.close_effects();
         self.records.push(Record::Share(share));
+        self.recorded += 1;
     }
 
-    /// How long the history is that nobody has taken.
+    fn close_effects(&mut self) {
+        if !self.effects.is_empty() {
+            self.recorded += self.effects.len();
+            self.records.push(Record::Effects(std::mem::take(&mut self.effects)));
+        }
+    }
+
+    /// How long the history is that nobody has taken: so many effects and shares.
     pub fn len(&self) -> usize {
-        self.records.len()
+        self.recorded + self.effects.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.len() == 0
     }
 
     /// Makes what was reported since the history had a length a share of a unit that every shard runs, such as FLUSHALL:
     /// told by one of them, and by the others that it was there.
     pub fn share_since(&mut self, length: usize, unit: (usize, u64), shares: usize, tells: bool) {
-        if self.records.len() <= length {
+        if self.len() <= length {
             return;
         }
-        let effects = self.records.drain(length..).flat_map(|record| match record {
-            Record::Effect(effect) => vec![effect],
-            Record::Share(share) => share.effects,
-        });
-        let effects = effects.filter(|_| tells).collect();
-        self.records.push(Record::Share(Share { unit, shares, effects, places: Vec::new() }));
+        let effects = self.take_since(length);
+        let effects = if tells { effects } else { Effects::default() };
+        self.add_share(Share { unit, shares, effects, ..Share::default() });
+    }
+
+    /// Makes it the share of one of several shards that each do their part of a command: this shard's is in this place.
+    pub fn share_part(&mut self, length: usize, unit: (usize, u64), shares: usize, place: usize) {
+        if self.wants_effects {
+            let effects = self.take_since(length);
+            let places = vec![place as u32; effects.len()];
+            self.add_share(Share { unit, shares, effects, places, is_apart: true });
+        }
     }
 
     /// Takes back what was reported since the history had a length: for a unit that is told when it ends.
-    pub fn take_since(&mut self, length: usize) -> Vec<Effect> {
-        let records = self.records.drain(length.min(self.records.len())..);
-        let effects = records.flat_map(|record| match record {
-            Record::Effect(effect) => vec![effect],
-            Record::Share(share) => share.effects,
-        });
-        effects.collect()
+    pub fn take_since(&mut self, length: usize) -> Effects {
+        if length >= self.recorded {
+            return self.effects.split_off(length - self.recorded);
+        }
+        self.close_effects();
+        let mut taken = Effects::default();
+        let mut position = 0;
+        let mut kept = Vec::new();
+        for record in std::mem::take(&mut self.records) {
+            let count = record.len();
+            match record {
+                record if position + count <= length => kept.push(record),
+                Record::Share(share) => taken.append(&share.effects),
+                Record::Effects(mut effects) => {
+                    taken.append(&effects.split_off(length.saturating_sub(position)));
+                    kept.extend((!effects.is_empty()).then_some(Record::Effects(effects)));
+                }
+            }
+            position += count;
+        }
+        self.records = kept;
+        self.recorded = self.records.iter().map(Record::len).sum();
+        taken
+    }
+
+    /// Whether there are effects to be taken: not in the middle of a unit.
+    #[inline]
+    pub fn has_effects(&self) -> bool {
+        !self.is_empty() && !self.is_in_unit
+    }
+
+    /// A unit begins: what is told from now on is taken when it has ended. How long the history is.
+    pub fn begin_unit(&mut self) -> usize {
+        self.is_in_unit = true;
+        self.len()
+    }
+
+    /// It has ended, and is told as one, if it told anything.
+    pub fn end_unit(&mut self, length: usize, unit: (usize, u64)) {
+        self.is_in_unit = false;
+        if self.len() > length {
+            let effects = self.take_since(length);
+            self.add_share(Share { unit, shares: 1, effects, ..Share::default() });
+        }
     }
 
     /// Takes the effects since the last time, and leaves the events.
     pub fn take_effects(&mut self) -> Vec<Record> {
+        self.close_effects();
+        self.recorded = 0;
         std::mem::take(&mut self.records)
     }
 
     /// Takes the history since the last time.
     pub fn take_records(&mut self) -> (Vec<Record>, Vec<Event>) {
-        (std::mem::take(&mut self.records), std::mem::take(&mut self.events))
+        (self.take_effects(), std::mem::take(&mut self.events))
     }
 
     /// As [`Journal::take_records`], where this shard is the only one: effects in order.
     pub fn take(&mut self) -> (Vec<Effect>, Vec<Event>) {
-        let (records, events) = self.take_records();
-        let effects = records.into_iter().flat_map(|record| match record {
-            Record::Effect(effect) => vec![effect],
-            Record::Share(share) => share.effects,
-        });
-        (effects.collect(), events)
+        (self.take_since(0).to_words(), std::mem::take(&mut self.events))
+    }
+}
+
+impl Record {
+    /// How many bytes its effects are.
+    pub fn byte_count(&self) -> usize {
+        match self {
+            Self::Effects(effects) => effects.bytes().len(),
+            Self::Share(share) => share.effects.bytes().len(),
+        }
+    }
+
+    /// How many effects and shares it is.
+    fn len(&self) -> usize {
+        match self {
+            Self::Effects(effects) => effects.len(),
+            Self::Share(_) => 1,
+        }
     }
 }
 

@@ -1,0 +1,368 @@
+//! The shard that leads: from the queue to the disk, again and again until there is nothing more.
+//!
+//! ```text
+//!   take the queue -> sequencer -> output -> write -> [always: fdatasync] -> publish tickets, wake who waits -> again
+//!                                                     [everysec: once a second, beside the writes]
+//! ```
+//!
+//! Everything that can fail leaves the writer in a state from which the next attempt goes on; see `writer`.
+
+use super::output::Piece;
+use super::writer::{CurrentFile, FailedWrite, Writer, open_for_writing, write_whole};
+use super::{AppendLog, Pushed};
+use crate::config::AppendFsync;
+use crate::reactor::operations::FileHandle;
+use crate::tasks::Tasks;
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+const SECOND_NS: u64 = 1_000_000_000;
+/// A sync that nobody waits for and that takes longer than this holds up writes.
+const SLOW_SYNC_NS: u64 = 2 * SECOND_NS;
+
+/// A sync beside the writes.
+#[derive(Debug, Default)]
+pub(super) enum Background {
+    /// There is none.
+    #[default]
+    Idle,
+    /// Since when, on the leader's clock.
+    Running(u64),
+    /// It is over.
+    Done(SyncDone),
+}
+
+/// What a sync came to.
+#[derive(Debug)]
+pub(super) struct SyncDone {
+    result: io::Result<()>,
+    generation: u64,
+    ticket: u64,
+    /// How many writes it covers, how long the file was, and which database was selected there.
+    writes: u64,
+    length: u64,
+    database: Option<usize>,
+}
+
+/// A shard's access to the log.
+pub struct ShardLog {
+    log: Arc<AppendLog>,
+    tasks: Tasks,
+    /// The current file, as this shard's driver knows it.
+    file: RefCell<Option<(u64, Rc<FileHandle>)>>,
+    background: Arc<Mutex<Background>>,
+}
+
+impl ShardLog {
+    /// Of a shard.
+    pub fn new(log: Arc<AppendLog>, tasks: Tasks) -> Rc<Self> {
+        let background = log.background.clone();
+        Rc::new(Self { log, tasks, file: RefCell::default(), background })
+    }
+
+    /// At the end of a turn: leads if something waits and nobody does. Whether a task has begun.
+    #[inline]
+    pub fn look(self: &Rc<Self>, wall_ms: i64) -> bool {
+        if !self.log.wants_leader() {
+            return false;
+        }
+        self.log.note_time(wall_ms);
+        self.lead()
+    }
+
+    /// From time to time: syncs that are due, and another attempt if the disk has failed. Whether a task has begun.
+    pub fn cron(self: &Rc<Self>) -> bool {
+        let now_ns = self.tasks.executor.now_ns();
+        let is_due = {
+            let mut attempt = self.log.next_attempt_ns.load(Ordering::SeqCst);
+            if attempt == 0 {
+                attempt = now_ns + SECOND_NS;
+                self.log.next_attempt_ns.store(attempt, Ordering::SeqCst);
+            }
+            now_ns >= attempt
+        };
+        let has_unsynced = self.log.has_unsynced.load(Ordering::SeqCst) && self.log.policy() == AppendFsync::EverySecond;
+        let is_due = is_due || self.log.policy() == AppendFsync::Always;
+        let has_unsynced = has_unsynced || self.log.has_unsynced.load(Ordering::SeqCst) && self.log.policy() == AppendFsync::Always;
+        if is_due && (self.log.refuses() || has_unsynced || self.log.is_stalled.load(Ordering::SeqCst)) {
+            self.log.next_attempt_ns.store(now_ns + SECOND_NS, Ordering::SeqCst);
+            self.log.is_stalled.store(false, Ordering::SeqCst);
+            return self.lead();
+        }
+        false
+    }
+
+    fn lead(self: &Rc<Self>) -> bool {
+        if self.log.is_led.swap(true, Ordering::SeqCst) {
+            return false;
+        }
+        let this = self.clone();
+        self.tasks.spawn(async move { this.run().await });
+        true
+    }
+
+    async fn run(self: Rc<Self>) {
+        loop {
+            let writer = self.log.writer().take();
+            match writer {
+                Some(mut writer) => {
+                    self.work(&mut writer).await;
+                    self.log.publish(&writer);
+                    *self.log.writer() = Some(writer);
+                }
+                // The log has been switched off since.
+                None => drop(self.log.take_queued()),
+            }
+            self.log.is_led.store(false, Ordering::SeqCst);
+            // What was pushed between the last look and this is nobody's else.
+            if !self.log.wants_leader() || self.log.is_led.swap(true, Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    async fn work(self: &Rc<Self>, writer: &mut Writer) {
+        loop {
+            if let Err(error) = self.settle_disk(writer).await {
+                return self.fail(writer, "Fail to fsync the AOF file", &error);
+            }
+            if self.is_held_up_by_sync() {
+                self.log.is_stalled.store(true, Ordering::SeqCst);
+                return;
+            }
+            self.take_queue(writer);
+            if let Err(error) = self.write_pending(writer).await {
+                return self.fail(writer, "Error writing to the AOF file", &error);
+            }
+            self.log.queued_bytes.fetch_sub(std::mem::take(&mut writer.taken_bytes), Ordering::Relaxed);
+            self.log.written.store(writer.complete, Ordering::SeqCst);
+            match self.log.policy() {
+                AppendFsync::Always => {
+                    if let Err(error) = self.sync_now(writer).await {
+                        writer.must_replace = true;
+                        self.fail(writer, "Fail to fsync the AOF file", &error);
+                        continue;
+                    }
+                }
+                AppendFsync::EverySecond => self.sync_in_background(writer).await,
+                AppendFsync::No => writer.note_synced(writer.writes(), writer.file.length, writer.output.database()),
+            }
+            self.log.has_unsynced.store(!writer.unsynced.is_empty(), Ordering::SeqCst);
+            self.recover();
+            self.wake_waiting();
+            if !self.log.has_queued() {
+                return;
+            }
+        }
+    }
+
+    fn wake_waiting(&self) {
+        self.log.take_waiting(|shard| self.tasks.operations.wake(shard));
+    }
+
+    /// Takes what has gathered, as far as it may go out.
+    fn take_queue(&self, writer: &mut Writer) {
+        for entry in self.log.take_queued() {
+            match entry.what {
+                Pushed::Records(records) => {
+                    writer.taken_bytes += records.iter().map(|record| record.byte_count() as u64).sum::<u64>();
+                    writer.sequencer.push(entry.shard, entry.ticket, records);
+                }
+                Pushed::Fence(number) => writer.sequencer.push_fence(entry.shard, entry.ticket, number),
+            }
+        }
+        writer.output.set_time(self.log.time_to_write());
+        writer.sequencer.drain(&mut writer.output);
+        writer.pending.extend(writer.output.take());
+        writer.complete = writer.sequencer.complete();
+    }
+
+    async fn write_pending(&self, writer: &mut Writer) -> io::Result<()> {
+        while let Some(piece) = writer.pending.pop_front() {
+            let bytes = match piece {
+                Piece::Bytes(bytes) => bytes,
+                Piece::Fence(number) => {
+                    if let Err(error) = self.sync_now(writer).await {
+                        writer.must_replace = true;
+                        writer.pending.push_front(Piece::Fence(number));
+                        return Err(error);
+                    }
+                    self.log.pass_fence(number, writer);
+                    continue;
+                }
+            };
+            let file = match self.file(&writer.file).await {
+                Ok(file) => file,
+                Err(error) => {
+                    writer.pending.push_front(Piece::Bytes(bytes));
+                    return Err(error);
+                }
+            };
+            match write_whole(&file, writer.file.length, bytes).await {
+                Ok(bytes) => {
+                    writer.file.length += bytes.len() as u64;
+                    writer.unsynced.push_back(bytes);
+                }
+                Err(FailedWrite { error, bytes, written }) => {
+                    if written > 0 {
+                        tracing::warn!(
+                            "Short write while writing to the AOF file: (nwritten={written}, expected={})",
+                            bytes.len()
+                        );
+                        if let Err(error) = file.truncate(writer.file.length).await {
+                            tracing::warn!(
+                                "Could not remove short write from the append-only file. The next attempt writes over \
+                                 it; a crash before that leaves a tail that 'aof-load-truncated yes' cuts off: {error}"
+                            );
+                        }
+                    }
+                    writer.pending.push_front(Piece::Bytes(bytes));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The current file for this shard's driver.
+    async fn file(&self, current: &CurrentFile) -> io::Result<Rc<FileHandle>> {
+        if let Some((generation, file)) = &*self.file.borrow()
+            && *generation == current.generation
+        {
+            return Ok(file.clone());
+        }
+        let file = Rc::new(open_for_writing(&self.tasks.operations, &current.path).await?);
+        *self.file.borrow_mut() = Some((current.generation, file.clone()));
+        Ok(file)
+    }
+
+    /// All that is written is on disk when this ends.
+    async fn sync_now(&self, writer: &mut Writer) -> io::Result<()> {
+        if writer.unsynced.is_empty() {
+            self.log.durable.store(writer.complete, Ordering::SeqCst);
+            return Ok(());
+        }
+        let file = self.file(&writer.file).await?;
+        file.sync(true).await?;
+        writer.note_synced(writer.writes(), writer.file.length, writer.output.database());
+        writer.last_sync_ns = self.tasks.executor.now_ns();
+        self.log.durable.store(writer.complete, Ordering::SeqCst);
+        self.log.figures().syncs += 1;
+        Ok(())
+    }
+
+    /// Begins a sync if one is due; writes go on meanwhile.
+    async fn sync_in_background(self: &Rc<Self>, writer: &mut Writer) {
+        let now_ns = self.tasks.executor.now_ns();
+        if writer.unsynced.is_empty() || now_ns < writer.last_sync_ns + SECOND_NS || self.log.is_sync_put_off() {
+            return;
+        }
+        let Ok(file) = self.file(&writer.file).await else { return };
+        {
+            let mut background = self.background.lock().unwrap_or_else(PoisonError::into_inner);
+            if !matches!(*background, Background::Idle) {
+                return;
+            }
+            *background = Background::Running(now_ns);
+        }
+        writer.last_sync_ns = now_ns;
+        let mut done = SyncDone {
+            result: Ok(()),
+            generation: writer.file.generation,
+            ticket: writer.complete,
+            writes: writer.writes(),
+            length: writer.file.length,
+            database: writer.output.database(),
+        };
+        let this = self.clone();
+        self.tasks.spawn(async move {
+            done.result = file.sync(true).await;
+            *this.background.lock().unwrap_or_else(PoisonError::into_inner) = Background::Done(done);
+            this.log.is_stalled.store(false, Ordering::SeqCst);
+            // Somebody has to hear of it: the leader, or who leads next.
+            this.lead();
+        });
+    }
+
+    /// Whether a sync has been running for so long that writes wait for it.
+    fn is_held_up_by_sync(&self) -> bool {
+        let background = self.background.lock().unwrap_or_else(PoisonError::into_inner);
+        match *background {
+            Background::Running(since) if self.tasks.executor.now_ns() > since + SLOW_SYNC_NS => {
+                self.log.figures().delayed_syncs += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Hears of a sync that is over, and replaces the file if one has failed.
+    async fn settle_disk(&self, writer: &mut Writer) -> io::Result<()> {
+        let done = {
+            let mut background = self.background.lock().unwrap_or_else(PoisonError::into_inner);
+            match std::mem::take(&mut *background) {
+                Background::Done(done) => Some(done),
+                other => {
+                    *background = other;
+                    None
+                }
+            }
+        };
+        // Of a file that is written to no more it says nothing: that was synced when it was left.
+        if let Some(done) = done.filter(|done| done.generation == writer.file.generation) {
+            match done.result {
+                Ok(()) => {
+                    writer.note_synced(done.writes, done.length, done.database);
+                    self.log.durable.fetch_max(done.ticket, Ordering::SeqCst);
+                    self.log.figures().syncs += 1;
+                }
+                Err(error) => {
+                    writer.must_replace = true;
+                    self.fail(writer, "Fail to fsync the AOF file", &error);
+                }
+            }
+        }
+        if writer.must_replace {
+            writer.replace_file(&self.tasks.operations).await?;
+            self.log.durable.store(self.log.written(), Ordering::SeqCst);
+            tracing::warn!("The log goes on in {} since a sync of the last file failed", writer.file.path.display());
+        }
+        Ok(())
+    }
+
+    /// Writes are refused from now on, and what failed is tried again later.
+    fn fail(&self, writer: &Writer, what: &str, error: &io::Error) {
+        let reason = error_text(error);
+        if !self.log.refuses.swap(true, Ordering::SeqCst) {
+            tracing::warn!("{what}: {reason}. Writes are refused until this has succeeded; it is tried again each second");
+        }
+        self.log.figures().failure = Some(reason);
+        self.log.next_attempt_ns.store(self.tasks.executor.now_ns() + SECOND_NS, Ordering::SeqCst);
+        self.log.publish(writer);
+        self.wake_waiting();
+    }
+
+    fn recover(&self) {
+        if self.log.refuses.swap(false, Ordering::SeqCst) {
+            self.log.figures().failure = None;
+            tracing::warn!("AOF write error looks solved. The server can write again.");
+        }
+    }
+
+    /// What all shards share.
+    pub fn log(&self) -> &AppendLog {
+        &self.log
+    }
+}
+
+/// An error in the system's words, as the real server tells it.
+pub(super) fn error_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}

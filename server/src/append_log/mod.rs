@@ -1,0 +1,406 @@
+//! The one log: what all shards change, in one order, in one file at a time.
+//!
+//! ```text
+//!   shard 0 ── records of a turn ──┐  queue          one shard leads at a time (leader)
+//!   shard 1 ── records of a turn ──┼─> (tickets) ──> sequencer ──> output ──> write ──> fdatasync ──> durable ticket
+//!   shard 2 ── records of a turn ──┘                                                                       │
+//!                                      replies that wait for it go (withheld) <── wake ────────────────────┘
+//! ```
+//!
+//! A shard pushes what its commands did before anything leaves it that could tell of it: an answer to another shard, a message,
+//! what is sent to a client. So what anybody has seen is in the queue, and a reply that is about to leave depends on
+//! nothing behind the queue's last ticket. With `appendfsync always` it waits until all up to that ticket is on disk, whoever
+//! pushed it; so answers between shards need not say what they depend on.
+//!
+//! **Leading.** Whoever has pushed looks whether somebody leads; if not, he does, as a task of his own ring, until the queue is
+//! empty. He writes all that has gathered as one range: the more shards and clients write, the more share one fdatasync.
+//! He lets go of the lead, then looks at the queue once more, so nothing stays behind.
+//!
+//! **When the disk fails** see `writer`.
+
+mod feed;
+mod hold;
+mod leader;
+mod opening;
+pub mod output;
+pub mod sequencer;
+mod writer;
+
+pub use feed::NOWHERE;
+pub use hold::{Send, Withheld};
+pub use leader::ShardLog;
+pub use opening::{Plan, begin, bytes_to_load, open};
+pub use writer::{CurrentFile, Place, Writer};
+
+use crate::config::AppendFsync;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use torc_engine::journal::Record;
+use torc_persistence::aof::manifest::Manifest;
+
+/// So many bytes may wait to be written before replies wait, too, whatever the policy says: clients that write faster than the
+/// disk takes are slowed down by it, and memory stays bounded.
+const QUEUED_BYTES_MAX: u64 = 64 << 20;
+
+/// Something pushed.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) shard: usize,
+    pub(crate) ticket: u64,
+    pub(crate) what: Pushed,
+}
+
+/// What is pushed.
+#[derive(Debug)]
+pub(crate) enum Pushed {
+    Records(Vec<Record>),
+    Fence(u64),
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    entries: Vec<Entry>,
+    ticket: u64,
+}
+
+/// What all shards know of the log.
+#[derive(Debug)]
+pub struct AppendLog {
+    queue: Mutex<Queue>,
+    /// The last ticket.
+    pushed: AtomicU64,
+    /// Everything up to this ticket has been written.
+    written: AtomicU64,
+    /// Everything up to this ticket is on disk.
+    durable: AtomicU64,
+    /// Bytes pushed and not yet written.
+    queued_bytes: AtomicU64,
+    /// Whether changes are logged.
+    is_on: AtomicBool,
+    policy: AtomicU8,
+    /// Whether somebody leads.
+    is_led: AtomicBool,
+    /// What the leader works with; none while he does.
+    writer: Mutex<Option<Box<Writer>>>,
+    /// Shards that withhold replies.
+    waiting: Box<[AtomicBool]>,
+    /// The disk has failed: writes are refused.
+    refuses: AtomicBool,
+    figures: Mutex<Figures>,
+    background: Arc<Mutex<leader::Background>>,
+    /// When a sync is due, or the next attempt after a failure, on the leader's clock.
+    next_attempt_ns: AtomicU64,
+    /// Whether something is written and not on disk.
+    has_unsynced: AtomicBool,
+    /// Writes wait for a sync.
+    is_stalled: AtomicBool,
+    /// The last ticket that has been taken from the queue.
+    taken: AtomicU64,
+    /// `aof-timestamp-enabled`, and the time, in milliseconds since 1970.
+    stamps: AtomicBool,
+    wall_ms: AtomicI64,
+    /// `no-appendfsync-on-rewrite` holds: another file is being written, too.
+    puts_off_syncs: AtomicBool,
+    /// See [`AppendLog::is_replayed`].
+    is_replayed: AtomicBool,
+    /// The file to go on in behind the next fence.
+    switch: Mutex<Option<Switch>>,
+    /// The last fence that was passed.
+    passed: AtomicU64,
+}
+
+/// Behind a fence the log goes on in another file.
+#[derive(Debug)]
+pub struct Switch {
+    /// Which fence.
+    pub number: u64,
+    /// The file, empty.
+    pub file: CurrentFile,
+    /// The manifest that names it.
+    pub manifest: Manifest,
+}
+
+/// What INFO and the checks of commands tell of the log.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// How long the log's files are together.
+    pub size: u64,
+    /// How long they were after the last rewrite.
+    pub base_size: u64,
+    /// Why writes are refused.
+    pub failure: Option<String>,
+    /// How often a write had to wait for an fdatasync that took long.
+    pub delayed_syncs: u64,
+    /// Whether an fdatasync is under way that nobody waits for.
+    pub is_syncing: bool,
+    /// Bytes that were written and are not yet synced.
+    pub unsynced_bytes: u64,
+    /// How often a sync succeeded.
+    pub syncs: u64,
+}
+
+impl AppendLog {
+    /// Of so many shards; off.
+    pub fn new(shards: usize) -> Self {
+        Self {
+            queue: Mutex::default(),
+            pushed: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
+            queued_bytes: AtomicU64::new(0),
+            is_on: AtomicBool::new(false),
+            policy: AtomicU8::new(AppendFsync::EverySecond as u8),
+            is_led: AtomicBool::new(false),
+            writer: Mutex::new(None),
+            waiting: (0..shards).map(|_| AtomicBool::new(false)).collect(),
+            refuses: AtomicBool::new(false),
+            figures: Mutex::default(),
+            background: Arc::default(),
+            next_attempt_ns: AtomicU64::new(0),
+            has_unsynced: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
+            taken: AtomicU64::new(0),
+            stamps: AtomicBool::new(false),
+            wall_ms: AtomicI64::new(0),
+            puts_off_syncs: AtomicBool::new(false),
+            is_replayed: AtomicBool::new(false),
+            switch: Mutex::default(),
+            passed: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether changes are logged.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is a file to be written to. Between this and [`Self::is_on`] a log is being started, or stopped.
+    pub fn is_open(&self) -> bool {
+        self.is_led.load(Ordering::SeqCst) || self.writer().is_some()
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Option<Box<Writer>>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What there is to tell.
+    pub fn figures(&self) -> MutexGuard<'_, Figures> {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When what was written has to be on disk.
+    pub fn policy(&self) -> AppendFsync {
+        match self.policy.load(Ordering::Relaxed) {
+            policy if policy == AppendFsync::Always as u8 => AppendFsync::Always,
+            policy if policy == AppendFsync::No as u8 => AppendFsync::No,
+            _ => AppendFsync::EverySecond,
+        }
+    }
+
+    /// `appendfsync`.
+    pub fn set_policy(&self, policy: AppendFsync) {
+        self.policy.store(policy as u8, Ordering::SeqCst);
+    }
+
+    /// The log is open: what is pushed from now on goes to its file.
+    pub fn open(&self, writer: Box<Writer>) {
+        *self.writer() = Some(writer);
+        self.is_on.store(true, Ordering::SeqCst);
+    }
+
+    /// Changes are no longer logged, once what has been pushed is written.
+    pub fn switch_off(&self) {
+        self.is_on.store(false, Ordering::SeqCst);
+    }
+
+    /// Records of a shard, in their order among all. The ticket.
+    pub fn push(&self, shard: usize, records: Vec<Record>) -> u64 {
+        let bytes: usize = records.iter().map(Record::byte_count).sum();
+        self.queued_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.push_entry(shard, Pushed::Records(records))
+    }
+
+    /// A shard's place of a fence.
+    pub fn push_fence(&self, shard: usize, number: u64) -> u64 {
+        self.push_entry(shard, Pushed::Fence(number))
+    }
+
+    fn push_entry(&self, shard: usize, what: Pushed) -> u64 {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.ticket += 1;
+        let ticket = queue.ticket;
+        queue.entries.push(Entry { shard, ticket, what });
+        self.pushed.store(ticket, Ordering::SeqCst);
+        ticket
+    }
+
+    pub(crate) fn take_queued(&self) -> Vec<Entry> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        self.taken.store(queue.ticket, Ordering::SeqCst);
+        std::mem::take(&mut queue.entries)
+    }
+
+    #[inline]
+    fn has_queued(&self) -> bool {
+        self.pushed() > self.taken.load(Ordering::SeqCst)
+    }
+
+    /// Whether something waits for a leader who may write it.
+    #[inline]
+    fn wants_leader(&self) -> bool {
+        self.has_queued()
+            && !self.is_led.load(Ordering::SeqCst)
+            && !self.refuses()
+            && !self.is_stalled.load(Ordering::SeqCst)
+    }
+
+    /// `aof-timestamp-enabled`.
+    pub fn set_stamps(&self, stamps: bool) {
+        self.stamps.store(stamps, Ordering::Relaxed);
+    }
+
+    /// While a base is written: `no-appendfsync-on-rewrite`.
+    pub fn put_off_syncs(&self, puts_off: bool) {
+        self.puts_off_syncs.store(puts_off, Ordering::Relaxed);
+    }
+
+    /// While the log's files are loaded: time stands still.
+    #[inline]
+    pub fn is_replayed(&self) -> bool {
+        self.is_replayed.load(Ordering::Relaxed)
+    }
+
+    /// The files begin to be loaded, or are.
+    pub fn set_replayed(&self, is_replayed: bool) {
+        self.is_replayed.store(is_replayed, Ordering::SeqCst);
+    }
+
+    /// Before the process ends: whatever is written goes to disk at once, and is awaited. Whether nothing is left to do.
+    pub fn is_settled(&self) -> bool {
+        if self.is_on() && self.policy() != AppendFsync::Always {
+            self.set_policy(AppendFsync::Always);
+            self.is_stalled.store(false, Ordering::SeqCst);
+        }
+        !self.is_on() || self.refuses() || (self.durable() >= self.pushed() && !self.has_unsynced.load(Ordering::SeqCst))
+    }
+
+    fn note_time(&self, wall_ms: i64) {
+        self.wall_ms.store(wall_ms, Ordering::Relaxed);
+    }
+
+    fn time_to_write(&self) -> Option<i64> {
+        self.stamps.load(Ordering::Relaxed).then(|| self.wall_ms.load(Ordering::Relaxed) / 1000)
+    }
+
+    fn is_sync_put_off(&self) -> bool {
+        self.puts_off_syncs.load(Ordering::Relaxed)
+    }
+
+    /// Behind the fence of this number the log goes on in that file.
+    pub fn switch_at(&self, switch: Switch) {
+        *self.switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(switch);
+    }
+
+    /// The last fence that the log has passed.
+    pub fn passed_fence(&self) -> u64 {
+        self.passed.load(Ordering::SeqCst)
+    }
+
+    /// Everything before the fence is on disk.
+    fn pass_fence(&self, number: u64, writer: &mut Writer) {
+        let mut switch = self.switch.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Switch { file, manifest, .. }) = switch.take_if(|switch| switch.number == number) {
+            writer.other_bytes += writer.file.length;
+            writer.file = file;
+            writer.manifest = manifest;
+            writer.synced_database = None;
+        }
+        self.passed.fetch_max(number, Ordering::SeqCst);
+    }
+
+    /// What INFO tells.
+    fn publish(&self, writer: &Writer) {
+        let mut figures = self.figures();
+        figures.size = writer.size();
+        figures.unsynced_bytes = writer.unsynced.iter().map(|kept| kept.len() as u64).sum();
+        let background = self.background.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.is_syncing = matches!(*background, leader::Background::Running(_));
+    }
+
+    /// The last ticket that was given.
+    pub fn pushed(&self) -> u64 {
+        self.pushed.load(Ordering::SeqCst)
+    }
+
+    /// Everything up to this ticket has been written.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::SeqCst)
+    }
+
+    /// Everything up to this ticket is on disk.
+    pub fn durable(&self) -> u64 {
+        self.durable.load(Ordering::SeqCst)
+    }
+
+    /// The ticket up to which the log must have come before a reply may leave now: none if it may go at once.
+    #[inline]
+    pub fn holds_back(&self) -> Option<Awaited> {
+        if !self.is_on() {
+            return None;
+        }
+        self.awaited()
+    }
+
+    fn awaited(&self) -> Option<Awaited> {
+        if self.refuses() {
+            // What was owed before stays withheld. What is answered from now on has changed nothing.
+            return None;
+        }
+        if self.policy() == AppendFsync::Always {
+            let pushed = self.pushed();
+            return (pushed > self.durable()).then_some(Awaited { ticket: pushed, on_disk: true });
+        }
+        let is_far_behind = self.queued_bytes.load(Ordering::Relaxed) > QUEUED_BYTES_MAX;
+        is_far_behind.then(|| Awaited { ticket: self.pushed(), on_disk: false })
+    }
+
+    /// Whether the log has come so far.
+    pub fn has_reached(&self, awaited: Awaited) -> bool {
+        // Who no longer waits for the disk waits for the write at most.
+        let reached = if awaited.on_disk && self.policy() == AppendFsync::Always { self.durable() } else { self.written() };
+        reached >= awaited.ticket
+    }
+
+    /// A shard withholds replies: it is woken when the log has come further. It must look once more after this.
+    pub fn wait_here(&self, shard: usize) {
+        self.waiting[shard].store(true, Ordering::SeqCst);
+    }
+
+    fn take_waiting(&self, mut wake: impl FnMut(usize)) {
+        for (shard, waits) in self.waiting.iter().enumerate() {
+            if waits.load(Ordering::SeqCst) && waits.swap(false, Ordering::SeqCst) {
+                wake(shard);
+            }
+        }
+    }
+
+    /// Whether writes are refused.
+    #[inline]
+    pub fn refuses(&self) -> bool {
+        self.refuses.load(Ordering::Relaxed)
+    }
+
+    /// The error that a write is refused with.
+    pub fn refusal(&self) -> String {
+        let figures = self.figures();
+        format!("MISCONF Errors writing to the AOF file: {}", figures.failure.as_deref().unwrap_or("unknown"))
+    }
+}
+
+/// What a reply waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    ticket: u64,
+    on_disk: bool,
+}

@@ -1,0 +1,214 @@
+//! What the leader works with: where the log has come to in its files, and what to do when the disk fails.
+//!
+//! ```text
+//!   file:   ...synced....|....written, kept in memory....|  pending (not written)
+//!                        ^ synced_length                 ^ length
+//! ```
+//!
+//! | what fails | what happens |
+//! |---|---|
+//! | a write ends early | it goes on behind what was taken |
+//! | a write (no space, an error) | the file is cut back to where the write began, a whole record; writes are refused; tried again each second |
+//! | an fdatasync | the file is cut back to what is known to be on disk, and never synced again for data: after a failure the system takes lost pages for clean. What was written since is kept in memory, and goes into a new file, which the manifest names when it is on disk |
+//!
+//! Until that has succeeded writes are refused, reads go on, and replies that wait for the disk wait on: nothing that was
+//! acknowledged is lost, and nothing is acknowledged that may be.
+
+use super::output::{Output, Piece};
+use super::sequencer::Sequencer;
+use crate::reactor::driver::FileOperation;
+use crate::reactor::operations::{FileHandle, Operations};
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use torc_persistence::aof::manifest::{LogFile, Manifest, manifest_name, temporary_manifest_name};
+
+/// Where the log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The directory of its files.
+    pub directory: PathBuf,
+    /// `appendfilename`.
+    pub name: String,
+}
+
+impl Place {
+    /// A file there.
+    pub fn path(&self, name: &[u8]) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt;
+        self.directory.join(std::ffi::OsStr::from_bytes(name))
+    }
+
+    /// The manifest.
+    pub fn manifest_path(&self) -> PathBuf {
+        self.directory.join(manifest_name(&self.name))
+    }
+
+    /// Puts a manifest in the place of the one that is there; lasting when this ends.
+    pub async fn write_manifest(&self, operations: &Operations, manifest: &Manifest) -> io::Result<()> {
+        let temporary = self.directory.join(temporary_manifest_name(&self.name));
+        let file = operations.create(&temporary, 0o644).await?;
+        file.write_all_at(0, manifest.text()).await?;
+        file.sync(false).await?;
+        file.close().await?;
+        operations.rename(&temporary, &self.manifest_path()).await?;
+        operations.sync_directory(&self.directory).await
+    }
+}
+
+/// The file that is written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CurrentFile {
+    /// Rises with each file.
+    pub generation: u64,
+    /// Which it is.
+    pub path: PathBuf,
+    /// How long it is, as far as it holds whole records.
+    pub length: u64,
+    /// What of it is known to be on disk.
+    pub synced_length: u64,
+}
+
+/// A write that failed, and all that was to be written.
+pub(super) struct FailedWrite {
+    pub(super) error: io::Error,
+    pub(super) bytes: Vec<u8>,
+    pub(super) written: usize,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct Writer {
+    pub(super) place: Place,
+    pub(super) manifest: Manifest,
+    pub(super) file: CurrentFile,
+    pub(super) sequencer: Sequencer,
+    pub(super) output: Output,
+    /// What is to be written, in order.
+    pub(super) pending: VecDeque<Piece>,
+    /// What was written since the last sync that succeeded, and the database that was selected then.
+    pub(super) unsynced: VecDeque<Vec<u8>>,
+    /// How many writes came before those.
+    pub(super) synced_writes: u64,
+    pub(super) synced_database: Option<usize>,
+    /// Everything up to this ticket is in `pending` or written.
+    pub(super) complete: u64,
+    /// Bytes of records that have been taken from the queue and are not written.
+    pub(super) taken_bytes: u64,
+    pub(super) last_sync_ns: u64,
+    /// A sync has failed: the file is to be replaced before anything else.
+    pub(super) must_replace: bool,
+    /// What the other files have.
+    pub(super) other_bytes: u64,
+}
+
+impl Writer {
+    /// Goes on at the end of a file that holds whole records.
+    pub fn new(shards: usize, place: Place, manifest: Manifest, file: CurrentFile, other_bytes: u64) -> Self {
+        Self {
+            place,
+            manifest,
+            file,
+            sequencer: Sequencer::new(shards),
+            output: Output::default(),
+            pending: VecDeque::new(),
+            unsynced: VecDeque::new(),
+            synced_writes: 0,
+            synced_database: None,
+            complete: 0,
+            taken_bytes: 0,
+            last_sync_ns: 0,
+            must_replace: false,
+            other_bytes,
+        }
+    }
+
+    /// How long all files are together.
+    pub(super) fn size(&self) -> u64 {
+        self.other_bytes + self.file.length
+    }
+
+    /// How many writes there have been.
+    pub(super) fn writes(&self) -> u64 {
+        self.synced_writes + self.unsynced.len() as u64
+    }
+
+    /// So many writes are on disk, which made the file so long.
+    pub(super) fn note_synced(&mut self, writes: u64, length: u64, database: Option<usize>) {
+        if writes >= self.synced_writes {
+            let count = (writes - self.synced_writes).min(self.unsynced.len() as u64);
+            self.unsynced.drain(..count as usize);
+            self.synced_writes += count;
+            self.file.synced_length = self.file.synced_length.max(length);
+            self.synced_database = database;
+        }
+    }
+
+    /// Cuts the file back to what is on disk, and goes on in a new one with all that is not. If this fails, it may be
+    /// tried again.
+    pub(super) async fn replace_file(&mut self, operations: &Operations) -> io::Result<()> {
+        let old = open_for_writing(operations, &self.file.path).await?;
+        old.truncate(self.file.synced_length).await?;
+        // Of its length, which is written elsewhere than the data that were lost.
+        old.sync(false).await?;
+        drop(old);
+        let mut manifest = self.manifest.clone();
+        let LogFile { name, .. } = manifest.begin_incremental(&self.place.name);
+        let path = self.place.path(&name);
+        let new = operations.create(&path, 0o644).await?;
+        let mut bytes = Vec::new();
+        if let Some(database) = self.synced_database {
+            torc_persistence::aof::text::write_select(&mut bytes, database);
+        }
+        self.unsynced.iter().for_each(|kept| bytes.extend_from_slice(kept));
+        let length = bytes.len() as u64;
+        new.write_all_at(0, bytes).await?;
+        new.sync(false).await?;
+        drop(new);
+        self.place.write_manifest(operations, &manifest).await?;
+        self.manifest = manifest;
+        self.other_bytes += self.file.synced_length;
+        let generation = self.file.generation + 1;
+        self.file = CurrentFile { generation, path, length, synced_length: length };
+        self.synced_writes = self.writes();
+        self.unsynced.clear();
+        self.must_replace = false;
+        Ok(())
+    }
+}
+
+pub(super) async fn open_for_writing(operations: &Operations, path: &std::path::Path) -> io::Result<FileHandle> {
+    let path = path.to_owned();
+    let (read, write, create, truncate, append, mode) = (true, true, false, false, false, 0);
+    operations.open_with(FileOperation::Open { path, read, write, create, truncate, append, mode }).await
+}
+
+/// Writes all, and gives the bytes back as they were.
+pub(super) async fn write_whole(file: &FileHandle, offset: u64, bytes: Vec<u8>) -> Result<Vec<u8>, FailedWrite> {
+    let total = bytes.len();
+    // What a write took that ended early.
+    let mut head: Vec<u8> = Vec::new();
+    let mut rest = bytes;
+    loop {
+        match file.write_at(offset + head.len() as u64, rest).await {
+            Ok((count, returned)) if head.is_empty() && count == total => return Ok(returned),
+            Ok((0, returned)) => {
+                let written = head.len();
+                head.extend_from_slice(&returned);
+                return Err(FailedWrite { error: io::ErrorKind::WriteZero.into(), bytes: head, written });
+            }
+            Ok((count, mut returned)) => {
+                head.extend(returned.drain(..count));
+                rest = returned;
+                if rest.is_empty() {
+                    return Ok(head);
+                }
+            }
+            Err(failure) => {
+                let written = head.len();
+                head.extend_from_slice(&failure.buffer.unwrap_or_default());
+                return Err(FailedWrite { error: failure.error, bytes: head, written });
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What a shard has to do with snapshots, and with the tasks that take them (`snapshot/`).
+
+use super::Core;
+use super::connection::Connection;
+use crate::command_table::CommandEntry;
+use crate::config::SavePoint;
+use crate::control::{ControlReply, ControlRequest};
+use crate::mailbox::{Message, Request};
+use crate::settings::Settings;
+use crate::snapshot::part::Part;
+use crate::snapshot::procedure::{self, Cut, Saved};
+use crate::snapshot::{Order, Snapshot};
+use crate::tasks::Assignment;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use torc_engine::reply::Reply;
+use torc_engine::transaction::inbox::Node;
+
+/// What a slice takes, in nanoseconds.
+const SLICE_NS: u64 = 250_000;
+
+/// After a save that failed, the save points wait for so long, in milliseconds.
+const RETRY_MS: i64 = 5_000;
+
+/// What is to be done when a save is over.
+pub type WhenSaved = Box<dyn FnOnce(&mut Core, Result<(), String>)>;
+
+/// How a save is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaveKind {
+    /// SAVE: its client waits for the end.
+    Awaited,
+    /// BGSAVE and the save points.
+    Background,
+    /// In front of the end of the process: nothing is written behind the cut.
+    Last,
+}
+
+/// Errands.
+impl Core {
+    /// Does what tasks want done.
+    pub fn run_errands(&mut self) {
+        while let Some(errand) = self.tasks.take_errand() {
+            errand(self);
+        }
+    }
+
+    /// Has a shard's core do something, in its turn; ours at once.
+    pub fn run_on(&mut self, shard: usize, act: impl FnOnce(&mut Self) + Send + 'static) {
+        if shard == self.index {
+            return act(self);
+        }
+        self.send_home(shard, Node::new(Message::Assignment(Assignment(Box::new(act)))));
+    }
+
+    /// Every shard turns.
+    pub fn wake_all(&mut self) {
+        (0..self.shared.shards()).for_each(|shard| self.run_on(shard, |_| ()));
+    }
+
+    /// A command that is answered by a task: [`Self::answer_later`] gives the reply.
+    pub fn owe_answer(&mut self, connection: &mut Connection, entry: &'static CommandEntry) -> Request {
+        Self::expect_reply(connection, entry, true)
+    }
+
+    /// Whether a command of the server's own runs as a part of a unit.
+    pub fn is_in_unit(&self) -> bool {
+        self.capture.is_some()
+    }
+
+    /// The reply to a command that waited for a task.
+    pub fn answer_later(&mut self, request: Request, fill: impl FnOnce(&mut Reply<'_>)) {
+        let protocol = request.client.protocol;
+        self.deliver(request, |out| fill(&mut Reply::new(out, protocol)));
+    }
+}
+
+/// A shard's part.
+impl Core {
+    /// The cut, on this shard: it holds everything.
+    pub fn begin_snapshot(&mut self, snapshot: &Arc<Snapshot>) -> ControlReply {
+        if snapshot.order.pauses_writes {
+            self.pause_clients(u64::MAX, true);
+        }
+        let now = self.shard.now();
+        let keyspace = &mut self.shard.keyspace;
+        let databases = 0..keyspace.database_count();
+        let cut = Cut {
+            databases: databases.map(|at| (keyspace.len(at) as u64, keyspace.volatile_len(at) as u64)).collect(),
+            dirty: keyspace.dirty,
+            functions: self.scripting.functions(),
+        };
+        self.snapshots.push(Part::begin(snapshot, keyspace, now, &self.tasks));
+        ControlReply::Cut(Box::new(cut))
+    }
+
+    /// Whether a slice of a snapshot is due.
+    pub fn has_snapshot_work(&self) -> bool {
+        self.snapshots.iter().any(Part::has_work)
+    }
+
+    /// A slice of each snapshot under way. `clock` is in nanoseconds.
+    #[inline]
+    pub fn snapshot_slice(&mut self, clock: impl Fn() -> u64) {
+        for part in &mut self.snapshots {
+            part.slice(&mut self.shard.keyspace, &self.tasks, SLICE_NS, &clock);
+        }
+    }
+
+    /// A part has been written, or given up.
+    pub fn end_snapshot_part(&mut self, number: u64) {
+        self.snapshots.retain(|part| part.number() != number);
+    }
+
+    /// Whether a multicast that takes every shard whole would not have to wait for long.
+    pub fn may_take_all_shards(&mut self) -> bool {
+        self.shared.units_under_way.is_empty()
+    }
+}
+
+/// Saves.
+impl Core {
+    /// Whether none is under way.
+    pub fn may_begin_save(&self) -> Result<(), &'static str> {
+        let is_running = self.shared.saves.figures().running.is_some();
+        if is_running { Err("ERR Background save already in progress") } else { Ok(()) }
+    }
+
+    /// Begins a save, unless one is under way; whether it has. `when_saved` is called when the file is there, or will not be.
+    pub fn begin_save(&mut self, kind: SaveKind, when_saved: WhenSaved) -> bool {
+        let shared = self.shared.clone();
+        let mut figures = shared.saves.figures();
+        if figures.running.is_some() {
+            return false;
+        }
+        let number = shared.take_snapshot_number();
+        let order = Order { pauses_writes: kind == SaveKind::Last, ..Order::new(&shared.config(), number) };
+        let waits = (self.index, self.tasks.take_name());
+        let snapshot = Arc::new(Snapshot::new(number, order, shared.shards(), waits));
+        let now_ms = self.clock.wall_ms;
+        figures.running = Some((snapshot.clone(), now_ms));
+        figures.is_scheduled = false;
+        figures.tried_ms = now_ms;
+        drop(figures);
+        if kind == SaveKind::Background {
+            tracing::info!("Background saving started by pid {}", std::process::id());
+        }
+        let tasks = self.tasks.clone();
+        self.tasks.spawn(async move {
+            let outcome = procedure::take(tasks.clone(), snapshot.clone()).await;
+            tasks.on_core(move |core| core.save_ended(kind, &snapshot, outcome, when_saved)).await;
+        });
+        true
+    }
+
+    fn save_ended(
+        &mut self,
+        kind: SaveKind,
+        snapshot: &Snapshot,
+        outcome: Result<Saved, String>,
+        when_saved: WhenSaved,
+    ) {
+        let now_ms = self.clock.wall_ms;
+        let mut figures = self.shared.saves.figures();
+        let began_ms = figures.running.take().map_or(now_ms, |(_, began_ms)| began_ms);
+        figures.last_took_s = Some((now_ms - began_ms).max(0) / 1000);
+        figures.last_kept_bytes = snapshot.kept_bytes_peak.load(Ordering::Relaxed);
+        let is_cancelled = snapshot.failure().as_deref() == Some(CANCELLED);
+        figures.is_last_good = outcome.is_ok() || is_cancelled && figures.is_last_good;
+        if let Ok(saved) = &outcome {
+            figures.last_s = now_ms / 1000;
+            figures.good += 1;
+            figures.dirty_at_last = saved.dirty;
+        }
+        drop(figures);
+        match &outcome {
+            Ok(saved) => {
+                tracing::info!("DB saved on disk");
+                let (keys, bytes) = (saved.keys, saved.bytes);
+                let seconds = (now_ms - began_ms).max(0) as f64 / 1000.0;
+                tracing::info!("{keys} keys in {bytes} bytes, in {seconds:.3} seconds");
+                if kind == SaveKind::Background {
+                    tracing::info!("Background saving terminated with success");
+                }
+            }
+            Err(reason) if is_cancelled => tracing::warn!("Background saving {reason}"),
+            Err(reason) => {
+                tracing::warn!("{reason}");
+                if kind == SaveKind::Background {
+                    tracing::warn!("Background saving error");
+                }
+            }
+        }
+        self.instruct_all(ControlRequest::SaveEnded);
+        when_saved(self, outcome.map(drop));
+    }
+
+    /// Ends the save under way, if there is one, or the one that is to follow.
+    pub fn cancel_save(&mut self) -> Option<&'static str> {
+        let mut figures = self.shared.saves.figures();
+        if let Some((snapshot, _)) = &figures.running {
+            snapshot.fail(CANCELLED.to_owned());
+            drop(figures);
+            self.wake_all();
+            return Some("Background saving cancelled");
+        }
+        let was_scheduled = std::mem::take(&mut figures.is_scheduled);
+        was_scheduled.then_some("Scheduled background saving cancelled")
+    }
+
+    /// Whether writes are refused since they could not be saved; looked at whenever that may have changed.
+    pub fn look_at_saves(&mut self) {
+        let Settings { has_save_points, refuses_unsaved, .. } = *self.settings;
+        let is_bad = has_save_points && refuses_unsaved && !self.shared.saves.figures().is_last_good;
+        self.gate.set_unsaved(is_bad);
+    }
+
+    /// Changes of all shards, as they last told.
+    pub fn dirty_of_all(&self) -> u64 {
+        self.shared.gauges.iter().map(|gauges| gauges.dirty.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The save points, on the shard that looks at them.
+    pub fn saves_cron(&mut self) {
+        if self.index != 0 || !self.cron_runs || self.shared.stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        let now_ms = self.clock.wall_ms;
+        let figures = self.shared.saves.figures().clone();
+        if figures.running.is_some() || self.shared.shutting_down.load(Ordering::Relaxed) {
+            return;
+        }
+        let changes = self.dirty_of_all().saturating_sub(figures.dirty_at_last);
+        let may_try = figures.is_last_good || now_ms - figures.tried_ms >= RETRY_MS;
+        let since_s = now_ms / 1000 - figures.last_s;
+        let point = {
+            let config = self.shared.config();
+            let points = config.persistence.save.iter();
+            let is_due = |point: &&SavePoint| {
+                changes >= u64::from(point.changes.max(1)) && since_s > i64::from(point.seconds)
+            };
+            points.copied().find(|point| is_due(&point))
+        };
+        if !may_try || (point.is_none() && !figures.is_scheduled) {
+            return;
+        }
+        if let Some(point) = point {
+            tracing::info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+        }
+        self.begin_save(SaveKind::Background, Box::new(|_, _| ()));
+    }
+}
+
+const CANCELLED: &str = "was ended on request";
