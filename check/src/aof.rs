@@ -155,7 +155,7 @@ pub(crate) fn walk(path: &Path, from: u64, visit: &mut dyn FnMut(Frame<'_>) -> i
     source.skip_to(from)?;
     let bytes = source.bytes;
     let mut frames = Frames::new(from, bytes);
-    let mut stop = |frames: &Frames, bad| Ending {
+    let stop = |frames: &Frames, bad| Ending {
         bytes,
         whole_up_to: frames.whole_up_to(),
         frame: frames.offset(),

@@ -3,15 +3,13 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Bytes of a piece.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// A file, piece by piece.
 pub(crate) struct Source {
-    /// Where it is.
-    pub(crate) path: PathBuf,
     /// How long it was when it was opened.
     pub(crate) bytes: u64,
     file: File,
@@ -29,7 +27,7 @@ impl Source {
             bar.set_style(style);
         }
         bar.set_message(path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned());
-        Ok(Self { path: path.to_path_buf(), bytes, file, piece: vec![0; PIECE_BYTES.min(bytes.max(1) as usize)], bar })
+        Ok(Self { bytes, file, piece: vec![0; PIECE_BYTES.min(bytes.max(1) as usize)], bar })
     }
 
     /// Goes on from an offset.

@@ -196,12 +196,16 @@ pub(crate) struct Decoder {
 
 impl Default for Decoder {
     fn default() -> Self {
-        let hasher = KeyHasher::with_seed(fastrand::u64(..));
-        Self { keyspace: Keyspace::new(1, hasher), limits: Encodings::default() }
+        Self::with_hasher(KeyHasher::with_seed(fastrand::u64(..)))
     }
 }
 
 impl Decoder {
+    /// For a keyspace with this hasher.
+    pub(crate) fn with_hasher(hasher: KeyHasher) -> Self {
+        Self { keyspace: Keyspace::new(1, hasher), limits: Encodings::default() }
+    }
+
     fn value(&self, entry: &Entry<'_>, dialect: Dialect) -> Result<Value, What> {
         let target = Target { limits: &self.limits, hasher: self.keyspace.member_hasher(), dialect };
         let mut input = Input::new(entry.value);
@@ -223,10 +227,20 @@ pub(crate) fn walk(
     options: Options,
     visit: &mut dyn FnMut(&Place<'_>, &Item<'_>) -> io::Result<()>,
 ) -> io::Result<Outcome> {
+    walk_with(path, options, Decoder::default(), visit)
+}
+
+/// The same, with values made for another keyspace.
+pub(crate) fn walk_with(
+    path: &Path,
+    options: Options,
+    decoder: Decoder,
+    visit: &mut dyn FnMut(&Place<'_>, &Item<'_>) -> io::Result<()>,
+) -> io::Result<Outcome> {
     let mut walk = Walk {
         source: Source::open(path)?,
         scanner: Scanner::new(true),
-        decoder: Decoder::default(),
+        decoder,
         keys: HashMap::new(),
         database: 0,
         options,

@@ -127,6 +127,8 @@ fn tell(verdict: Verdict, kind: &str, name: &str, options: Options) {
 struct Met {
     lines: u64,
     is_in_transaction: bool,
+    /// Where the last argument of the last command begins.
+    last_argument: u64,
     /// A command that cannot stand there, with its place.
     misplaced: Option<String>,
     /// Where what is later than the time begins.
@@ -149,9 +151,10 @@ impl Met {
                 let name = command.name();
                 let (begins, ends) = (name.eq_ignore_ascii_case(b"multi"), name.eq_ignore_ascii_case(b"exec"));
                 self.lines += 1 + 2 * command.len() as u64;
+                let place = |word: &[u8]| command.offset + (word.as_ptr() as usize - command.bytes.as_ptr() as usize) as u64;
+                self.last_argument = place(command.arguments().last().unwrap_or(name));
                 if begins && self.is_in_transaction || ends && !self.is_in_transaction {
-                    let last = command.arguments().last().unwrap_or(name);
-                    let place = command.offset + (last.as_ptr() as usize - command.bytes.as_ptr() as usize) as u64;
+                    let place = place(name);
                     let name = if begins { "MULTI" } else { "EXEC" };
                     self.misplaced = Some(format!("0x{place:16x}: Unexpected {name} in AOF {}", path.display()));
                     return false;
@@ -164,7 +167,7 @@ impl Met {
 }
 
 fn check_part(part: &Part, options: Options) -> Outcome<Verdict> {
-    let (path, name) = (&part.path, &part.name);
+    let path = &part.path;
     let bytes = std::fs::metadata(path).map_err(|error| cannot_open(path, &error))?.len();
     if bytes == 0 {
         return Ok(Verdict::Empty);
@@ -235,7 +238,7 @@ fn conclude(part: &Part, options: Options, ending: &Ending, met: Met, begins: u6
         }
     }
     if error.is_none() && met.is_in_transaction && ending.bad.is_none() {
-        error = Some(format!("0x{:16x}: Reached EOF before reading EXEC for MULTI", last_place(ending)));
+        error = Some(format!("0x{:16x}: Reached EOF before reading EXEC for MULTI", met.last_argument));
     }
     if let Some(error) = error {
         println!("{error}");
@@ -274,11 +277,6 @@ fn conclude(part: &Part, options: Options, ending: &Ending, met: Met, begins: u6
             Err(Stopped)
         }
     }
-}
-
-/// Where the last thing was read before the end.
-fn last_place(ending: &Ending) -> u64 {
-    ending.frame
 }
 
 fn first_byte(path: &Path, offset: u64) -> Option<u8> {

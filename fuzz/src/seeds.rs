@@ -4,7 +4,7 @@ use crate::generate;
 use crate::value::Room;
 use torc_engine::values::Encodings;
 use torc_persistence::lzf::Compressor;
-use torc_persistence::rdb::encode::{self, Readers};
+use torc_persistence::rdb::encode::{self, Readers, View};
 use torc_persistence::rdb::file::{self, Use};
 use torc_persistence::rdb::output::Output;
 use torc_persistence::rdb::{Dialect, Version, functions as libraries};
@@ -85,11 +85,11 @@ pub fn values() -> Vec<Vec<u8>> {
         let room = room(is_low);
         for key in KEYS {
             let value = room.entry(key.as_bytes()).expect("a seed").value;
-            let plan = encode::plan(&value, readers);
+            let plan = encode::plan(View::of(&value), readers);
             for is_compressed in [false, true] {
                 let (mut bytes, mut compressor) = (vec![plan.kind], Compressor::default());
                 let compressor = is_compressed.then_some(&mut compressor);
-                encode::value(&value, plan, &mut Output { bytes: &mut bytes, compressor });
+                encode::value(View::of(&value), plan, &mut Output { bytes: &mut bytes, compressor });
                 found.push(bytes);
             }
         }

@@ -61,6 +61,7 @@ const IMPORTS: &[Imports] = &[
         anywhere: &["torc_engine", "torc_persistence", "torc_scripting", "torc_server"],
         in_tests: &[],
     },
+    Imports { folder: "check/", anywhere: &["torc_engine", "torc_persistence"], in_tests: &[] },
     Imports { folder: "fuzz/", anywhere: &["torc_engine", "torc_fuzz", "torc_persistence"], in_tests: &[] },
     Imports { folder: "bench/", anywhere: &["torc_bench"], in_tests: &["torc_engine"] },
     Imports { folder: "ci/", anywhere: &["torc_ci"], in_tests: &[] },
@@ -248,7 +249,7 @@ pub(crate) fn dependency_comments(manifest: &str) -> Vec<Finding> {
 pub(crate) fn manifest(path: &str, text: &str) -> Vec<Finding> {
     let allowed: &[&str] = match path {
         "persistence/Cargo.toml" => &["torc-engine"],
-        "fuzz/Cargo.toml" => &["torc-engine", "torc-persistence"],
+        "check/Cargo.toml" | "fuzz/Cargo.toml" => &["torc-engine", "torc-persistence"],
         "server/Cargo.toml" => &["torc-engine", "torc-persistence", "torc-scripting"],
         _ => &[],
     };
