@@ -100,7 +100,8 @@ pub(crate) fn parts(path: &Path) -> io::Result<Vec<Part>> {
         .map(|(at, (file, is_base))| {
             let name = String::from_utf8_lossy(&file.name).into_owned();
             let path = directory.join(&name);
-            let is_rdb = is_rdb(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+            let is_rdb =
+                is_rdb(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
             Ok(Part { path, name, is_rdb, is_last: at + 1 == count, is_base })
         })
         .collect()
@@ -137,13 +138,20 @@ impl Ending {
     pub(crate) fn told(&self, is_last: bool) -> (String, String) {
         let what = match (&self.bad, self.end) {
             (Some(bad), _) => bad.to_string(),
-            (None, End::InTransaction) => format!("the file ends in a transaction that begins at offset {}", self.whole_up_to),
+            (None, End::InTransaction) => {
+                format!("the file ends in a transaction that begins at offset {}", self.whole_up_to)
+            }
             (None, _) => format!("the file ends in the middle of what begins at offset {}", self.frame),
         };
         let advice = if is_last {
-            format!("`torc-check verify --fix` cuts the file at offset {}, {} bytes go", self.whole_up_to, self.bytes - self.whole_up_to)
+            format!(
+                "`torc-check verify --fix` cuts the file at offset {}, {} bytes go",
+                self.whole_up_to,
+                self.bytes - self.whole_up_to
+            )
         } else {
-            "only the last file may be cut: prefer another copy, or take the files behind it out of the manifest".to_owned()
+            "only the last file may be cut: prefer another copy, or take the files behind it out of the manifest"
+                .to_owned()
         };
         (what, advice)
     }

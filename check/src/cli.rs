@@ -111,7 +111,7 @@ fn count(statistics: &mut Statistics, place: &Place<'_>, entry: &Entry<'_>, now:
 fn survey(path: &Path, is_preamble: bool) -> io::Result<rdb::Outcome> {
     let (mut statistics, now) = (Statistics::default(), now());
     let mut about = Vec::new();
-    let outcome = rdb::walk(path, Options { decodes: true, is_preamble }, &mut |place, item| {
+    let outcome = rdb::walk(path, Options { decodes: true, is_preamble, stops: false }, &mut |place, item| {
         match item {
             Item::Aux { field, value } if about.len() < 32 => {
                 about.push(format!("{}: {}", field.escape_ascii(), value.get(..200).unwrap_or(value).escape_ascii()));
@@ -123,7 +123,8 @@ fn survey(path: &Path, is_preamble: bool) -> io::Result<rdb::Outcome> {
         }
         Ok(())
     })?;
-    let version = outcome.header.map_or("unknown".to_owned(), |(version, dialect)| format!("{} of {dialect:?}", version.0));
+    let version =
+        outcome.header.map_or("unknown".to_owned(), |(version, dialect)| format!("{} of {dialect:?}", version.0));
     println!("{}: RDB, version {version}, {} bytes read", path.display(), outcome.bytes);
     about.iter().chain(&statistics.lines()).for_each(|line| println!("  {line}"));
     if outcome.is_over {
@@ -154,7 +155,10 @@ fn verify_rdb(path: &Path, fix: bool, yes: bool) -> io::Result<bool> {
     if is_sound || !fix {
         return Ok(is_sound);
     }
-    println!("Of {length} bytes, {} are read; what is sound is written into a new file, the old one is kept beside it.", outcome.bytes);
+    println!(
+        "Of {length} bytes, {} are read; what is sound is written into a new file, the old one is kept beside it.",
+        outcome.bytes
+    );
     if !yes && !asked("Continue? [y/N]: ") {
         println!("Nothing is changed.");
         return Ok(false);
@@ -243,12 +247,13 @@ fn print_part(part: &Part, values: bool, out: &mut dyn Write) -> io::Result<bool
     let path = &part.path;
     let mut from = 0;
     if part.is_rdb {
-        let outcome = rdb::walk(path, Options { decodes: true, is_preamble: true }, &mut |place, item| {
-            if let Item::Entry(entry) = item {
-                print_entry(place, entry, values, out)?;
-            }
-            Ok(())
-        })?;
+        let outcome =
+            rdb::walk(path, Options { decodes: true, is_preamble: true, stops: false }, &mut |place, item| {
+                if let Item::Entry(entry) = item {
+                    print_entry(place, entry, values, out)?;
+                }
+                Ok(())
+            })?;
         outcome.findings.iter().for_each(|finding| eprintln!("torc-check: {}", told_finding(path, finding)));
         if !outcome.findings.is_empty() {
             return Ok(false);

@@ -56,14 +56,19 @@ pub(crate) fn convert(from: &Path, to: &Path, databases: usize) -> Told {
         Kind::Commands => to_rdb(&[aof::single(from)?], to, databases),
         Kind::Rdb => {
             let mut length = 0;
-            let outcome = rdb::walk(from, Options { decodes: false, is_preamble: true }, &mut |place, _| {
-                length = place.end;
-                Ok(())
-            })?;
+            let outcome =
+                rdb::walk(from, Options { decodes: false, is_preamble: true, stops: false }, &mut |place, _| {
+                    length = place.end;
+                    Ok(())
+                })?;
             if outcome.is_over && std::fs::metadata(from)?.len() > length {
                 return to_rdb(&[aof::single(from)?], to, databases);
             }
-            if to.is_dir() || to.as_os_str().as_encoded_bytes().ends_with(b"/") { to_directory(from, to) } else { to_file(from, to) }
+            if to.is_dir() || to.as_os_str().as_encoded_bytes().ends_with(b"/") {
+                to_directory(from, to)
+            } else {
+                to_file(from, to)
+            }
         }
     }
 }
@@ -86,35 +91,45 @@ fn to_file(from: &Path, to: &Path) -> Told {
     let (mut keys, mut commands, mut selected) = (0u64, 0u64, None);
     write_whole(to, |out| {
         let mut bytes = Vec::new();
-        let outcome = rdb::walk(from, Options { decodes: true, is_preamble: false }, &mut |place, item| {
-            match item {
-                Item::Function(code) => write_command(&mut bytes, &[b"FUNCTION", &b"LOAD"[..], code]),
-                Item::Aux { field, value } if **field == *functions::OWN_FIELD => {
-                    told.push("a library that is not of Lua is in the log: stock servers refuse the log with it".to_owned());
-                    write_command(&mut bytes, &[b"FUNCTION", &b"LOAD"[..], value]);
-                }
-                Item::Entry(entry) => {
-                    let Some(value) = place.value.filter(|_| !place.is_bad) else { return Ok(()) };
-                    if selected.replace(place.database) != Some(place.database) {
-                        write_select(&mut bytes, place.database as usize);
+        let outcome =
+            rdb::walk(from, Options { decodes: true, is_preamble: false, stops: false }, &mut |place, item| {
+                match item {
+                    Item::Function(code) => write_command(&mut bytes, &[b"FUNCTION", &b"LOAD"[..], code]),
+                    Item::Aux { field, value } if **field == *functions::OWN_FIELD => {
+                        told.push(
+                            "a library that is not of Lua is in the log: stock servers refuse the log with it"
+                                .to_owned(),
+                        );
+                        write_command(&mut bytes, &[b"FUNCTION", &b"LOAD"[..], value]);
                     }
-                    keys += 1;
-                    if !rebuild::is_all_told(value) {
-                        let key = entry.key.escape_ascii();
-                        told.push(format!("stream \"{key}\": what its producers sent, or what was given back, is not carried over"));
+                    Item::Entry(entry) => {
+                        let Some(value) = place.value.filter(|_| !place.is_bad) else { return Ok(()) };
+                        if selected.replace(place.database) != Some(place.database) {
+                            write_select(&mut bytes, place.database as usize);
+                        }
+                        keys += 1;
+                        if !rebuild::is_all_told(value) {
+                            let key = entry.key.escape_ascii();
+                            told.push(format!(
+                                "stream \"{key}\": what its producers sent, or what was given back, is not carried over"
+                            ));
+                        }
+                        rebuild::value(&entry.key, value, entry.expires_at, &mut |words| {
+                            commands += 1;
+                            write_command(&mut bytes, words);
+                        });
                     }
-                    rebuild::value(&entry.key, value, entry.expires_at, &mut |words| {
-                        commands += 1;
-                        write_command(&mut bytes, words);
-                    });
+                    _ => {}
                 }
-                _ => {}
-            }
-            out.write_all(&bytes)?;
-            bytes.clear();
-            Ok(())
-        })?;
-        match outcome.findings.iter().find(|finding| !matches!(finding.what, rdb::What::Behind(_) | rdb::What::EmptyValue)) {
+                out.write_all(&bytes)?;
+                bytes.clear();
+                Ok(())
+            })?;
+        match outcome
+            .findings
+            .iter()
+            .find(|finding| !matches!(finding.what, rdb::What::Behind(_) | rdb::What::EmptyValue))
+        {
             None => Ok(()),
             Some(finding) => refuse(told_finding(from, finding)),
         }
@@ -143,7 +158,9 @@ fn to_rdb(parts: &[Part], to: &Path, databases: usize) -> Told {
             let Frame::Command(command) = frame else { return Ok(true) };
             let words: Vec<&[u8]> = command.arguments().collect();
             let run = |replay: &mut Replay, words: &[&[u8]]| {
-                replay.run(words).or_else(|error| refuse(format!("{}: offset {}: {error}", path.display(), command.offset)))
+                replay
+                    .run(words)
+                    .or_else(|error| refuse(format!("{}: offset {}: {error}", path.display(), command.offset)))
             };
             if words.len() == 1 && words[0].eq_ignore_ascii_case(b"MULTI") {
                 open = Some(Vec::new());
@@ -177,18 +194,25 @@ fn to_rdb(parts: &[Part], to: &Path, databases: usize) -> Told {
 /// Loads an RDB file; where it ends.
 fn load(path: &Path, replay: &mut Replay) -> io::Result<u64> {
     let decoder = replay.decoder();
-    let outcome = rdb::walk_with(path, Options { decodes: true, is_preamble: true }, decoder, &mut |place, item| {
-        let done = match item {
-            Item::Function(code) => replay.load_library(code, true),
-            Item::Aux { field, value } if **field == *functions::OWN_FIELD => replay.load_library(value, true),
-            Item::Entry(entry) => match place.value {
-                Some(value) if !place.is_bad => replay.put(place.database, &entry.key, value.clone(), entry.expires_at),
+    let outcome = rdb::walk_with(
+        path,
+        Options { decodes: true, is_preamble: true, stops: false },
+        decoder,
+        &mut |place, item| {
+            let done = match item {
+                Item::Function(code) => replay.load_library(code, true),
+                Item::Aux { field, value } if **field == *functions::OWN_FIELD => replay.load_library(value, true),
+                Item::Entry(entry) => match place.value {
+                    Some(value) if !place.is_bad => {
+                        replay.put(place.database, &entry.key, value.clone(), entry.expires_at)
+                    }
+                    _ => Ok(()),
+                },
                 _ => Ok(()),
-            },
-            _ => Ok(()),
-        };
-        done.or_else(|error| refuse(format!("{}: offset {}: {error}", path.display(), place.begin)))
-    })?;
+            };
+            done.or_else(|error| refuse(format!("{}: offset {}: {error}", path.display(), place.begin)))
+        },
+    )?;
     match outcome.findings.iter().find(|finding| finding.what != rdb::What::EmptyValue) {
         None => Ok(outcome.bytes),
         Some(finding) => refuse(told_finding(path, finding)),

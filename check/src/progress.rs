@@ -23,7 +23,8 @@ impl Source {
         let file = File::open(path)?;
         let bytes = file.metadata()?.len();
         let bar = ProgressBar::new(bytes);
-        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
+        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+        {
             bar.set_style(style);
         }
         bar.set_message(path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned());

@@ -103,21 +103,29 @@ impl What {
     pub(crate) fn told(&self) -> (String, &'static str) {
         const FIX: &str = "`torc-check verify --fix` keeps all items in front of it";
         match self {
-            Self::NoMagic => ("this is no RDB file: it begins neither with REDIS nor with VALKEY".into(), "look for the right file"),
-            Self::FutureVersion(version) => {
-                (format!("a file of version {version}, which is not known here"), "read it with the server that wrote it")
+            Self::NoMagic => {
+                ("this is no RDB file: it begins neither with REDIS nor with VALKEY".into(), "look for the right file")
             }
+            Self::FutureVersion(version) => (
+                format!("a file of version {version}, which is not known here"),
+                "read it with the server that wrote it",
+            ),
             Self::Truncated => ("the file ends in the middle of an item".into(), FIX),
             Self::UnknownKind(kind) => (format!("no item begins with byte {kind}"), FIX),
-            Self::Broken(Malformed::Module(name)) => {
-                (format!("a value of the module '{name}' in a form whose length cannot be told"), "load it where the module is")
-            }
+            Self::Broken(Malformed::Module(name)) => (
+                format!("a value of the module '{name}' in a form whose length cannot be told"),
+                "load it where the module is",
+            ),
             Self::Broken(malformed) => (malformed.to_string(), FIX),
             Self::BadValue(Malformed::Module(name)) => {
                 (format!("a value of the module '{name}'"), "load it where the module is, or leave it out: `--fix`")
             }
-            Self::BadValue(malformed) => (format!("the value: {malformed}"), "`torc-check verify --fix` leaves this key out"),
-            Self::EmptyValue => ("a collection without elements".into(), "servers leave such keys out, so does `--fix`"),
+            Self::BadValue(malformed) => {
+                (format!("the value: {malformed}"), "`torc-check verify --fix` leaves this key out")
+            }
+            Self::EmptyValue => {
+                ("a collection without elements".into(), "servers leave such keys out, so does `--fix`")
+            }
             Self::Twice(database) => (
                 format!("the key stands twice in database {database}: stock servers refuse the file when they load it"),
                 "`torc-check verify --fix` keeps the first of them",
@@ -140,6 +148,8 @@ pub(crate) struct Options {
     pub(crate) decodes: bool,
     /// Whether commands may follow the end (an old append-only file).
     pub(crate) is_preamble: bool,
+    /// Whether the first finding ends the walk.
+    pub(crate) stops: bool,
 }
 
 /// An item, where it is, and the database it is about.
@@ -269,7 +279,8 @@ impl Walk {
             is_all = piece.is_empty();
             self.scanner.feed(piece);
             while self.step(is_all, visit)? {}
-            if self.scanner.is_over() || self.outcome.findings.last().is_some_and(|finding| !finding.what.is_passable()) {
+            let last = self.outcome.findings.last();
+            if self.scanner.is_over() || last.is_some_and(|finding| self.options.stops || !finding.what.is_passable()) {
                 break;
             }
         }
@@ -284,7 +295,11 @@ impl Walk {
     }
 
     /// One item; whether there may be more.
-    fn step(&mut self, is_all: bool, visit: &mut dyn FnMut(&Place<'_>, &Item<'_>) -> io::Result<()>) -> io::Result<bool> {
+    fn step(
+        &mut self,
+        is_all: bool,
+        visit: &mut dyn FnMut(&Place<'_>, &Item<'_>) -> io::Result<()>,
+    ) -> io::Result<bool> {
         let dialect = self.scanner.header().map(|(_, dialect)| dialect);
         let begin = self.scanner.position();
         let placed = match self.scanner.next_placed(is_all) {
@@ -334,20 +349,23 @@ impl Walk {
         for (what, key, kind) in bad {
             self.outcome.add(Finding { offset: end, stage: Stage::Value, key: Some(key), kind: Some(kind), what });
         }
-        Ok(true)
+        Ok(!self.options.stops || self.outcome.findings.is_empty())
     }
 }
 
 /// What of an item cannot be read, and where in it that is.
 fn locate(unread: &[u8], begin: u64, dialect: Option<Dialect>, malformed: Malformed) -> Finding {
     let mut input = Input::new(unread);
-    let mut finding = Finding { offset: begin, stage: Stage::Start, key: None, kind: None, what: What::Broken(malformed) };
+    let mut finding =
+        Finding { offset: begin, stage: Stage::Start, key: None, kind: None, what: What::Broken(malformed) };
     match dialect {
         None => {
             let digits = unread.strip_prefix(b"REDIS").or(unread.strip_prefix(b"VALKEY"));
             finding.what = match (unread.len(), digits) {
                 (..9, _) => What::Truncated,
-                (_, Some(digits)) => What::FutureVersion(String::from_utf8_lossy(&digits[..digits.len().min(4)]).into_owned()),
+                (_, Some(digits)) => {
+                    What::FutureVersion(String::from_utf8_lossy(&digits[..digits.len().min(4)]).into_owned())
+                }
                 _ => What::NoMagic,
             };
             finding.offset = begin + unread.len().min(9) as u64;

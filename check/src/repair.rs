@@ -56,17 +56,18 @@ fn write(path: &Path, out: &mut impl Write, repaired: &mut Repaired) -> io::Resu
         sum = crc64::update(sum, bytes);
         out.write_all(bytes)
     };
-    let outcome = rdb::walk(path, Options { decodes: true, is_preamble: false }, &mut |place, item| match item {
-        Item::End => Ok(()),
-        Item::Entry(_) if place.is_bad => {
-            repaired.left_out += 1;
-            Ok(())
-        }
-        item => {
-            repaired.keys += u64::from(matches!(item, Item::Entry(_)));
-            put(place.bytes)
-        }
-    })?;
+    let outcome =
+        rdb::walk(path, Options { decodes: true, is_preamble: false, stops: false }, &mut |place, item| match item {
+            Item::End => Ok(()),
+            Item::Entry(_) if place.is_bad => {
+                repaired.left_out += 1;
+                Ok(())
+            }
+            item => {
+                repaired.keys += u64::from(matches!(item, Item::Entry(_)));
+                put(place.bytes)
+            }
+        })?;
     let Some((version, _)) = outcome.header else {
         return Err(io::Error::other("nothing of this file can be kept"));
     };

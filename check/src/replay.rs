@@ -51,7 +51,13 @@ impl Replay {
     }
 
     /// Puts a value into a database.
-    pub(crate) fn put(&mut self, database: u64, key: &[u8], value: Value, expires_at: Option<i64>) -> Result<(), String> {
+    pub(crate) fn put(
+        &mut self,
+        database: u64,
+        key: &[u8],
+        value: Value,
+        expires_at: Option<i64>,
+    ) -> Result<(), String> {
         let database = self.known(database)?;
         let key = self.shard.keyspace.key(key);
         self.shard.keyspace.arrive(database, &key, OwnedEntry::new(value, expires_at), NOW);
@@ -136,7 +142,8 @@ impl Replay {
     }
 
     fn restore(&mut self, key: &[u8], ttl: &[u8], payload: &[u8], is_absolute: bool) -> Result<(), String> {
-        let ttl: i64 = std::str::from_utf8(ttl).ok().and_then(|digits| digits.parse().ok()).ok_or("a time that is no number")?;
+        let ttl: i64 =
+            std::str::from_utf8(ttl).ok().and_then(|digits| digits.parse().ok()).ok_or("a time that is no number")?;
         if ttl != 0 && !is_absolute {
             return Err("RESTORE with a time that is relative to when it was sent".into());
         }

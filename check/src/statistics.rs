@@ -42,7 +42,8 @@ impl Statistics {
         let (count, sum) = self.types.entry(name).or_default();
         *count += 1;
         *sum += bytes;
-        let is_large = self.largest.len() < LARGEST_MAX || self.largest.last().is_some_and(|(least, ..)| bytes > *least);
+        let is_large =
+            self.largest.len() < LARGEST_MAX || self.largest.last().is_some_and(|(least, ..)| bytes > *least);
         if is_large {
             let at = self.largest.partition_point(|(other, ..)| *other >= bytes);
             self.largest.insert(at, (bytes, name, database, key.to_vec()));
@@ -91,7 +92,9 @@ pub(crate) fn type_name(kind: u8) -> &'static str {
             type_text(Type::SortedSet)
         }
         kinds::MODULE | kinds::MODULE_BEFORE_RELEASE => "module",
-        kinds::STREAM | kinds::STREAM_2 | kinds::STREAM_3 | kinds::STREAM_4 | kinds::STREAM_5 => type_text(Type::Stream),
+        kinds::STREAM | kinds::STREAM_2 | kinds::STREAM_3 | kinds::STREAM_4 | kinds::STREAM_5 => {
+            type_text(Type::Stream)
+        }
         _ => type_text(Type::Hash),
     }
 }

@@ -151,7 +151,8 @@ impl Met {
                 let name = command.name();
                 let (begins, ends) = (name.eq_ignore_ascii_case(b"multi"), name.eq_ignore_ascii_case(b"exec"));
                 self.lines += 1 + 2 * command.len() as u64;
-                let place = |word: &[u8]| command.offset + (word.as_ptr() as usize - command.bytes.as_ptr() as usize) as u64;
+                let place =
+                    |word: &[u8]| command.offset + (word.as_ptr() as usize - command.bytes.as_ptr() as usize) as u64;
                 self.last_argument = place(command.arguments().last().unwrap_or(name));
                 if begins && self.is_in_transaction || ends && !self.is_in_transaction {
                     let place = place(name);
@@ -174,7 +175,7 @@ fn check_part(part: &Part, options: Options) -> Outcome<Verdict> {
     }
     let mut from = 0;
     if part.is_rdb {
-        let walk = rdb::Options { decodes: true, is_preamble: true };
+        let walk = rdb::Options { decodes: true, is_preamble: true, stops: true };
         let Some(end) = stock_rdb::check(path, walk) else {
             println!("RDB preamble of AOF file is not sane, aborting.");
             return Err(Stopped);
@@ -204,7 +205,10 @@ fn truncate_to_time(part: &Part, offset: u64, time: i64) -> Outcome<Verdict> {
         return Err(Stopped);
     }
     if !part.is_last {
-        println!("Failed to truncate AOF {} to timestamp {time} to offset {offset} because it is not the last file.", part.path.display());
+        println!(
+            "Failed to truncate AOF {} to timestamp {time} to offset {offset} because it is not the last file.",
+            part.path.display()
+        );
         println!(
             "If you insist, please delete all files after this file according to the manifest file and delete the corresponding \
              records in manifest file manually. Then re-run redis-check-aof."
@@ -230,7 +234,8 @@ fn conclude(part: &Part, options: Options, ending: &Ending, met: Met, begins: u6
     } else if ending.bad.is_some() || ending.end == End::InFrame {
         let first = first_byte(&part.path, ending.frame);
         if first == Some(b'*') {
-            let (said, read) = aof::trouble(&part.path, ending.frame).map_err(|error| cannot_open(&part.path, &error))?;
+            let (said, read) =
+                aof::trouble(&part.path, ending.frame).map_err(|error| cannot_open(&part.path, &error))?;
             lines += read;
             error = said;
         } else if first != Some(b'#') {

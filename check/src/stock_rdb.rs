@@ -19,7 +19,7 @@ pub(crate) fn main(name: &str, arguments: &[OsString]) -> ExitCode {
             ExitCode::SUCCESS
         }
         [path] => {
-            if check(Path::new(path), Options { decodes: true, is_preamble: false }).is_some() {
+            if check(Path::new(path), Options { decodes: true, is_preamble: false, stops: true }).is_some() {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
@@ -61,12 +61,20 @@ pub(crate) fn check(path: &Path, options: Options) -> Option<u64> {
     });
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound || error.kind() == std::io::ErrorKind::PermissionDenied => {
+        Err(error)
+            if error.kind() == std::io::ErrorKind::NotFound || error.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
             return None;
         }
         Err(_) => {
             let mut failed = Outcome::default();
-            failed.findings.push(Finding { offset: 0, stage: rdb::Stage::Start, key: None, kind: Some(0), what: What::Truncated });
+            failed.findings.push(Finding {
+                offset: 0,
+                stage: rdb::Stage::Start,
+                key: None,
+                kind: Some(0),
+                what: What::Truncated,
+            });
             failed
         }
     };
@@ -75,23 +83,32 @@ pub(crate) fn check(path: &Path, options: Options) -> Option<u64> {
 
 fn conclude(outcome: &Outcome, statistics: &Statistics) -> Option<u64> {
     // Bytes behind the end are nothing to that tool.
-    let finding = outcome.findings.iter().find(|finding| !matches!(finding.what, What::Behind(_) | What::EmptyValue));
+    let finding = outcome.findings.iter().find(|finding| !matches!(finding.what, What::Behind(_)));
+    let mut total = statistics.total();
     match finding {
-        Some(finding) => tell(finding),
+        Some(finding) => {
+            // A key counts when its name has been read.
+            total.count += u64::from(finding.key.is_some() && !finding.what.is_passable());
+            // Before the first key it takes itself to be at one of type 0.
+            tell(finding, finding.kind.or((total.count == 0).then_some(0)));
+        }
         None => {
-            let sum = if outcome.is_summed { "Checksum OK" } else { "RDB file was saved with checksum disabled: no check performed." };
+            let sum = if outcome.is_summed {
+                "Checksum OK"
+            } else {
+                "RDB file was saved with checksum disabled: no check performed."
+            };
             println!("[offset {}] {sum}", outcome.bytes);
             println!("[offset {}] \\o/ RDB looks OK! \\o/", outcome.bytes);
         }
     }
-    let total = statistics.total();
     println!("[info] {} keys read", total.count);
     println!("[info] {} expires", total.expiring);
     println!("[info] {} already expired", total.expired);
     if finding.is_none() { Some(outcome.bytes) } else { None }
 }
 
-fn tell(finding: &Finding) {
+fn tell(finding: &Finding, kind: Option<u8>) {
     let what = match &finding.what {
         What::NoMagic => "Wrong signature trying to load DB from file".to_owned(),
         What::FutureVersion(version) => {
@@ -109,7 +126,7 @@ fn tell(finding: &Finding) {
     if let Some(key) = &finding.key {
         println!("[additional info] Reading key '{}'", String::from_utf8_lossy(key));
     }
-    if let Some(kind) = finding.kind {
+    if let Some(kind) = kind {
         println!("[additional info] Reading type {kind} ({})", kind_name(kind));
     }
 }

@@ -9,9 +9,28 @@ use torc_persistence::rdb::{Dialect, Version, kinds};
 use crate::seeds;
 
 const TEXTS: &[&[u8]] = &[
-    b"", b"a", b"b", b"c", b"0", b"-0", b"1", b"2", b"nan", b"inf", b"-inf", b"1e400", b"0x10", b"3.5", b"00", b" 1",
-    b"9223372036854775807", b"-9223372036854775808", b"18446744073709551615", b"HYLL\x01\0\0\0\0\0\0\0\0\0\0\x80",
-    b"HYLL\0\0\0\0\0\0\0\0\0\0\0\0", b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    b"",
+    b"a",
+    b"b",
+    b"c",
+    b"0",
+    b"-0",
+    b"1",
+    b"2",
+    b"nan",
+    b"inf",
+    b"-inf",
+    b"1e400",
+    b"0x10",
+    b"3.5",
+    b"00",
+    b" 1",
+    b"9223372036854775807",
+    b"-9223372036854775808",
+    b"18446744073709551615",
+    b"HYLL\x01\0\0\0\0\0\0\0\0\0\0\x80",
+    b"HYLL\0\0\0\0\0\0\0\0\0\0\0\0",
+    b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 ];
 
 const NUMBERS: &[i64] =
@@ -124,7 +143,8 @@ pub fn zipmap(texts: &[Vec<u8>]) -> Vec<u8> {
 
 /// One of each form that is only read.
 pub fn packed_forms_of_old_servers() -> Vec<Vec<u8>> {
-    let texts: Vec<Vec<u8>> = ["a", "1", "b", "-70000", "cc", "3", "d", "2.5"].map(|text| text.as_bytes().to_vec()).into();
+    let texts: Vec<Vec<u8>> =
+        ["a", "1", "b", "-70000", "cc", "3", "d", "2.5"].map(|text| text.as_bytes().to_vec()).into();
     let of = |kind: u8, parts: &[&[u8]], count: Option<u64>| {
         let mut bytes = vec![kind];
         let mut out = Output::plain(&mut bytes);
@@ -211,7 +231,9 @@ fn body(kind: u8, out: &mut Output<'_>, random: &mut fastrand::Rng) {
             out.plain_text(&ziplist(&texts));
             out.plain_text(&ziplist(&[]));
         }
-        kinds::HASH_LISTPACK | kinds::SORTED_SET_LISTPACK | kinds::SET_LISTPACK => out.plain_text(&list_of(&texts, random)),
+        kinds::HASH_LISTPACK | kinds::SORTED_SET_LISTPACK | kinds::SET_LISTPACK => {
+            out.plain_text(&list_of(&texts, random))
+        }
         kinds::LIST_QUICKLIST_2 => {
             let nodes = random.usize(..4);
             out.number(nearly(nodes, random));

@@ -13,6 +13,7 @@
 pub mod file;
 pub mod functions;
 pub mod generate;
+pub mod log;
 pub mod memory;
 pub mod mutate;
 pub mod seeds;
@@ -36,6 +37,13 @@ pub const TARGETS: &[Target] = &[
     Target { name: "file", seeds: seeds::files, generate: generate::file, check: file::check },
     Target { name: "value", seeds: seeds::values, generate: generate::value, check: value::check },
     Target { name: "functions", seeds: seeds::functions, generate: generate::functions, check: functions::check },
+    Target { name: "frames", seeds: log::frames_seeds, generate: log::generate_frames, check: log::check_frames },
+    Target {
+        name: "manifest",
+        seeds: log::manifest_seeds,
+        generate: log::generate_manifest,
+        check: log::check_manifest,
+    },
 ];
 
 impl Target {
@@ -57,4 +65,41 @@ impl Target {
         }
         bytes
     }
+}
+
+impl Target {
+    /// Checks an input of the target of a name, which there is.
+    pub fn checked(name: &str, bytes: &[u8]) {
+        let target = Self::named(name).unwrap_or_else(|| panic!("no target {name}"));
+        (target.check)(bytes);
+    }
+}
+
+/// An input changed for libFuzzer, half of the time by its own blind changes; how long it is then.
+pub fn guided_change(
+    name: &str,
+    data: &mut [u8],
+    size: usize,
+    size_max: usize,
+    seed: u32,
+    blind: fn(&mut [u8], usize, usize) -> usize,
+) -> usize {
+    let Some(target) = Target::named(name).filter(|_| seed.is_multiple_of(2)) else {
+        return blind(data, size, size_max);
+    };
+    let mut random = fastrand::Rng::with_seed(u64::from(seed));
+    let mut bytes = data[..size].to_vec();
+    if random.u8(..8) == 0 {
+        bytes = (target.generate)(&mut random);
+    } else {
+        SEEDS.with(|seeds| mutate::mutate(&mut bytes, seeds.get_or_init(target.seeds), &mut random));
+    }
+    let size = bytes.len().min(size_max).min(data.len());
+    data[..size].copy_from_slice(&bytes[..size]);
+    size
+}
+
+thread_local! {
+    /// Seeds of the only target of this process.
+    static SEEDS: std::cell::OnceCell<Vec<Vec<u8>>> = const { std::cell::OnceCell::new() };
 }

@@ -3,12 +3,12 @@
 use crate::generate;
 use crate::value::Room;
 use torc_engine::values::Encodings;
+use torc_persistence::crc64;
 use torc_persistence::lzf::Compressor;
 use torc_persistence::rdb::encode::{self, Readers, View};
 use torc_persistence::rdb::file::{self, Use};
 use torc_persistence::rdb::output::Output;
 use torc_persistence::rdb::{Dialect, Version, functions as libraries};
-use torc_persistence::crc64;
 
 /// What the values are made of.
 const LINES: &[&str] = &[
@@ -48,8 +48,22 @@ const LINES: &[&str] = &[
 ];
 
 const KEYS: &[&str] = &[
-    "int", "text", "long", "bits", "sketch", "list", "integers", "few", "scores", "places", "fields", "times", "largetimes",
-    "stream", "given", "sent",
+    "int",
+    "text",
+    "long",
+    "bits",
+    "sketch",
+    "list",
+    "integers",
+    "few",
+    "scores",
+    "places",
+    "fields",
+    "times",
+    "largetimes",
+    "stream",
+    "given",
+    "sent",
 ];
 
 /// What readers may be told to understand.
@@ -130,7 +144,8 @@ pub fn file_of<'v>(version: Version, dialect: Dialect, values: impl Iterator<Ite
 /// Files: one of each value, and one with many.
 pub fn files() -> Vec<Vec<u8>> {
     let values = values();
-    let mut found: Vec<_> = values.iter().map(|value| file_of(Version::REDIS_MAX, Dialect::Redis, [value].into_iter())).collect();
+    let mut found: Vec<_> =
+        values.iter().map(|value| file_of(Version::REDIS_MAX, Dialect::Redis, [value].into_iter())).collect();
     found.push(file_of(Version::REDIS_MAX, Dialect::Redis, values.iter()));
     found.push(file_of(Version::VALKEY_MIN, Dialect::Valkey, values.iter().filter(|value| value[0] < 24)));
     found.push(file_of(Version(3), Dialect::Redis, values.iter().filter(|value| value[0] < 4)));

@@ -209,7 +209,8 @@ const STREAMS: &[&str] = &[
 ];
 
 /// What a digest does not show.
-const ASIDE: &[&str] = &["XINFO GROUPS K", "XINFO CONSUMERS K G", "XPENDING K G - + 1000", "HPTTL K FIELDS 1 M", "XLEN K"];
+const ASIDE: &[&str] =
+    &["XINFO GROUPS K", "XINFO CONSUMERS K G", "XPENDING K G - + 1000", "HPTTL K FIELDS 1 M", "XLEN K"];
 
 /// A shard with a table of commands, and one key of interest.
 pub struct Room {

@@ -47,7 +47,8 @@ pub fn value(key: &[u8], value: &Value, expires_at: Option<i64>, emit: &mut Emit
         }
         Type::SortedSet => {
             let scored = SortedSetRef::new(bytes, object);
-            let pairs = scored.iter().map(|one| [score_text(one.score).into_bytes(), one.member.to_bytes().into_owned()]);
+            let pairs =
+                scored.iter().map(|one| [score_text(one.score).into_bytes(), one.member.to_bytes().into_owned()]);
             batches(b"ZADD", key, pairs, emit);
         }
         Type::Hash => hash(key, HashRef::new(form, bytes, object), emit),
@@ -65,14 +66,20 @@ pub fn value(key: &[u8], value: &Value, expires_at: Option<i64>, emit: &mut Emit
 /// Whether commands tell all of the value.
 pub fn is_all_told(value: &Value) -> bool {
     let Some(Object::Stream(stream)) = value.object() else { return true };
-    let was_given_back = |group: &Group| group.pending_from(StreamId::MIN).any(|(_, pending)| pending.consumer.is_none());
-    !stream.idempotency().is_some_and(Idempotency::is_of_note) && !stream.groups().any(|(_, group)| was_given_back(group))
+    let was_given_back =
+        |group: &Group| group.pending_from(StreamId::MIN).any(|(_, pending)| pending.consumer.is_none());
+    !stream.idempotency().is_some_and(Idempotency::is_of_note)
+        && !stream.groups().any(|(_, group)| was_given_back(group))
 }
 
 /// A score that reads as the same number everywhere.
 pub fn score_text(score: f64) -> String {
     let size = score.abs();
-    if score == 0.0 || !score.is_finite() || (1e-5..1e17).contains(&size) { format!("{score}") } else { format!("{score:e}") }
+    if score == 0.0 || !score.is_finite() || (1e-5..1e17).contains(&size) {
+        format!("{score}")
+    } else {
+        format!("{score:e}")
+    }
 }
 
 fn batches<const N: usize>(name: &[u8], key: &[u8], items: impl Iterator<Item = [Vec<u8>; N]>, emit: &mut Emit<'_>) {
@@ -94,7 +101,8 @@ fn batches<const N: usize>(name: &[u8], key: &[u8], items: impl Iterator<Item = 
 }
 
 fn hash(key: &[u8], fields: HashRef<'_>, emit: &mut Emit<'_>) {
-    let pairs = fields.iter_from(0).map(|field| [field.name.to_bytes().into_owned(), field.value.to_bytes().into_owned()]);
+    let pairs =
+        fields.iter_from(0).map(|field| [field.name.to_bytes().into_owned(), field.value.to_bytes().into_owned()]);
     batches(b"HSET", key, pairs, emit);
     for field in fields.iter_from(0) {
         if let Some(at) = field.expires_at {
@@ -125,11 +133,8 @@ fn stream(key: &[u8], stream: &Stream, emit: &mut Emit<'_>) {
             emit(&[b"XADD", key, id_text(id).as_bytes(), b"x", b"y"]);
         }
         let id = id_text(entry.id);
-        let texts: Vec<Vec<u8>> = entry
-            .fields()
-            .flat_map(|(field, value)| [field, value])
-            .map(|text| text.to_bytes().into_owned())
-            .collect();
+        let texts: Vec<Vec<u8>> =
+            entry.fields().flat_map(|(field, value)| [field, value]).map(|text| text.to_bytes().into_owned()).collect();
         let words = [&b"XADD"[..], key, id.as_bytes()].into_iter().chain(texts.iter().map(Vec::as_slice));
         emit(&words.collect::<Vec<_>>());
     }
