@@ -102,7 +102,9 @@ impl fmt::Display for BadFrame {
             }
             Wrong::Number(of) => write!(formatter, "{of} is no number in range")?,
             Wrong::Line => formatter.write_str("a line has no end")?,
-            Wrong::BeyondEnd(missing) => write!(formatter, "an argument goes {missing} bytes beyond the end of the file")?,
+            Wrong::BeyondEnd(missing) => {
+                write!(formatter, "an argument goes {missing} bytes beyond the end of the file")?
+            }
         }
         write!(formatter, " at offset {}", self.offset)
     }
@@ -224,7 +226,9 @@ impl Frames {
             }
             self.places.clear();
             self.places.shrink_to(PLACES_KEPT_MAX);
-            let Some(count) = self.number(b'*', "the number of arguments", 1..i32::MAX as u64)? else { return Ok(None) };
+            let Some(count) = self.number(b'*', "the number of arguments", 1..i32::MAX as u64)? else {
+                return Ok(None);
+            };
             self.missing = Some(count as usize);
         }
         while self.missing != Some(0) {
@@ -424,7 +428,10 @@ mod tests {
             ("*1\r\n:3\r\n", "expected '$' but found ':' at offset 4"),
             ("*1\r\n$-1\r\n", "the length of an argument is no number in range at offset 5"),
             ("*1\r\n$9223372036854775807\r\n", "the length of an argument is no number in range at offset 5"),
-            ("*1\r\n$9223372036854775806\r\nPING\r\n", "an argument goes 9223372036854775802 bytes beyond the end of the file at offset 26"),
+            (
+                "*1\r\n$9223372036854775806\r\nPING\r\n",
+                "an argument goes 9223372036854775802 bytes beyond the end of the file at offset 26",
+            ),
             ("*1\r\n$3\r\nPING\r\n", "expected '\\r' but found 'G' at offset 11"),
             ("*1\r\n$5\r\nPING\r\n", "an argument goes 1 bytes beyond the end of the file at offset 8"),
             ("*1\r\n$4\r\nPING\r\r", "expected '\\n' but found '\\r' at offset 13"),
