@@ -8,6 +8,7 @@
 //!                        ├──> rdb::extent                  where a value ends, without decoding it
 //!                        ├──> rdb::dump                    one value with version and checksum: DUMP, RESTORE
 //!                        ├──> rdb::functions               libraries by themselves: FUNCTION DUMP, RESTORE
+//!                        ├──> rebuild                      the commands that make one value again
 //!                        └──> rdb::file                    a whole file: read piece by piece, written piece by piece
 //!
 //!   words ──> aof::manifest                     which files a log consists of
@@ -22,4 +23,5 @@ pub mod aof;
 pub mod crc64;
 pub mod lzf;
 pub mod rdb;
+pub mod rebuild;
 pub mod words;

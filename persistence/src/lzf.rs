@@ -30,11 +30,11 @@ pub fn decompress(packed: &[u8], length: usize) -> Option<Vec<u8>> {
             let distance = (usize::from(control & 0x1f) << 8 | usize::from(low)) + 1;
             let from = text.len().checked_sub(distance)?;
             let count = count + usize::from(*more) + 2;
-            if count <= distance {
-                text.extend_from_within(from..from + count);
-            } else {
-                // It repeats what it has just written.
-                (from..from + count).for_each(|at| text.push(text[at]));
+            // It may repeat what it has just written: then what can be copied at once doubles.
+            let end = text.len() + count;
+            while text.len() < end {
+                let run = (end - text.len()).min(text.len() - from);
+                text.extend_from_within(from..from + run);
             }
             rest = behind;
         }
@@ -49,6 +49,9 @@ const HASH_BITS: u32 = 14;
 const DISTANCE_MAX: usize = 1 << 13;
 const REFERENCE_BYTES_MAX: usize = 264;
 const LITERAL_BYTES_MAX: usize = 32;
+
+/// After so many bytes, as a power of two, without a reference the search takes a larger step.
+const STEP_SHIFT: u32 = 6;
 
 /// Compresses texts; keeps its table from one to the next, as clearing it would take longer than a short text does.
 pub struct Compressor {
@@ -91,7 +94,8 @@ impl Compressor {
             let before = before.map(|before| before as usize).filter(|before| at - before <= DISTANCE_MAX);
             let length = before.map_or(0, |before| common(text, before, at));
             let Some(before) = before.filter(|_| length >= 3) else {
-                at += 1;
+                // The longer nothing was found, the larger the steps: what does not repeat is gone through quickly.
+                at += 1 + ((at - literal) >> STEP_SHIFT);
                 continue;
             };
             put_literals(&text[literal..at], out);
@@ -120,7 +124,17 @@ impl Compressor {
 /// How many bytes are the same from two places on, as far as a reference reaches.
 fn common(text: &[u8], before: usize, at: usize) -> usize {
     let longest = REFERENCE_BYTES_MAX.min(text.len() - at);
-    text[before..].iter().zip(&text[at..at + longest]).take_while(|(one, other)| one == other).count()
+    let (one, other) = (&text[before..before + longest], &text[at..at + longest]);
+    let (ones, _) = one.as_chunks::<8>();
+    let (others, _) = other.as_chunks::<8>();
+    for (number, (one, other)) in ones.iter().zip(others).enumerate() {
+        let difference = u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other);
+        if difference != 0 {
+            return number * 8 + difference.trailing_zeros() as usize / 8;
+        }
+    }
+    let same = ones.len() * 8;
+    same + one[same..].iter().zip(&other[same..]).take_while(|(one, other)| one == other).count()
 }
 
 fn put_literals(literals: &[u8], out: &mut Vec<u8>) {

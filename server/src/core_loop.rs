@@ -211,6 +211,7 @@ impl<D: Driver> CoreLoop<D> {
             self.core.next_hold_ns(),
             self.core.next_timeout_ns(),
             self.core.next_look_at_units_ns(),
+            self.core.next_snapshot_ns(),
         ];
         let deadline_ns = deadlines.into_iter().flatten().min();
         // Replies that wait for the disk are not to wait for clients.

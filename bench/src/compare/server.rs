@@ -95,6 +95,11 @@ impl Server {
         if line.starts_with("+PONG") { Ok(()) } else { Err(Failure(format!("PING was answered by {line:?}"))) }
     }
 
+    /// Its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// CPU time used so far.
     pub fn cpu(&self) -> Outcome<CpuTime> {
         CpuTime::of(self.process.id())

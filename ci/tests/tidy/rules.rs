@@ -61,11 +61,13 @@ const IMPORTS: &[Imports] = &[
         anywhere: &["torc_engine", "torc_persistence", "torc_scripting", "torc_server"],
         in_tests: &[],
     },
+    Imports { folder: "check/", anywhere: &["torc_engine", "torc_persistence"], in_tests: &[] },
+    Imports { folder: "fuzz/", anywhere: &["torc_engine", "torc_fuzz", "torc_persistence"], in_tests: &[] },
     Imports { folder: "bench/", anywhere: &["torc_bench"], in_tests: &["torc_engine"] },
     Imports { folder: "ci/", anywhere: &["torc_ci"], in_tests: &[] },
 ];
 
-const OURS: &[&str] = &["torc_engine", "torc_persistence", "torc_scripting", "torc_server", "torc_bench", "torc_ci"];
+const OURS: &[&str] = &["torc_engine", "torc_persistence", "torc_scripting", "torc_server", "torc_fuzz", "torc_bench", "torc_ci"];
 
 /// A rule with its name.
 pub(crate) struct Rule {
@@ -247,6 +249,7 @@ pub(crate) fn dependency_comments(manifest: &str) -> Vec<Finding> {
 pub(crate) fn manifest(path: &str, text: &str) -> Vec<Finding> {
     let allowed: &[&str] = match path {
         "persistence/Cargo.toml" => &["torc-engine"],
+        "check/Cargo.toml" | "fuzz/Cargo.toml" => &["torc-engine", "torc-persistence"],
         "server/Cargo.toml" => &["torc-engine", "torc-persistence", "torc-scripting"],
         _ => &[],
     };

@@ -48,6 +48,9 @@ impl Decoded {
     }
 }
 
+/// Elements of a list that are added at once.
+const LIST_STEP: usize = 1024;
+
 const TWICE: Malformed = Malformed::Invalid("an element that stands twice");
 const BROKEN_LISTPACK: Malformed = Malformed::Invalid("a listpack that is none");
 const ODD: Malformed = Malformed::Invalid("a field without a value");
@@ -117,20 +120,26 @@ fn longest<'e>(elements: impl Iterator<Item = &'e Element<'e>>) -> u64 {
 fn a_list(kind: u8, input: &mut Input<'_>, target: Target<'_>) -> Result<Decoded> {
     let mut made = NewCollection::packed(&listpack::EMPTY, Form::LIST);
     let mut is_empty = true;
-    let mut push = |elements: &[Element<'_>]| {
-        let texts: Vec<Text<'_>> = elements.iter().map(Element::to_bytes).collect();
-        is_empty &= texts.is_empty();
-        list::push(&mut made, End::Right, &texts, target.limits);
+    // Some at a time: what is made on the way does not grow with the list.
+    let mut push = |elements: &mut dyn Iterator<Item = Element<'_>>| {
+        loop {
+            let texts: Vec<Text<'_>> = (&mut *elements).take(LIST_STEP).map(|element| element.to_bytes()).collect();
+            is_empty &= texts.is_empty();
+            list::push(&mut made, End::Right, &texts, target.limits);
+            if texts.len() < LIST_STEP {
+                break;
+            }
+        }
     };
     match kind {
-        kinds::LIST_ZIPLIST => push(&legacy::ziplist(&input.text()?)?),
+        kinds::LIST_ZIPLIST => push(&mut legacy::ziplist(&input.text()?)?.into_iter()),
         kinds::LIST => {
             let texts = texts(input, 1)?;
-            texts.chunks(1024).for_each(|texts| push(&packed(texts)));
+            push(&mut texts.iter().map(|text| Element::of(text)));
         }
         kinds::LIST_QUICKLIST => {
             for _ in 0..input.count(1)? {
-                push(&legacy::ziplist(&input.text()?)?);
+                push(&mut legacy::ziplist(&input.text()?)?.into_iter());
             }
         }
         _ => {
@@ -138,8 +147,8 @@ fn a_list(kind: u8, input: &mut Input<'_>, target: Target<'_>) -> Result<Decoded
                 let container = input.number()?;
                 let text = input.text()?;
                 match container {
-                    1 => push(&[Element::Text(&text)]),
-                    2 => push(&elements(&text)?),
+                    1 => push(&mut std::iter::once(Element::Text(&text))),
+                    2 => push(&mut Listpack::validate(&text).ok_or(BROKEN_LISTPACK)?.iter()),
                     _ => return Err(Malformed::Invalid("a node of a list of no known form")),
                 }
             }

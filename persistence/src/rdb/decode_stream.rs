@@ -83,6 +83,37 @@ impl<'a, I: Iterator<Item = Element<'a>>> Reader<'a, I> {
     }
 }
 
+/// How nodes of ours are cut while the entries of a foreign one are added.
+///
+/// Entries that share their fields name them once a node. Fields with names so long that each of our nodes would hold few entries
+/// would be repeated without bound; such entries stay in one node, as they came.
+struct NodeLimits<'l> {
+    limits: &'l Encodings,
+    /// Whether this is such a node, and whether it has begun.
+    keeps: Option<bool>,
+}
+
+impl<'l> NodeLimits<'l> {
+    /// Of a node whose fields would take `repeated` bytes if each entry named them.
+    fn of(repeated: u64, node_bytes: u64, limits: &'l Encodings) -> Self {
+        const FACTOR_MAX: u64 = 16;
+        Self { limits, keeps: (repeated > node_bytes.saturating_mul(FACTOR_MAX)).then_some(false) }
+    }
+
+    /// For the next entry.
+    fn next(&mut self) -> Encodings {
+        match self.keeps.replace(true) {
+            None => {
+                self.keeps = None;
+                *self.limits
+            }
+            // A node of ours that has one is full: so a new one begins.
+            Some(false) => Encodings { stream_node_entries_max: 1, ..*self.limits },
+            Some(true) => Encodings { stream_node_entries_max: 0, stream_node_bytes_max: 0, ..*self.limits },
+        }
+    }
+}
+
 /// Adds the entries of a node.
 fn node(first: StreamId, bytes: &[u8], stream: &mut Stream, limits: &Encodings) -> Result<()> {
     let list = Listpack::validate(bytes).ok_or(BROKEN_NODE)?;
@@ -93,6 +124,8 @@ fn node(first: StreamId, bytes: &[u8], stream: &mut Stream, limits: &Encodings) 
     if reader.number()? != 0 {
         return Err(BROKEN_NODE);
     }
+    let shared_bytes: u64 = fields.iter().map(|field| field.len() as u64).sum();
+    let mut limits = NodeLimits::of(shared_bytes.saturating_mul(entries.unsigned_abs()), bytes.len() as u64, limits);
     for _ in 0..entries {
         let flags = reader.number()?;
         let [ms, sequence] = [reader.number()?, reader.number()?];
@@ -115,7 +148,7 @@ fn node(first: StreamId, bytes: &[u8], stream: &mut Stream, limits: &Encodings) 
             if texts.is_empty() {
                 return Err(BROKEN_NODE);
             }
-            stream.log_mut().append(id, &texts, limits).map_err(|_| BROKEN_NODE)?;
+            stream.log_mut().append(id, &texts, &limits.next()).map_err(|_| BROKEN_NODE)?;
         }
     }
     if reader.0.next().is_some() { Err(BROKEN_NODE) } else { Ok(()) }

@@ -73,6 +73,17 @@ pub enum Item<'a> {
     End,
 }
 
+/// An item, and where it stands.
+#[derive(Debug)]
+pub struct Placed<'a> {
+    /// The item.
+    pub item: Item<'a>,
+    /// Where it begins in the file.
+    pub begin: u64,
+    /// All of its bytes.
+    pub bytes: &'a [u8],
+}
+
 /// Reads a file from pieces.
 #[derive(Debug)]
 pub struct Scanner {
@@ -110,6 +121,11 @@ impl Scanner {
         self.is_over
     }
 
+    /// What has been fed and not been handed out: what is broken, if something is.
+    pub fn unread(&self) -> &[u8] {
+        &self.bytes[self.used..]
+    }
+
     /// What was fed behind the end of the file.
     pub fn rest(&self) -> &[u8] {
         if self.is_over { &self.bytes[self.used..] } else { &[] }
@@ -125,26 +141,36 @@ impl Scanner {
 
     /// The next item; none if more of the file is needed, or it is over. With `is_all` nothing more will come.
     pub fn next(&mut self, is_all: bool) -> Result<Option<Item<'_>>> {
+        Ok(self.next_placed(is_all)?.map(|placed| placed.item))
+    }
+
+    /// The next item with its place.
+    pub fn next_placed(&mut self, is_all: bool) -> Result<Option<Placed<'_>>> {
         if self.is_over || (self.bytes.len() - self.used < self.wanted && !is_all) {
             return Ok(None);
         }
-        match self.scan() {
-            Ok((end, found)) => {
-                self.wanted = 0;
-                let from = std::mem::replace(&mut self.used, end);
-                if self.checks_sum {
-                    // The checksum is not part of what it sums up.
-                    let summed = if matches!(found, Found::End(Some(_))) { end - SUM_BYTES } else { end };
-                    self.sum = crc64::update(self.sum, &self.bytes[from..summed]);
-                }
-                self.accept(from, found).map(Some)
-            }
+        let (end, found) = match self.scan() {
             Err(Malformed::Truncated) if !is_all => {
                 self.wanted = 2 * (self.bytes.len() - self.used);
-                Ok(None)
+                return Ok(None);
             }
-            Err(malformed) => Err(malformed),
+            scanned => scanned?,
+        };
+        self.wanted = 0;
+        let from = std::mem::replace(&mut self.used, end);
+        if self.checks_sum {
+            // The checksum is not part of what it sums up.
+            let summed = if matches!(found, Found::End(Some(_))) { end - SUM_BYTES } else { end };
+            self.sum = crc64::update(self.sum, &self.bytes[from..summed]);
         }
+        self.accept(&found)?;
+        let bytes = &self.bytes[from..end];
+        let item = match (found, self.header) {
+            (Found::Item, Some((_, dialect))) => item(&mut Input::new(bytes), dialect)?,
+            (Found::End(_), _) => Item::End,
+            (Found::Header(..) | Found::Item, _) => Item::Ignored,
+        };
+        Ok(Some(Placed { item, begin: self.passed + from as u64, bytes }))
     }
 
     /// Where the next item ends.
@@ -160,25 +186,19 @@ impl Scanner {
         Ok((self.used + input.position(), found))
     }
 
-    /// What stands there, when it is known to be whole.
-    fn accept(&mut self, from: usize, found: Found) -> Result<Item<'_>> {
-        let (_, dialect) = match found {
-            Found::Header(version, dialect) => {
-                self.header = Some((version, dialect));
-                return Ok(Item::Ignored);
+    /// Takes note of what has been found to be whole.
+    fn accept(&mut self, found: &Found) -> Result<()> {
+        match *found {
+            Found::Header(version, dialect) => self.header = Some((version, dialect)),
+            Found::Item => {}
+            Found::End(said) => {
+                self.is_over = true;
+                if said.is_some_and(|said| self.checks_sum && said != 0 && said != self.sum) {
+                    return Err(Malformed::Invalid("the checksum is not that of the file"));
+                }
             }
-            _ => self.header.ok_or(Malformed::Truncated)?,
-        };
-        if let Found::End(said) = found {
-            self.is_over = true;
-            let is_wrong = said.is_some_and(|said| self.checks_sum && said != 0 && said != self.sum);
-            return if is_wrong {
-                Err(Malformed::Invalid("the checksum is not that of the file"))
-            } else {
-                Ok(Item::End)
-            };
         }
-        item(&mut Input::new(&self.bytes[from..self.used]), dialect)
+        Ok(())
     }
 }
 

@@ -188,6 +188,7 @@ pub struct Core {
     pub tasks: Tasks,
     /// Snapshots under way.
     snapshots: Vec<Part>,
+    snapshot_rest: snapshot::Rest,
     /// Open batches, by destination; our own index is the batch to ourselves.
     batches: batches::OpenBatches,
     /// Bytes of requests under way to each shard.
@@ -281,6 +282,7 @@ impl Core {
             gate: gate::Gate::default(),
             tasks: Tasks::default(),
             snapshots: Vec::new(),
+            snapshot_rest: snapshot::Rest::default(),
             batches: batches::OpenBatches::new(shards),
             in_flight_bytes: vec![0; shards],
             spare_nodes: Vec::new(),

@@ -41,11 +41,12 @@ impl Core {
             // Whoever came first ends both.
             return;
         }
+        let tasks = self.tasks.clone();
         if !saves {
             self.cancel_save();
-            return self.stop(request);
+            // Not before the connection that asks is back in its place.
+            return self.tasks.spawn(async move { tasks.on_core(move |core| core.stop(request)).await });
         }
-        let tasks = self.tasks.clone();
         self.tasks.spawn(async move {
             tasks.ask_all(ControlRequest::Pause { until_ns: u64::MAX, only_writes: true }).await;
             tasks.on_core(|core| core.cancel_save()).await;

@@ -16,11 +16,30 @@ use std::sync::atomic::Ordering;
 use torc_engine::reply::Reply;
 use torc_engine::transaction::inbox::Node;
 
-/// What a slice takes, in nanoseconds.
+/// What a slice takes, in nanoseconds, and what while clients are served.
 const SLICE_NS: u64 = 250_000;
+const SLICE_AMONG_COMMANDS_NS: u64 = 100_000;
+/// So many times as long as it took, a slice among commands is followed by none: whoever shares the processor has it meanwhile.
+const RESTS_A_SLICE: u64 = 3;
+/// Clients count as being served if there were so many commands in so many nanoseconds.
+const SERVING_COMMANDS: u64 = 10;
+const SERVING_NS: u64 = 10_000_000;
 
 /// After a save that failed, the save points wait for so long, in milliseconds.
 const RETRY_MS: i64 = 5_000;
+
+/// When snapshots rest, since clients are served.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rest {
+    /// The next slice is due then.
+    until_ns: u64,
+    /// Whether they are.
+    is_serving: bool,
+    /// So many commands had run when that was looked at, ...
+    commands: u64,
+    /// ... which was then.
+    looked_ns: u64,
+}
 
 /// What is to be done when a save is over.
 pub type WhenSaved = Box<dyn FnOnce(&mut Core, Result<(), String>)>;
@@ -97,14 +116,41 @@ impl Core {
 
     /// Whether a slice of a snapshot is due.
     pub fn has_snapshot_work(&self) -> bool {
-        self.snapshots.iter().any(Part::has_work)
+        self.snapshot_rest.until_ns <= self.clock.monotonic_ns && self.snapshots.iter().any(Part::has_work)
+    }
+
+    /// When the next slice is due, if that is later, monotonic nanoseconds.
+    pub fn next_snapshot_ns(&self) -> Option<u64> {
+        let rests = !self.snapshots.is_empty() && self.snapshot_rest.until_ns > self.clock.monotonic_ns;
+        rests.then_some(self.snapshot_rest.until_ns)
     }
 
     /// A slice of each snapshot under way. `clock` is in nanoseconds.
     #[inline]
     pub fn snapshot_slice(&mut self, clock: impl Fn() -> u64) {
+        if !self.snapshots.is_empty() {
+            self.slice_of_snapshots(&clock);
+        }
+    }
+
+    fn slice_of_snapshots(&mut self, clock: &impl Fn() -> u64) {
+        let began_ns = clock();
+        let rest = &mut self.snapshot_rest;
+        if began_ns.saturating_sub(rest.looked_ns) >= SERVING_NS {
+            rest.is_serving = self.counters.commands.saturating_sub(rest.commands) >= SERVING_COMMANDS;
+            (rest.commands, rest.looked_ns) = (self.counters.commands, began_ns);
+        }
+        if rest.until_ns > began_ns {
+            return;
+        }
+        let is_serving = rest.is_serving;
+        let slice_ns = if is_serving { SLICE_AMONG_COMMANDS_NS } else { SLICE_NS };
         for part in &mut self.snapshots {
-            part.slice(&mut self.shard.keyspace, &self.tasks, SLICE_NS, &clock);
+            part.slice(&mut self.shard.keyspace, &self.tasks, slice_ns, clock);
+        }
+        if is_serving && !self.snapshots.iter().any(Part::is_pressed) {
+            let now_ns = clock();
+            self.snapshot_rest.until_ns = now_ns + RESTS_A_SLICE * (now_ns - began_ns);
         }
     }
 

@@ -274,6 +274,11 @@ impl Part {
         self.snapshot.is_failed() || (has_room && !self.is_held_up())
     }
 
+    /// Whether writers ahead of the walk have recorded so much that it is not to rest.
+    pub fn is_pressed(&self) -> bool {
+        self.recorder.borrow().sealed_bytes > self.snapshot.order.buffer_bytes_max / 4
+    }
+
     /// Whether what is recorded has to wait until extents can be taken. Then the shard is woken.
     fn is_held_up(&self) -> bool {
         !self.snapshot.has_begun() && (self.large.is_some() || !self.recorder.borrow().sealed.is_empty())

@@ -4,6 +4,7 @@
 //!   server      starts a server of its own on a loopback port, ours or the real one, and ends it
 //!   client      a blocking client that sends bytes and reads one reply at a time
 //!   reply       replies as a tree and as text, one text for each sequence of bytes
+//!   values      commands that make values of all types and forms
 //!   transcript  a script of requests and replies, played against any server
 //! ```
 
@@ -13,6 +14,7 @@ pub mod client;
 pub mod reply;
 pub mod server;
 pub mod transcript;
+pub mod values;
 
 pub use client::{Client, encode, words};
 pub use reply::Reply;

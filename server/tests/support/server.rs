@@ -119,10 +119,11 @@ impl Server {
                 return false;
             }
             if let Ok(mut client) = Client::try_connect(self.port) {
-                client.send(b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n");
+                client.send(b"*3\r\n$4\r\nINFO\r\n$6\r\nserver\r\n$11\r\npersistence\r\n");
                 // On a port that was taken meanwhile somebody else may answer.
                 let ours = format!("process_id:{}\r\n", self.child.id());
-                if client.receive().is_some_and(|reply| reply.is_error() || reply.text().contains(&ours)) {
+                let is_ready = |text: &str| text.contains(&ours) && !text.contains("\r\nloading:1\r\n");
+                if client.receive().is_some_and(|reply| reply.is_error() || is_ready(&reply.text())) {
                     return true;
                 }
             }
