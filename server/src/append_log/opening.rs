@@ -190,7 +190,15 @@ async fn load_file(
     let path = plan.place.path(&log_file.name);
     let shown = path.display().to_string();
     let unreadable = |error: io::Error| {
-        format!("Fatal error: can't open the append log file {shown} for reading: {}", error_text(&error))
+        let reason = error_text(&error);
+        if error.kind() == io::ErrorKind::NotFound {
+            let name = String::from_utf8_lossy(&log_file.name);
+            let place = plan.place.directory.display();
+            return format!(
+                "Unable to obtain the AOF file {name} length. stat: {reason}. The manifest names it in {place}"
+            );
+        }
+        format!("Fatal error: can't open the append log file {shown} for reading: {reason}")
     };
     let handle = match open_for_writing(&tasks.operations, &path).await {
         Err(error)
@@ -244,12 +252,13 @@ async fn see_to_tail(
         "Make a backup of the file, then use torc-check --fix (or redis-check-aof --fix) on the manifest";
     let Some(stopped) = fed.stopped else { return Ok(length) };
     let lost = length - fed.whole;
+    let name = shown.rsplit('/').next().unwrap_or(shown);
     let is_small_enough = match &stopped {
         Stopped::InCommand | Stopped::InTransaction => plan.loads_truncated,
         Stopped::Bad(_) => plan.corrupt_tail_max > 0 && lost <= plan.corrupt_tail_max,
     };
     if matches!(stopped, Stopped::InTransaction) {
-        tracing::warn!("Revert incomplete MULTI/EXEC transaction from AOF file {shown}");
+        tracing::warn!("Revert incomplete MULTI/EXEC transaction in AOF file {name}");
     }
     if !is_last || !is_small_enough {
         return Err(match stopped {
@@ -269,17 +278,17 @@ async fn see_to_tail(
     }
     match stopped {
         Stopped::Bad(bad) => {
-            tracing::warn!("!!! Warning: corrupt tail of {lost} bytes of the AOF file {shown}: {bad} !!!")
+            tracing::warn!("!!! Warning: corrupt tail of {lost} bytes of the AOF file {name}: {bad} !!!")
         }
-        _ => tracing::warn!("!!! Warning: short read while loading the AOF file {shown}!!!"),
+        _ => tracing::warn!("!!! Warning: short read while loading the AOF file {name}!!!"),
     }
-    tracing::warn!("Truncating the AOF {shown} at offset {}", fed.whole);
+    tracing::warn!("!!! Truncating the AOF {name} at offset {} !!!", fed.whole);
     let cut = async {
         handle.truncate(fed.whole).await?;
         handle.sync(false).await
     };
     cut.await.map_err(|error| format!("Error truncating the AOF file {shown}: {}", error_text(&error)))?;
-    tracing::warn!("AOF {shown} loaded anyway because aof-load-truncated is enabled ({lost} bytes were cut off)");
+    tracing::warn!("AOF {name} loaded anyway because aof-load-truncated is enabled ({lost} bytes were cut off)");
     Ok(fed.whole)
 }
 
