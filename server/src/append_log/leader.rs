@@ -23,6 +23,8 @@ use std::time::Duration;
 const SECOND_NS: u64 = 1_000_000_000;
 /// Where no reply waits for the disk, writes are so far apart: each costs as much as several commands.
 const GATHER: Duration = Duration::from_millis(1);
+/// Where replies wait, this part of the time that the last write and sync took is spent on waiting for company.
+const GATHER_PART: u64 = 4;
 /// A sync that nobody waits for and that takes longer than this holds up writes.
 const SLOW_SYNC_NS: u64 = 2 * SECOND_NS;
 
@@ -134,6 +136,7 @@ impl ShardLog {
                 self.log.is_stalled.store(true, Ordering::SeqCst);
                 return;
             }
+            let began_ns = self.tasks.executor.now_ns();
             self.take_queue(writer);
             if let Err(error) = self.write_pending(writer).await {
                 return self.fail(writer, "Error writing to the AOF file", &error);
@@ -159,10 +162,7 @@ impl ShardLog {
             self.recover();
             self.wake_waiting();
             self.change_manifest(writer).await;
-            if self.log.policy() != AppendFsync::Always && !writer.closes {
-                // Nobody waits for this: what comes now is written together.
-                self.tasks.executor.sleep(GATHER).await;
-            }
+            self.gather(began_ns).await;
             if !self.log.has_queued() {
                 if writer.closes && self.sync_now(writer).await.is_ok() {
                     self.log.is_on.store(false, Ordering::SeqCst);
@@ -170,6 +170,22 @@ impl ShardLog {
                 return;
             }
         }
+    }
+
+    /// Waits for what is worth being written with what has gathered.
+    async fn gather(&self, began_ns: u64) {
+        let wait = if self.log.policy() != AppendFsync::Always {
+            // Nobody waits for this: what comes now is written together.
+            GATHER
+        } else if self.log.has_queued() {
+            // Clients that have just been answered soon send more: in a part of the time that a sync takes most of them come
+            // back, and share the next one with those that wait already. Else two groups would take turns.
+            let took_ns = self.tasks.executor.now_ns() - began_ns;
+            Duration::from_nanos(took_ns / GATHER_PART).min(GATHER)
+        } else {
+            return;
+        };
+        self.tasks.executor.sleep(wait).await;
     }
 
     /// What a rewrite has come to.
