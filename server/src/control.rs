@@ -249,35 +249,20 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             core.scripting.flush_scripts();
             ControlReply::Done
         }
-        ControlRequest::Functions(functions, command) => {
-            // Told by one shard, in the order of the changes.
-            if let (0, Some(command)) = (core.index, command) {
-                core.shard.keyspace.journal.effect_owned(0, command.clone());
-            }
-            core.scripting.set_functions(functions);
-            ControlReply::Done
-        }
-        ControlRequest::Log(is_on) => {
-            core.hand_over_effects();
-            core.shard.keyspace.journal.listen_to_effects(*is_on);
-            ControlReply::Done
-        }
+        ControlRequest::Functions(functions, command) => core.change_functions(functions, command.as_ref()),
+        ControlRequest::Log(is_on) => core.log_effects(*is_on),
         ControlRequest::BeginSnapshot(snapshot) => core.begin_snapshot(snapshot),
         ControlRequest::SaveEnded => {
             core.look_at_saves();
             ControlReply::Done
         }
-        ControlRequest::Loading(is_loading) => {
-            core.gate.set_loading(*is_loading);
-            ControlReply::Count(core.shard.keyspace.dirty as usize)
-        }
+        ControlRequest::Loading(is_loading) => ControlReply::Count(core.set_loading(*is_loading)),
         ControlRequest::Empty => ControlReply::Count(core.shard.keyspace.flush(None)),
-        ControlRequest::Switch(Switch::ActiveExpire, is_on) => {
-            core.active_expire = *is_on;
-            ControlReply::Done
-        }
-        ControlRequest::Switch(Switch::Cron, is_on) => {
-            core.cron_runs = *is_on;
+        ControlRequest::Switch(switch, is_on) => {
+            match switch {
+                Switch::ActiveExpire => core.active_expire = *is_on,
+                Switch::Cron => core.cron_runs = *is_on,
+            }
             ControlReply::Done
         }
         ControlRequest::Sleep(duration) => {

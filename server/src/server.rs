@@ -75,14 +75,7 @@ impl Server {
             Peers::new(shards).map_err(|error| StartFailure(format!("Cannot create the wake-up events: {error}")))?;
         let (report, reports) = mpsc::channel();
         let (load, loaded) = mpsc::channel();
-        match &beginning {
-            Beginning::Nothing => {}
-            Beginning::File(source) => shared.loading.begin(source.bytes, wall_clock_ms()),
-            Beginning::Log(plan) => {
-                shared.append_log.set_replayed(true);
-                shared.loading.begin(append_log::bytes_to_load(plan), wall_clock_ms());
-            }
-        }
+        beginning.announce(&shared);
         let mut load = Some((beginning, load));
         let ready = Arc::new(Barrier::new(shards + 1));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
@@ -185,6 +178,18 @@ enum Beginning {
 }
 
 impl Beginning {
+    /// Nobody is served before the data are there.
+    fn announce(&self, shared: &Shared) {
+        match self {
+            Self::Nothing => {}
+            Self::File(source) => shared.loading.begin(source.bytes, wall_clock_ms()),
+            Self::Log(plan) => {
+                shared.append_log.set_replayed(true);
+                shared.loading.begin(append_log::bytes_to_load(plan), wall_clock_ms());
+            }
+        }
+    }
+
     fn of(config: &Config) -> Result<Self, StartFailure> {
         if !config.persistence.append_only {
             return Ok(loading::source(config).map_or(Self::Nothing, Self::File));

@@ -41,7 +41,7 @@ mod watch;
 pub mod whole;
 
 use crate::command_table::CommandEntry;
-use crate::control::{DatabaseFigures, ShardFigures};
+use crate::control::{ControlReply, DatabaseFigures, ShardFigures};
 use crate::mailbox::{self, Deferred, Envelope, LateUnit};
 use crate::pace::Pace;
 use crate::reactor::driver::Clock;
@@ -61,6 +61,7 @@ use torc_engine::error_counts::ErrorCounts;
 use torc_engine::journal::{EventClasses, Record};
 use torc_engine::shard::Shard;
 use torc_engine::transaction::schedule::Schedule;
+use torc_scripting::libraries::Registry;
 
 /// What became of commands, by their ids.
 #[derive(Clone, Debug, Default)]
@@ -391,6 +392,28 @@ impl Core {
     pub fn listen_to_effects(&mut self, sink: EffectSink) {
         self.shard.keyspace.journal.listen_to_effects(true);
         self.effects = Some(sink);
+    }
+
+    /// A load begins, or is over. How much has changed so far.
+    pub fn set_loading(&mut self, is_loading: bool) -> usize {
+        self.gate.set_loading(is_loading);
+        self.shard.keyspace.dirty as usize
+    }
+
+    /// Changes are logged from now on, or no more.
+    pub fn log_effects(&mut self, is_on: bool) -> ControlReply {
+        self.hand_over_effects();
+        self.shard.keyspace.journal.listen_to_effects(is_on);
+        ControlReply::Done
+    }
+
+    /// New libraries of functions. The command that made the change is told by one shard, in the order of the changes.
+    pub fn change_functions(&mut self, functions: &Arc<Registry>, command: Option<&Vec<Vec<u8>>>) -> ControlReply {
+        if let (0, Some(command)) = (self.index, command) {
+            self.shard.keyspace.journal.effect_owned(0, command.clone());
+        }
+        self.scripting.set_functions(functions);
+        ControlReply::Done
     }
 
     /// Hands over what commands have done, before anything leaves that could tell of it.
