@@ -446,10 +446,9 @@ impl Core {
         arguments: &[&[u8]],
         key: Option<(u16, u64)>,
     ) -> Flow {
-        if let Some(flow) = self.held_up(connection, entry) {
+        if let Some(flow) = self.held_up(connection, entry, arguments) {
             return flow;
         }
-        self.prepare_script(entry);
         let handler = match entry.target {
             Target::Engine(handler) => handler,
             Target::Session(handler) => {
@@ -526,7 +525,12 @@ impl Core {
 
     /// What keeps a command from running now, if anything does.
     #[inline]
-    fn held_up(&mut self, connection: &mut Connection, entry: &'static CommandEntry) -> Option<Flow> {
+    fn held_up(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        arguments: &[&[u8]],
+    ) -> Option<Flow> {
         if entry.takes_memory
             && let Some(flow) = self.without_room(connection)
         {
@@ -534,7 +538,7 @@ impl Core {
             return Some(flow);
         }
         let is_about_messages = entry.spec.flags.has(Flags::PUBSUB);
-        if self.waits_for_pause(connection, entry.is_write)
+        if self.waits_for_pause(connection, |core| core.may_write(entry, arguments))
             || (is_about_messages && self.waits_for_messages(connection, entry))
         {
             return Some(Flow::NotRun);
@@ -691,6 +695,7 @@ impl Core {
             }
         }
         let now = self.shard.now();
+        self.prepare_script(entry, connection.session.client);
         let (client, out) = (connection.session.client, connection.output.tail());
         let (before, errors) = ((out.bytes.len(), out.shared.len()), self.shard.errors().total());
         let unfinished = match (key, entry.keys) {
@@ -700,6 +705,9 @@ impl Core {
             }
             _ => self.shard.begin(handler, arguments, client, now, out),
         };
+        if client.tracks && entry.is_script {
+            self.remember_script_reads(Address { shard: self.index as u32, connection: connection.key });
+        }
         if entry.is_script
             && let Some(missed) = self.scripting.missed.take()
         {

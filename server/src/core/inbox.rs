@@ -138,7 +138,7 @@ impl Core {
                     continue;
                 }
             }
-            self.prepare_script(request.entry);
+            self.prepare_script(request.entry, request.client);
             if request.entry.takes_memory && !self.has_room() {
                 self.counters.errors.count(OUT_OF_MEMORY);
                 Reply::new(&mut batch.replies, request.client.protocol).error_bytes(OUT_OF_MEMORY);
@@ -238,7 +238,7 @@ impl Core {
         let arguments = arguments.slices();
         let Target::Engine(handler) = request.entry.target else { return };
         self.has_room();
-        self.prepare_script(request.entry);
+        self.prepare_script(request.entry, request.client);
         self.shard.keyspace.on_expired = if request.entry.is_write { OnExpired::Tell } else { OnExpired::Leave };
         let errors = self.error_count();
         let unfinished = self.shard.begin(handler, &arguments, request.client, now, &mut batch.replies);
@@ -451,6 +451,9 @@ impl Core {
         client: ClientContext,
         by: Address,
     ) {
+        if client.tracks && entry.is_script {
+            self.remember_script_reads(by);
+        }
         self.tell_changes(Some(by));
         if client.tracks {
             self.remember(entry, arguments, by);
@@ -489,7 +492,8 @@ impl Core {
 
     /// What a command that is about to run here does with a key whose time is over.
     pub(super) fn on_expired(&self, entry: &CommandEntry) -> OnExpired {
-        match (self.schedule.is_idle(), entry.is_write) {
+        // While clients are paused nothing expires.
+        match (self.schedule.is_idle() && !self.is_paused(), entry.is_write) {
             (true, _) => OnExpired::Remove,
             (false, true) => OnExpired::Tell,
             (false, false) => OnExpired::Leave,

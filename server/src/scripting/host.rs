@@ -4,7 +4,10 @@
 //!   redis.call ──> allowed? ──> ping, select, time ...            answered here
 //!                          ├──> Place::Here: all of it is here    run on the shard that the script has alone
 //!                          │                 else                 Elsewhere: the run is undone, and begins again as a unit
-//!                          └──> Place::Unit                       Asks: the unit runs it where it belongs (core::script_step)
+//!                          └──> Place::Unit: its keys are at hand   run on the values that the unit has fetched
+//!                                 else                              Lacks: the unit fetches them, and it is asked again
+//!                                 it may touch any key              Asks: the unit runs it where it belongs
+//!                                                                   (core::script_step)
 //! ```
 //!
 //! What a run leaves beside the data (counts, errors, lines of MONITOR and of the log) is kept until it ends, as it may be undone.
@@ -19,14 +22,17 @@ use torc_engine::command::{CommandError, Execution, Flags, Milliseconds, parse_i
 use torc_engine::error_counts::ErrorCounts;
 use torc_engine::journal::{Effect, Journal, Share};
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
+use torc_engine::shard::ClientContext;
+use torc_engine::transaction::overlay::KeyRead;
+use torc_engine::transaction::workspace::{Missing, Workspace};
 use torc_scripting::{Exchange, LogLevel, Request};
 
 /// Where a run's calls are answered.
 pub enum Place<'a, 'b> {
     /// On this shard, which the run has alone.
     Here(&'a mut Execution<'b>),
-    /// By a unit, at its time; so many databases there are.
-    Unit { now: Milliseconds, databases: usize },
+    /// By a unit, at its time, on the values that it has fetched.
+    Unit { now: Milliseconds, workspace: &'a mut Workspace },
 }
 
 impl Place<'_, '_> {
@@ -40,7 +46,7 @@ impl Place<'_, '_> {
     fn databases(&self) -> usize {
         match self {
             Self::Here(execution) => execution.keyspace.database_count(),
-            Self::Unit { databases, .. } => *databases,
+            Self::Unit { workspace, .. } => workspace.database_count(),
         }
     }
 }
@@ -51,6 +57,8 @@ pub(super) enum Answered {
     Yes,
     /// It is about these shards, too.
     Elsewhere(ShardSet),
+    /// The unit is to fetch these keys.
+    Lacks(Vec<KeyRead>),
     /// The unit is to run it.
     Asks(&'static CommandEntry),
 }
@@ -68,6 +76,10 @@ pub(super) struct Host {
     pub(super) has_written: bool,
     /// Whether somebody watches commands.
     pub(super) is_monitored: bool,
+    /// Whether what it reads is remembered for its client.
+    pub(super) remembers_reads: bool,
+    /// CLIENT NO-TOUCH.
+    no_touch: bool,
     /// Whether its effects are told.
     pub(super) tells_effects: bool,
     effects: Vec<Effect>,
@@ -89,13 +101,15 @@ const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemo
 const OF_THE_SERVER: &str = "ERR This command is not supported in scripts in this version";
 
 impl Host {
-    pub(super) fn new(database: usize, is_read_only: bool, allows_oom: bool) -> Self {
+    pub(super) fn new(database: usize, is_read_only: bool, allows_oom: bool, client: ClientContext) -> Self {
         Self {
             is_read_only,
             allows_oom,
             database,
             has_written: false,
             is_monitored: false,
+            remembers_reads: client.tracks,
+            no_touch: client.no_touch,
             tells_effects: true,
             effects: Vec::new(),
             calls: SmallVec::new(),
@@ -153,6 +167,15 @@ impl Host {
                         return Answered::Elsewhere(shards);
                     }
                 }
+                let mut is_asked = false;
+                if let (Target::Engine(_), Place::Unit { workspace, .. }) = (entry.target, &place) {
+                    let finds_keys = entry.finds_keys(&arguments);
+                    match workspace.missing(entry.spec, &arguments, self.database, finds_keys) {
+                        Missing::Keys(reads) => return Answered::Lacks(reads),
+                        Missing::Whole => is_asked = true,
+                        Missing::Nothing => {}
+                    }
+                }
                 self.count(entry.id);
                 self.show(&arguments);
                 self.has_written |= entry.is_write;
@@ -163,9 +186,20 @@ impl Host {
                         let result = execution.run_part(handler, &arguments, protocol, &mut out);
                         execution.database = database;
                         self.take_effects(&mut execution.keyspace.journal, history);
+                        self.note_reads(entry, &arguments, scripting);
                         result
                     }
-                    (Target::Engine(_), Place::Unit { .. }) => return Answered::Asks(entry),
+                    (Target::Engine(_), Place::Unit { .. }) if is_asked => return Answered::Asks(entry),
+                    (Target::Engine(handler), Place::Unit { workspace, .. }) => {
+                        let (database, no_touch) = (self.database as u32, self.no_touch);
+                        let client = ClientContext { database, protocol, no_touch, tracks: false };
+                        let (result, effects) = workspace.run(handler, &arguments, client, &mut out);
+                        if self.tells_effects {
+                            self.effects.extend(effects);
+                        }
+                        self.note_reads(entry, &arguments, scripting);
+                        result
+                    }
                     (Target::Session(_), place) => {
                         self.of_the_server(entry, &arguments, place, &mut Reply::new(&mut out, protocol))
                     }
@@ -216,6 +250,19 @@ impl Host {
         }
     }
 
+    /// What a client has been shown of a key is told when it changes, also if the run that read it is undone.
+    #[inline]
+    fn note_reads(&self, entry: &CommandEntry, arguments: &[&[u8]], scripting: &ShardScripting) {
+        if self.remembers_reads && entry.spec.flags.has(Flags::READONLY) {
+            let mut reads = scripting.reads.borrow_mut();
+            let _ = entry.spec.visit_keys(arguments, |index, _| {
+                if !reads.contains(arguments[index]) {
+                    reads.insert(arguments[index].into());
+                }
+            });
+        }
+    }
+
     /// What a call has reported is the run's.
     #[inline]
     fn take_effects(&mut self, journal: &mut Journal, history: usize) {
@@ -236,6 +283,11 @@ impl Host {
                 LogLevel::Warning => tracing::warn!("{line}"),
             }
         }
+    }
+
+    /// The effects of what has been done on values, which the unit tells.
+    pub(super) fn take_told(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
     }
 
     /// The run is over and stays: its effects are told as one, and its counts count.

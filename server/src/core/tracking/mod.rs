@@ -90,12 +90,21 @@ impl Core {
     /// A command that reads has run here for a connection that tracks.
     #[cold]
     pub(super) fn remember(&mut self, entry: &CommandEntry, arguments: &[&[u8]], reader: Address) {
-        if !entry.spec.flags.has(Flags::READONLY) {
+        // A script has read what it has read, whatever it declares.
+        if !entry.spec.flags.has(Flags::READONLY) || entry.is_script {
             return;
         }
         let mut keys: SmallVec<[&[u8]; 4]> = SmallVec::new();
         let _ = entry.spec.visit_keys(arguments, |index, _| keys.push(arguments[index]));
         keys.into_iter().for_each(|key| self.remember_key(key, reader));
+    }
+
+    /// What the script has read that has just run here. Its own changes are told behind that: whatever it has answered
+    /// may be older.
+    #[cold]
+    pub(super) fn remember_script_reads(&mut self, reader: Address) {
+        let keys = self.scripting.reads.take();
+        keys.iter().for_each(|key| self.remember_key(key, reader));
     }
 
     /// One key that has been read.
