@@ -17,7 +17,7 @@ use super::memory::{OUT_OF_MEMORY, Room};
 use super::session::Session;
 use super::tracking::Address;
 use super::unit::Captured;
-use super::{Core, Waiting};
+use super::{Core, Stopwatch, Waiting};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::connection::parser::{Limits, Parsed, Parser, Span};
 use crate::mailbox::{Batch, Deferred, Envelope, Message, PackedArguments, Request};
@@ -286,8 +286,30 @@ impl Core {
         from: usize,
         ahead: &Lookahead,
     ) -> (usize, bool) {
+        let mut stopwatch = self.stopwatch();
+        let stopped = self.run_commands(connection, input, from, ahead, &mut stopwatch);
+        if let Some(last) = connection.figures.last_command {
+            stopwatch.lap(&mut self.counters.calls, last.id);
+        }
+        stopped
+    }
+
+    fn run_commands(
+        &mut self,
+        connection: &mut Connection,
+        input: &[u8],
+        from: usize,
+        ahead: &Lookahead,
+        stopwatch: &mut Stopwatch,
+    ) -> (usize, bool) {
         let mut consumed = from;
-        for command in &ahead.commands {
+        for (index, command) in ahead.commands.iter().enumerate() {
+            if index > 0
+                && command.entry.map(|entry| entry.id) != ahead.commands[index - 1].entry.map(|entry| entry.id)
+                && let Some(last) = connection.figures.last_command
+            {
+                stopwatch.lap(&mut self.counters.calls, last.id);
+            }
             let spans = &ahead.spans[command.first_span..command.first_span + command.span_count];
             let arguments: SmallVec<[&[u8]; 8]> = spans.iter().map(|span| slice(input, *span)).collect();
             if connection.phase != Phase::Open || self.should_pause(connection) {

@@ -115,9 +115,14 @@ impl Core {
     fn run_batch(&mut self, mut envelope: Envelope) {
         let Message::Requests(batch) = &mut envelope.message else { return };
         self.shard.advance_time(if self.rules().clocks { batch.now } else { self.clock.wall_ms });
+        let mut stopwatch = self.stopwatch();
+        let mut last: Option<usize> = None;
         for (index, (request, arguments)) in batch.requests.iter().zip(batch.arguments.commands()).enumerate() {
             if index % WARMED_REQUESTS == 0 {
                 self.warm_requests(&batch.requests[index..]);
+            }
+            if let Some(last) = last.replace(request.entry.id).filter(|last| *last != request.entry.id) {
+                stopwatch.lap(&mut self.counters.calls, last);
             }
             self.shard.keyspace.on_expired = self.on_expired(request.entry);
             if !self.schedule.is_idle() {
@@ -171,6 +176,9 @@ impl Core {
                 }
             }
             batch.reply_ends.push(ReplyEnd::of(&batch.replies));
+        }
+        if let Some(last) = last {
+            stopwatch.lap(&mut self.counters.calls, last);
         }
         batch.now = self.shard.now();
         let origin = batch.origin;

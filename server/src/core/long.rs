@@ -93,6 +93,13 @@ impl Run {
         }
     }
 
+    fn entry(&self) -> Option<&'static CommandEntry> {
+        match &self.destination {
+            Destination::Here(request) | Destination::Away { request, .. } => Some(request.entry),
+            Destination::Part { .. } => None,
+        }
+    }
+
     fn is_write(&self) -> bool {
         self.holds_keys() && !self.unfinished.only_reads()
     }
@@ -295,7 +302,11 @@ impl Core {
         self.parked_slice();
         let Some(id) = self.long.ready.pop_front() else { return };
         let Some(mut run) = self.long.runs.remove(&id) else { return };
+        let began_ns = clock();
         let went = self.step_run(id, &mut run, &clock);
+        if let Some(entry) = run.entry() {
+            self.counters.calls.took_us[entry.id] += clock().saturating_sub(began_ns) / 1000;
+        }
         self.tell_slice(run.asker(self.index));
         if !matches!(went, Went::Over) && run.holds_keys() && run.unfinished.only_reads() {
             self.let_go(&mut run);

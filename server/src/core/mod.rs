@@ -66,12 +66,33 @@ pub struct CallCounts {
     pub rejected: Vec<u64>,
     /// Called, and answered with an error.
     pub failed: Vec<u64>,
+    /// Microseconds that they took, on the connection's shard and where their keys are. Commands of EXEC and of scripts
+    /// are in the time of these.
+    pub took_us: Vec<u64>,
 }
 
 impl CallCounts {
     /// Of so many commands.
     pub fn new(ids: usize) -> Self {
-        Self { calls: vec![0; ids], rejected: vec![0; ids], failed: vec![0; ids] }
+        Self { calls: vec![0; ids], rejected: vec![0; ids], failed: vec![0; ids], took_us: vec![0; ids] }
+    }
+}
+
+/// What has been taking time since when; stands still where there is no precise clock.
+struct Stopwatch {
+    read: Option<fn() -> i64>,
+    since_us: i64,
+}
+
+impl Stopwatch {
+    /// The time since the last look was this command's, and its likes'.
+    #[inline]
+    fn lap(&mut self, calls: &mut CallCounts, id: usize) {
+        if let Some(read) = self.read {
+            let now_us = read();
+            calls.took_us[id] += u64::try_from(now_us - self.since_us).unwrap_or(0);
+            self.since_us = now_us;
+        }
     }
 }
 
@@ -323,6 +344,13 @@ impl Core {
         self.read_precise_clock.map_or(turn_us, |read| read().max(turn_us))
     }
 
+    /// Begins to measure commands. The clock is read where a command follows one of another kind, not for each: a pipeline
+    /// of one kind is one measurement.
+    #[inline]
+    fn stopwatch(&self) -> Stopwatch {
+        Stopwatch { read: self.read_precise_clock, since_us: self.read_precise_clock.map_or(0, |read| read()) }
+    }
+
     /// How many errors this shard's data have been answered with: what a command changes here is its own.
     #[inline]
     fn error_count(&self) -> u64 {
@@ -430,6 +458,7 @@ impl Core {
         let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
         ShardFigures {
             shard: self.index,
+            interpreter_bytes: self.scripting.interpreters.memory_bytes(),
             commands: self.counters.commands,
             calls,
             connections: self.connection_count,
@@ -479,6 +508,7 @@ impl Core {
         self.shard.reset_errors();
         *self.scripting.errors.borrow_mut() = ErrorCounts::default();
         self.scripting.calls.borrow_mut().fill(0);
+        self.shared.scripting.scripts().reset_evicted();
         self.shard.keyspace.statistics = torc_engine::keyspace::Statistics::default();
         self.shared.exceeded_total_ms.store(0, Ordering::Relaxed);
         self.publish_memory();

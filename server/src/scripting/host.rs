@@ -15,9 +15,11 @@
 use super::ShardScripting;
 use super::reach::shards_of_command;
 use crate::command_table::{CommandEntry, Target};
+use crate::commands::server::sample;
 use crate::core::ShardSet;
 use crate::mailbox::PackedArguments;
 use smallvec::SmallVec;
+use std::sync::atomic::Ordering;
 use torc_engine::command::{CommandError, Execution, Flags, Milliseconds, parse_integer};
 use torc_engine::error_counts::ErrorCounts;
 use torc_engine::journal::{Effect, Journal, Share};
@@ -224,7 +226,7 @@ impl Host {
         if !entry.spec.arity.accepts(arguments.len()) {
             return Err(ARITY.into());
         }
-        if flags.has(Flags::NOSCRIPT) {
+        if flags.has(Flags::NOSCRIPT) && !scripting.shared.scripting.denies_nothing.load(Ordering::Relaxed) {
             return Err(NOT_ALLOWED.into());
         }
         if self.is_read_only && (flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE)) {
@@ -323,6 +325,14 @@ impl Host {
         reply: &mut Reply<'_>,
     ) -> Result<(), CommandError> {
         match entry.full_name.as_str() {
+            // Where DEBUG has let it.
+            "debug" => match arguments {
+                [_, name, kind] if name.eq_ignore_ascii_case(b"protocol") => {
+                    let protocol = reply.protocol();
+                    sample(kind, protocol, reply)?;
+                }
+                _ => return Err(OF_THE_SERVER.into()),
+            },
             "ping" => match arguments {
                 [_] => reply.status("PONG"),
                 [_, text] => reply.bulk(text),

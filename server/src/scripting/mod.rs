@@ -212,6 +212,8 @@ pub struct SharedScripting {
     scripts: Mutex<Scripts>,
     functions: Mutex<Arc<Registry>>,
     running: Mutex<Vec<Arc<Running>>>,
+    /// Scripts may call commands that are not allowed from scripts; only DEBUG says so.
+    pub denies_nothing: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -267,8 +267,12 @@ impl Core {
         }
     }
 
-    /// Tells a connection what another one has read; false if it is gone.
+    /// Tells a connection what another one has read; false if it is gone, or as good as that: whoever has read the answer
+    /// to its QUIT counts on it.
     pub(super) fn redirected(&mut self, target: ConnectionKey, invalid: &Invalid) -> bool {
+        if self.connection_mut(target).is_some_and(|at| matches!(at.phase, Phase::Closing | Phase::Dead)) {
+            return false;
+        }
         let invalid = invalid.clone();
         self.with_connection(target, move |core, connection| core.push_invalid(connection, &invalid))
     }
