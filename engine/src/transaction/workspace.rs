@@ -169,6 +169,7 @@ impl Workspace {
         out: &mut ReplyBuffer,
     ) -> (CommandResult, Vec<Effect>) {
         let mut execution = self.shard.execution(client, self.now, out);
+        execution.in_script = true;
         let result = handler(&mut execution, arguments).and_then(|()| execution.finish());
         if let Err(CommandError(text)) = &result {
             execution.reply.error_bytes(text);

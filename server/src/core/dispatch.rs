@@ -748,7 +748,7 @@ impl Core {
             let request = Self::expect_reply(connection, entry, true);
             self.connection_goes_on_later(connection, unfinished, request, arguments);
         }
-        self.serve_ready();
+        self.serve_ready_after(connection.key);
     }
 
     /// Leaves a place for the reply of a command that does not run inline.

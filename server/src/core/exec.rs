@@ -448,7 +448,7 @@ impl Core {
             let unit = (self.index, self.coordinator.take_id());
             journal.add_share(Share { unit, shares: 1, effects, places: Vec::new() });
         }
-        self.serve_ready();
+        self.serve_ready_after(connection.key);
     }
 
     /// A command of a transaction counts as any other.

@@ -78,6 +78,19 @@ impl CallCounts {
     }
 }
 
+impl CallCounts {
+    /// And these.
+    pub fn add(&mut self, others: &Self) {
+        let add = |ours: &mut Vec<u64>, theirs: &[u64]| {
+            ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| *ours += theirs);
+        };
+        add(&mut self.calls, &others.calls);
+        add(&mut self.rejected, &others.rejected);
+        add(&mut self.failed, &others.failed);
+        add(&mut self.took_us, &others.took_us);
+    }
+}
+
 /// What has been taking time since when; stands still where there is no precise clock.
 struct Stopwatch {
     read: Option<fn() -> i64>,
@@ -344,6 +357,11 @@ impl Core {
         self.read_precise_clock.map_or(turn_us, |read| read().max(turn_us))
     }
 
+    /// Whether anything here is locked, or waits for a lock.
+    pub fn holds_locks(&self) -> bool {
+        !self.schedule.is_idle()
+    }
+
     /// Begins to measure commands. The clock is read where a command follows one of another kind, not for each: a pipeline
     /// of one kind is one measurement.
     #[inline]
@@ -454,7 +472,7 @@ impl Core {
         errors.add(self.shard.errors());
         errors.add(&self.scripting.errors.borrow());
         let mut calls = self.counters.calls.clone();
-        calls.calls.iter_mut().zip(&*self.scripting.calls.borrow()).for_each(|(calls, inside)| *calls += inside);
+        calls.add(&self.scripting.calls.borrow());
         let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
         ShardFigures {
             shard: self.index,
@@ -507,7 +525,7 @@ impl Core {
         self.counters = Counters { calls: CallCounts::new(self.shared.table.ids), turns, ..Counters::default() };
         self.shard.reset_errors();
         *self.scripting.errors.borrow_mut() = ErrorCounts::default();
-        self.scripting.calls.borrow_mut().fill(0);
+        *self.scripting.calls.borrow_mut() = CallCounts::new(self.shared.table.ids);
         self.shared.scripting.scripts().reset_evicted();
         self.shard.keyspace.statistics = torc_engine::keyspace::Statistics::default();
         self.shared.exceeded_total_ms.store(0, Ordering::Relaxed);

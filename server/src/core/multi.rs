@@ -62,13 +62,7 @@ impl Queue {
         queue
     }
 
-    fn add(
-        &mut self,
-        entry: &'static CommandEntry,
-        arguments: &[&[u8]],
-        key: Option<(u16, u64)>,
-        may_write: bool,
-    ) {
+    fn add(&mut self, entry: &'static CommandEntry, arguments: &[&[u8]], key: Option<(u16, u64)>, may_write: bool) {
         let offset = self.arguments.len();
         self.arguments.add(arguments);
         self.commands.push(Queued { entry, key: key.into(), offset });

@@ -226,7 +226,8 @@ impl Core {
             }
             Went::Elsewhere(shards) => run.missed = Some(shards),
             Went::Lacks(reads) => {
-                let needed = reads.iter().fold(0, |shards, read| shards | 1 << self.shared.shard_of(slot_of(&read.key)));
+                let needed =
+                    reads.iter().fold(0, |shards, read| shards | 1 << self.shared.shard_of(slot_of(&read.key)));
                 if needed & !run.shards() != 0 {
                     run.missed = Some(needed);
                     return;

@@ -15,7 +15,7 @@
 use super::ShardScripting;
 use super::reach::shards_of_command;
 use crate::command_table::{CommandEntry, Target};
-use crate::commands::server::sample;
+use crate::commands::server::{sample, seconds_of};
 use crate::core::ShardSet;
 use crate::mailbox::PackedArguments;
 use smallvec::SmallVec;
@@ -87,6 +87,8 @@ pub(super) struct Host {
     effects: Vec<Effect>,
     /// How often it has called which command.
     calls: SmallVec<[(usize, u64); 4]>,
+    /// Commands that were not called, or answered with an error: which, and whether they ran.
+    failures: Vec<(usize, bool)>,
     errors: ErrorCounts,
     lines: Vec<(u32, PackedArguments)>,
     log: Vec<(LogLevel, String)>,
@@ -115,6 +117,7 @@ impl Host {
             tells_effects: true,
             effects: Vec::new(),
             calls: SmallVec::new(),
+            failures: Vec::new(),
             errors: ErrorCounts::default(),
             lines: Vec::new(),
             log: Vec::new(),
@@ -161,6 +164,7 @@ impl Host {
         };
         let arguments: SmallVec<[&[u8]; 8]> = exchange.arguments.iter().collect();
         let mut out = ReplyBuffer { bytes: std::mem::take(&mut exchange.reply), ..ReplyBuffer::default() };
+        let mut has_run = false;
         let result = match self.allowed(&arguments, scripting) {
             Ok(entry) => {
                 if let (Target::Engine(_), Place::Here(_)) = (entry.target, &place) {
@@ -178,6 +182,7 @@ impl Host {
                         Missing::Nothing => {}
                     }
                 }
+                has_run = true;
                 self.count(entry.id);
                 self.show(&arguments);
                 self.has_written |= entry.is_write;
@@ -214,6 +219,7 @@ impl Host {
                 Reply::new(&mut out, protocol).error_bytes(text);
             }
             self.errors.count(text);
+            self.note_failure(find(scripting, &arguments), has_run);
         }
         exchange.reply = if out.shared.is_empty() { out.bytes } else { out.flatten() };
         Answered::Yes
@@ -243,6 +249,14 @@ impl Host {
         match self.calls.iter_mut().find(|(known, _)| *known == id) {
             Some((_, calls)) => *calls += 1,
             None => self.calls.push((id, 1)),
+        }
+    }
+
+    #[cold]
+    fn note_failure(&mut self, entry: Option<&CommandEntry>, has_run: bool) {
+        const FAILURES_MAX: usize = 100_000;
+        if let Some(entry) = entry.filter(|_| self.failures.len() < FAILURES_MAX) {
+            self.failures.push((entry.id, has_run));
         }
     }
 
@@ -305,7 +319,11 @@ impl Host {
         }
         {
             let mut calls = scripting.calls.borrow_mut();
-            self.calls.drain(..).for_each(|(id, count)| calls[id] += count);
+            self.calls.drain(..).for_each(|(id, count)| calls.calls[id] += count);
+            for (id, has_run) in self.failures.drain(..) {
+                let counts = if has_run { &mut calls.failed } else { &mut calls.rejected };
+                counts[id] += 1;
+            }
         }
         if self.errors.total() > 0 {
             scripting.errors.borrow_mut().add(&std::mem::take(&mut self.errors));
@@ -327,6 +345,10 @@ impl Host {
         match entry.full_name.as_str() {
             // Where DEBUG has let it.
             "debug" => match arguments {
+                [_, name, seconds] if name.eq_ignore_ascii_case(b"sleep") => {
+                    std::thread::sleep(seconds_of(seconds));
+                    reply.ok();
+                }
                 [_, name, kind] if name.eq_ignore_ascii_case(b"protocol") => {
                     let protocol = reply.protocol();
                     sample(kind, protocol, reply)?;

@@ -24,7 +24,7 @@ pub use host::Place;
 pub use reach::{Habits, all_shards, shards_of_command};
 pub use work::{ScriptRun, TICKS_A_SLICE, TICKS_INLINE, Went, begin, encode};
 
-use crate::core::ShardSet;
+use crate::core::{CallCounts, ShardSet};
 use crate::mailbox::PackedArguments;
 use crate::shared::Shared;
 use std::cell::{Cell, RefCell};
@@ -53,8 +53,8 @@ pub struct ShardScripting {
     pub is_memory_out: Cell<bool>,
     /// Errors of commands inside scripts.
     pub errors: RefCell<ErrorCounts>,
-    /// Calls of commands inside scripts, by their ids.
-    pub calls: RefCell<Vec<u64>>,
+    /// What became of commands inside scripts, by their ids.
+    pub calls: RefCell<CallCounts>,
     /// Commands that scripts have called, for those who watch: with their databases.
     pub lines: RefCell<Vec<(u32, PackedArguments)>>,
     /// For whom the next script runs.
@@ -94,7 +94,7 @@ impl ShardScripting {
             functions: RefCell::new(shared.scripting.functions()),
             is_memory_out: Cell::new(false),
             errors: RefCell::default(),
-            calls: RefCell::new(vec![0; shared.table.ids]),
+            calls: RefCell::new(CallCounts::new(shared.table.ids)),
             lines: RefCell::default(),
             client: Cell::default(),
             reads: RefCell::default(),

@@ -17,8 +17,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use torc_engine::command::{CommandError, CommandResult, Execution, Milliseconds, parse_integer};
-use torc_engine::long::{LongWork, Step};
 use torc_engine::journal::Effect;
+use torc_engine::long::{LongWork, Step};
 use torc_engine::reply::Reply;
 use torc_engine::transaction::overlay::KeyRead;
 use torc_scripting::{Exchange, FunctionFlags, Run, Sha};
@@ -121,7 +121,15 @@ impl ScriptRun {
             (scripting.interpreters.script(&script, inputs.keys(), inputs.arguments()), host, None)
         };
         let run = run.map_err(|refusal| refused(refusal.reply()))?;
-        Ok(Self { run, host, function, running: None, scripting: scripting.clone(), is_to_undo: false, asks_again: false })
+        Ok(Self {
+            run,
+            host,
+            function,
+            running: None,
+            scripting: scripting.clone(),
+            is_to_undo: false,
+            asks_again: false,
+        })
     }
 
     /// Goes on for so many looks, or up to what it asks the unit.

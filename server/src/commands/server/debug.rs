@@ -8,13 +8,13 @@ use crate::control::ControlRequest;
 use crate::core::Core;
 use crate::core::session::{Session, SessionHandler, SessionResult};
 use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use torc_engine::command::{
     Arity, CommandError, CommandResult, Execution, Flags, KeyFlags, KeySpec, Spec, Spread, parse_integer,
 };
 use torc_engine::digest::{digest_dataset, digest_values};
 use torc_engine::keyspace::{Entry, Expiry, Key, slot_of};
-use std::sync::atomic::Ordering;
 use torc_engine::reply::{Protocol, Reply};
 
 /// The row.
@@ -170,10 +170,14 @@ fn set_deny_scripts(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionRe
 }
 
 fn sleep(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
-    let seconds = std::str::from_utf8(arguments[2]).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-    let duration = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
-    session.ask_all(ControlRequest::Sleep(duration), all_done());
+    session.ask_all(ControlRequest::Sleep(seconds_of(arguments[2])), all_done());
     Ok(())
+}
+
+/// So many seconds, with decimals; none where it is no number.
+pub fn seconds_of(text: &[u8]) -> Duration {
+    let seconds = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
 }
 
 fn shard(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {

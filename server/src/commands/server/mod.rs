@@ -5,7 +5,7 @@ mod lolwut;
 mod memory;
 mod monitor;
 
-pub use debug::{Switch, populate, sample};
+pub use debug::{Switch, populate, sample, seconds_of};
 
 use super::{SessionCommand, help, not_supported, run_subcommand, specs};
 use crate::core::connection::Phase;
