@@ -558,8 +558,8 @@ impl Execution<'_> {
         self.keyspace.journal.event_of_parts(self.database, class, name, key, parts);
     }
 
-    /// Runs another command as a part of this one, a script, to its end and at its time. One reply is appended to `out`, in `protocol`;
-    /// an error is returned, too, since nobody has counted it.
+    /// Runs another command as a part of this one, a script, to its end and at its time. One reply is appended to `out`, in
+    /// `protocol`; an error is returned, too, since nobody has counted it.
     pub fn run_part(
         &mut self,
         handler: Handler,

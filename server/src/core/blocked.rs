@@ -532,6 +532,7 @@ impl Core {
         let mut out = ReplyBuffer::default();
         if let News::Error(CommandError(text)) = news {
             self.counters.errors.count(&text);
+            self.counters.calls.failed[waiter.entry.id] += 1;
             Reply::new(&mut out, waiter.client.protocol).error_bytes(&text);
         } else {
             let words = wait.for_stream(&arguments, &key, &id);

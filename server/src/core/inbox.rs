@@ -181,7 +181,12 @@ impl Core {
             stopwatch.lap(&mut self.counters.calls, last);
         }
         batch.now = self.shard.now();
-        let origin = batch.origin;
+        self.batch_is_done(envelope);
+    }
+
+    /// A batch goes home, with its replies.
+    fn batch_is_done(&mut self, mut envelope: Envelope) {
+        let Message::Requests(Batch { origin, .. }) = envelope.message else { return };
         let placeholder = Message::Replies(Batch::new(0, 0));
         if let Message::Requests(batch) = std::mem::replace(&mut envelope.message, placeholder) {
             envelope.message = Message::Replies(batch);
