@@ -22,7 +22,7 @@ fn same(folder: &Folder, tool: &str, arguments: &[&str], answer: &str) -> Said {
 /// A small file of a real server, and one with everything.
 fn rdb_files(folder: &Folder) -> [Vec<u8>; 2] {
     let mut server = Server::start(&folder.0, &["--rdbcompression", "no"]);
-    let mut save = |server: &mut Server| {
+    let save = |server: &mut Server| {
         server.done("SAVE");
         std::fs::read(folder.path("dump.rdb")).expect("it was saved")
     };

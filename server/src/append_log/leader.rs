@@ -17,8 +17,8 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// Where no reply waits for the disk, writes are so far apart: each costs as much as several commands.
@@ -391,7 +391,9 @@ impl ShardLog {
     fn fail(&self, writer: &Writer, what: &str, error: &io::Error) {
         let reason = error_text(error);
         if !self.log.refuses.swap(true, Ordering::SeqCst) {
-            tracing::warn!("{what}: {reason}. Writes are refused until this has succeeded; it is tried again each second");
+            tracing::warn!(
+                "{what}: {reason}. Writes are refused until this has succeeded; it is tried again each second"
+            );
         }
         self.log.figures().failure = Some(reason);
         self.log.next_attempt_ns.store(self.tasks.executor.now_ns() + SECOND_NS, Ordering::SeqCst);

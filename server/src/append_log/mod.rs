@@ -22,8 +22,8 @@ mod feed;
 mod hold;
 mod leader;
 mod opening;
-mod rewrite;
 pub mod output;
+mod rewrite;
 pub mod sequencer;
 mod writer;
 
@@ -285,7 +285,9 @@ impl AppendLog {
             self.set_policy(AppendFsync::Always);
             self.is_stalled.store(false, Ordering::SeqCst);
         }
-        !self.is_on() || self.refuses() || (self.durable() >= self.pushed() && !self.has_unsynced.load(Ordering::SeqCst))
+        !self.is_on()
+            || self.refuses()
+            || (self.durable() >= self.pushed() && !self.has_unsynced.load(Ordering::SeqCst))
     }
 
     fn note_time(&self, wall_ms: i64) {
@@ -384,7 +386,8 @@ impl AppendLog {
     /// Whether the log has come so far.
     pub fn has_reached(&self, awaited: Awaited) -> bool {
         // Who no longer waits for the disk waits for the write at most.
-        let reached = if awaited.on_disk && self.policy() == AppendFsync::Always { self.durable() } else { self.written() };
+        let reached =
+            if awaited.on_disk && self.policy() == AppendFsync::Always { self.durable() } else { self.written() };
         reached >= awaited.ticket
     }
 

@@ -9,7 +9,7 @@
 //! Only the last file may end too early: there `aof-load-truncated` cuts it back to its last whole command or transaction. Anything
 //! else that cannot be read ends the start with the file, the place and what to do; nothing is changed then.
 
-use super::feed::{FeedFailure, Fed, Stopped, feed};
+use super::feed::{Fed, FeedFailure, Stopped, feed};
 use super::leader::error_text;
 use super::writer::{CurrentFile, Place, Writer, open_for_writing};
 use crate::config::Config;
@@ -71,7 +71,11 @@ pub async fn open(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Result<()
         Err(error) if error.kind() == io::ErrorKind::NotFound => adopt_old_file(tasks, plan).await?,
         Err(error) => {
             let path = plan.place.manifest_path();
-            return Err(format!("Fatal error: can't open the AOF manifest file {} for reading: {}", path.display(), error_text(&error)));
+            return Err(format!(
+                "Fatal error: can't open the AOF manifest file {} for reading: {}",
+                path.display(),
+                error_text(&error)
+            ));
         }
     };
     let began_ns = tasks.executor.now_ns();
@@ -156,7 +160,9 @@ async fn adopt_old_file(tasks: &Tasks, plan: &Plan) -> Result<Manifest, String> 
     tracing::info!("Starting upgrading from an old-style AOF {} to an AOF directory.", plan.place.name);
     manifest.base = Some(LogFile { name: name.to_vec(), sequence: 1 });
     manifest.last_base = 1;
-    let failed = |error: io::Error| format!("Error trying to move {} into the AOF directory: {}", old.display(), error_text(&error));
+    let failed = |error: io::Error| {
+        format!("Error trying to move {} into the AOF directory: {}", old.display(), error_text(&error))
+    };
     // The manifest first: a crash between the two leaves a file that is not there yet, which is looked for at the old place.
     plan.place.write_manifest(operations, &manifest).await.map_err(|failure| failed(failure.into()))?;
     if !is_moved {
@@ -164,7 +170,11 @@ async fn adopt_old_file(tasks: &Tasks, plan: &Plan) -> Result<Manifest, String> 
         operations.sync_directory(&plan.place.directory).await.map_err(failed)?;
         operations.sync_directory(&plan.server_directory).await.map_err(failed)?;
     }
-    tracing::info!("Successfully migrated an old-style AOF configuration ({}) into the AOF directory ({}).", plan.place.name, plan.place.directory.display());
+    tracing::info!(
+        "Successfully migrated an old-style AOF configuration ({}) into the AOF directory ({}).",
+        plan.place.name,
+        plan.place.directory.display()
+    );
     Ok(manifest)
 }
 
@@ -183,7 +193,9 @@ async fn load_file(
         format!("Fatal error: can't open the append log file {shown} for reading: {}", error_text(&error))
     };
     let handle = match open_for_writing(&tasks.operations, &path).await {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && is_base && log_file.name == plan.place.name.as_bytes() => {
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound && is_base && log_file.name == plan.place.name.as_bytes() =>
+        {
             // An upgrade that was cut short: it is where the old server left it.
             let old = plan.server_directory.join(&plan.place.name);
             tasks.operations.rename(&old, &path).await.map_err(unreadable)?;
@@ -204,7 +216,9 @@ async fn load_file(
         start = loaded.map_err(|failure| format!("Error reading the RDB preamble of the AOF file {shown}, AOF loading aborted: {failure}. Look at it with torc-check"))?.bytes;
     }
     let fed = feed(tasks, shared, &handle, (start, length)).await.map_err(|failure| match failure {
-        FeedFailure::Unreadable(error) => format!("Unrecoverable error reading the append only file {shown}: {}", error_text(&error)),
+        FeedFailure::Unreadable(error) => {
+            format!("Unrecoverable error reading the append only file {shown}: {}", error_text(&error))
+        }
         FeedFailure::Unknown(name, offset) => format!(
             "Unknown command '{}' reading the append only file {shown} (offset {offset})",
             String::from_utf8_lossy(&name)
@@ -226,7 +240,8 @@ async fn see_to_tail(
     length: u64,
     is_last: bool,
 ) -> Result<u64, String> {
-    const ADVICE: &str = "Make a backup of the file, then use torc-check --fix (or redis-check-aof --fix) on the manifest";
+    const ADVICE: &str =
+        "Make a backup of the file, then use torc-check --fix (or redis-check-aof --fix) on the manifest";
     let Some(stopped) = fed.stopped else { return Ok(length) };
     let lost = length - fed.whole;
     let is_small_enough = match &stopped {
@@ -238,13 +253,24 @@ async fn see_to_tail(
     }
     if !is_last || !is_small_enough {
         return Err(match stopped {
-            Stopped::Bad(bad) => format!("Bad file format reading the append only file {shown}: {bad}. All before offset {} is whole. {ADVICE}", fed.whole),
-            _ if !is_last => format!("Fatal error: the truncated file is not the last file: {shown} is whole up to offset {} of {length}. {ADVICE}", fed.whole),
-            _ => format!("Unexpected end of file reading the append only file {shown} (offset {} of {length}). You can: 1) {ADVICE}. 2) Alternatively you can set the 'aof-load-truncated' configuration option to yes and restart the server.", fed.whole),
+            Stopped::Bad(bad) => format!(
+                "Bad file format reading the append only file {shown}: {bad}. All before offset {} is whole. {ADVICE}",
+                fed.whole
+            ),
+            _ if !is_last => format!(
+                "Fatal error: the truncated file is not the last file: {shown} is whole up to offset {} of {length}. {ADVICE}",
+                fed.whole
+            ),
+            _ => format!(
+                "Unexpected end of file reading the append only file {shown} (offset {} of {length}). You can: 1) {ADVICE}. 2) Alternatively you can set the 'aof-load-truncated' configuration option to yes and restart the server.",
+                fed.whole
+            ),
         });
     }
     match stopped {
-        Stopped::Bad(bad) => tracing::warn!("!!! Warning: corrupt tail of {lost} bytes of the AOF file {shown}: {bad} !!!"),
+        Stopped::Bad(bad) => {
+            tracing::warn!("!!! Warning: corrupt tail of {lost} bytes of the AOF file {shown}: {bad} !!!")
+        }
         _ => tracing::warn!("!!! Warning: short read while loading the AOF file {shown}!!!"),
     }
     tracing::warn!("Truncating the AOF {shown} at offset {}", fed.whole);
@@ -306,7 +332,9 @@ async fn go_on(
             let first = manifest.begin_incremental(&plan.place.name);
             let shown = String::from_utf8_lossy(&first.name).into_owned();
             tracing::info!("Creating AOF incr file {shown} on server start");
-            write_new(operations, &plan.place.path(&first.name), Vec::new()).await.map_err(failed("create the AOF file"))?;
+            write_new(operations, &plan.place.path(&first.name), Vec::new())
+                .await
+                .map_err(failed("create the AOF file"))?;
             lengths.push(0);
             first
         }

@@ -183,7 +183,8 @@ impl Sequencer {
     /// Takes a unit out if all its shares are at heads.
     fn take_unit(&mut self, unit: UnitName, count: usize) -> Option<Vec<Share>> {
         let arrived = self.arrived.get(&unit)?;
-        let is_head = |shard: &usize| matches!(self.lines[*shard].front(), Some((_, Item::Share(share))) if share.unit == unit);
+        let is_head =
+            |shard: &usize| matches!(self.lines[*shard].front(), Some((_, Item::Share(share))) if share.unit == unit);
         if arrived.shards.len() < count || !arrived.shards.iter().all(is_head) {
             return None;
         }
@@ -218,7 +219,9 @@ impl Sequencer {
         seen[start] = true;
         while let Some((shard, next)) = path.last_mut() {
             let waits_for = match self.lines[*shard].front() {
-                Some((_, Item::Share(share))) => self.arrived.get(&share.unit).map(|arrived| (&arrived.shards, share.unit)),
+                Some((_, Item::Share(share))) => {
+                    self.arrived.get(&share.unit).map(|arrived| (&arrived.shards, share.unit))
+                }
                 _ => None,
             };
             let Some((&to, unit)) = waits_for.and_then(|(shards, unit)| Some((shards.get(*next)?, unit))) else {

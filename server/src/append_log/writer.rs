@@ -82,7 +82,7 @@ impl From<io::Error> for ManifestFailure {
 }
 
 impl From<ManifestFailure> for io::Error {
-    fn from(ManifestFailure::Before(error) | ManifestFailure::Unsure(error): ManifestFailure) -> Self {
+    fn from((ManifestFailure::Before(error) | ManifestFailure::Unsure(error)): ManifestFailure) -> Self {
         error
     }
 }

@@ -24,15 +24,14 @@ mod load;
 mod special;
 mod table;
 
-
 pub use access::{Change, ConfigSetError};
 pub use choices::{AppendFsync, EvictionPolicy, LogLevel, Permission, Supervisor};
 pub use directive::{Directive, Mutability};
 pub use load::{Host, LineOrigin, Loaded, Machine, Start, StartError};
 pub use special::{BindAddress, KeyspaceEvents, OutputLimit, OutputLimits, Percentiles, SavePoint, ShutdownOptions};
 pub use table::directive;
-pub use torc_persistence::words::{quote, split_words};
 pub use torc_engine::values::Encodings;
+pub use torc_persistence::words::{quote, split_words};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

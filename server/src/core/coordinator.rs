@@ -417,7 +417,8 @@ impl Core {
             let header = header.clone();
             let outcome = Outcome::None;
             let parts = count;
-            let part = Part { header, coordinator, connection, tracks, transaction, index, parts, claim, work, outcome };
+            let part =
+                Part { header, coordinator, connection, tracks, transaction, index, parts, claim, work, outcome };
             (shard, Node::new(Message::Part(part)))
         });
         self.push_multicast(header, nodes, &involved);

@@ -44,7 +44,8 @@ fn the_single_file_of_an_old_server_moves_into_the_directory() {
     assert_eq!(client.ask("LRANGE l 0 -1"), "[\"x\" \"y\"]");
     client.ask("SET later 1");
     assert!(!server.directory.join("appendonly.aof").exists());
-    let manifest = fs::read_to_string(server.directory.join("appendonlydir/appendonly.aof.manifest")).expect("a manifest");
+    let manifest =
+        fs::read_to_string(server.directory.join("appendonlydir/appendonly.aof.manifest")).expect("a manifest");
     assert_eq!(manifest, "file appendonly.aof seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n");
     let directory = server.kill();
     let server = Server::torc_on(directory, 1, ALWAYS);

@@ -71,7 +71,9 @@ fn a_log_begins_and_ends_at_run_time() {
         eventually("the log is off", || client.info("aof_enabled") == "0");
         client.ask("SET unlogged 1");
         assert_eq!(client.ask("CONFIG SET appendonly yes"), "+OK");
-        eventually("another base is there", || client.info("aof_rewrite_in_progress") == "0" && manifest(&server).contains("2.base"));
+        eventually("another base is there", || {
+            client.info("aof_rewrite_in_progress") == "0" && manifest(&server).contains("2.base")
+        });
         let before = digest(&server);
         let server = Server::torc_on(server.kill(), shards, ALWAYS);
         assert_eq!(digest(&server), before, "{shards} shards");

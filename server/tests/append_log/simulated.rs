@@ -83,7 +83,9 @@ impl Process {
             Self { world: world.clone(), shards: shards.collect(), random: fastrand::Rng::with_seed(seed) };
         for _ in 0..200_000 {
             if let Ok(outcome) = outcome.try_recv() {
-                outcome.unwrap_or_else(|reason| panic!("seed {seed}: a start failed: {reason}; files: {:?}", world.file_names()));
+                outcome.unwrap_or_else(|reason| {
+                    panic!("seed {seed}: a start failed: {reason}; files: {:?}", world.file_names())
+                });
                 return process;
             }
             process.turns(4);

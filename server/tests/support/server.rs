@@ -41,7 +41,9 @@ impl Server {
 
     /// The real one on what a server before it has left.
     pub fn real_on(directory: PathBuf, arguments: &[&str]) -> Option<Self> {
-        Path::new(REAL).exists().then(|| Self::start_in(REAL, "the real server, on it", None, arguments, Some(directory)))
+        Path::new(REAL)
+            .exists()
+            .then(|| Self::start_in(REAL, "the real server, on it", None, arguments, Some(directory)))
     }
 
     /// Kills it, and gives what it leaves.
