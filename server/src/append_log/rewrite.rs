@@ -17,7 +17,8 @@ use super::{AppendLog, Pushed};
 use crate::control::ControlRequest;
 use crate::core::Core;
 use crate::shared::Shared;
-use crate::snapshot::{Order, Snapshot, procedure};
+use crate::snapshot::procedure::{self, Saved};
+use crate::snapshot::{Order, Snapshot};
 use crate::tasks::Tasks;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -127,7 +128,7 @@ impl Core {
             return;
         }
         if is_scheduled {
-            drop(self.begin_rewrite());
+            let _ = self.begin_rewrite();
         } else if log.is_on() && (is_good || self.clock.wall_ms - tried_ms > RETRY_MS) {
             let (percentage, bytes_min) = {
                 let config = self.shared.config();
@@ -140,7 +141,7 @@ impl Core {
             let growth = size.saturating_mul(100) / base;
             if percentage > 0 && size > bytes_min && growth >= 100 + u64::from(percentage) {
                 tracing::info!("Starting automatic rewriting of AOF on {}% growth", growth - 100);
-                drop(self.begin_rewrite());
+                let _ = self.begin_rewrite();
             }
         }
     }
@@ -207,8 +208,8 @@ async fn finish(tasks: &Tasks, log: &AppendLog, outcome: Result<(), String>) {
 /// A new base for the log that is there; without one, a base alone.
 async fn rewrite(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Result<(), String> {
     let log = &shared.append_log;
-    if !log.is_on() {
-        return Err("the log is off ('appendonly no'); a snapshot (BGSAVE) holds the same data".to_owned());
+    if !log.is_open() {
+        return write_base_alone(tasks, shared, plan).await;
     }
     let number = log.next_fence();
     log.put_off_syncs(shared.config().persistence.append_log.puts_off_syncs);
@@ -217,27 +218,59 @@ async fn rewrite(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Result<(),
     outcome
 }
 
+/// Where the log is off: a base without anything behind it, for whoever switches it on.
+async fn write_base_alone(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Result<(), String> {
+    super::opening::make_directory(plan)?;
+    let mut manifest = read_manifest(tasks, plan).await?;
+    let base = manifest.begin_base(&plan.place.name, true);
+    take_base(tasks, shared, plan, &base, None).await?;
+    manifest.retire_before(i64::MAX);
+    let history = std::mem::take(&mut manifest.history);
+    let written = plan.place.write_manifest(&tasks.operations, &manifest).await;
+    written.map_err(|failure| std::io::Error::from(failure).to_string())?;
+    for old in history {
+        drop(tasks.operations.unlink(&plan.place.path(&old.name)).await);
+    }
+    Ok(())
+}
+
+async fn read_manifest(tasks: &Tasks, plan: &Plan) -> Result<Manifest, String> {
+    match super::opening::read_file(&tasks.operations, &plan.place.manifest_path()).await {
+        Ok(text) => Manifest::parse(&text).map_err(|bad| bad.to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Manifest::default()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Takes a snapshot that is a base.
+async fn take_base(
+    tasks: &Tasks,
+    shared: &Arc<Shared>,
+    plan: &Plan,
+    base: &LogFile,
+    at_cut: Option<AtCut>,
+) -> Result<Saved, String> {
+    let number = shared.take_snapshot_number();
+    let temporary = plan.place.directory.join(format!("temp-rewriteaof-bg-{}-{number}.aof", std::process::id()));
+    let order = Order {
+        temporary,
+        file: plan.place.path(&base.name),
+        directory: plan.place.directory.clone(),
+        is_base: true,
+        at_cut,
+        ..Order::new(&shared.config(), number)
+    };
+    let waits = tasks.on_core(|core| (core.index, core.tasks.take_name())).await;
+    let snapshot = Arc::new(Snapshot::new(number, order, shared.shards(), waits));
+    shared.append_log.rewrites().snapshot = Some(snapshot.clone());
+    procedure::take(tasks.clone(), snapshot).await
+}
+
 /// Takes the snapshot, and gives it to the leader as the base.
 async fn rebase(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan, at_cut: AtCut) -> Result<(), String> {
     let log = &shared.append_log;
     let base = log.manifest().clone().begin_base(&plan.place.name, true);
-    let order = {
-        let config = shared.config();
-        let number = shared.take_snapshot_number();
-        let temporary = plan.place.directory.join(format!("temp-rewriteaof-bg-{}-{number}.aof", std::process::id()));
-        Order {
-            temporary,
-            file: plan.place.path(&base.name),
-            directory: plan.place.directory.clone(),
-            is_base: true,
-            at_cut: Some(at_cut),
-            ..Order::new(&config, number)
-        }
-    };
-    let waits = tasks.on_core(|core| (core.index, core.tasks.take_name())).await;
-    let snapshot = Arc::new(Snapshot::new(shared.take_snapshot_number(), order, shared.shards(), waits));
-    log.rewrites().snapshot = Some(snapshot.clone());
-    let taken = procedure::take(tasks.clone(), snapshot).await;
+    let taken = take_base(tasks, shared, plan, &base, Some(at_cut)).await;
     let covers = match at_cut {
         AtCut::Begins => i64::MAX,
         AtCut::Fence(number) => loop {
@@ -311,11 +344,7 @@ async fn try_begin_log(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Resu
     let log = &shared.append_log;
     let operations = &tasks.operations;
     if !log.is_open() {
-        let manifest = match super::opening::read_file(operations, &plan.place.manifest_path()).await {
-            Ok(text) => Manifest::parse(&text).map_err(|bad| bad.to_string())?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Manifest::default(),
-            Err(error) => return Err(error.to_string()),
-        };
+        let manifest = read_manifest(tasks, plan).await?;
         let path = plan.place.directory.join(format!("temp-{}.incr", plan.place.name));
         super::opening::write_new(operations, &path, Vec::new()).await.map_err(|error| error.to_string())?;
         let generation = log.next_generation();
