@@ -69,7 +69,7 @@ impl Server {
         let settings = Arc::new(Settings::from(&config));
         let table = CommandTable::new(commands::rows());
         let seed = fastrand::u64(..);
-        let beginning = Beginning::of(&config)?;
+        let beginning = Beginning::of(&config);
         let shared = Arc::new(Shared::new(shards, config, table, seed, Rules::default(), log.clone()));
         let peers =
             Peers::new(shards).map_err(|error| StartFailure(format!("Cannot create the wake-up events: {error}")))?;
@@ -79,6 +79,7 @@ impl Server {
             Beginning::Nothing => {}
             Beginning::File(source) => shared.loading.begin(source.bytes, wall_clock_ms()),
             Beginning::Log(plan) => {
+                shared.append_log.claim_directory(plan).map_err(StartFailure)?;
                 shared.append_log.set_replayed(true);
                 shared.loading.begin(append_log::bytes_to_load(plan), wall_clock_ms());
             }
@@ -185,13 +186,11 @@ enum Beginning {
 }
 
 impl Beginning {
-    fn of(config: &Config) -> Result<Self, StartFailure> {
+    fn of(config: &Config) -> Self {
         if !config.persistence.append_only {
-            return Ok(loading::source(config).map_or(Self::Nothing, Self::File));
+            return loading::source(config).map_or(Self::Nothing, Self::File);
         }
-        let plan = Plan::of(config);
-        append_log::make_directory(&plan).map_err(StartFailure)?;
-        Ok(Self::Log(plan))
+        Self::Log(Plan::of(config))
     }
 }
 
