@@ -75,6 +75,9 @@ fn fill(client: &mut Client) {
         "COPY hash copied",
     ] {
         let reply = client.call(line);
-        assert!(!reply.is_error(), "{line}: {reply}");
+        // The second time some of it is there.
+        let text = reply.to_string();
+        let is_there = text.contains("BUSYGROUP") || text.contains("equal or smaller");
+        assert!(!reply.is_error() || is_there, "{line}: {reply}");
     }
 }

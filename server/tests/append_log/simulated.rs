@@ -97,7 +97,7 @@ impl Process {
         for _ in 0..count {
             let shard = self.random.usize(..self.shards.len());
             self.shards[shard].turn(Wait::Not).expect("a turn");
-            drop(self.shards[shard].next_wait());
+            let _ = self.shards[shard].next_wait();
             self.world.advance(self.world.now_ns() + self.random.u64(0..40_000));
         }
     }
