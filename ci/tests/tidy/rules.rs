@@ -67,7 +67,8 @@ const IMPORTS: &[Imports] = &[
     Imports { folder: "ci/", anywhere: &["torc_ci"], in_tests: &[] },
 ];
 
-const OURS: &[&str] = &["torc_engine", "torc_persistence", "torc_scripting", "torc_server", "torc_fuzz", "torc_bench", "torc_ci"];
+const OURS: &[&str] =
+    &["torc_engine", "torc_persistence", "torc_scripting", "torc_server", "torc_fuzz", "torc_bench", "torc_ci"];
 
 /// A rule with its name.
 pub(crate) struct Rule {
