@@ -193,7 +193,8 @@ impl Core {
             let hears = |tracking: &Tracking| !(tracking.is_broadcast || (is_own && tracking.no_loop));
             if tracking.is_some_and(hears) {
                 // What it hears of its own command, which has waited, comes behind the reply.
-                let lets_pass = std::mem::replace(&mut connection.lets_pass, connection.lets_pass && !is_own);
+                let lets_pass = connection.lets_pass;
+                connection.lets_pass &= !is_own;
                 core.tell_invalid(connection, &Invalid::Keys(SmallVec::from_iter([key])));
                 connection.lets_pass = lets_pass;
             }
