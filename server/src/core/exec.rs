@@ -580,7 +580,8 @@ impl Core {
         }
         self.next_commands(run, &mut steps, connection);
         let exec = &mut run.exec;
-        if exec.script.as_ref().is_some_and(|step| step.call.is_none()) && !exec.is_paused {
+        let is_waiting = exec.is_paused || exec.fetching.is_some();
+        if exec.script.as_ref().is_some_and(|step| step.call.is_none()) && !is_waiting {
             self.script_steps(run, &mut steps);
         }
         let exec = &mut run.exec;
