@@ -259,6 +259,28 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             core.scripting.set_functions(functions);
             ControlReply::Done
         }
+        ControlRequest::Sleep(duration) => {
+            std::thread::sleep(*duration);
+            ControlReply::Done
+        }
+        ControlRequest::Populate { database, count, prefix, value_bytes } => {
+            server::populate(core, *database, *count, prefix, *value_bytes);
+            ControlReply::Done
+        }
+        ControlRequest::Switch(switch, is_on) => {
+            match switch {
+                Switch::ActiveExpire => core.active_expire = *is_on,
+                Switch::Cron => core.cron_runs = *is_on,
+            }
+            ControlReply::Done
+        }
+        request => answer_about_files(core, request),
+    }
+}
+
+/// The same of what is about snapshots, the log, and loading.
+fn answer_about_files(core: &mut Core, request: &ControlRequest) -> ControlReply {
+    match request {
         ControlRequest::Log(is_on) => {
             core.hand_over_effects();
             core.shard.keyspace.journal.listen_to_effects(*is_on);
@@ -274,22 +296,7 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             ControlReply::Count(core.shard.keyspace.dirty as usize)
         }
         ControlRequest::Empty => ControlReply::Count(core.shard.keyspace.flush(None)),
-        ControlRequest::Switch(Switch::ActiveExpire, is_on) => {
-            core.active_expire = *is_on;
-            ControlReply::Done
-        }
-        ControlRequest::Switch(Switch::Cron, is_on) => {
-            core.cron_runs = *is_on;
-            ControlReply::Done
-        }
-        ControlRequest::Sleep(duration) => {
-            std::thread::sleep(*duration);
-            ControlReply::Done
-        }
-        ControlRequest::Populate { database, count, prefix, value_bytes } => {
-            server::populate(core, *database, *count, prefix, *value_bytes);
-            ControlReply::Done
-        }
+        _ => ControlReply::Done,
     }
 }
 

@@ -99,7 +99,7 @@ fn nothing_expires_while_a_log_is_loaded() {
 
 #[test]
 fn two_processes_do_not_write_into_one_directory() {
-    let server = Server::torc(2, EVERY_SECOND);
+    let server = Server::torc(2, ALWAYS);
     let directory = server.directory.display().to_string();
     let mut second = Command::new(TORC);
     second.args(["--port", &free_port().to_string(), "--bind", "127.0.0.1", "--dir", &directory, "--appendonly", "yes"]);
@@ -108,6 +108,6 @@ fn two_processes_do_not_write_into_one_directory() {
     assert!(output.contains("Another process writes its log into") && output.contains("appendonlydir"), "{output}");
     assert_eq!(server.client().ask("SET a 1"), "+OK");
     // With the first one gone the directory is free.
-    let again = Server::torc_on(server.kill(), 2, EVERY_SECOND);
+    let again = Server::torc_on(server.kill(), 2, ALWAYS);
     assert_eq!(again.client().ask("GET a"), "\"1\"");
 }
