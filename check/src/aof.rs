@@ -68,8 +68,8 @@ pub(crate) fn kind(path: &Path) -> io::Result<Kind> {
         let mut found: Vec<PathBuf> = Vec::new();
         for entry in std::fs::read_dir(path)? {
             let entry = entry?.path();
-            let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.ends_with(".manifest") && !name.starts_with("temp-") {
+            let is_temporary = entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"temp-"));
+            if entry.extension().is_some_and(|ending| ending == "manifest") && !is_temporary {
                 found.push(entry);
             }
         }

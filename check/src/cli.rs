@@ -128,7 +128,13 @@ fn survey(path: &Path, is_preamble: bool) -> io::Result<rdb::Outcome> {
     println!("{}: RDB, version {version}, {} bytes read", path.display(), outcome.bytes);
     about.iter().chain(&statistics.lines()).for_each(|line| println!("  {line}"));
     if outcome.is_over {
-        println!("  checksum: {}", if outcome.is_summed { "right, unless said below" } else { "none was made" });
+        let is_wrong = outcome.findings.iter().any(|finding| finding.what == What::WrongSum);
+        let sum = match (is_wrong, outcome.is_summed) {
+            (true, _) => "wrong",
+            (false, true) => "right",
+            (false, false) => "none was made",
+        };
+        println!("  checksum: {sum}");
     }
     for finding in &outcome.findings {
         println!("{}", told_finding(path, finding));

@@ -404,9 +404,16 @@ fn stop(input: &mut Input<'_>, dialect: Dialect, finding: &mut Finding) -> Resul
                 finding.stage = Stage::Functions;
                 return input.text().map(drop);
             }
-            opcodes::SELECT | opcodes::RESIZE | opcodes::SLOT_INFO => {
+            opcode @ (opcodes::SELECT | opcodes::RESIZE | opcodes::SLOT_INFO) => {
                 finding.stage = Stage::Length;
-                input.number()?;
+                let count = if opcode == opcodes::SELECT {
+                    1
+                } else if opcode == opcodes::RESIZE {
+                    2
+                } else {
+                    3
+                };
+                return (0..count).try_for_each(|_| input.number().map(drop));
             }
             opcodes::MODULE_AUX => {
                 finding.stage = Stage::ModuleAux;

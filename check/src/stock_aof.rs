@@ -55,7 +55,7 @@ pub(crate) fn main(name: &str, arguments: &[OsString]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let path = arguments.last().map(Path::new).unwrap_or(Path::new(""));
+    let path = arguments.last().map_or(Path::new(""), Path::new);
     if check(path, options).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -296,8 +296,8 @@ fn first_byte(path: &Path, offset: u64) -> Option<u8> {
 pub(crate) fn asked(question: &str) -> bool {
     use std::io::Write;
     print!("{question}");
-    let _ = io::stdout().flush();
+    drop(io::stdout().flush());
     let mut answer = String::new();
-    let _ = io::stdin().lock().read_line(&mut answer);
+    drop(io::stdin().lock().read_line(&mut answer));
     answer.starts_with(['y', 'Y'])
 }

@@ -22,7 +22,7 @@ fn same(folder: &Folder, tool: &str, arguments: &[&str], answer: &str) -> Said {
 /// A small file of a real server, and one with everything.
 fn rdb_files(folder: &Folder) -> [Vec<u8>; 2] {
     let mut server = Server::start(&folder.0, &["--rdbcompression", "no"]);
-    let mut save = |server: &mut Server| {
+    let save = |server: &mut Server| {
         server.done("SAVE");
         std::fs::read(folder.path("dump.rdb")).expect("it was saved")
     };
@@ -131,7 +131,13 @@ fn logs_cut_anywhere_are_told_of_and_repaired_alike() {
             other.put("a.aof", &log[..length]);
             let theirs = said(Path::new("redis-check-aof"), &other.0, arguments, answer);
             let ours = said(&folder.linked("redis-check-aof"), &folder.0, arguments, answer);
-            assert_eq!(ours, theirs, "cut to {length}, {arguments:?}");
+            // Of a line that ends at once, the real tool shows what its buffer had before.
+            let shown = |(code, text): &Said| {
+                let mut parts = text.split("got: 00");
+                let first = parts.next().unwrap_or_default().to_owned();
+                (*code, parts.fold(first, |text, part| text + "got: 00.." + part.get(2..).unwrap_or_default()))
+            };
+            assert_eq!(shown(&ours), shown(&theirs), "cut to {length}, {arguments:?}");
             let [ours, theirs] = [&folder, &other].map(|folder| std::fs::read(folder.path("a.aof")).expect("a file"));
             assert_eq!(ours, theirs, "cut to {length}");
         }

@@ -198,18 +198,7 @@ fn body(kind: u8, out: &mut Output<'_>, random: &mut fastrand::Rng) {
             out.number(nearly(count, random));
             texts.iter().for_each(|text| out.text(text));
         }
-        kinds::SORTED_SET | kinds::SORTED_SET_2 => {
-            out.number(nearly(count, random));
-            for _ in 0..count {
-                out.text(&text(random));
-                if kind == kinds::SORTED_SET {
-                    out.raw(random.choice([&b"\x011"[..], b"\xfd", b"\xfe", b"\xff", b"\x041e99"]).unwrap_or_default());
-                } else {
-                    let score = [0.0, -0.0, 1.5, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e300][random.usize(..7)];
-                    out.raw(&f64::to_le_bytes(if random.bool() { score } else { f64::from(random.i8(..)) }));
-                }
-            }
-        }
+        kinds::SORTED_SET | kinds::SORTED_SET_2 => scored(kind, count, out, random),
         kinds::HASH_ZIPMAP => out.plain_text(&zipmap(&texts)),
         kinds::LIST_ZIPLIST | kinds::SORTED_SET_ZIPLIST | kinds::HASH_ZIPLIST => {
             let mut list = ziplist(&texts);
@@ -243,24 +232,7 @@ fn body(kind: u8, out: &mut Output<'_>, random: &mut fastrand::Rng) {
                 out.plain_text(&if is_plain { text(random) } else { list_of(&texts, random) });
             }
         }
-        kinds::HASH_WITH_TIMES | kinds::HASH_WITH_TIMES_2 => {
-            // Both families' forms of one number.
-            let is_valkeys = kind == kinds::HASH_WITH_TIMES_2 && random.bool();
-            if kind == kinds::HASH_WITH_TIMES {
-                out.i64(number(random));
-            }
-            out.number(nearly(count, random));
-            for _ in 0..count {
-                if !is_valkeys {
-                    out.number(number(random) as u64);
-                }
-                out.text(&text(random));
-                out.text(&text(random));
-                if is_valkeys {
-                    out.i64(number(random));
-                }
-            }
-        }
+        kinds::HASH_WITH_TIMES | kinds::HASH_WITH_TIMES_2 => timed(kind, count, out, random),
         kinds::HASH_LISTPACK_WITH_TIMES_BEFORE_RELEASE => out.plain_text(&list_of(&texts, random)),
         kinds::HASH_LISTPACK_WITH_TIMES => {
             out.i64(number(random));
@@ -268,6 +240,41 @@ fn body(kind: u8, out: &mut Output<'_>, random: &mut fastrand::Rng) {
         }
         kinds::STREAM..=kinds::STREAM_5 => stream(kind, out, random),
         _ => texts.iter().for_each(|text| out.text(text)),
+    }
+}
+
+/// Members and scores, one by one.
+fn scored(kind: u8, count: usize, out: &mut Output<'_>, random: &mut fastrand::Rng) {
+    const TEXTS: [&[u8]; 5] = [b"\x011", b"\xfd", b"\xfe", b"\xff", b"\x041e99"];
+    const SCORES: [f64; 7] = [0.0, -0.0, 1.5, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e300];
+    out.number(nearly(count, random));
+    for _ in 0..count {
+        out.text(&text(random));
+        if kind == kinds::SORTED_SET {
+            out.raw(TEXTS[random.usize(..TEXTS.len())]);
+        } else {
+            let score = if random.bool() { SCORES[random.usize(..SCORES.len())] } else { f64::from(random.i8(..)) };
+            out.raw(&score.to_le_bytes());
+        }
+    }
+}
+
+/// Fields, values and times, one by one, in both families' forms of one number.
+fn timed(kind: u8, count: usize, out: &mut Output<'_>, random: &mut fastrand::Rng) {
+    let is_valkeys = kind == kinds::HASH_WITH_TIMES_2 && random.bool();
+    if kind == kinds::HASH_WITH_TIMES {
+        out.i64(number(random));
+    }
+    out.number(nearly(count, random));
+    for _ in 0..count {
+        if !is_valkeys {
+            out.number(number(random) as u64);
+        }
+        out.text(&text(random));
+        out.text(&text(random));
+        if is_valkeys {
+            out.i64(number(random));
+        }
     }
 }
 

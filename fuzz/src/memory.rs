@@ -9,7 +9,7 @@ use peak_alloc::PeakAlloc;
 static MEMORY: PeakAlloc = PeakAlloc;
 
 /// Bytes that a reader may take for each byte that it reads.
-pub const FACTOR: usize = 88 * 16;
+pub const FACTOR: usize = 88 * 32;
 /// Bytes that it may take for nothing.
 pub const CONSTANT: usize = 1 << 20;
 

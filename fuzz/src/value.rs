@@ -302,6 +302,10 @@ impl Room {
             if readers.dialect == Dialect::Redis {
                 for line in ASIDE {
                     let [was, is] = [KEY, b"again"].map(|key| self.run(&words.of(line, key)));
+                    // Errors name the key.
+                    if was.starts_with(b"-") && is.starts_with(b"-") {
+                        continue;
+                    }
                     assert_eq!(was, is, "{line}: {} {}", was.escape_ascii(), is.escape_ascii());
                 }
             }

@@ -185,6 +185,8 @@ pub struct ShardFigures {
     pub expired: u64,
     /// Bytes that the shard's thread has taken.
     pub allocated_bytes: i64,
+    /// Bytes that the interpreters of scripts have taken, and those of functions.
+    pub interpreter_bytes: [usize; 2],
     /// Keys evicted.
     pub evicted: u64,
     /// Values freed after the command that let them go.
@@ -249,20 +251,12 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             core.scripting.flush_scripts();
             ControlReply::Done
         }
-        ControlRequest::Functions(functions, command) => core.change_functions(functions, command.as_ref()),
-        ControlRequest::Log(is_on) => core.log_effects(*is_on),
-        ControlRequest::BeginSnapshot(snapshot) => core.begin_snapshot(snapshot),
-        ControlRequest::SaveEnded => {
-            core.look_at_saves();
-            ControlReply::Done
-        }
-        ControlRequest::Loading(is_loading) => ControlReply::Count(core.set_loading(*is_loading)),
-        ControlRequest::Empty => ControlReply::Count(core.shard.keyspace.flush(None)),
-        ControlRequest::Switch(switch, is_on) => {
-            match switch {
-                Switch::ActiveExpire => core.active_expire = *is_on,
-                Switch::Cron => core.cron_runs = *is_on,
+        ControlRequest::Functions(functions, command) => {
+            // Told by one shard, in the order of the changes.
+            if let (0, Some(command)) = (core.index, command) {
+                core.shard.keyspace.journal.effect_owned(0, command.clone());
             }
+            core.scripting.set_functions(functions);
             ControlReply::Done
         }
         ControlRequest::Sleep(duration) => {
@@ -273,6 +267,36 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             server::populate(core, *database, *count, prefix, *value_bytes);
             ControlReply::Done
         }
+        ControlRequest::Switch(switch, is_on) => {
+            match switch {
+                Switch::ActiveExpire => core.active_expire = *is_on,
+                Switch::Cron => core.cron_runs = *is_on,
+            }
+            ControlReply::Done
+        }
+        request => answer_about_files(core, request),
+    }
+}
+
+/// The same of what is about snapshots, the log, and loading.
+fn answer_about_files(core: &mut Core, request: &ControlRequest) -> ControlReply {
+    match request {
+        ControlRequest::Log(is_on) => {
+            core.hand_over_effects();
+            core.shard.keyspace.journal.listen_to_effects(*is_on);
+            ControlReply::Done
+        }
+        ControlRequest::BeginSnapshot(snapshot) => core.begin_snapshot(snapshot),
+        ControlRequest::SaveEnded => {
+            core.look_at_saves();
+            ControlReply::Done
+        }
+        ControlRequest::Loading(is_loading) => {
+            core.gate.set_loading(*is_loading);
+            ControlReply::Count(core.shard.keyspace.dirty as usize)
+        }
+        ControlRequest::Empty => ControlReply::Count(core.shard.keyspace.flush(None)),
+        _ => ControlReply::Done,
     }
 }
 

@@ -44,10 +44,6 @@ fn cron_period_ns(core: &Core) -> u64 {
     1_000_000_000 / core.settings.hz.max(1) as u64
 }
 
-/// After a message from another shard, how long a shard looks for the next one before it sleeps, in nanoseconds. A wake-up
-/// costs both sides more than that.
-const SPIN_NS: u64 = 10_000;
-
 /// A shard with its driver.
 pub struct CoreLoop<D: Driver> {
     /// The driver.
@@ -157,7 +153,7 @@ impl<D: Driver> CoreLoop<D> {
         self.core.begin_turn(clock);
         let drain_first = self.core.shared.mailboxes.rules().turn_order;
         if drain_first && self.core.drain_inbox() {
-            self.spin_until_ns = clock.monotonic_ns + SPIN_NS;
+            self.spin_until_ns = clock.monotonic_ns + self.core.settings.spin_ns;
         }
         point(Step::Drain);
         self.core.begin_local_run();
@@ -174,7 +170,7 @@ impl<D: Driver> CoreLoop<D> {
         }
         self.events = events;
         if !drain_first && self.core.drain_inbox() {
-            self.spin_until_ns = clock.monotonic_ns + SPIN_NS;
+            self.spin_until_ns = clock.monotonic_ns + self.core.settings.spin_ns;
         }
         self.executor.advance(clock.monotonic_ns);
         self.executor.run_ready(TASK_POLLS_A_TURN);
@@ -214,9 +210,10 @@ impl<D: Driver> CoreLoop<D> {
             self.core.next_snapshot_ns(),
         ];
         let deadline_ns = deadlines.into_iter().flatten().min();
-        // Replies that wait for the disk are not to wait for clients.
+        // Replies that wait for the disk are not to wait for clients, nor is who holds a lock: the next message is worth a wake-up.
         let gather_ns_max = if self.withheld.is_empty() { self.core.settings.gather_ns_max } else { 0 };
-        if let Some(Gathering { events, at_most_ns }) = self.core.pace.gathering(gather_ns_max) {
+        let gathering = self.core.pace.gathering(gather_ns_max);
+        if let Some(Gathering { events, at_most_ns }) = gathering.filter(|_| !self.core.holds_locks()) {
             let left_ns = deadline_ns.map_or(u64::MAX, |at_ns| at_ns.saturating_sub(self.core.clock.monotonic_ns));
             return Wait::Gather { events, at_most_ns: left_ns.min(at_most_ns) };
         }

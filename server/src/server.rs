@@ -69,13 +69,21 @@ impl Server {
         let settings = Arc::new(Settings::from(&config));
         let table = CommandTable::new(commands::rows());
         let seed = fastrand::u64(..);
-        let beginning = Beginning::of(&config)?;
+        let beginning = Beginning::of(&config);
         let shared = Arc::new(Shared::new(shards, config, table, seed, Rules::default(), log.clone()));
         let peers =
             Peers::new(shards).map_err(|error| StartFailure(format!("Cannot create the wake-up events: {error}")))?;
         let (report, reports) = mpsc::channel();
         let (load, loaded) = mpsc::channel();
-        beginning.announce(&shared);
+        match &beginning {
+            Beginning::Nothing => {}
+            Beginning::File(source) => shared.loading.begin(source.bytes, wall_clock_ms()),
+            Beginning::Log(plan) => {
+                shared.append_log.claim_directory(plan).map_err(StartFailure)?;
+                shared.append_log.set_replayed(true);
+                shared.loading.begin(append_log::bytes_to_load(plan), wall_clock_ms());
+            }
+        }
         let mut load = Some((beginning, load));
         let ready = Arc::new(Barrier::new(shards + 1));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
@@ -178,25 +186,11 @@ enum Beginning {
 }
 
 impl Beginning {
-    /// Nobody is served before the data are there.
-    fn announce(&self, shared: &Shared) {
-        match self {
-            Self::Nothing => {}
-            Self::File(source) => shared.loading.begin(source.bytes, wall_clock_ms()),
-            Self::Log(plan) => {
-                shared.append_log.set_replayed(true);
-                shared.loading.begin(append_log::bytes_to_load(plan), wall_clock_ms());
-            }
-        }
-    }
-
-    fn of(config: &Config) -> Result<Self, StartFailure> {
+    fn of(config: &Config) -> Self {
         if !config.persistence.append_only {
-            return Ok(loading::source(config).map_or(Self::Nothing, Self::File));
+            return loading::source(config).map_or(Self::Nothing, Self::File);
         }
-        let plan = Plan::of(config);
-        append_log::make_directory(&plan).map_err(StartFailure)?;
-        Ok(Self::Log(plan))
+        Self::Log(Plan::of(config))
     }
 }
 

@@ -390,3 +390,83 @@ fn memory_is_decided_once_for_a_script() {
         assert!(reply.starts_with(expected), "{script}: {reply}");
     }
 }
+
+/// A script over several shards works on values that have come to it: what it leaves where they are is what it would have
+/// done there.
+#[test]
+fn whoever_waits_watches_or_listens_notices_what_scripts_do_on_other_shards() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &["--notify-keyspace-events", "KEA"]);
+        let mut client = server.client();
+        // What is declared comes with the locks, what is not is fetched; the second time all shards are had at once.
+        for (round, declared) in [10, 0, 0, 0, 10].into_iter().enumerate() {
+            let names: Vec<String> = (0..10).map(|number| format!("round:{round}:{number}")).collect();
+            let mut waiting: Vec<Client> = names.iter().map(|_| server.client()).collect();
+            for (waiter, name) in waiting.iter_mut().zip(&names) {
+                waiter.send(&support::encode(&["BLPOP", &format!("{name}:list"), "0"]));
+            }
+            eventually("they wait", || client.info_number("blocked_clients") == 10);
+            let mut watchers: Vec<Client> = names.iter().map(|_| server.client()).collect();
+            for (watcher, name) in watchers.iter_mut().zip(&names) {
+                watcher.call(&format!("WATCH {name}:changed {name}:read"));
+            }
+            let mut listener = server.client();
+            listener.call("HELLO 3");
+            listener.call("PSUBSCRIBE __keyspace@0__:round:*");
+            let script = "for _, name in ipairs(ARGV) do redis.call('get', name .. ':read') \
+                redis.call('rpush', name .. ':list', 'first', 'second') redis.call('set', name .. ':changed', 1) \
+                redis.call('sadd', name .. ':set', 1) redis.call('sadd', name .. ':set', 1) end return 'done'";
+            let declared = declared.to_string();
+            let mut words = vec!["EVAL", script, &declared];
+            words.extend(names.iter().map(String::as_str).take(if declared == "0" { 0 } else { 10 }));
+            words.extend(names.iter().map(String::as_str));
+            assert_eq!(text(&mut client, &words), "\"done\"");
+            for (waiter, name) in waiting.iter_mut().zip(&names) {
+                assert_eq!(waiter.reply().to_string(), format!("[\"{name}:list\" \"first\"]"), "{shards} shards");
+            }
+            for (index, (watcher, name)) in watchers.iter_mut().zip(&names).enumerate() {
+                let own = if index % 2 == 0 { "changed" } else { "read" };
+                watcher.call("UNWATCH");
+                assert_eq!(text(watcher, &["LRANGE", &format!("{name}:list"), "0", "-1"]), "[\"second\"]", "{own}");
+            }
+            // A mark behind all of them, from the shard of each name.
+            let mut events = Vec::new();
+            for name in &names {
+                text(&mut client, &["SET", &format!("{name}:mark"), "1"]);
+            }
+            while events.iter().filter(|event: &&String| event.contains(":mark")).count() < names.len() {
+                let event = listener.reply().to_string();
+                if event.contains("\"rpush\"") || event.contains("\"set\"") || event.contains("\"sadd\"") {
+                    events.push(event);
+                }
+            }
+            for (kind, count) in [("rpush", 10), ("sadd", 10), (":changed", 10)] {
+                let told = events.iter().filter(|event| event.contains(kind)).count();
+                assert_eq!(told, count, "{shards} shards, {kind}: {events:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_watched_changes_with_a_script_on_other_shards_and_what_it_reads_does_not() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &[]);
+        let (mut client, mut writer) = (server.client(), server.client());
+        for round in 0..4 {
+            for number in 0..10 {
+                for (key, is_changed) in [("changed", true), ("read", false), ("same", false)] {
+                    client.call(&format!("SET same:{number} x"));
+                    client.call(&format!("WATCH {key}:{number}"));
+                    let script = "for i = 0, 9 do redis.call('get', 'read:' .. i) redis.call('incr', 'changed:' .. i) \
+                        redis.call('setnx', 'same:' .. i, 'y') end";
+                    text(&mut writer, &["EVAL", script, "0"]);
+                    client.call("MULTI");
+                    client.call("PING");
+                    let expected = if is_changed { "nil*" } else { "[+PONG]" };
+                    assert_eq!(client.ask("EXEC"), expected, "{key}, {shards} shards, round {round}");
+                }
+            }
+        }
+    }
+}

@@ -208,3 +208,90 @@ fn keys_that_expire_or_are_evicted_are_told() {
         assert_eq!(invalid(&client.reply()), Some(vec!["evicted".to_owned()]));
     }
 }
+
+/// The keys that a client is told of when each of these is set.
+fn told_of(client: &mut Client, writer: &mut Client, keys: &[String]) -> Vec<String> {
+    keys.iter().for_each(|key| drop(writer.call(&format!("SET {key} changed"))));
+    client.send(&encode(&["PING"]));
+    let mut told = Vec::new();
+    while let push @ Reply::Push(_) = client.reply() {
+        told.extend(invalid(&push).expect("keys"));
+    }
+    told.sort();
+    told
+}
+
+/// What each shard has been told, all clients know at once.
+#[test]
+fn what_scripts_read_is_remembered_for_their_client() {
+    const READS: &str = "for _, key in ipairs(ARGV) do redis.call('get', key) end return #ARGV";
+    const LONG: &str = "for _, key in ipairs(ARGV) do redis.call('get', key) for n = 1, 1e6 do end end return #ARGV";
+    for shards in SHARDS {
+        let server = Server::torc(shards, &[]);
+        let mut writer = server.client();
+        let library = format!(
+            "#!lua name=l\nredis.register_function{{function_name='reads', flags={{'no-writes'}}, \
+             callback=function(KEYS, ARGV) {READS} end}}"
+        );
+        writer.call_bytes(&[b"FUNCTION", b"LOAD", library.as_bytes()]);
+        let keys: Vec<String> = (0..10).map(|number| format!("key:{number}")).collect();
+        let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+        // Declared or not, there is no difference: what counts is what was read.
+        for head in [
+            &["EVAL", READS, "0"][..],
+            &["EVAL", READS, "2", "key:0", "declared"],
+            &["EVAL_RO", READS, "1", "declared"],
+            &["EVAL", LONG, "1", "key:0"],
+            &["FCALL", "reads", "0"],
+            &["FCALL_RO", "reads", "1", "declared"],
+        ] {
+            for count in [1, names.len()] {
+                let mut client = tracking(&server, "");
+                client.send(&encode(&[head, &names[..count]].concat()));
+                assert_eq!(client.reply().to_string(), format!(":{count}"));
+                let all: Vec<String> = keys.iter().cloned().chain(["declared".to_owned()]).collect();
+                let expected = &keys[..count];
+                assert_eq!(told_of(&mut client, &mut writer, &all), expected, "{head:?}, {shards} shards");
+                assert_eq!(told_of(&mut client, &mut writer, &all), Vec::<String>::new(), "once");
+            }
+        }
+        for options in [" OPTIN", " BCAST PREFIX other"] {
+            let mut client = tracking(&server, options);
+            client.send(&encode(&[&["EVAL", READS, "0"][..], &names].concat()));
+            client.reply();
+            assert_eq!(told_of(&mut client, &mut writer, &keys), Vec::<String>::new());
+        }
+        let mut client = tracking(&server, " OPTIN");
+        for line in ["CLIENT CACHING YES", "MULTI"] {
+            client.call(line);
+        }
+        client.send(&encode(&[&["EVAL", READS, "0"][..], &names].concat()));
+        client.reply();
+        assert_eq!(client.ask("EXEC"), "[:10]");
+        assert_eq!(told_of(&mut client, &mut writer, &keys), keys);
+    }
+}
+
+#[test]
+fn a_script_that_changes_what_it_has_read_leaves_no_copy() {
+    for (options, is_told) in [("", true), (" NOLOOP", false)] {
+        for shards in SHARDS {
+            let server = Server::torc(shards, &[]);
+            let mut client = tracking(&server, options);
+            for key in (0..10).map(|number| format!("key:{number}")) {
+                let script = "local old = redis.call('get', KEYS[1]) redis.call('set', KEYS[1], 'new') return old";
+                client.send(&[encode(&["EVAL", script, "1", &key]), encode(&["PING"])].concat());
+                let mut told = Vec::new();
+                for _ in 0..2 {
+                    let mut reply = client.reply();
+                    while let push @ Reply::Push(_) = reply {
+                        told.extend(invalid(&push).expect("keys"));
+                        reply = client.reply();
+                    }
+                }
+                let expected = if is_told { vec![key] } else { Vec::new() };
+                assert_eq!(told, expected, "{shards} shards");
+            }
+        }
+    }
+}

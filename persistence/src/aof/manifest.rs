@@ -147,7 +147,7 @@ impl Manifest {
         let incremental = self.incremental.iter().map(|file| (file, 'i'));
         for (LogFile { name, sequence }, kind) in base.chain(history).chain(incremental) {
             out.extend_from_slice(b"file ");
-            let is_plain = name.iter().all(|&byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
+            let is_plain = name.iter().all(|&byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'\''));
             out.extend_from_slice(&if is_plain { name.clone() } else { quote(name) });
             out.extend_from_slice(format!(" seq {sequence} type {kind}\n").as_bytes());
         }
@@ -223,6 +223,13 @@ mod tests {
 
     fn reason(text: &str) -> &'static str {
         Manifest::parse(text.as_bytes()).expect_err(text).reason
+    }
+
+    #[test]
+    fn a_name_with_a_quote_comes_back() {
+        let manifest = Manifest::parse(b"file 'it\\'s' seq 2 type i\n").expect("a manifest");
+        assert_eq!(manifest.incremental[0].name, b"it's");
+        assert_eq!(Manifest::parse(&manifest.text()), Ok(manifest));
     }
 
     #[test]

@@ -83,7 +83,10 @@ pub fn value(kind: u8, input: &mut Input<'_>, target: Target<'_>) -> Result<Deco
 
 /// The elements of a listpack, all of which have been looked at.
 fn elements(bytes: &[u8]) -> Result<Vec<Element<'_>>> {
-    Ok(Listpack::validate(bytes).ok_or(BROKEN_LISTPACK)?.iter().collect())
+    let list = Listpack::validate(bytes).ok_or(BROKEN_LISTPACK)?;
+    let mut elements = Vec::with_capacity(list.len());
+    elements.extend(list.iter());
+    Ok(elements)
 }
 
 /// Whether no text stands twice.

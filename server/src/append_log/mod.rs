@@ -30,11 +30,12 @@ mod writer;
 pub use feed::NOWHERE;
 pub use hold::{Send, Withheld};
 pub use leader::ShardLog;
-pub use opening::{Plan, begin, bytes_to_load, make_directory, open};
+pub use opening::{Plan, begin, bytes_to_load, open};
 pub use rewrite::{AtCut, Rebased, Rewrites};
 pub use writer::{CurrentFile, Place, Writer};
 
 use crate::config::AppendFsync;
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use torc_engine::journal::Record;
@@ -118,6 +119,8 @@ pub struct AppendLog {
     /// What became of a new base: the files that are history then.
     rebased: Mutex<Option<Result<Vec<LogFile>, String>>>,
     rewrites: Mutex<Rewrites>,
+    /// The directory, while it is this process's own.
+    claim: Mutex<Option<File>>,
     /// As it is on disk.
     manifest: Mutex<Manifest>,
 }
@@ -171,6 +174,7 @@ impl AppendLog {
             next_generation: AtomicU64::new(1),
             rebased: Mutex::default(),
             rewrites: Mutex::default(),
+            claim: Mutex::default(),
             manifest: Mutex::default(),
         }
     }

@@ -9,6 +9,7 @@
 //! Only the last file may end too early: there `aof-load-truncated` cuts it back to its last whole command or transaction. Anything
 //! else that cannot be read ends the start with the file, the place and what to do; nothing is changed then.
 
+use super::AppendLog;
 use super::feed::{Fed, FeedFailure, Stopped, feed};
 use super::leader::error_text;
 use super::writer::{CurrentFile, Place, Writer, open_for_writing};
@@ -18,10 +19,11 @@ use crate::loading::{self, Source, Twice};
 use crate::reactor::operations::{FileHandle, Operations};
 use crate::shared::Shared;
 use crate::tasks::Tasks;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, PoisonError};
 use torc_persistence::aof::manifest::{LogFile, Manifest, is_rdb_name};
 use torc_persistence::crc64;
 use torc_persistence::rdb::output::Output;
@@ -102,8 +104,8 @@ pub async fn open(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Result<()
     Ok(())
 }
 
-/// Makes the directory of the log, if it is not there.
-pub fn make_directory(plan: &Plan) -> Result<(), String> {
+/// Makes the directory of the log, if it is not there, and keeps it from other processes as long as the file is open that is returned.
+fn claimed(plan: &Plan) -> Result<File, String> {
     let directory = &plan.place.directory;
     let failed = |reason: &str| {
         format!(
@@ -113,9 +115,29 @@ pub fn make_directory(plan: &Plan) -> Result<(), String> {
         )
     };
     match std::fs::create_dir(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(&error_text(&error))),
-        _ if !directory.is_dir() => Err(failed("Not a directory")),
-        _ => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(&error_text(&error))),
+        _ if !directory.is_dir() => return Err(failed("Not a directory")),
+        _ => {}
+    }
+    let opened = File::open(directory).map_err(|error| failed(&error_text(&error)))?;
+    match opened.try_lock() {
+        Ok(()) => Ok(opened),
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "Another process writes its log into {}. Stop it, or choose another 'dir' or 'appenddirname'",
+            directory.display()
+        )),
+        Err(TryLockError::Error(error)) => Err(failed(&error_text(&error))),
+    }
+}
+
+impl AppendLog {
+    /// Makes the directory of the log its own for the life of the process.
+    pub fn claim_directory(&self, plan: &Plan) -> Result<(), String> {
+        let mut claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        if claim.is_none() {
+            *claim = Some(claimed(plan)?);
+        }
+        Ok(())
     }
 }
 

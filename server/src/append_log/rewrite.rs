@@ -165,7 +165,7 @@ impl Core {
             return Ok(());
         }
         let plan = Plan::of(&shared.config());
-        super::opening::make_directory(&plan)?;
+        self.shared.append_log.claim_directory(&plan)?;
         self.tasks.spawn(async move { begin_log(&tasks, &shared, &plan).await });
         Ok(())
     }
@@ -220,7 +220,7 @@ async fn rewrite(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Result<(),
 
 /// Where the log is off: a base without anything behind it, for whoever switches it on.
 async fn write_base_alone(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Result<(), String> {
-    super::opening::make_directory(plan)?;
+    shared.append_log.claim_directory(plan)?;
     let mut manifest = read_manifest(tasks, plan).await?;
     let base = manifest.begin_base(&plan.place.name, true);
     take_base(tasks, shared, plan, &base, None).await?;

@@ -122,9 +122,14 @@ impl Core {
     fn run_batch(&mut self, mut envelope: Envelope) {
         let Message::Requests(batch) = &mut envelope.message else { return };
         self.shard.advance_time(if self.rules().clocks { batch.now } else { self.clock.wall_ms });
+        let mut stopwatch = self.stopwatch();
+        let mut last: Option<usize> = None;
         for (index, (request, arguments)) in batch.requests.iter().zip(batch.arguments.commands()).enumerate() {
             if index % WARMED_REQUESTS == 0 {
                 self.warm_requests(&batch.requests[index..]);
+            }
+            if let Some(last) = last.replace(request.entry.id).filter(|last| *last != request.entry.id) {
+                stopwatch.lap(&mut self.counters.calls, last);
             }
             self.shard.keyspace.on_expired = self.on_expired(request.entry);
             if !self.schedule.is_idle() {
@@ -145,7 +150,7 @@ impl Core {
                     continue;
                 }
             }
-            self.prepare_script(request.entry);
+            self.prepare_script(request.entry, request.client);
             if request.entry.takes_memory && !self.has_room() {
                 self.counters.errors.count(OUT_OF_MEMORY);
                 Reply::new(&mut batch.replies, request.client.protocol).error_bytes(OUT_OF_MEMORY);
@@ -179,8 +184,16 @@ impl Core {
             }
             batch.reply_ends.push(ReplyEnd::of(&batch.replies));
         }
+        if let Some(last) = last {
+            stopwatch.lap(&mut self.counters.calls, last);
+        }
         batch.now = self.shard.now();
-        let origin = batch.origin;
+        self.batch_is_done(envelope);
+    }
+
+    /// A batch goes home, with its replies.
+    fn batch_is_done(&mut self, mut envelope: Envelope) {
+        let Message::Requests(Batch { origin, .. }) = envelope.message else { return };
         let placeholder = Message::Replies(Batch::new(0, 0));
         if let Message::Requests(batch) = std::mem::replace(&mut envelope.message, placeholder) {
             envelope.message = Message::Replies(batch);
@@ -245,7 +258,7 @@ impl Core {
         let arguments = arguments.slices();
         let Target::Engine(handler) = request.entry.target else { return };
         self.has_room();
-        self.prepare_script(request.entry);
+        self.prepare_script(request.entry, request.client);
         self.shard.keyspace.on_expired = if request.entry.is_write { OnExpired::Tell } else { OnExpired::Leave };
         let errors = self.error_count();
         let unfinished = self.shard.begin(handler, &arguments, request.client, now, &mut batch.replies);
@@ -461,6 +474,9 @@ impl Core {
         client: ClientContext,
         by: Address,
     ) {
+        if client.tracks && entry.is_script {
+            self.remember_script_reads(by);
+        }
         self.tell_changes(Some(by));
         if client.tracks {
             self.remember(entry, arguments, by);
@@ -499,7 +515,8 @@ impl Core {
 
     /// What a command that is about to run here does with a key whose time is over.
     pub(super) fn on_expired(&self, entry: &CommandEntry) -> OnExpired {
-        match (self.schedule.is_idle(), entry.is_write) {
+        // While clients are paused nothing expires.
+        match (self.schedule.is_idle() && !self.is_paused(), entry.is_write) {
             (true, _) => OnExpired::Remove,
             (false, true) => OnExpired::Tell,
             (false, false) => OnExpired::Leave,

@@ -41,7 +41,7 @@ mod watch;
 pub mod whole;
 
 use crate::command_table::CommandEntry;
-use crate::control::{ControlReply, DatabaseFigures, ShardFigures};
+use crate::control::{DatabaseFigures, ShardFigures};
 use crate::mailbox::{self, Deferred, Envelope, LateUnit};
 use crate::pace::Pace;
 use crate::reactor::driver::Clock;
@@ -61,7 +61,6 @@ use torc_engine::error_counts::ErrorCounts;
 use torc_engine::journal::{EventClasses, Record};
 use torc_engine::shard::Shard;
 use torc_engine::transaction::schedule::Schedule;
-use torc_scripting::libraries::Registry;
 
 /// What became of commands, by their ids.
 #[derive(Clone, Debug, Default)]
@@ -72,12 +71,46 @@ pub struct CallCounts {
     pub rejected: Vec<u64>,
     /// Called, and answered with an error.
     pub failed: Vec<u64>,
+    /// Microseconds that they took, on the connection's shard and where their keys are. Commands of EXEC and of scripts
+    /// are in the time of these.
+    pub took_us: Vec<u64>,
 }
 
 impl CallCounts {
     /// Of so many commands.
     pub fn new(ids: usize) -> Self {
-        Self { calls: vec![0; ids], rejected: vec![0; ids], failed: vec![0; ids] }
+        Self { calls: vec![0; ids], rejected: vec![0; ids], failed: vec![0; ids], took_us: vec![0; ids] }
+    }
+}
+
+impl CallCounts {
+    /// And these.
+    pub fn add(&mut self, others: &Self) {
+        let add = |ours: &mut Vec<u64>, theirs: &[u64]| {
+            ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| *ours += theirs);
+        };
+        add(&mut self.calls, &others.calls);
+        add(&mut self.rejected, &others.rejected);
+        add(&mut self.failed, &others.failed);
+        add(&mut self.took_us, &others.took_us);
+    }
+}
+
+/// What has been taking time since when; stands still where there is no precise clock.
+struct Stopwatch {
+    read: Option<fn() -> i64>,
+    since_us: i64,
+}
+
+impl Stopwatch {
+    /// The time since the last look was this command's, and its likes'.
+    #[inline]
+    fn lap(&mut self, calls: &mut CallCounts, id: usize) {
+        if let Some(read) = self.read {
+            let now_us = read();
+            calls.took_us[id] += u64::try_from(now_us - self.since_us).unwrap_or(0);
+            self.since_us = now_us;
+        }
     }
 }
 
@@ -348,6 +381,18 @@ impl Core {
         self.read_precise_clock.map_or(turn_us, |read| read().max(turn_us))
     }
 
+    /// Whether anything here is locked, or waits for a lock.
+    pub fn holds_locks(&self) -> bool {
+        !self.schedule.is_idle()
+    }
+
+    /// Begins to measure commands. The clock is read where a command follows one of another kind, not for each: a pipeline
+    /// of one kind is one measurement.
+    #[inline]
+    fn stopwatch(&self) -> Stopwatch {
+        Stopwatch { read: self.read_precise_clock, since_us: self.read_precise_clock.map_or(0, |read| read()) }
+    }
+
     /// How many errors this shard's data have been answered with: what a command changes here is its own.
     #[inline]
     fn error_count(&self) -> u64 {
@@ -392,28 +437,6 @@ impl Core {
     pub fn listen_to_effects(&mut self, sink: EffectSink) {
         self.shard.keyspace.journal.listen_to_effects(true);
         self.effects = Some(sink);
-    }
-
-    /// A load begins, or is over. How much has changed so far.
-    pub fn set_loading(&mut self, is_loading: bool) -> usize {
-        self.gate.set_loading(is_loading);
-        self.shard.keyspace.dirty as usize
-    }
-
-    /// Changes are logged from now on, or no more.
-    pub fn log_effects(&mut self, is_on: bool) -> ControlReply {
-        self.hand_over_effects();
-        self.shard.keyspace.journal.listen_to_effects(is_on);
-        ControlReply::Done
-    }
-
-    /// New libraries of functions. The command that made the change is told by one shard, in the order of the changes.
-    pub fn change_functions(&mut self, functions: &Arc<Registry>, command: Option<&Vec<Vec<u8>>>) -> ControlReply {
-        if let (0, Some(command)) = (self.index, command) {
-            self.shard.keyspace.journal.effect_owned(0, command.clone());
-        }
-        self.scripting.set_functions(functions);
-        ControlReply::Done
     }
 
     /// Hands over what commands have done, before anything leaves that could tell of it.
@@ -490,10 +513,11 @@ impl Core {
         errors.add(self.shard.errors());
         errors.add(&self.scripting.errors.borrow());
         let mut calls = self.counters.calls.clone();
-        calls.calls.iter_mut().zip(&*self.scripting.calls.borrow()).for_each(|(calls, inside)| *calls += inside);
+        calls.add(&self.scripting.calls.borrow());
         let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
         ShardFigures {
             shard: self.index,
+            interpreter_bytes: self.scripting.interpreters.memory_bytes(),
             commands: self.counters.commands,
             calls,
             connections: self.connection_count,
@@ -542,7 +566,8 @@ impl Core {
         self.counters = Counters { calls: CallCounts::new(self.shared.table.ids), turns, ..Counters::default() };
         self.shard.reset_errors();
         *self.scripting.errors.borrow_mut() = ErrorCounts::default();
-        self.scripting.calls.borrow_mut().fill(0);
+        *self.scripting.calls.borrow_mut() = CallCounts::new(self.shared.table.ids);
+        self.shared.scripting.scripts().reset_evicted();
         self.shard.keyspace.statistics = torc_engine::keyspace::Statistics::default();
         self.shared.exceeded_total_ms.store(0, Ordering::Relaxed);
         self.publish_memory();

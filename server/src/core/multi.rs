@@ -59,16 +59,16 @@ impl Queue {
     /// Of one command.
     pub fn one(entry: &'static CommandEntry, arguments: &[&[u8]]) -> Self {
         let mut queue = Self::default();
-        queue.add(entry, arguments, None);
+        queue.add(entry, arguments, None, entry.is_write);
         queue
     }
 
-    fn add(&mut self, entry: &'static CommandEntry, arguments: &[&[u8]], key: Option<(u16, u64)>) {
+    fn add(&mut self, entry: &'static CommandEntry, arguments: &[&[u8]], key: Option<(u16, u64)>, may_write: bool) {
         let offset = self.arguments.len();
         self.arguments.add(arguments);
         self.commands.push(Queued { entry, key: key.into(), offset });
         self.is_write |= entry.is_write;
-        self.may_write |= entry.is_write || entry.spec.flags.has(Flags::MAY_REPLICATE);
+        self.may_write |= may_write;
         self.takes_memory |= entry.takes_memory;
         self.has_script |= entry.is_script;
     }
@@ -243,11 +243,12 @@ impl Core {
             Room::Soon if entry.takes_memory => return self.without_room(connection).unwrap_or(Flow::NotRun),
             Room::Soon | Room::Enough => {}
         }
-        if self.waits_for_pause(connection, entry.is_write || entry.spec.flags.has(Flags::MAY_REPLICATE)) {
+        let may_write = self.may_write(entry, arguments);
+        if self.waits_for_pause(connection, |_| may_write) {
             return Flow::NotRun;
         }
         let queue = connection.transaction.queue.get_or_insert_default();
-        queue.add(entry, arguments, key);
+        queue.add(entry, arguments, key, may_write);
         connection.figures.last_command = Some(entry);
         Reply::new(connection.output.tail(), connection.session.client.protocol).status("QUEUED");
         Flow::Next
@@ -267,7 +268,7 @@ impl Core {
                 }
             }
         }
-        self.waits_for_pause(connection, may_write).then_some(Flow::NotRun)
+        self.waits_for_pause(connection, |_| may_write).then_some(Flow::NotRun)
     }
 
     /// A command that cannot be run, nor queued; an EXEC of this kind ends its transaction, if there is one.

@@ -1,8 +1,10 @@
 //! The log while the server runs.
 
+use super::support::server::{TORC, free_port, run_to_end};
 use super::support::{Server, eventually};
 use super::{ALWAYS, EVERY_SECOND, digest, fill};
 use std::fs;
+use std::process::Command;
 
 fn manifest(server: &Server) -> String {
     fs::read_to_string(server.directory.join("appendonlydir/appendonly.aof.manifest")).unwrap_or_default()
@@ -93,4 +95,19 @@ fn nothing_expires_while_a_log_is_loaded() {
     let mut client = server.client();
     assert_eq!(client.ask("GET short"), "nil");
     assert_eq!(client.ask("LRANGE list 0 -1"), "[\"a\"]");
+}
+
+#[test]
+fn two_processes_do_not_write_into_one_directory() {
+    let server = Server::torc(2, ALWAYS);
+    let directory = server.directory.display().to_string();
+    let mut second = Command::new(TORC);
+    second.args(["--port", &free_port().to_string(), "--bind", "127.0.0.1", "--dir", &directory, "--appendonly", "yes"]);
+    let (status, output) = run_to_end(&mut second);
+    assert_eq!(status, Some(1), "{output}");
+    assert!(output.contains("Another process writes its log into") && output.contains("appendonlydir"), "{output}");
+    assert_eq!(server.client().ask("SET a 1"), "+OK");
+    // With the first one gone the directory is free.
+    let again = Server::torc_on(server.kill(), 2, ALWAYS);
+    assert_eq!(again.client().ask("GET a"), "\"1\"");
 }
