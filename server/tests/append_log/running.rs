@@ -102,7 +102,16 @@ fn two_processes_do_not_write_into_one_directory() {
     let server = Server::torc(2, ALWAYS);
     let directory = server.directory.display().to_string();
     let mut second = Command::new(TORC);
-    second.args(["--port", &free_port().to_string(), "--bind", "127.0.0.1", "--dir", &directory, "--appendonly", "yes"]);
+    second.args([
+        "--port",
+        &free_port().to_string(),
+        "--bind",
+        "127.0.0.1",
+        "--dir",
+        &directory,
+        "--appendonly",
+        "yes",
+    ]);
     let (status, output) = run_to_end(&mut second);
     assert_eq!(status, Some(1), "{output}");
     assert!(output.contains("Another process writes its log into") && output.contains("appendonlydir"), "{output}");
