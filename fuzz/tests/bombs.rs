@@ -86,6 +86,27 @@ fn counts_that_lie() {
     }
 }
 
+#[test]
+fn producers_of_whom_nothing_is_to_be_kept() {
+    // Once this had no end.
+    let of = |names: [&'static [u8]; 2]| {
+        body(kinds::STREAM_4, move |out| {
+            (0..10).for_each(|_| out.number(0));
+            [100, 0, 1].into_iter().for_each(|number| out.number(number));
+            out.text(b"producer");
+            out.number(2);
+            for name in names {
+                out.text(name);
+                out.number(1);
+                out.number(1);
+            }
+            out.number(2);
+            out.number(0);
+        })
+    };
+    borne("a limit of zero", &of([b"one", b"two"]), true);
+}
+
 /// A stream of one node whose entries share a long field.
 fn stream(name_bytes: usize, entries: i64) -> Vec<u8> {
     let name = vec![b'n'; name_bytes];

@@ -211,6 +211,9 @@ fn producers(input: &mut Input<'_>, stream: &mut Stream) -> Result<()> {
             let id = id(input)?;
             // It is forgotten some time after it was added, which its ID tells.
             let added_at = i64::try_from(id.ms).unwrap_or(i64::MAX);
+            if idempotency.find(&producer, &name, i64::MIN).is_some() {
+                return Err(Malformed::Invalid("a name that a producer has given twice"));
+            }
             idempotency.note(&producer, &name, id, added_at);
         }
     }

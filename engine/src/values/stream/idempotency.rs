@@ -142,7 +142,8 @@ impl Idempotency {
         }
         let known = Arc::make_mut(self.producers.entry(producer.into()).or_default());
         let mut freed = known.forget_due(now);
-        while known.order.len() >= self.limits.count_max as usize {
+        // A file may say that none are kept.
+        while known.order.len() >= (self.limits.count_max as usize).max(1) {
             freed += known.forget_first();
         }
         if known.entries.contains_key(name) {
