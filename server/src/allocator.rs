@@ -129,12 +129,13 @@ unsafe impl GlobalAlloc for CountingAllocator {
 /// `mi_option_purge_delay` of mimalloc's header, which the binding does not name; in milliseconds.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
-/// Makes mimalloc give free pages back to the system after a millisecond, not a second: what it gives back, it gives back
-/// all at once, in the middle of a turn, and the pages of a second are many (`bench/stalls.md`). To be called before there
-/// are threads.
-pub fn give_memory_back_soon() {
+/// Makes mimalloc give each page back to the system as it falls free: 64 KiB take 12 us, and 4 MiB, the most that one block
+/// of up to 512 KiB can be the last of, 0.5 ms. So whoever frees sees on the clock what it takes. After a delay it would give back
+/// at once all that fell free meanwhile, in the middle of a turn, and that has no bound: values do not go in the order in which
+/// they came, so most pages of a large one fall free in the last moments (`bench/stalls.md`). To be called before there are threads.
+pub fn give_memory_back_at_once() {
     // SAFETY: sets a number that mimalloc reads when a page falls free; nobody else does so now.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 1) };
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 0) };
 }
 
 /// Gives pages back to the system that lie whole within these bytes, which are zero then: so a block of many pages goes bit by
@@ -213,11 +214,58 @@ mod tests {
 
     #[test]
     fn the_option_is_the_one_that_it_is_taken_for() {
-        // SAFETY: as in `give_memory_back_soon`; tests run in processes of their own.
+        // SAFETY: as in `give_memory_back_at_once`; tests run in processes of their own.
         let delay = || unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
         assert_eq!(delay(), 1000, "the default of a second, which no other option has");
-        give_memory_back_soon();
-        assert_eq!(delay(), 1);
+        give_memory_back_at_once();
+        assert_eq!(delay(), 0);
+    }
+
+    /// How many pages of the system are there of some bytes.
+    fn resident_pages(from: usize, pages: usize) -> usize {
+        let mut is_there = vec![0_u8; pages];
+        let from = std::ptr::with_exposed_provenance_mut(from);
+        // SAFETY: the kernel writes a byte a page, and looks at nothing that is not mapped.
+        let result = unsafe { libc::mincore(from, pages << 12, is_there.as_mut_ptr()) };
+        assert_eq!(result, 0);
+        is_there.iter().filter(|flags| **flags & 1 == 1).count()
+    }
+
+    #[test]
+    fn a_page_goes_back_when_it_falls_free_and_not_with_others() {
+        /// What mimalloc makes small blocks of, and of the system's pages.
+        const PAGE_BYTES: usize = 64 << 10;
+        const SYSTEM_PAGES: usize = PAGE_BYTES >> 12;
+        give_memory_back_at_once();
+        let allocator = CountingAllocator;
+        let layout = Layout::from_size_align(112, 8).expect("a layout");
+        let free = |address: usize| {
+            // SAFETY: each block is given back once, with its layout.
+            unsafe { allocator.dealloc(std::ptr::with_exposed_provenance_mut(address), layout) }
+        };
+        let mut blocks_of: std::collections::BTreeMap<usize, Vec<usize>> = std::collections::BTreeMap::new();
+        for _ in 0..100_000 {
+            // SAFETY: the layout has a size.
+            let address = unsafe { allocator.alloc_zeroed(layout) }.expose_provenance();
+            blocks_of.entry(address / PAGE_BYTES).or_default().push(address);
+        }
+        // All but the last block of each page: none falls free.
+        let last: Vec<usize> = blocks_of.values_mut().filter_map(Vec::pop).collect();
+        blocks_of.values().flatten().for_each(|address| free(*address));
+        let there = || last.iter().map(|at| resident_pages(at / PAGE_BYTES * PAGE_BYTES, SYSTEM_PAGES)).sum::<usize>();
+        let begun = there();
+        assert!(begun >= (last.len() - 2) * SYSTEM_PAGES, "{begun} of {}", last.len());
+        let mut before = begun;
+        for address in &last {
+            free(*address);
+            let now = there();
+            assert!(
+                before - now <= 2 * SYSTEM_PAGES,
+                "{before} {now}: more than a page, and one that was kept for a while"
+            );
+            before = now;
+        }
+        assert!(before < begun / 4, "{before} of {begun} are left");
     }
 
     #[test]

@@ -5,10 +5,14 @@
 //!           2 read the clock
 //!           3 drain the inbox            work for our keys, answers for our connections
 //!           4 run local commands         received bytes, connections that resume
-//!           5 housekeeping               expiry, freeing, cron, when due; a slice of a long command
-//!           6 push open batches (drain what was for ourselves), settle connections (sends), wake sleepers
+//!           5 leave                      push open batches (drain what was for ourselves), settle connections (sends),
+//!                                        wake sleepers
+//!           6 housekeeping               expiry, freeing, cron, when due; a slice of a long command; then leave again
 //!             sleep if there is nothing: announce, look again, then wait in the next `turn`  }
 //! ```
+//!
+//! Where there is something to do in 6, what leaves in 5 is submitted before it, so that nobody waits for two turns with slices in
+//! them; otherwise 5 is left to the end. What completes meanwhile belongs to the next turn.
 
 use crate::append_log::{Hold, NOWHERE, Send, ShardLog, Withheld};
 use crate::core::connection::{ConnectionKey, Phase};
@@ -53,6 +57,7 @@ pub struct CoreLoop<D: Driver> {
     /// What waits in the middle of its work: the cron's clock, and operations on files and connections of our own.
     executor: Executor,
     operations: Operations,
+    /// Empty between turns but for what has come early to the next one.
     events: Vec<Event>,
     listeners: Vec<Socket>,
     cron: Rc<CronClock>,
@@ -176,11 +181,23 @@ impl<D: Driver> CoreLoop<D> {
         self.executor.run_ready(TASK_POLLS_A_TURN);
         self.core.run_errands();
         self.operations.submit(&mut self.driver);
+        if self.more_housekeeping || self.core.has_long_work() || self.core.has_snapshot_work() {
+            self.leave();
+            self.driver.turn(Wait::Not, &mut self.events)?;
+        }
         self.housekeeping();
         let driver = &self.driver;
         self.core.long_slice(|| driver.clock().monotonic_ns);
         self.core.snapshot_slice(|| driver.clock().monotonic_ns);
-        if self.core.flush_batches() && drain_first {
+        self.leave();
+        self.shutdown_step(clock);
+        Ok(())
+    }
+
+    /// What the turn has come to goes to other shards, and to clients.
+    fn leave(&mut self) {
+        let is_drained_first = self.core.shared.mailboxes.rules().turn_order;
+        if self.core.flush_batches() && is_drained_first {
             // Some of it was for ourselves: the next turn may be a while.
             self.core.drain_inbox();
         }
@@ -191,14 +208,12 @@ impl<D: Driver> CoreLoop<D> {
         self.settle();
         let driver = &mut self.driver;
         self.core.take_wakes(|shard| driver.wake(shard));
-        self.shutdown_step(clock);
-        Ok(())
     }
 
     /// How long the next turn may wait: not at all while there is work.
     pub fn next_wait(&mut self) -> Wait {
         let has_work = self.more_housekeeping || self.core.has_resumable() || self.core.has_long_work();
-        let has_work = has_work || self.core.has_snapshot_work();
+        let has_work = has_work || self.core.has_snapshot_work() || !self.events.is_empty();
         if has_work || self.executor.has_ready() || self.core.has_messages() {
             return Wait::Not;
         }

@@ -32,7 +32,7 @@ use crate::tasks::Assignment;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use torc_engine::command::{FindFilter, Milliseconds};
-use torc_engine::keyspace::{OwnedEntry, Seen};
+use torc_engine::keyspace::{OwnedEntry, Watcher};
 use torc_engine::reply::ReplyBuffer;
 use torc_engine::shard::ClientContext;
 use torc_engine::transaction::inbox::Node;
@@ -68,8 +68,8 @@ pub enum Message {
     Ask(Box<Ask>),
     /// The same, answered.
     Answer(Box<Ask>),
-    /// These keys are watched no more.
-    Unwatch(Vec<Seen>),
+    /// It watches no more.
+    Unwatch(Watcher),
     /// A client of the receiver that waited has been served.
     Served { number: u64, reply: ReplyBuffer },
     /// A client of the receiver that waits is to try again with all locks.
@@ -359,7 +359,7 @@ pub enum Work {
     /// A stage of a list of commands that is one unit.
     Unit(Box<UnitStage>),
     /// Begin to watch these keys of a database.
-    Watch { database: u32, keys: PackedArguments },
+    Watch { watcher: Watcher, database: u32, keys: PackedArguments },
     /// Take in a connection that moves here with its session.
     Arrive(Option<Box<MovedConnection>>),
     /// Forget a connection that has moved away.
@@ -384,7 +384,7 @@ pub struct UnitStage {
     /// How many shards have a part in it.
     pub shares: usize,
     /// What must not have changed, in the first stage; forgotten then.
-    pub watched: Vec<Seen>,
+    pub watched: Option<Watcher>,
     /// What is to be done, in order.
     pub steps: Vec<UnitStep>,
     /// Of the steps that are commands, in order.
@@ -570,8 +570,8 @@ pub enum Outcome {
     Control(ControlReply),
     /// A stage of a unit.
     Unit(Box<UnitOutcome>),
-    /// What is seen of the keys that are watched from now on, in their order.
-    Watched(Vec<Seen>),
+    /// How many keys more are watched from now on, and their lengths in all.
+    Watched { keys: usize, bytes: usize },
 }
 
 /// One shard's part of a multicast.

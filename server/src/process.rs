@@ -49,7 +49,7 @@ impl Presence {
             // Where the kernel knows no huge pages there is nothing to be done without.
             let _ = rustix::thread::disable_transparent_huge_pages(true);
         }
-        allocator::give_memory_back_soon();
+        allocator::give_memory_back_at_once();
         let mut presence = Self::default();
         presence.find_supervisor(config.process.supervised, |name| std::env::var_os(name).is_some());
         config.process.supervised_by = presence.supervisor.unwrap_or(Supervisor::No);

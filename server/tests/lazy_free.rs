@@ -79,6 +79,30 @@ fn memory_of_huge_values_comes_back_whatever_lets_them_go() {
     }
 }
 
+/// What the process takes of the system falls, too, and not only when somebody asks for memory again.
+#[test]
+fn pages_of_a_huge_value_go_back_to_the_system() {
+    for shards in [1, 3] {
+        let server = Server::torc(shards, &[]);
+        let mut client = server.client();
+        for kind in ["list", "set", "hash", "zset", "stream"] {
+            let keys: Vec<String> = (0..8).map(|number| format!("{kind}:{number}")).collect();
+            let before = server.resident_bytes();
+            keys.iter().for_each(|key| build(&mut client, kind, key));
+            let full = server.resident_bytes();
+            assert!(full > before + 2_000_000, "{kind}: {before} {full}");
+            assert_eq!(client.ask(&format!("DEL {}", keys.join(" "))), ":8");
+            let (wanted, mut left) = (full - (full - before) / 4, 0);
+            let falls = || {
+                left = server.resident_bytes();
+                left < wanted
+            };
+            eventually(&format!("the pages of a {kind} go back"), falls);
+            assert!(left < wanted, "{kind} on {shards} shards: {before} {full} {left}");
+        }
+    }
+}
+
 #[test]
 fn a_small_value_is_freed_by_the_command() {
     let server = Server::torc(2, &[]);

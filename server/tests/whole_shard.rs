@@ -41,34 +41,62 @@ fn has_answer(client: &Client) -> bool {
     }
 }
 
+/// A command on every shard, the last of these lines, while a union on several takes long: nobody waits for either.
+fn others_go_on(shards: usize, lines: &[&str]) {
+    let Some((whole, prepare)) = lines.split_last() else { return };
+    let server = Server::torc(shards, &[]);
+    let [mut long, mut waits, mut others] = [server.client(), server.client(), server.client()];
+    let [first, second, stored] = [(0, 'a'), (1, 'b'), (1, 'c')].map(|(shard, letter)| name_on(shard, shards, letter));
+    let keys: Vec<String> = (0..shards).map(|shard| name_on(shard, shards, 'k')).collect();
+    // How fast the machine is decides how much it takes for the unit to be under way for long enough to be seen.
+    let mut members = 50_000;
+    loop {
+        fill(&mut others, &first, 0..members);
+        fill(&mut others, &second, members / 2..members * 3 / 2);
+        let text = |line: &str| line.replace("MEMBERS", &members.to_string());
+        prepare.iter().for_each(|line| assert!(!waits.call(&text(line)).is_error()));
+        send(&mut long, &format!("ZUNIONSTORE {stored} 2 {first} {second}"));
+        std::thread::sleep(Duration::from_millis(20));
+        send(&mut waits, &text(whole));
+        std::thread::sleep(Duration::from_millis(20));
+        keys.iter().for_each(|key| assert_eq!(others.ask(&format!("SET {key} value")), "+OK"));
+        let is_under_way = !has_answer(&long) && !has_answer(&waits);
+        assert_eq!(long.reply().to_string(), format!(":{}", members * 3 / 2));
+        assert!(!waits.reply().is_error());
+        let left = others.ask(&format!("EXISTS {stored}"));
+        assert_eq!(left, if *whole == "FLUSHDB" { ":0" } else { ":1" }, "{whole} came after the unit");
+        if is_under_way {
+            break;
+        }
+        members *= 2;
+        assert!(members < 10_000_000, "{lines:?}: others have waited for the unit each time");
+    }
+}
+
 #[test]
 fn others_go_on_while_a_command_on_every_shard_waits_for_a_long_unit() {
-    for (shards, whole) in [(2, "DBSIZE"), (2, "FLUSHDB"), (5, "KEYS member:*")] {
-        let server = Server::torc(shards, &[]);
-        let [mut long, mut waits, mut others] = [server.client(), server.client(), server.client()];
-        let [first, second, stored] =
-            [(0, 'a'), (1, 'b'), (1, 'c')].map(|(shard, letter)| name_on(shard, shards, letter));
-        let keys: Vec<String> = (0..shards).map(|shard| name_on(shard, shards, 'k')).collect();
-        // How fast the machine is decides how much it takes for the unit to be under way for long enough to be seen.
-        let mut members = 50_000;
-        loop {
-            fill(&mut others, &first, 0..members);
-            fill(&mut others, &second, members / 2..members * 3 / 2);
-            send(&mut long, &format!("ZUNIONSTORE {stored} 2 {first} {second}"));
-            std::thread::sleep(Duration::from_millis(20));
-            send(&mut waits, whole);
-            std::thread::sleep(Duration::from_millis(20));
-            keys.iter().for_each(|key| assert_eq!(others.ask(&format!("SET {key} value")), "+OK"));
-            let is_under_way = !has_answer(&long) && !has_answer(&waits);
-            assert_eq!(long.reply().to_string(), format!(":{}", members * 3 / 2));
-            assert!(!waits.reply().is_error());
-            let left = others.ask(&format!("EXISTS {stored}"));
-            assert_eq!(left, if whole == "FLUSHDB" { ":0" } else { ":1" }, "{whole} came after the unit");
-            if is_under_way {
-                break;
-            }
-            members *= 2;
-            assert!(members < 10_000_000, "{whole}: others have waited for the unit each time");
-        }
-    }
+    others_go_on(2, &["DBSIZE"]);
+    others_go_on(2, &["FLUSHDB"]);
+    others_go_on(5, &["KEYS member:*"]);
+}
+
+#[test]
+fn others_go_on_while_a_transaction_about_any_key_waits_for_a_long_unit() {
+    others_go_on(2, &["MULTI", "DBSIZE", "EXEC"]);
+    others_go_on(3, &["MULTI", "EVAL return(1) 0", "EXEC"]);
+    others_go_on(5, &["MULTI", "SORT other BY weight:*", "EXEC"]);
+}
+
+#[test]
+fn others_go_on_while_a_script_with_keys_on_every_shard_waits_for_a_long_unit() {
+    let keys: Vec<String> = (0..5).map(|shard| name_on(shard, 5, 'e')).collect();
+    others_go_on(5, &[&format!("EVAL return(1) 5 {}", keys.join(" "))]);
+}
+
+/// The second time that it turns out that its keys do not say where it looks, it is given every shard.
+#[test]
+fn others_go_on_while_a_script_that_is_undone_for_every_shard_waits_for_a_long_unit() {
+    let (declared, other) = (name_on(2, 3, 'd'), name_on(0, 3, 'f'));
+    let script = format!("EVAL \"return redis.call('EXISTS', ARGV[1]) -- MEMBERS\" 1 {declared} {other}");
+    others_go_on(3, &[&script, &script]);
 }

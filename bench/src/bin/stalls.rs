@@ -172,9 +172,21 @@ fn add(text: &mut String, what: std::fmt::Arguments<'_>) {
     let _ = text.write_fmt(what);
 }
 
-/// Fills a server: 100 elements a command.
-fn fill(client: &mut Client, elements: u64) -> Outcome<()> {
+/// Whether a key, or keys that begin so, are needed for what is measured.
+fn is_needed(commands: &[&str], name: &str) -> bool {
+    let names = |command: &&str| {
+        let is_named = command.split(' ').any(|word| word == name || word.starts_with(&format!("{name}:")));
+        is_named
+            || command.starts_with("FLUSHALL")
+            || name == "key" && matches!(command.get(..4), Some("KEYS" | "SCAN"))
+    };
+    commands.iter().any(names)
+}
+
+/// Fills a server with what the commands are about: 100 elements a command.
+fn fill(client: &mut Client, elements: u64, commands: &[&str]) -> Outcome<()> {
     const EACH: u64 = 100;
+    let is_needed = |name| is_needed(commands, name);
     let batches = elements / EACH;
     let each = |text: &mut String, head: &str, batch: u64, element: &dyn Fn(&mut String, u64)| {
         text.push_str(head);
@@ -182,33 +194,42 @@ fn fill(client: &mut Client, elements: u64) -> Outcome<()> {
         text.push_str("\r\n");
     };
     let name = |text: &mut String, number: u64| add(text, format_args!(" member:{number:010}"));
-    client.fill(batches, |text, batch| each(text, "SADD set", batch, &name))?;
-    client.fill(batches, |text, batch| each(text, "SADD set2", batch + batches / 2, &name))?;
-    client.fill(batches, |text, batch| {
-        each(text, "HSET hash", batch, &|text, number| add(text, format_args!(" field:{number} value:{number}")));
-    })?;
-    for (head, shift) in [("ZADD zset", 0), ("ZADD zset2", batches / 2)] {
-        client.fill(batches, |text, batch| {
-            each(text, head, batch + shift, &|text, number| {
-                add(text, format_args!(" {} member:{number:010}", number.wrapping_mul(7919) % 1_000_003));
-            });
+    let number_text = |text: &mut String, number: u64| add(text, format_args!(" {number}"));
+    let field = |text: &mut String, number: u64| add(text, format_args!(" field:{number} value:{number}"));
+    let scored = |text: &mut String, number: u64| {
+        add(text, format_args!(" {} member:{number:010}", number.wrapping_mul(7919) % 1_000_003));
+    };
+    let place = |text: &mut String, number: u64| {
+        let (longitude, latitude) = (number.wrapping_mul(7919) % 360, number.wrapping_mul(104_729) % 170);
+        let (longitude, latitude) = (longitude as f64 - 179.5, latitude as f64 - 84.5);
+        add(text, format_args!(" {longitude} {latitude} member:{number:010}"));
+    };
+    let collections: [(&str, &str, u64, &dyn Fn(&mut String, u64)); 8] = [
+        ("SADD", "set", 0, &name),
+        ("SADD", "set2", batches / 2, &name),
+        ("HSET", "hash", 0, &field),
+        ("ZADD", "zset", 0, &scored),
+        ("ZADD", "zset2", batches / 2, &scored),
+        ("RPUSH", "list", 0, &name),
+        ("RPUSH", "numbers", 0, &number_text),
+        ("GEOADD", "places", 0, &place),
+    ];
+    for (command, key, shift, element) in collections.into_iter().filter(|(_, key, ..)| is_needed(key)) {
+        let head = format!("{command} {key}");
+        client.fill(batches, |text, batch| each(text, &head, batch + shift, element))?;
+    }
+    if is_needed(ALL_SKETCHES) {
+        client.fill(SKETCHES * SKETCH_ROUNDS, |text, batch| {
+            each(text, &format!("PFADD sketch:{}", batch % SKETCHES), batch, &name);
         })?;
     }
-    client.fill(batches, |text, batch| each(text, "RPUSH list", batch, &name))?;
-    let number_text = |text: &mut String, number: u64| add(text, format_args!(" {number}"));
-    client.fill(batches, |text, batch| each(text, "RPUSH numbers", batch, &number_text))?;
-    client.fill(batches, |text, batch| {
-        each(text, "GEOADD places", batch, &|text, number| {
-            let (longitude, latitude) = (number.wrapping_mul(7919) % 360, number.wrapping_mul(104_729) % 170);
-            let (longitude, latitude) = (longitude as f64 - 179.5, latitude as f64 - 84.5);
-            add(text, format_args!(" {longitude} {latitude} member:{number:010}"));
-        });
-    })?;
-    client.fill(SKETCHES * SKETCH_ROUNDS, |text, batch| {
-        each(text, &format!("PFADD sketch:{}", batch % SKETCHES), batch, &name);
-    })?;
-    client.fill(elements, |text, number| add(text, format_args!("XADD stream * field {number}\r\n")))?;
-    client.fill(1, |text, _| text.push_str("XGROUP CREATE stream g 0\r\n"))?;
+    if is_needed("stream") {
+        client.fill(elements, |text, number| add(text, format_args!("XADD stream * field {number}\r\n")))?;
+        client.fill(1, |text, _| text.push_str("XGROUP CREATE stream g 0\r\n"))?;
+    }
+    if !is_needed("key") {
+        return Ok(());
+    }
     client.fill(batches, |text, batch| {
         each(text, "MSET", batch, &|text, number| add(text, format_args!(" key:{number} {number}")));
     })
@@ -271,7 +292,8 @@ fn measure(contender: &Contender, options: &Options) -> Outcome<Vec<Row>> {
     let server = Server::start(contender)?;
     let mut client = Client::connect(server.address)?;
     eprintln!("{}: filling", contender.label);
-    fill(&mut client, options.elements)?;
+    let commands: Vec<&str> = options.commands().copied().collect();
+    fill(&mut client, options.elements, &commands)?;
     let (stop, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(Longest::default()));
     let (address, server_ns) = (server.address, server.running_ns()?);
     let pinging = {

@@ -48,7 +48,7 @@ pub use instant::{Instant, KeyFilter, SharedSink, WalkId, WalkSink};
 pub use key::{Key, KeyHasher};
 pub use slot::{SLOTS, slot_of};
 pub use typed::{EntryMut, WrongType};
-pub use watch::{KeyNames, Seen, Watches};
+pub use watch::{KeyNames, Watcher, Watches};
 
 use crate::command::Milliseconds;
 use crate::journal::{EventClass, Journal};
@@ -814,12 +814,13 @@ impl Keyspace {
         self.garbage.forget_pages = forget_pages;
     }
 
-    /// Frees memory of what was flushed, about `budget` units of it; whether more is left.
+    /// Frees memory of what was flushed, and of who watched, about `budget` units of it; whether more is left.
     pub fn collect_garbage(&mut self, budget: usize) -> bool {
         if !self.walks.is_empty() {
             self.walks.end(None, &mut self.garbage);
         }
-        self.garbage.collect(budget, &mut self.statistics)
+        let mut left = budget.max(1);
+        self.forget_watched(&mut left) || self.garbage.collect(left, &mut self.statistics)
     }
 
     /// Values and flushed keys whose memory has not come back yet.

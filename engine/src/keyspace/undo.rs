@@ -10,16 +10,17 @@
 //!   between, comes to what it was.
 //! * Events, messages and changed keys are held back: nobody hears of what may not have been. The records of effects are its
 //!   owner's, who takes them after each command.
-//! * Versions of watched keys and statistics go back; what readers have left in access clocks stays.
+//! * What those who watch keys have heard and statistics go back; what readers have left in access clocks stays.
 //! * Nothing else runs on the shard meanwhile: its owner has it alone. So one unit at a time is enough.
 //! * Memory is bounded by what the unit writes, a name and an old value for each key.
 
+use super::Watcher;
 use super::changes::Changes;
 use super::database::Database;
 use super::{Key, Keyspace, OwnedEntry, Statistics};
 use crate::command::Milliseconds;
 use crate::journal::{Event, Journal};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// One change, with what it takes to undo it.
 enum Step {
@@ -48,8 +49,8 @@ pub(super) struct Undo {
 pub(crate) struct Held {
     /// What has been reported.
     pub(crate) events: Vec<Event>,
-    /// Versions of watched keys that have changed, as they were.
-    pub(crate) versions: HashMap<(u32, u64), u64>,
+    /// Who watches keys and has heard of a first change.
+    pub(crate) told: Vec<Watcher>,
 }
 
 impl Keyspace {
@@ -172,7 +173,7 @@ impl Journal {
     /// What was held back has not been.
     fn take_back(&mut self) {
         if let Some(held) = self.held.take() {
-            self.watches.restore(held.versions);
+            self.watches.restore(held.told);
         }
     }
 }
@@ -181,6 +182,7 @@ impl Journal {
 mod tests {
     use crate::commands::harness::Shard;
     use crate::journal::{Event, EventClass};
+    use crate::keyspace::Watcher;
     use crate::reply::Protocol;
 
     fn run(shard: &mut Shard, line: &str) -> String {
@@ -302,7 +304,8 @@ mod tests {
         let mut shard = filled();
         shard.keyspace.journal.listen(false, &[EventClass::String, EventClass::Generic, EventClass::New]);
         shard.keyspace.want_changes(true);
-        let number = shard.keyspace.watch(0, b"number", shard.now);
+        let watcher = Watcher(1);
+        shard.keyspace.watch(watcher, 0, b"number", shard.now);
         let misses = shard.keyspace.statistics.misses;
         shard.keyspace.begin_undoable();
         for line in ["incr number", "get none", "set new 1", "flushall"] {
@@ -314,16 +317,15 @@ mod tests {
         let (changed, is_flushed) = shard.keyspace.take_changes();
         assert!(changed.is_empty() && !is_flushed);
         assert_eq!(shard.keyspace.statistics.misses, misses);
-        assert!(shard.keyspace.unwatch(&number, shard.now), "unchanged");
+        assert!(shard.keyspace.is_as_seen(watcher, shard.now), "unchanged");
 
-        let number = shard.keyspace.watch(0, b"number", shard.now);
         shard.keyspace.begin_undoable();
         run(&mut shard, "incr number");
         shard.keyspace.keep_changes();
         let names = |events: Vec<Event>| events.iter().map(|event| event.name).collect::<Vec<_>>();
         assert_eq!(names(shard.keyspace.journal.take_events()), ["incrby"]);
         assert_eq!(shard.keyspace.take_changes().0, [Box::from(*b"number")]);
-        assert!(!shard.keyspace.unwatch(&number, shard.now));
+        assert!(!shard.keyspace.is_as_seen(watcher, shard.now));
     }
 
     #[test]

@@ -114,8 +114,8 @@ fn watch(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
 }
 
 fn unwatch(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
-    let watched = session.connection.transaction.take_watched();
-    session.core.unwatch(watched);
+    let watching = session.connection.transaction.take_watching();
+    session.core.unwatch(watching);
     session.reply().ok();
     Ok(())
 }

@@ -195,7 +195,7 @@ impl Core {
             let queue = Queue::one(entry, arguments);
             let plan = self.plan(&queue);
             let exec = Exec::new(connection.key, client, queue, Some(waiter));
-            self.start_unit(connection, entry, exec, Vec::new(), plan);
+            self.start_unit(connection, entry, exec, None, plan);
         }
         Flow::Next
     }
@@ -371,7 +371,7 @@ impl Core {
         let (mut run, claims, locks_first) = self.planned(exec, plan, true, false);
         run.holds_connection = true;
         let (steps, is_last) = if locks_first { Default::default() } else { self.next_steps(&mut run, None) };
-        let parts = run.first_stage(steps, is_last, claims, BTreeMap::new());
+        let parts = run.first_stage(steps, is_last, claims, None);
         let (header, id) = (Multicast::new(), self.take_transaction_id());
         self.await_stage(id, &header, run, &parts, waiter.client, Some(request));
         self.multicast(&header, id, (Some(connection), false), parts);

@@ -12,6 +12,7 @@
 use super::Core;
 use super::connection::{Connection, ConnectionKey, MovedConnection, ReplyMode};
 use super::inbox::claim_of;
+use super::multi::Watching;
 use super::pubsub::AudienceChange;
 use super::session::Conclude;
 use super::unit::{Captured, StageDone, UnitRun};
@@ -44,7 +45,7 @@ pub(super) enum Kind {
     /// The next stage of a unit.
     Unit(Box<UnitRun>),
     /// What a client sees of the keys that it watches.
-    Watch,
+    Watch(Watching),
 }
 
 /// A command to which values come.
@@ -513,7 +514,7 @@ impl Core {
                 let stage = StageDone { id, client, now: header.now(), shards: involved, outcomes };
                 return self.unit_stage_done(*run, stage, request);
             }
-            Kind::Watch => return self.watch_begun(transaction.outcomes, request),
+            Kind::Watch(watching) => return self.watch_begun(watching, transaction.outcomes, request),
         }
         if let Some(request) = request {
             self.deliver(request, |place| place.append(&mut out));

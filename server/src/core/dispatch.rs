@@ -488,8 +488,8 @@ impl Core {
         if entry.may_wait && (entry.spec.group != "stream" || Wait::of(entry.spec.name, arguments).is_some()) {
             return self.begin_wait(connection, entry, arguments);
         }
-        if self.begins_as_unit(connection, entry, arguments) {
-            return Flow::Next;
+        if let Some(flow) = self.begins_as_unit(connection, entry, arguments) {
+            return flow;
         }
         let Some(owner) = self.owner_of(entry, arguments, key) else {
             return self.start_on_several(connection, entry, arguments);

@@ -20,11 +20,12 @@
 //! Keys are locked before anything runs. Those that may be any (FLUSHALL, SCAN, SORT BY) lock every shard whole: `Claim::Alone`.
 
 use super::Core;
+use super::batches::shards_of;
 use super::blocked::Waiter;
 use super::connection::{Connection, ConnectionKey, ReplyMode};
 use super::coordinator::{Kind, ValuesWanted, discovery_of, merge};
 use super::inbox::claim_of;
-use super::multi::{Queue, Queued};
+use super::multi::{Queue, Queued, Watching};
 use super::script_step::ScriptStep;
 use super::session::{Conclude, Session, SessionHandler};
 use super::tracking::Address;
@@ -37,7 +38,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use torc_engine::command::{Flags, KeyFlags, Spread};
-use torc_engine::keyspace::{Seen, slot_of};
+use torc_engine::keyspace::slot_of;
 use torc_engine::long::{Progress, Unfinished};
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
 use torc_engine::shard::{ClientContext, Shard};
@@ -333,15 +334,15 @@ impl Plan {
 impl Core {
     /// EXEC, by that name, of an open transaction that nothing has broken.
     pub fn exec(&mut self, connection: &mut Connection, entry: &'static CommandEntry, name: &[u8]) {
-        let (queue, mut watched) = connection.transaction.take();
-        if self.is_all_here(connection, &queue, &watched) {
-            self.exec_here(connection, &queue, &mut watched);
+        let (queue, watching) = connection.transaction.take();
+        if self.is_all_here(connection, &queue, watching) {
+            self.exec_here(connection, &queue, watching);
             if self.shared.shards() > 1 {
                 self.follow_keys(connection, self.index);
             }
             return connection.transaction.give_back(queue);
         }
-        if watched.is_empty()
+        if watching.is_none()
             && let Some(owners) = self.owners_of(&queue)
         {
             if owners.iter().all(|owner| *owner == owners[0]) {
@@ -355,13 +356,13 @@ impl Core {
         if let (1, Some((&owner, _))) = (plan.intents.len(), plan.intents.first_key_value()) {
             self.follow_keys(connection, owner);
         }
-        let shown_as = (self.pubsub.is_monitored && !watched.is_empty()).then(|| name.into());
+        let shown_as = (self.pubsub.is_monitored && watching.is_some()).then(|| name.into());
         self.shows_later = shown_as.is_some();
         if shown_as.is_none() {
             self.show_commands(connection, &queue);
         }
         let exec = Exec { shown_as, ..Exec::new(connection.key, connection.session.client, *queue, None) };
-        self.start_unit(connection, entry, exec, watched, plan);
+        self.start_unit(connection, entry, exec, watching, plan);
     }
 
     /// Those who watch all commands see the queue in front of EXEC itself, if it runs.
@@ -385,7 +386,7 @@ impl Core {
     }
 
     /// Whether it can run inline: all keys ours, nothing of the connection under way, no lock held.
-    fn is_all_here(&self, connection: &Connection, queue: &Queue, watched: &[Seen]) -> bool {
+    fn is_all_here(&self, connection: &Connection, queue: &Queue, watching: Option<Watching>) -> bool {
         if connection.outstanding() != 0 || !self.schedule.is_idle() {
             return false;
         }
@@ -405,12 +406,12 @@ impl Core {
             // The others may ask other shards.
             (Target::Session(_), _) => entry.spec.flags.has(Flags::FAST),
         };
-        queue.commands.iter().all(is_here) && watched.iter().all(|seen| is_ours(seen.slot))
+        queue.commands.iter().all(is_here) && watching.is_none_or(|watching| watching.shards == 1 << self.index)
     }
 
-    fn exec_here(&mut self, connection: &mut Connection, queue: &Queue, watched: &mut Vec<Seen>) {
+    fn exec_here(&mut self, connection: &mut Connection, queue: &Queue, watching: Option<Watching>) {
         let now = self.shard.now();
-        let is_valid = self.still_as_seen(watched, now);
+        let is_valid = self.still_as_seen(watching.map(|watching| watching.watcher), now);
         let mut reply = Reply::new(connection.output.tail(), connection.session.client.protocol);
         if !is_valid {
             return reply.null_array();
@@ -469,25 +470,29 @@ impl Core {
         plan
     }
 
+    /// Whether a command may touch any key of any shard.
+    pub(super) fn is_about_any_key(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> bool {
+        match (entry.target, entry.keys) {
+            _ if entry.is_script => true,
+            // What it does with keys it does as a command of the engine that it names itself.
+            (Target::Session(_), keys) => keys != KeyPlan::None || entry.spec.flags.has(Flags::TOUCHES_ARBITRARY_KEYS),
+            (Target::Engine(_), KeyPlan::None) => {
+                entry.spec.spread.is_on_all_shards() || entry.spec.spread == Spread::Walk
+            }
+            (Target::Engine(_), _) => self.shared.shards() > 1 && discovery_of(entry, arguments).is_some(),
+        }
+    }
+
     fn plan_command(&self, plan: &mut Plan, entry: &CommandEntry, key: KnownKey, arguments: &[&[u8]]) {
-        // A script may touch any key of its shard.
-        plan.is_global |= entry.is_script;
+        plan.is_global |= self.is_about_any_key(entry, arguments);
         if let (Some((slot, hash)), Target::Engine(_)) = (key.get(), entry.target) {
             let intents = plan.intents.entry(self.shared.shard_of(slot)).or_default();
             return intents.push(Intent { fingerprint: hash, slot, mode: Mode::of(entry.is_write, entry.is_write) });
         }
         match (entry.target, entry.keys) {
-            (Target::Session(_), _) => {
-                // What it does with keys it does as a command of the engine that it names itself.
-                plan.asks_all |= !entry.spec.flags.has(Flags::FAST);
-                plan.is_global |= entry.keys != KeyPlan::None || entry.spec.flags.has(Flags::TOUCHES_ARBITRARY_KEYS);
-            }
-            (Target::Engine(_), KeyPlan::None) => {
-                plan.is_global |= entry.spec.spread.is_on_all_shards() || entry.spec.spread == Spread::Walk;
-            }
-            (Target::Engine(_), _) if discovery_of(entry, arguments).is_some() && self.shared.shards() > 1 => {
-                plan.is_global = true;
-            }
+            (Target::Session(_), _) => plan.asks_all |= !entry.spec.flags.has(Flags::FAST),
+            (Target::Engine(_), KeyPlan::None) => {}
+            _ if plan.is_global => {}
             (Target::Engine(_), _) => {
                 let Claim::Keys(intents) = claim_of(&self.shared.hasher, entry, arguments) else { return };
                 let mut intents = intents.into_iter();
@@ -508,26 +513,20 @@ impl Core {
         connection: &mut Connection,
         entry: &'static CommandEntry,
         exec: Exec,
-        watched: Vec<Seen>,
+        watching: Option<Watching>,
         mut plan: Plan,
     ) {
-        let mut watched_on: BTreeMap<usize, Vec<Seen>> = BTreeMap::new();
-        for seen in watched {
-            let shard = self.shared.shard_of(seen.slot);
-            plan.intents.entry(shard).or_default().push(Intent {
-                fingerprint: seen.hash,
-                slot: seen.slot,
-                mode: Mode::Read,
-            });
-            watched_on.entry(shard).or_default().push(seen);
+        // Which keys are watched there is known to each shard.
+        for shard in watching.into_iter().flat_map(|watching| shards_of(watching.shards)) {
+            plan.intents.entry(shard).or_default();
         }
         let is_write = exec.queue.is_write;
-        let (mut run, claims, locks_first) = self.planned(exec, plan, is_write, !watched_on.is_empty());
+        let (mut run, claims, locks_first) = self.planned(exec, plan, is_write, watching.is_some());
         let (steps, is_last) =
             if locks_first { (Steps::default(), false) } else { self.next_steps(&mut run, Some(connection)) };
         run.holds_connection = !is_last;
         connection.is_waiting |= !is_last;
-        let parts = run.first_stage(steps, is_last, claims, watched_on);
+        let parts = run.first_stage(steps, is_last, claims, watching);
         self.start(connection, entry, Kind::Unit(Box::new(run)), parts);
     }
 

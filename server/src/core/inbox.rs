@@ -76,7 +76,7 @@ impl Core {
                 }
             }
             Message::Recheck(waiter) => self.recheck(waiter),
-            Message::Unwatch(seen) => self.unwatch_here(seen),
+            Message::Unwatch(watcher) => self.shard.keyspace.unwatch(*watcher),
             Message::PartDone(part) => {
                 let part = std::mem::replace(part, Part::nothing(self.index));
                 self.part_done(part);
@@ -333,6 +333,11 @@ impl Core {
             work => matches!(work, Work::Read { .. }),
         };
         let mut claim = std::mem::replace(&mut part.claim, Claim::Place);
+        if let Work::Unit(stage) = &part.work
+            && let Some(watcher) = stage.watched
+        {
+            self.claim_watched(&mut claim, watcher);
+        }
         self.relax(&mut claim);
         let claim = if matches!(claim, Claim::Whole | Claim::Alone) && !rules.cuts { Claim::Place } else { claim };
         let header = part.header.clone();
@@ -410,11 +415,10 @@ impl Core {
                 self.release(ticket);
             }
             Work::Unit(_) => self.run_unit_stage(part, ticket, now),
-            Work::Watch { database, keys } => {
-                let (database, keyspace) = (*database as usize, &mut self.shard.keyspace);
-                let seen = keys.slices().iter().map(|key| keyspace.watch(database, key, now)).collect();
+            Work::Watch { watcher, database, keys } => {
+                let (keys, bytes) = self.watch_here(*watcher, *database, &keys.slices(), now);
                 self.release(ticket);
-                part.outcome = Outcome::Watched(seen);
+                part.outcome = Outcome::Watched { keys, bytes };
             }
             Work::Leave(key) => self.has_arrived(*key, ticket),
             Work::Write { .. } | Work::Arrive(_) => unreachable!("seen to before"),

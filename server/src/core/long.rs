@@ -39,9 +39,9 @@ use torc_engine::transaction::schedule::{Intent, Mode, Ticket};
 const SLICE_NS: u64 = 400_000;
 const STEP_NS: u64 = 50_000;
 /// Units of a run's first step, and the least and the most of any.
-const UNITS_A_STEP: u64 = 1024;
+const UNITS_A_STEP: u64 = 512;
 const UNITS_MIN: u64 = 16;
-const UNITS_MAX: u64 = 4096;
+const UNITS_MAX: u64 = 512;
 /// A client with more than this ready for its socket gets no more yet, in bytes.
 const BACKLOG_BYTES_MAX: usize = 256 << 10;
 /// Pieces that another shard may send before it hears that there is room.
@@ -551,5 +551,71 @@ impl Core {
         }
         run.is_abandoned |= !is_wanted;
         self.long.wake(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use torc_engine::command::{CommandResult, EngineOptions, Execution};
+    use torc_engine::keyspace::KeyHasher;
+    use torc_engine::long::{LongWork, Step};
+    use torc_engine::shard::ClientContext;
+
+    thread_local! {
+        static NOW_NS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Units of a stage, and what each of them takes.
+    const STAGES: [(u64, u64); 3] = [(100_000, 10), (10_000, 2_000), (100_000, 10)];
+
+    /// Work whose units take two hundred times as long in the middle as before.
+    struct Stages {
+        stage: usize,
+        left: u64,
+    }
+
+    impl LongWork for Stages {
+        fn step(&mut self, _: &mut Execution<'_>, budget: u64) -> Step {
+            let done = budget.min(self.left);
+            NOW_NS.set(NOW_NS.get() + done * STAGES[self.stage].1);
+            self.left -= done;
+            if self.left == 0 {
+                self.stage += 1;
+                let Some(next) = STAGES.get(self.stage) else { return Step::Done };
+                self.left = next.0;
+            }
+            Step::More
+        }
+    }
+
+    fn handler(execution: &mut Execution<'_>, _: &[&[u8]]) -> CommandResult {
+        execution.later.put(Stages { stage: 0, left: STAGES[0].0 });
+        Ok(())
+    }
+
+    #[test]
+    fn a_slice_ends_soon_where_units_take_longer_all_at_once() {
+        let mut shard = Shard::new(1, KeyHasher::with_seed(1), EngineOptions::default(), 1);
+        let mut out = ReplyBuffer::default();
+        let unfinished = shard.begin(handler, &[], ClientContext::default(), 0, &mut out);
+        let (mut unfinished, mut budget) = (unfinished.expect("work"), UNITS_A_STEP);
+        let mut longest_ns = 0;
+        let mut slices = 0;
+        loop {
+            let began_ns = NOW_NS.get();
+            let progress = slice((&mut unfinished, &mut budget), &mut shard, &mut out, &|| NOW_NS.get());
+            longest_ns = longest_ns.max(NOW_NS.get() - began_ns);
+            slices += 1;
+            if progress == Progress::Done {
+                break;
+            }
+        }
+        let dear_ns = STAGES[1].0 * STAGES[1].1;
+        assert!(longest_ns <= SLICE_NS + UNITS_MAX * STAGES[1].1, "{longest_ns}");
+        assert!(longest_ns <= 1_500_000, "{longest_ns}");
+        // And not one a turn because it has been dear once.
+        assert!(slices <= 10 + 2 * dear_ns / SLICE_NS, "{slices}");
     }
 }

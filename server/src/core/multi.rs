@@ -12,15 +12,15 @@
 //! it was unusually much.
 
 use super::Core;
+use super::batches::ShardSet;
 use super::connection::Connection;
 use super::dispatch::Flow;
 use super::memory::{OUT_OF_MEMORY, Room};
 use crate::append_log::NOWHERE;
 use crate::command_table::CommandEntry;
 use crate::mailbox::{KnownKey, PackedArguments};
-use std::collections::HashMap;
 use torc_engine::command::{CommandError, Flags};
-use torc_engine::keyspace::Seen;
+use torc_engine::keyspace::Watcher;
 use torc_engine::reply::Reply;
 
 /// A command that waits for EXEC.
@@ -49,6 +49,8 @@ pub struct Queue {
     takes_memory: bool,
     /// Whether any is a script.
     pub has_script: bool,
+    /// Whether any may touch keys that it does not name: EXEC will take every shard alone.
+    is_about_any_key: bool,
 }
 
 /// What so many commands took is kept for the next transaction.
@@ -78,12 +80,18 @@ impl Queue {
         self.commands.shrink_to(QUEUE_KEPT_COMMANDS);
         self.arguments.clear();
         (self.is_write, self.may_write) = (false, false);
-        (self.takes_memory, self.has_script) = (false, false);
+        (self.takes_memory, self.has_script, self.is_about_any_key) = (false, false, false);
     }
 }
 
-/// The keys that a connection watches, each with what it was when first watched.
-pub type WatchedKeys = HashMap<(u32, u64), Seen>;
+/// Under which name a connection watches keys, and on which shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watching {
+    /// The name.
+    pub watcher: Watcher,
+    /// The shards of the keys.
+    pub shards: ShardSet,
+}
 
 /// A connection's transaction.
 #[derive(Debug, Default)]
@@ -92,12 +100,13 @@ pub struct Transaction {
     /// A command could not be queued: EXEC will refuse.
     is_broken: bool,
     queue: Option<Box<Queue>>,
-    watched: Option<Box<WatchedKeys>>,
-    /// What the watched keys take, here and at their owners.
+    watching: Option<Watching>,
+    watched_keys: usize,
+    /// What the watched keys take at their owners.
     watched_bytes: usize,
 }
 
-/// What a watched key takes beside its text: what its owner knows of it, and what we do.
+/// What a watched key takes beside its text.
 const WATCHED_KEY_BYTES: usize = 128;
 
 impl Transaction {
@@ -147,13 +156,13 @@ impl Transaction {
 
     /// How many keys are watched.
     pub fn watched_keys(&self) -> usize {
-        self.watched.as_ref().map_or(0, |watched| watched.len())
+        self.watched_keys
     }
 
-    /// Ends it: its commands, to be given back, and the keys that it watched.
-    pub fn take(&mut self) -> (Box<Queue>, Vec<Seen>) {
+    /// Ends it: its commands, to be given back, and as whom it watched.
+    pub fn take(&mut self) -> (Box<Queue>, Option<Watching>) {
         (self.is_open, self.is_broken) = (false, false);
-        (self.queue.take().unwrap_or_default(), self.take_watched())
+        (self.queue.take().unwrap_or_default(), self.take_watching())
     }
 
     /// The memory of a queue, to be used again.
@@ -162,22 +171,24 @@ impl Transaction {
         self.queue = Some(queue);
     }
 
-    /// The keys that are watched; none from now on.
-    pub fn take_watched(&mut self) -> Vec<Seen> {
-        self.watched_bytes = 0;
-        self.watched.take().map_or(Vec::new(), |watched| watched.into_values().collect())
+    /// As whom it watches.
+    pub fn watching(&self) -> Option<Watching> {
+        self.watching
     }
 
-    /// Watches a key; what was seen of it first counts. False if it was watched before.
-    pub fn watch(&mut self, seen: Seen) -> bool {
-        let watched = self.watched.get_or_insert_default();
-        let name = (seen.database, seen.hash);
-        let is_new = !watched.contains_key(&name);
-        if is_new {
-            self.watched_bytes += WATCHED_KEY_BYTES + seen.key_bytes as usize;
-            watched.insert(name, seen);
-        }
-        is_new
+    /// The same; from now on it watches nothing.
+    pub fn take_watching(&mut self) -> Option<Watching> {
+        (self.watched_keys, self.watched_bytes) = (0, 0);
+        self.watching.take()
+    }
+
+    /// So many keys more are watched, on these shards; their texts take so many bytes.
+    pub fn watch(&mut self, watching: Watching, keys: usize, bytes: usize) {
+        debug_assert!(self.watching.is_none_or(|before| before.watcher == watching.watcher), "one name a transaction");
+        let before = self.watching.map_or(0, |before| before.shards);
+        self.watching = Some(Watching { shards: watching.shards | before, ..watching });
+        self.watched_keys += keys;
+        self.watched_bytes += keys * WATCHED_KEY_BYTES + bytes;
     }
 
     /// Gives back what an idle client does not need.
@@ -249,15 +260,16 @@ impl Core {
         }
         let queue = connection.transaction.queue.get_or_insert_default();
         queue.add(entry, arguments, key, may_write);
+        queue.is_about_any_key |= self.is_about_any_key(entry, arguments);
         connection.figures.last_command = Some(entry);
         Reply::new(connection.output.tail(), connection.session.client.protocol).status("QUEUED");
         Flow::Next
     }
 
-    /// Whether EXEC is to wait for memory or the end of a pause, or is refused for want of memory.
+    /// Whether EXEC is to wait for memory, the end of a pause or of long units, or is refused for want of memory.
     fn exec_has_to_wait(&mut self, connection: &mut Connection) -> Option<Flow> {
         let queue = connection.transaction.queue.get_or_insert_default();
-        let (takes_memory, may_write) = (queue.takes_memory, queue.may_write);
+        let (takes_memory, may_write, is_about_any_key) = (queue.takes_memory, queue.may_write, queue.is_about_any_key);
         if takes_memory && !connection.transaction.is_broken {
             match self.room() {
                 Room::Enough => {}
@@ -268,7 +280,9 @@ impl Core {
                 }
             }
         }
-        self.waits_for_pause(connection, |_| may_write).then_some(Flow::NotRun)
+        let waits = self.waits_for_pause(connection, |_| may_write)
+            || is_about_any_key && !connection.transaction.is_broken && self.waits_for_units(connection);
+        waits.then_some(Flow::NotRun)
     }
 
     /// A command that cannot be run, nor queued; an EXEC of this kind ends its transaction, if there is one.
@@ -299,28 +313,24 @@ impl Core {
 
     /// DISCARD, and whatever comes to the same: nothing is queued or watched any more.
     pub fn discard(&mut self, connection: &mut Connection) {
-        let (queue, watched) = connection.transaction.take();
+        let (queue, watching) = connection.transaction.take();
         connection.transaction.give_back(queue);
-        self.unwatch(watched);
+        self.unwatch(watching);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use torc_engine::keyspace::{KeyHasher, Keyspace};
 
     #[test]
-    fn what_was_seen_first_of_a_key_counts() {
-        let mut keyspace = Keyspace::new(2, KeyHasher::with_seed(1));
+    fn watched_keys_and_their_shards_add_up_until_the_end() {
         let mut transaction = Transaction::default();
-        let first = keyspace.watch(0, b"k", 0);
-        assert!(transaction.watch(first));
-        let again = keyspace.watch(0, b"k", 0);
-        assert!(!transaction.watch(again));
-        assert!(transaction.watch(keyspace.watch(1, b"k", 0)), "another database");
-        assert_eq!((transaction.watched_keys(), transaction.bytes()), (2, 2 * (WATCHED_KEY_BYTES + 1)));
-        assert!(transaction.take_watched().contains(&first));
+        let watcher = Watcher(7);
+        transaction.watch(Watching { watcher, shards: 1 << 3 }, 2, 10);
+        transaction.watch(Watching { watcher, shards: 1 << 1 }, 0, 0);
+        assert_eq!((transaction.watched_keys(), transaction.bytes()), (2, 2 * WATCHED_KEY_BYTES + 10));
+        assert_eq!(transaction.take_watching(), Some(Watching { watcher, shards: 0b1010 }));
         assert_eq!((transaction.watched_keys(), transaction.bytes()), (0, 0));
     }
 

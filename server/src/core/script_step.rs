@@ -26,6 +26,7 @@
 use super::Core;
 use super::batches::{ShardSet, shards_of};
 use super::connection::Connection;
+use super::dispatch::Flow;
 use super::exec::{Call, Exec, Plan};
 use super::multi::Queue;
 use super::unit::{Steps, UnitRun};
@@ -79,21 +80,24 @@ pub(super) type ParkedUnits = VecDeque<Parked>;
 
 /// Where a script begins.
 impl Core {
-    /// A script that is to have several shards from the beginning begins with them; whether it is one.
+    /// A script that is to have several shards from the beginning begins with them; if it is one, how the input goes on.
     #[inline]
     pub(super) fn begins_as_unit(
         &mut self,
         connection: &mut Connection,
         entry: &'static CommandEntry,
         arguments: &[&[u8]],
-    ) -> bool {
+    ) -> Option<Flow> {
         if !entry.is_script || self.shared.shards() == 1 {
-            return false;
+            return None;
         }
-        let Some(shards) = self.shards_of_script(entry, arguments) else { return false };
+        let shards = self.shards_of_script(entry, arguments)?;
+        if shards == all_shards(&self.shared) && self.waits_for_units(connection) {
+            return Some(Flow::NotRun);
+        }
         self.count(connection, entry);
         self.begin_script_unit(connection, entry, arguments, shards);
-        true
+        Some(Flow::Next)
     }
 
     /// The shards that a script is to have from the beginning; none if that is the one of its keys.
@@ -154,7 +158,16 @@ impl Core {
         if let Some(connection) = self.connection_mut(request.connection) {
             connection.is_waiting = true;
         }
-        self.launch_script(request, shards, arguments);
+        self.begin_script_again(Rerun { request, shards, arguments }, self.clock.monotonic_ns);
+    }
+
+    /// A script begins again, unless it is to have every shard and has to wait for that; it has been undone then.
+    pub(super) fn begin_script_again(&mut self, rerun: Rerun, since_ns: u64) {
+        let is_about_all = rerun.shards | 1 << self.index == all_shards(&self.shared);
+        let rerun = if is_about_all { self.script_waits_for_units(rerun, since_ns) } else { Some(rerun) };
+        if let Some(Rerun { request, shards, arguments }) = rerun {
+            self.launch_script(request, shards, arguments);
+        }
     }
 
     fn launch_script(&mut self, request: Request, shards: ShardSet, arguments: PackedArguments) {
@@ -168,7 +181,7 @@ impl Core {
         run.is_undoable = shards != all_shards(&self.shared) || self.scripting.undoes_killed.get();
         let mut steps = Steps::default();
         self.fetch(&mut run.exec, &mut steps, reads);
-        let parts = run.first_stage(steps, false, claims, BTreeMap::new());
+        let parts = run.first_stage(steps, false, claims, None);
         let (header, id) = (Multicast::new(), self.take_transaction_id());
         self.flush_batches();
         self.await_stage(id, &header, run, &parts, client, Some(request));

@@ -24,6 +24,7 @@ use super::Core;
 use super::batches::ShardSet;
 use super::blocked::Waiter;
 use super::exec::Exec;
+use super::multi::Watching;
 use super::session::Conclude;
 use super::tracking::Address;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
@@ -258,10 +259,11 @@ impl UnitRun {
         steps: Steps,
         is_last: bool,
         mut claims: BTreeMap<usize, Claim>,
-        mut watched: BTreeMap<usize, Vec<torc_engine::keyspace::Seen>>,
+        watching: Option<Watching>,
     ) -> Vec<(usize, Claim, Work)> {
         let parts = self.parts(steps, is_last, true).into_iter().map(|(shard, mut stage)| {
-            stage.watched = watched.remove(&shard).unwrap_or_default();
+            stage.watched =
+                watching.filter(|watching| watching.shards & 1 << shard != 0).map(|watching| watching.watcher);
             let claim = claims.remove(&shard).unwrap_or(Claim::Keys(SmallVec::new()));
             (shard, claim, Work::Unit(Box::new(stage)))
         });
@@ -277,7 +279,7 @@ impl Core {
         let Work::Unit(stage) = &mut part.work else { return };
         let now = if stage.ticket.is_some() { stage.now } else { now };
         let mut outcome =
-            UnitOutcome { is_valid: self.still_as_seen(&mut stage.watched, now), ..UnitOutcome::default() };
+            UnitOutcome { is_valid: self.still_as_seen(stage.watched.take(), now), ..UnitOutcome::default() };
         if stage.undo == Undo::Begin {
             self.shard.begin_undoable();
         }

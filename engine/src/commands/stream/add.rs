@@ -3,7 +3,7 @@
 use super::super::errors::{NO_SUCH_KEY, integer, is, syntax};
 use super::arguments::{AddOrTrim, Naming};
 use super::sliced::{LongTrim, REFERENCE_UNITS};
-use super::{change, create, decimal, effect_on_ids, effects_of_released, ids, peek, reply_id, report_trimmed};
+use super::{change, create, decimal, effects_of_trimmed, ids, peek, reply_id, report_trimmed};
 use crate::command::{CommandError, CommandResult, Execution, wrong_arity};
 use crate::journal::EventClass;
 use crate::long::Locked;
@@ -116,7 +116,7 @@ pub(super) fn xadd(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comman
         let mut changed = stream.clone();
         // What is known is told at once, as below.
         if let Outcome::Added(id) = addition.run(&mut changed, now, limits)? {
-            let trimming = Trimming::new(&mut changed, trim);
+            let trimming = Trimming::new(&mut changed, trim, execution.keyspace.journal.wants_effects());
             let added = addition.added(execution, id);
             let work = LongTrim::new(Locked::new(execution, key), changed, trimming, Some(added));
             execution.later.put(work);
@@ -172,7 +172,7 @@ impl Added {
         let (id_text, length) = (self.id.text(), decimal(entries.len()));
         let is_there = entries.get(self.id).is_some();
         let mut effect: Vec<&[u8]> = vec![b"XADD", key];
-        if trimmed.count > 0 && trimmed.scattered.is_empty() {
+        if trimmed.count > 0 && !trimmed.is_scattered {
             effect.extend([&b"MAXLEN"[..], b"=", &length]);
         }
         effect.push(&id_text);
@@ -183,8 +183,7 @@ impl Added {
         {
             execution.effect(&[b"XIDMPRECORD", key, producer, name, &id_text]);
         }
-        effect_on_ids(execution, &[b"XDEL", key], &trimmed.scattered);
-        effects_of_released(execution, key, &trimmed.released);
+        effects_of_trimmed(execution, key, trimmed);
     }
 }
 
@@ -197,7 +196,7 @@ pub(super) fn xtrim(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comma
         && is_long(execution, stream, trim)
     {
         let mut changed = stream.clone();
-        let trimming = Trimming::new(&mut changed, trim);
+        let trimming = Trimming::new(&mut changed, trim, execution.keyspace.journal.wants_effects());
         let work = LongTrim::new(Locked::new(execution, key), changed, trimming, None);
         execution.later.put(work);
         return Ok(());

@@ -264,11 +264,16 @@ fn effects_of_released(execution: &mut Execution<'_>, key: &[u8], released: &[(A
 /// Tells that entries were trimmed; so many are left.
 fn report_trimmed(execution: &mut Execution<'_>, key: &[u8], trimmed: &Trimmed, length: u64) {
     execution.event(EventClass::Stream, "xtrim", key);
-    if trimmed.scattered.is_empty() {
+    if !trimmed.is_scattered {
         execution.effect(&[b"XTRIM", key, b"MAXLEN", b"=", &decimal(length)]);
     }
-    effect_on_ids(execution, &[b"XDEL", key], &trimmed.scattered);
-    effects_of_released(execution, key, &trimmed.released);
+    effects_of_trimmed(execution, key, trimmed);
+}
+
+/// The effects of entries, and references, that went one by one.
+fn effects_of_trimmed(execution: &mut Execution<'_>, key: &[u8], trimmed: &Trimmed) {
+    trimmed.scattered.iter().for_each(|ids| effect_on_ids(execution, &[b"XDEL", key], ids));
+    trimmed.released.iter().for_each(|released| effects_of_released(execution, key, released));
 }
 
 #[cfg(test)]

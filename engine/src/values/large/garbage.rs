@@ -4,8 +4,8 @@
 //! in the middle of a reply, say. So the drop of a large tree only puts its root here; the owner of the thread calls
 //! [`collect`] in its idle moments. Which shard of the thread a tree belonged to does not matter any more.
 //!
-//! What freeing costs is counted in *units*, by the block and by its bytes: a block is little to let go, but its pages go back to
-//! the system a moment later, all that fell free meanwhile at once. So what falls free in that moment must be little.
+//! What freeing costs is counted in *units*, by the block and by its bytes: a block is little to let go, but with the last one in its
+//! page that page goes back to the system.
 
 use std::cell::RefCell;
 

@@ -24,7 +24,7 @@ mod trim;
 pub use group::{Consumer, ConsumerNumber, Group, Pending};
 pub use id::{IdText, StreamId};
 pub use idempotency::{Idempotency, IdempotencyLimits, Seen};
-pub use trim::{References, Threshold, Trim, Trimmed, Trimming};
+pub use trim::{Pieces, References, Threshold, Trim, Trimmed, Trimming};
 
 use super::Encodings;
 use super::large::{Full, StreamTree, discard_each};

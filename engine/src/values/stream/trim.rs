@@ -7,7 +7,7 @@
 //! Entries that groups refer to may be kept ([`References::Acknowledged`]); then entries are looked at one by one.
 
 use super::{Stream, StreamId};
-use crate::values::large::{Node, StreamTree};
+use crate::values::large::{Node, StreamTree, discard_each};
 use std::sync::Arc;
 
 /// What is to be left.
@@ -44,15 +44,56 @@ pub struct Trim {
     pub references: References,
 }
 
+/// What may be as many as a stream has entries: in pieces that never move, and are freed in slices.
+#[derive(Debug)]
+pub struct Pieces<T: 'static>(Vec<Vec<T>>);
+
+impl<T: 'static> Default for Pieces<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: 'static> Drop for Pieces<T> {
+    fn drop(&mut self) {
+        discard_each(std::mem::take(&mut self.0), Self::PIECE_ROWS * size_of::<T>());
+    }
+}
+
+impl<T: 'static> Pieces<T> {
+    /// Rows of a piece.
+    pub const PIECE_ROWS: usize = 512;
+
+    fn push(&mut self, row: T) {
+        match self.0.last_mut() {
+            // A few rows need no whole piece.
+            None => self.0.push(vec![row]),
+            Some(piece) if piece.len() < Self::PIECE_ROWS => piece.push(row),
+            Some(_) => {
+                let mut piece = Vec::with_capacity(Self::PIECE_ROWS);
+                piece.push(row);
+                self.0.push(piece);
+            }
+        }
+    }
+
+    /// The pieces; none is empty.
+    pub fn iter(&self) -> impl Iterator<Item = &[T]> {
+        self.0.iter().map(Vec::as_slice)
+    }
+}
+
 /// What was trimmed.
 #[derive(Debug, Default)]
 pub struct Trimmed {
     /// How many entries went.
     pub count: u64,
-    /// Their IDs, where not just the first ones went.
-    pub scattered: Vec<StreamId>,
-    /// References that went with them.
-    pub released: Vec<(Arc<[u8]>, StreamId)>,
+    /// Not just the first ones went.
+    pub is_scattered: bool,
+    /// Their IDs then, if somebody wants to be told.
+    pub scattered: Pieces<StreamId>,
+    /// References that went with them, if somebody wants to be told.
+    pub released: Pieces<(Arc<[u8]>, StreamId)>,
 }
 
 /// A trim under way. One that keeps references is done with its first step, whatever the length of the stream; another
@@ -66,17 +107,19 @@ pub struct Trimming {
     /// How many entries are left, and how many have been looked at.
     length: u64,
     looked_at: u64,
+    /// Whether somebody wants to be told which.
+    is_told: bool,
     trimmed: Trimmed,
 }
 
 impl Trimming {
-    /// Begins a trim of a stream, to which all steps belong.
-    pub fn new(stream: &mut Stream, trim: &Trim) -> Self {
+    /// Begins a trim of a stream, to which all steps belong. `is_told`: what went one by one is kept for the result.
+    pub fn new(stream: &mut Stream, trim: &Trim, is_told: bool) -> Self {
         let has_groups = stream.groups().len() > 0;
         let view = stream.log.entries.clone();
         let length = view.len();
         let (trim, next, trimmed) = (*trim, StreamId::MIN, Trimmed::default());
-        let mut trimming = Self { trim, view: Some(view), next, length, looked_at: 0, trimmed };
+        let mut trimming = Self { trim, view: Some(view), next, length, looked_at: 0, is_told, trimmed };
         if trim.references != References::Acknowledged || !has_groups {
             trimming.trimmed.count = stream.trim_front(&trim);
             if trim.references == References::Keep || !has_groups {
@@ -125,7 +168,9 @@ impl Trimming {
         let count = usize::try_from(until - self.looked_at).unwrap_or(usize::MAX);
         for entry in view.range(self.next, StreamId::MAX).take(count) {
             let names = stream.release_everywhere(entry.id);
-            self.trimmed.released.extend(names.into_iter().map(|name| (name, entry.id)));
+            if self.is_told {
+                names.into_iter().for_each(|name| self.trimmed.released.push((name, entry.id)));
+            }
             self.next = entry.id.next().unwrap_or(entry.id);
         }
         self.looked_at = until;
@@ -159,7 +204,10 @@ impl Trimming {
                     // A gap, as XDEL leaves it.
                     stream.log.delete(entry.id);
                     self.trimmed.count += 1;
-                    self.trimmed.scattered.push(entry.id);
+                    self.trimmed.is_scattered = true;
+                    if self.is_told {
+                        self.trimmed.scattered.push(entry.id);
+                    }
                     self.length -= 1;
                 }
             }
@@ -171,7 +219,7 @@ impl Trimming {
 impl Stream {
     /// Removes entries.
     pub fn trim(&mut self, trim: &Trim) -> Trimmed {
-        let mut trimming = Trimming::new(self, trim);
+        let mut trimming = Trimming::new(self, trim, true);
         while !trimming.step(self, u64::MAX) {}
         trimming.take_result()
     }
