@@ -354,9 +354,8 @@ impl ShardLog {
 
     /// Whether a sync has been running for so long that writes wait for it.
     fn is_held_up_by_sync(&self) -> bool {
-        let since_ns = match *self.background.lock().unwrap_or_else(PoisonError::into_inner) {
-            Background::Running(since_ns) => since_ns,
-            _ => return false,
+        let Background::Running(since_ns) = *self.background.lock().unwrap_or_else(PoisonError::into_inner) else {
+            return false;
         };
         let is_slow = self.tasks.executor.now_ns() > since_ns + SLOW_SYNC_NS;
         self.log.figures().delayed_syncs += u64::from(is_slow);

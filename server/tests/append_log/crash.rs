@@ -101,7 +101,7 @@ fn check(server: &Server, known: &[Known], killed: Instant, may_lose: Duration) 
 fn crash_again_and_again(shards: usize, arguments: &[&str], may_lose: Duration) {
     let mut server = Server::torc(shards, arguments);
     let mut random = fastrand::Rng::with_seed(shards as u64 + 7);
-    let mut next = vec![1; CLIENTS];
+    let mut next = [1; CLIENTS];
     for round in 0..rounds() {
         let (port, stops) = (server.port, AtomicBool::new(false));
         let (directory, known, killed) = std::thread::scope(|scope| {
