@@ -8,7 +8,7 @@
 //! Everything that can fail leaves the writer in a state from which the next attempt goes on; see `writer`.
 
 use super::output::Piece;
-use super::writer::{CurrentFile, FailedWrite, ManifestFailure, Writer, open_for_writing, write_whole};
+use super::writer::{CurrentFile, FailedWrite, ManifestFailure, Writer, open_for_writing, write_once};
 use super::{AppendLog, Pushed};
 use crate::config::AppendFsync;
 use crate::reactor::operations::FileHandle;
@@ -239,7 +239,13 @@ impl ShardLog {
         }
         writer.output.set_time(self.log.time_to_write());
         writer.sequencer.drain(&mut writer.output);
-        writer.pending.extend(writer.output.take());
+        for piece in writer.output.take() {
+            match (writer.pending.back_mut(), piece) {
+                // What failed and what has gathered since is one write.
+                (Some(Piece::Bytes(bytes)), Piece::Bytes(more)) => bytes.extend_from_slice(&more),
+                (_, piece) => writer.pending.push_back(piece),
+            }
+        }
         writer.complete = writer.sequencer.complete();
     }
 
@@ -274,24 +280,12 @@ impl ShardLog {
                     return Err(error);
                 }
             };
-            match write_whole(&file, writer.file.length, bytes).await {
+            match write_all(&file, writer.file.length, bytes).await {
                 Ok(bytes) => {
                     writer.file.length += bytes.len() as u64;
                     writer.unsynced.push_back(bytes);
                 }
-                Err(FailedWrite { error, bytes, written }) => {
-                    if written > 0 {
-                        tracing::warn!(
-                            "Short write while writing to the AOF file: (nwritten={written}, expected={})",
-                            bytes.len()
-                        );
-                        if let Err(error) = file.truncate(writer.file.length).await {
-                            tracing::warn!(
-                                "Could not remove short write from the append-only file. The next attempt writes over \
-                                 it; a crash before that leaves a tail that 'aof-load-truncated yes' cuts off: {error}"
-                            );
-                        }
-                    }
+                Err((error, bytes)) => {
                     writer.pending.push_front(Piece::Bytes(bytes));
                     return Err(error);
                 }
@@ -360,9 +354,8 @@ impl ShardLog {
 
     /// Whether a sync has been running for so long that writes wait for it.
     fn is_held_up_by_sync(&self) -> bool {
-        let since_ns = match *self.background.lock().unwrap_or_else(PoisonError::into_inner) {
-            Background::Running(since_ns) => since_ns,
-            _ => return false,
+        let Background::Running(since_ns) = *self.background.lock().unwrap_or_else(PoisonError::into_inner) else {
+            return false;
         };
         let is_slow = self.tasks.executor.now_ns() > since_ns + SLOW_SYNC_NS;
         self.log.figures().delayed_syncs += u64::from(is_slow);
@@ -430,8 +423,39 @@ impl ShardLog {
     }
 }
 
+/// Writes all at once. What was taken in part is cut off and written again, unless the disk takes no more than that.
+async fn write_all(file: &FileHandle, offset: u64, mut bytes: Vec<u8>) -> Result<Vec<u8>, (io::Error, Vec<u8>)> {
+    let mut taken_before = None;
+    loop {
+        let failed = match write_once(file, offset, bytes).await {
+            Ok(bytes) => return Ok(bytes),
+            Err(failed) => failed,
+        };
+        let FailedWrite { error, bytes: returned, written } = failed;
+        bytes = returned;
+        if let Some(error) = error {
+            return Err((error, bytes));
+        }
+        tracing::warn!("Short write while writing to the AOF file: (nwritten={written}, expected={})", bytes.len());
+        if let Err(error) = file.truncate(offset).await {
+            tracing::warn!(
+                "Could not remove short write from the append-only file. The next attempt writes over it; a crash before that \
+                 leaves a tail that 'aof-load-truncated yes' cuts off: {error}"
+            );
+            return Err((error, bytes));
+        }
+        if taken_before.replace(written) == Some(written) {
+            return Err((io::ErrorKind::StorageFull.into(), bytes));
+        }
+    }
+}
+
 /// An error in the system's words, as the real server tells it.
 pub(super) fn error_text(error: &io::Error) -> String {
+    const FULL: &str = "No space left on device";
+    if error.kind() == io::ErrorKind::StorageFull {
+        return FULL.to_owned();
+    }
     let text = error.to_string();
     match text.find(" (os error") {
         Some(end) => text[..end].to_owned(),

@@ -7,7 +7,7 @@
 //!
 //! | what fails | what happens |
 //! |---|---|
-//! | a write ends early | it goes on behind what was taken |
+//! | a write ends early | the file is cut back to where it began, and all is written once more: of several writes that no sync divides, a power loss may leave the later ones alone, in the middle of a file that nobody could read |
 //! | a write (no space, an error) | the file is cut back to where the write began, a whole record; writes are refused; tried again each second |
 //! | an fdatasync | the file is cut back to what is known to be on disk, and never synced again for data: after a failure the system takes lost pages for clean. What was written since is kept in memory, and goes into a new file, which the manifest names when it is on disk |
 //!
@@ -102,9 +102,10 @@ pub struct CurrentFile {
     pub synced_length: u64,
 }
 
-/// A write that failed, and all that was to be written.
+/// A write that was not taken whole, and all that was to be written.
 pub(super) struct FailedWrite {
-    pub(super) error: io::Error,
+    /// None if a part was taken.
+    pub(super) error: Option<io::Error>,
     pub(super) bytes: Vec<u8>,
     pub(super) written: usize,
 }
@@ -292,32 +293,13 @@ pub(super) async fn open_for_writing(operations: &Operations, path: &std::path::
     operations.open_with(FileOperation::Open { path, read, write, create, truncate, append, mode }).await
 }
 
-/// Writes all, and gives the bytes back as they were.
-pub(super) async fn write_whole(file: &FileHandle, offset: u64, bytes: Vec<u8>) -> Result<Vec<u8>, FailedWrite> {
-    let total = bytes.len();
-    // What a write took that ended early.
-    let mut head: Vec<u8> = Vec::new();
-    let mut rest = bytes;
-    loop {
-        match file.write_at(offset + head.len() as u64, rest).await {
-            Ok((count, returned)) if head.is_empty() && count == total => return Ok(returned),
-            Ok((0, returned)) => {
-                let written = head.len();
-                head.extend_from_slice(&returned);
-                return Err(FailedWrite { error: io::ErrorKind::WriteZero.into(), bytes: head, written });
-            }
-            Ok((count, mut returned)) => {
-                head.extend(returned.drain(..count));
-                rest = returned;
-                if rest.is_empty() {
-                    return Ok(head);
-                }
-            }
-            Err(failure) => {
-                let written = head.len();
-                head.extend_from_slice(&failure.buffer.unwrap_or_default());
-                return Err(FailedWrite { error: failure.error, bytes: head, written });
-            }
+/// Writes all at once, and gives the bytes back as they were.
+pub(super) async fn write_once(file: &FileHandle, offset: u64, bytes: Vec<u8>) -> Result<Vec<u8>, FailedWrite> {
+    match file.write_at(offset, bytes).await {
+        Ok((written, bytes)) if written == bytes.len() => Ok(bytes),
+        Ok((written, bytes)) => Err(FailedWrite { error: None, bytes, written }),
+        Err(failure) => {
+            Err(FailedWrite { error: Some(failure.error), bytes: failure.buffer.unwrap_or_default(), written: 0 })
         }
     }
 }

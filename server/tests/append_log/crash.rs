@@ -101,7 +101,7 @@ fn check(server: &Server, known: &[Known], killed: Instant, may_lose: Duration) 
 fn crash_again_and_again(shards: usize, arguments: &[&str], may_lose: Duration) {
     let mut server = Server::torc(shards, arguments);
     let mut random = fastrand::Rng::with_seed(shards as u64 + 7);
-    let mut next = vec![1; CLIENTS];
+    let mut next = [1; CLIENTS];
     for round in 0..rounds() {
         let (port, stops) = (server.port, AtomicBool::new(false));
         let (directory, known, killed) = std::thread::scope(|scope| {
@@ -129,7 +129,7 @@ fn crash_again_and_again(shards: usize, arguments: &[&str], may_lose: Duration) 
         let mut client = server.client();
         for (index, next) in next.iter_mut().enumerate() {
             // Rounds go on behind what is there; what was half done of the last one is made whole.
-            let last = client.call(&format!("LLEN l:{index}")).integer() as u64;
+            let last = client.ask(&format!("LLEN l:{index}")).trim_start_matches(':').parse::<u64>().expect("a length");
             for key in ["s", "{1}p", "{2}q", "{3}r", "{4}t", "{5}u"] {
                 drop(client.call(&format!("SET {key}:{index} {last}")));
             }

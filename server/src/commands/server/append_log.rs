@@ -81,7 +81,7 @@ fn wait(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     session.core.tasks.spawn(async move {
         let until_ns = tasks.executor.now_ns().saturating_add(timeout_ms as u64 * 1_000_000);
         let is_over = |now_ns: u64| timeout_ms > 0 && now_ns >= until_ns;
-        while !(is_durable() && replicas == 0) && !is_over(tasks.executor.now_ns()) {
+        while !(is_over(tasks.executor.now_ns()) || is_durable() && replicas == 0) {
             tasks.executor.sleep(LOOK_AGAIN).await;
             if tasks.on_core(move |core| core.connection_mut(key).is_none()).await {
                 return;
