@@ -579,8 +579,7 @@ impl Core {
         }
         self.next_commands(run, &mut steps, connection);
         let exec = &mut run.exec;
-        let is_waiting = exec.is_paused || exec.fetching.is_some();
-        if exec.script.as_ref().is_some_and(|step| step.call.is_none()) && !is_waiting {
+        if exec.script.as_ref().is_some_and(|step| step.call.is_none()) && !exec.is_paused {
             self.script_steps(run, &mut steps);
         }
         let exec = &mut run.exec;
