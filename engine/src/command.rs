@@ -558,8 +558,8 @@ impl Execution<'_> {
         self.keyspace.journal.event_of_parts(self.database, class, name, key, parts);
     }
 
-    /// Runs another command as a part of this one, a script, to its end and at its time. One reply is appended to `out`, in
-    /// `protocol`; an error is returned, too, since nobody has counted it.
+    /// Runs another command as a part of this one, to its end and at its time. One reply is appended to `out`, in `protocol`;
+    /// an error is returned, too, since nobody has counted it.
     pub fn run_part(
         &mut self,
         handler: Handler,
@@ -578,7 +578,6 @@ impl Execution<'_> {
             next_shard_cursor: self.next_shard_cursor,
             later: Later::default(),
             companion: self.companion,
-            in_script: true,
         };
         let result = handler(&mut part, arguments).and_then(|()| part.finish());
         if let Err(CommandError(text)) = &result {
@@ -615,8 +614,6 @@ pub struct Execution<'a> {
     pub later: Later,
     /// What the process keeps beside the shard.
     pub companion: Option<&'a Companion>,
-    /// A script has called the command: what it answers has an order of its own.
-    pub in_script: bool,
 }
 
 /// What the process keeps beside a shard for handlers of its own, such as its interpreters; the engine carries it along and

@@ -190,7 +190,6 @@ impl Shard {
             next_shard_cursor: self.next_shard_cursor,
             later: Later::default(),
             companion: self.companion.as_ref(),
-            in_script: false,
         }
     }
 }

@@ -185,8 +185,6 @@ pub struct ShardFigures {
     pub expired: u64,
     /// Bytes that the shard's thread has taken.
     pub allocated_bytes: i64,
-    /// Bytes that the interpreters of scripts have taken, and those of functions.
-    pub interpreter_bytes: [usize; 2],
     /// Keys evicted.
     pub evicted: u64,
     /// Values freed after the command that let them go.

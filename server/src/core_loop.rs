@@ -48,6 +48,10 @@ fn cron_period_ns(core: &Core) -> u64 {
     1_000_000_000 / core.settings.hz.max(1) as u64
 }
 
+/// After a message from another shard, how long a shard looks for the next one before it sleeps, in nanoseconds. A wake-up
+/// costs both sides more than that.
+const SPIN_NS: u64 = 10_000;
+
 /// A shard with its driver.
 pub struct CoreLoop<D: Driver> {
     /// The driver.
@@ -158,7 +162,7 @@ impl<D: Driver> CoreLoop<D> {
         self.core.begin_turn(clock);
         let drain_first = self.core.shared.mailboxes.rules().turn_order;
         if drain_first && self.core.drain_inbox() {
-            self.spin_until_ns = clock.monotonic_ns + self.core.settings.spin_ns;
+            self.spin_until_ns = clock.monotonic_ns + SPIN_NS;
         }
         point(Step::Drain);
         self.core.begin_local_run();
@@ -175,7 +179,7 @@ impl<D: Driver> CoreLoop<D> {
         }
         self.events = events;
         if !drain_first && self.core.drain_inbox() {
-            self.spin_until_ns = clock.monotonic_ns + self.core.settings.spin_ns;
+            self.spin_until_ns = clock.monotonic_ns + SPIN_NS;
         }
         self.executor.advance(clock.monotonic_ns);
         self.executor.run_ready(TASK_POLLS_A_TURN);
@@ -225,10 +229,9 @@ impl<D: Driver> CoreLoop<D> {
             self.core.next_snapshot_ns(),
         ];
         let deadline_ns = deadlines.into_iter().flatten().min();
-        // Replies that wait for the disk are not to wait for clients, nor is who holds a lock: the next message is worth a wake-up.
+        // Replies that wait for the disk are not to wait for clients.
         let gather_ns_max = if self.withheld.is_empty() { self.core.settings.gather_ns_max } else { 0 };
-        let gathering = self.core.pace.gathering(gather_ns_max);
-        if let Some(Gathering { events, at_most_ns }) = gathering.filter(|_| !self.core.holds_locks()) {
+        if let Some(Gathering { events, at_most_ns }) = self.core.pace.gathering(gather_ns_max) {
             let left_ns = deadline_ns.map_or(u64::MAX, |at_ns| at_ns.saturating_sub(self.core.clock.monotonic_ns));
             return Wait::Gather { events, at_most_ns: left_ns.min(at_most_ns) };
         }

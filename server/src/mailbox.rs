@@ -420,23 +420,12 @@ pub enum UnitStep {
     },
     /// Hand over what these keys hold, to a command that only reads or not.
     Read { keys: Vec<KeyRead>, is_read_only: bool },
-    /// Hand over what these keys hold to a script, whose client uses them or does not (CLIENT NO-TOUCH).
-    Fetch { keys: Vec<KeyRead>, is_noticed: bool },
-    /// The client keeps copies of what these keys hold.
-    Remember(Vec<Box<[u8]>>),
     /// A command has found nothing in the values that it got: its client waits.
     Wait(Arc<Waiter>),
     /// Write what a command made of values.
     Write { place: u32, finish: Finish },
     /// The server's own.
     Control(Arc<ControlRequest>),
-}
-
-impl UnitStep {
-    /// Whether it may change more than what is absent already.
-    pub fn changes(&self) -> bool {
-        !matches!(self, Self::Read { .. } | Self::Fetch { .. } | Self::Remember(_))
-    }
 }
 
 /// What came of a stage.

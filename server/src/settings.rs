@@ -2,7 +2,6 @@
 
 use crate::config::{AppendFsync, Config, KeyspaceEvents};
 use crate::reactor::driver::SocketOptions;
-use std::sync::LazyLock;
 use torc_engine::command::EngineOptions;
 use torc_engine::keyspace::EvictionPolicy;
 
@@ -26,15 +25,6 @@ pub struct MemorySettings {
     pub policy: Option<EvictionPolicy>,
     /// `maxmemory-eviction-tenacity`.
     pub eviction_tenacity: u32,
-}
-
-/// A wake-up costs both sides more than that.
-const SPIN_NS: u64 = 10_000;
-
-/// Whether each shard has a core to itself. Where several share one, who looks for a message keeps away who is to send it.
-fn has_cores_of_their_own(shards: usize) -> bool {
-    static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
-    shards <= *CORES
 }
 
 /// The data path's settings.
@@ -82,8 +72,6 @@ pub struct Settings {
     pub engine: EngineOptions,
     /// `gather-time-us`: how long a busy shard lets requests gather at most, in nanoseconds; 0 is not at all.
     pub gather_ns_max: u64,
-    /// After a message from another shard, how long a shard looks for the next one before it sleeps, in nanoseconds.
-    pub spin_ns: u64,
     /// A client's unsent replies above this many bytes stop the reading of its commands.
     pub unsent_pause_bytes: usize,
     /// A client that has run commands of so many bytes in a turn goes on in the next one if this one has taken long, ...
@@ -126,7 +114,6 @@ impl Default for Settings {
             hz: 10,
             engine: EngineOptions::default(),
             gather_ns_max: 400_000,
-            spin_ns: SPIN_NS,
             unsent_pause_bytes: 1 << 20,
             turn_bytes_min: 16 << 10,
             turn_bytes_max: 1 << 20,
@@ -172,7 +159,6 @@ impl From<&Config> for Settings {
             busy_after_ns: (config.script_busy_after_ms.max(0) as u64).saturating_mul(1_000_000),
             hz: config.process.hz,
             gather_ns_max: config.gather_time_us * 1000,
-            spin_ns: if has_cores_of_their_own(config.shards as usize) { SPIN_NS } else { 0 },
             engine: EngineOptions {
                 string_length_max: config.clients.bulk_bytes_max,
                 lazy_free: config.keyspace.lazy_user_delete,

@@ -56,7 +56,6 @@ impl Shard {
                 next_shard_cursor: 0,
                 later: Later::default(),
                 companion: None,
-                in_script: false,
             };
             run(&mut execution, arguments)?;
             Ok(execution.later.take())
@@ -93,7 +92,6 @@ impl Shard {
                 next_shard_cursor: 0,
                 later: Later::default(),
                 companion: None,
-                in_script: false,
             };
             match work.step(&mut execution, self.units_a_step) {
                 Step::More => {}

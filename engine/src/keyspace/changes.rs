@@ -5,7 +5,6 @@
 //! once `dirty` has risen, which is decided when they are taken, after each command.
 
 use super::Keyspace;
-use std::collections::HashSet;
 
 /// What has changed since the last time.
 #[derive(Clone, Debug, Default)]
@@ -64,12 +63,6 @@ impl Keyspace {
     /// All changes so far are certain, whatever `dirty` says.
     pub(crate) fn confirm_changes(&mut self) {
         self.changes.certain = self.changes.keys.len();
-    }
-
-    /// Adds the keys that have changed since the last time to a set, and those that may have.
-    pub(crate) fn take_announced(&mut self, into: &mut HashSet<Box<[u8]>>) {
-        self.changes.certain = 0;
-        into.extend(self.changes.keys.drain(..));
     }
 
     /// The keys that have changed since the last time, in any database, and whether a database has been emptied.

@@ -279,14 +279,6 @@ impl Keyspace {
         Some(Entry::new(page.entry(index), self.access_policy))
     }
 
-    /// A client reads a key elsewhere: its access clock goes on.
-    pub(crate) fn note_access(&mut self, database: usize, key: &Key<'_>, now: Milliseconds) {
-        let Some(place) = self.databases[database].find(key) else { return };
-        let (page, index, _) = self.databases[database].at(key.slot, place);
-        let clock = self.access_policy.read(page.entry(index).clock(), now, &mut self.random);
-        page.set_clock(index, clock);
-    }
-
     /// Counts a client's read of a key that was looked up as it had been.
     pub fn count_read(&mut self, database: usize, key: &[u8], is_there: bool, access: Access) {
         if is_there {

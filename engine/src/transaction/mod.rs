@@ -15,7 +15,6 @@
 //! * [`multicast`]: the one primitive of order.
 //! * [`schedule`]: key locks by position, on one shard.
 //! * [`overlay`]: running a command whose keys are on several shards on one temporary keyspace.
-//! * [`workspace`]: the same for many commands, one after the other, as a script asks for them.
 //! * [`interleave`]: the points at which the simulation may let another shard run.
 //! * [`rules`]: the rules that keep the promise, each of which a test can switch off to see its counterexample.
 
@@ -25,4 +24,3 @@ pub mod multicast;
 pub mod overlay;
 pub mod rules;
 pub mod schedule;
-pub mod workspace;

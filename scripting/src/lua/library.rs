@@ -8,20 +8,19 @@ use mlua::{Function, Lua, RegistryKey, Table, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Where registered functions are collected, while a library is loaded: none at other times, when a function may have kept
-/// what was to be had then.
+/// Where registered functions are collected.
 #[derive(Clone, Default)]
-pub(super) struct Registration(Rc<RefCell<Option<Vec<(FunctionSpec, RegistryKey)>>>>);
+pub(super) struct Registration(Rc<RefCell<Vec<(FunctionSpec, RegistryKey)>>>);
 
 impl Registration {
-    /// A library is loaded from now on.
+    /// Forgets what an earlier load left.
     pub(super) fn begin(&self) {
-        *self.0.borrow_mut() = Some(Vec::new());
+        self.0.borrow_mut().clear();
     }
 
-    /// What it has registered.
+    /// What has been registered.
     pub(super) fn take(&self) -> Vec<(FunctionSpec, RegistryKey)> {
-        self.0.borrow_mut().take().unwrap_or_default()
+        std::mem::take(&mut self.0.borrow_mut())
     }
 }
 
@@ -39,9 +38,6 @@ pub(super) fn table(
     server::shared(lua, link, &table, settings)?;
     let registration = registration.clone();
     define(lua, &table, "register_function", 2, move |lua, given| {
-        if registration.0.borrow().is_none() {
-            return Err(refuse(lua, "redis.register_function can only be called on FUNCTION LOAD command"));
-        }
         let (spec, callback) = match (given.count(), given.get(1), given.get(2)) {
             (1, Some(Value::Table(named)), _) => named_arguments(lua, named),
             (1, ..) => Err(refuse(
@@ -56,7 +52,6 @@ pub(super) fn table(
             return Err(refuse(lua, line));
         }
         let mut registered = registration.0.borrow_mut();
-        let registered = registered.get_or_insert_default();
         if registered.iter().any(|(known, _)| known.name == spec.name) {
             return Err(refuse(lua, "Function already exists in the library"));
         }

@@ -23,7 +23,6 @@ use super::connection::{Connection, ConnectionKey};
 use super::dispatch::Flow;
 use super::exec::Exec;
 use super::multi::Queue;
-use super::tracking::Address;
 use crate::command_table::CommandEntry;
 use crate::mailbox::{Message, PackedArguments, Request};
 use smallvec::SmallVec;
@@ -47,8 +46,6 @@ pub struct Waiter {
     is_claimed: AtomicBool,
     /// Where its connection is.
     pub origin: usize,
-    /// Which it is there.
-    connection: ConnectionKey,
     /// Its place in every line: the lowest has waited longest.
     pub number: u64,
     entry: &'static CommandEntry,
@@ -64,11 +61,6 @@ impl Waiter {
     /// Whether the caller is the one that decides.
     fn claim(&self) -> bool {
         !self.is_claimed.swap(true, Ordering::AcqRel)
-    }
-
-    /// Whose command it is.
-    fn address(&self) -> Address {
-        Address { shard: self.origin as u32, connection: self.connection }
     }
 
     fn is_over(&self) -> bool {
@@ -163,12 +155,12 @@ impl Core {
             let before = (out.bytes.len(), out.shared.len());
             self.run_whole(entry, arguments, None.into(), client, now, out);
             if !std::mem::take(&mut self.shard.keyspace.found_nothing) {
-                self.serve_ready_after(connection.key);
+                self.serve_ready();
                 return Flow::Next;
             }
             connection.output.tail().split_off(before);
         }
-        let waiter = self.new_waiter(entry, (connection.key, client), arguments);
+        let waiter = self.new_waiter(entry, client, arguments);
         let number = waiter.number;
         let timeout_ms = waiter.wait.map_or(0, |wait| wait.timeout_ms);
         let deadline_ns =
@@ -200,12 +192,7 @@ impl Core {
         Flow::Next
     }
 
-    fn new_waiter(
-        &self,
-        entry: &'static CommandEntry,
-        (connection, client): (ConnectionKey, ClientContext),
-        arguments: &[&[u8]],
-    ) -> Arc<Waiter> {
+    fn new_waiter(&self, entry: &'static CommandEntry, client: ClientContext, arguments: &[&[u8]]) -> Arc<Waiter> {
         let wait = Wait::of(entry.spec.name, arguments);
         let range = wait.map_or(0..0, |wait| wait.keys.0..wait.keys.0 + wait.keys.1);
         let hashed = |key: &&[u8]| {
@@ -215,7 +202,6 @@ impl Core {
         Arc::new(Waiter {
             is_claimed: AtomicBool::new(false),
             origin: self.index,
-            connection,
             number: self.shared.take_waiter_number(),
             entry,
             client,
@@ -475,15 +461,6 @@ impl Core {
         }
     }
 
-    /// The same behind a command of a connection of ours: what that has changed is told as its own.
-    #[inline]
-    pub(super) fn serve_ready_after(&mut self, connection: ConnectionKey) {
-        if self.shard.keyspace.has_ready() || !self.blocked.postponed.is_empty() {
-            self.tell_changes(Some(Address { shard: self.index as u32, connection }));
-            self.serve_all();
-        }
-    }
-
     #[cold]
     fn serve_all(&mut self) {
         for name in std::mem::take(&mut self.blocked.postponed) {
@@ -532,12 +509,10 @@ impl Core {
         let mut out = ReplyBuffer::default();
         if let News::Error(CommandError(text)) = news {
             self.counters.errors.count(&text);
-            self.counters.calls.failed[waiter.entry.id] += 1;
             Reply::new(&mut out, waiter.client.protocol).error_bytes(&text);
         } else {
             let words = wait.for_stream(&arguments, &key, &id);
             self.run_whole(waiter.entry, &words, None.into(), waiter.client, now, &mut out);
-            self.tell_changes(Some(waiter.address()));
         }
         self.answer(waiter, out);
     }
@@ -606,7 +581,6 @@ impl Core {
         let words = wait.for_key(&arguments, wait.keys.0 + place);
         let mut out = ReplyBuffer::default();
         self.run_whole(waiter.entry, &words, None.into(), waiter.client, now, &mut out);
-        self.tell_changes(Some(waiter.address()));
         // Its other lines here need it no more; those elsewhere hear of it from its own shard.
         self.forget_waiter(waiter);
         self.answer(waiter, out);

@@ -18,7 +18,7 @@ use super::memory::{OUT_OF_MEMORY, Room};
 use super::session::Session;
 use super::tracking::Address;
 use super::unit::Captured;
-use super::{Core, Stopwatch, Waiting};
+use super::{Core, Waiting};
 use crate::append_log::NOWHERE;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::connection::parser::{Limits, Parsed, Parser, Span};
@@ -288,30 +288,8 @@ impl Core {
         from: usize,
         ahead: &Lookahead,
     ) -> (usize, bool) {
-        let mut stopwatch = self.stopwatch();
-        let stopped = self.run_commands(connection, input, from, ahead, &mut stopwatch);
-        if let Some(last) = connection.figures.last_command {
-            stopwatch.lap(&mut self.counters.calls, last.id);
-        }
-        stopped
-    }
-
-    fn run_commands(
-        &mut self,
-        connection: &mut Connection,
-        input: &[u8],
-        from: usize,
-        ahead: &Lookahead,
-        stopwatch: &mut Stopwatch,
-    ) -> (usize, bool) {
         let mut consumed = from;
-        for (index, command) in ahead.commands.iter().enumerate() {
-            if index > 0
-                && command.entry.map(|entry| entry.id) != ahead.commands[index - 1].entry.map(|entry| entry.id)
-                && let Some(last) = connection.figures.last_command
-            {
-                stopwatch.lap(&mut self.counters.calls, last.id);
-            }
+        for command in &ahead.commands {
             let spans = &ahead.spans[command.first_span..command.first_span + command.span_count];
             let arguments: SmallVec<[&[u8]; 8]> = spans.iter().map(|span| slice(input, *span)).collect();
             if connection.phase != Phase::Open || self.should_pause(connection) {
@@ -470,9 +448,10 @@ impl Core {
         arguments: &[&[u8]],
         key: Option<(u16, u64)>,
     ) -> Flow {
-        if let Some(flow) = self.held_up(connection, entry, arguments) {
+        if let Some(flow) = self.held_up(connection, entry) {
             return flow;
         }
+        self.prepare_script(entry);
         let handler = match entry.target {
             Target::Engine(handler) => handler,
             Target::Session(handler) => {
@@ -549,12 +528,7 @@ impl Core {
 
     /// What keeps a command from running now, if anything does.
     #[inline]
-    fn held_up(
-        &mut self,
-        connection: &mut Connection,
-        entry: &'static CommandEntry,
-        arguments: &[&[u8]],
-    ) -> Option<Flow> {
+    fn held_up(&mut self, connection: &mut Connection, entry: &'static CommandEntry) -> Option<Flow> {
         if connection.socket == Some(NOWHERE) {
             return None;
         }
@@ -572,7 +546,7 @@ impl Core {
             return Some(flow);
         }
         let is_about_messages = entry.spec.flags.has(Flags::PUBSUB);
-        if self.waits_for_pause(connection, |core| core.may_write(entry, arguments))
+        if self.waits_for_pause(connection, entry.is_write)
             || (is_about_messages && self.waits_for_messages(connection, entry))
         {
             return Some(Flow::NotRun);
@@ -748,7 +722,6 @@ impl Core {
             }
         }
         let now = self.shard.now();
-        self.prepare_script(entry, connection.session.client);
         let (client, out) = (connection.session.client, connection.output.tail());
         let (before, errors) = ((out.bytes.len(), out.shared.len()), self.shard.errors().total());
         let unfinished = match (key, entry.keys) {
@@ -758,9 +731,6 @@ impl Core {
             }
             _ => self.shard.begin(handler, arguments, client, now, out),
         };
-        if client.tracks && entry.is_script {
-            self.remember_script_reads(Address { shard: self.index as u32, connection: connection.key });
-        }
         if entry.is_script
             && let Some(missed) = self.scripting.missed.take()
         {
@@ -779,7 +749,7 @@ impl Core {
             let request = Self::expect_reply(connection, entry, true);
             self.connection_goes_on_later(connection, unfinished, request, arguments);
         }
-        self.serve_ready_after(connection.key);
+        self.serve_ready();
     }
 
     /// Leaves a place for the reply of a command that does not run inline.

@@ -42,9 +42,8 @@ use torc_engine::keyspace::slot_of;
 use torc_engine::long::{Progress, Unfinished};
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
 use torc_engine::shard::{ClientContext, Shard};
-use torc_engine::transaction::overlay::{Finish, Gathered, KeyRead, Overlay};
+use torc_engine::transaction::overlay::{Finish, KeyRead, Overlay};
 use torc_engine::transaction::schedule::{Claim, Intent, Mode};
-use torc_engine::transaction::workspace::Workspace;
 
 /// A queue that is being run as a unit.
 pub(super) struct Exec {
@@ -62,10 +61,6 @@ pub(super) struct Exec {
     pub(super) script: Option<Box<ScriptStep>>,
     /// It gives up the thread for a moment.
     pub(super) is_paused: bool,
-    /// The values that it works on.
-    pub(super) workspace: Option<Box<Workspace>>,
-    /// Those that are on their way to it.
-    fetching: Option<Fetching>,
     /// It is no transaction: the reply is the one command's.
     is_single: bool,
     /// The next place: commands and the calls of scripts among them have ascending ones.
@@ -120,13 +115,6 @@ struct OverlayStep {
     begun: Option<Begun>,
 }
 
-/// Keys that a script works on, on their way.
-struct Fetching {
-    reads: Vec<KeyRead>,
-    /// Shards that have them, and which.
-    shards: Vec<(usize, Vec<usize>)>,
-}
-
 struct Begun {
     temporary: Shard,
     unfinished: Unfinished,
@@ -164,8 +152,6 @@ impl Exec {
             shown_as: None,
             script: None,
             is_paused: false,
-            workspace: None,
-            fetching: None,
             is_single,
             number: 0,
             queue,
@@ -444,7 +430,7 @@ impl Core {
         }
         let unit = (self.index, self.coordinator.take_id());
         self.shard.keyspace.journal.end_unit(history, unit);
-        self.serve_ready_after(connection.key);
+        self.serve_ready();
     }
 
     /// A command of a transaction counts as any other.
@@ -743,29 +729,9 @@ impl Core {
         exec.overlay = Some(Box::new(step));
     }
 
-    /// The next stage fetches these keys for a script.
-    pub(super) fn fetch(&self, exec: &mut Exec, steps: &mut Steps, reads: Vec<KeyRead>) {
-        let shards = self.places_by_shard(reads.iter().map(|read| &*read.key));
-        for (shard, numbers) in &shards {
-            let keys = numbers.iter().map(|&number| reads[number].clone()).collect();
-            steps.fetch(*shard, keys, !exec.client.no_touch);
-        }
-        exec.fetching = Some(Fetching { reads, shards: shards.into_iter().collect() });
-    }
-
-    /// Where its scripts work.
-    pub(super) fn workspace_of<'a>(&mut self, run: &'a mut UnitRun) -> &'a mut Workspace {
-        let now = run.now;
-        run.exec.workspace.get_or_insert_with(|| Box::new(Workspace::new(&mut self.shard, now)))
-    }
-
     /// The answers to a stage that is not the last.
     pub(super) fn exec_answered(&mut self, run: &mut UnitRun, mut answered: Vec<Answered>, id: u64) {
         let protocol = run.exec.client.protocol;
-        if let Some(Fetching { reads, shards }) = run.exec.fetching.take() {
-            let values = Gathered(values_of(&mut answered, &shards, reads.len()));
-            self.workspace_of(run).lay_out(&reads, values);
-        }
         if let Some((place, conclude)) = run.exec.concluding.take() {
             let replies = answered.iter_mut().filter_map(|answered| answered.outcome.answers.pop());
             let replies = replies.collect();

@@ -122,14 +122,9 @@ impl Core {
     fn run_batch(&mut self, mut envelope: Envelope) {
         let Message::Requests(batch) = &mut envelope.message else { return };
         self.shard.advance_time(if self.rules().clocks { batch.now } else { self.clock.wall_ms });
-        let mut stopwatch = self.stopwatch();
-        let mut last: Option<usize> = None;
         for (index, (request, arguments)) in batch.requests.iter().zip(batch.arguments.commands()).enumerate() {
             if index % WARMED_REQUESTS == 0 {
                 self.warm_requests(&batch.requests[index..]);
-            }
-            if let Some(last) = last.replace(request.entry.id).filter(|last| *last != request.entry.id) {
-                stopwatch.lap(&mut self.counters.calls, last);
             }
             self.shard.keyspace.on_expired = self.on_expired(request.entry);
             if !self.schedule.is_idle() {
@@ -150,7 +145,7 @@ impl Core {
                     continue;
                 }
             }
-            self.prepare_script(request.entry, request.client);
+            self.prepare_script(request.entry);
             if request.entry.takes_memory && !self.has_room() {
                 self.counters.errors.count(OUT_OF_MEMORY);
                 Reply::new(&mut batch.replies, request.client.protocol).error_bytes(OUT_OF_MEMORY);
@@ -184,16 +179,8 @@ impl Core {
             }
             batch.reply_ends.push(ReplyEnd::of(&batch.replies));
         }
-        if let Some(last) = last {
-            stopwatch.lap(&mut self.counters.calls, last);
-        }
         batch.now = self.shard.now();
-        self.batch_is_done(envelope);
-    }
-
-    /// A batch goes home, with its replies.
-    fn batch_is_done(&mut self, mut envelope: Envelope) {
-        let Message::Requests(Batch { origin, .. }) = envelope.message else { return };
+        let origin = batch.origin;
         let placeholder = Message::Replies(Batch::new(0, 0));
         if let Message::Requests(batch) = std::mem::replace(&mut envelope.message, placeholder) {
             envelope.message = Message::Replies(batch);
@@ -258,7 +245,7 @@ impl Core {
         let arguments = arguments.slices();
         let Target::Engine(handler) = request.entry.target else { return };
         self.has_room();
-        self.prepare_script(request.entry, request.client);
+        self.prepare_script(request.entry);
         self.shard.keyspace.on_expired = if request.entry.is_write { OnExpired::Tell } else { OnExpired::Leave };
         let errors = self.error_count();
         let unfinished = self.shard.begin(handler, &arguments, request.client, now, &mut batch.replies);
@@ -478,9 +465,6 @@ impl Core {
         client: ClientContext,
         by: Address,
     ) {
-        if client.tracks && entry.is_script {
-            self.remember_script_reads(by);
-        }
         self.tell_changes(Some(by));
         if client.tracks {
             self.remember(entry, arguments, by);
@@ -519,8 +503,7 @@ impl Core {
 
     /// What a command that is about to run here does with a key whose time is over.
     pub(super) fn on_expired(&self, entry: &CommandEntry) -> OnExpired {
-        // While clients are paused nothing expires.
-        match (self.schedule.is_idle() && !self.is_paused(), entry.is_write) {
+        match (self.schedule.is_idle(), entry.is_write) {
             (true, _) => OnExpired::Remove,
             (false, true) => OnExpired::Tell,
             (false, false) => OnExpired::Leave,

@@ -93,13 +93,6 @@ impl Run {
         }
     }
 
-    fn entry(&self) -> Option<&'static CommandEntry> {
-        match &self.destination {
-            Destination::Here(request) | Destination::Away { request, .. } => Some(request.entry),
-            Destination::Part { .. } => None,
-        }
-    }
-
     fn is_write(&self) -> bool {
         self.holds_keys() && !self.unfinished.only_reads()
     }
@@ -302,12 +295,8 @@ impl Core {
         self.parked_slice();
         let Some(id) = self.long.ready.pop_front() else { return };
         let Some(mut run) = self.long.runs.remove(&id) else { return };
-        let began_ns = clock();
         let went = self.step_run(id, &mut run, &clock);
-        if let Some(entry) = run.entry() {
-            self.counters.calls.took_us[entry.id] += clock().saturating_sub(began_ns) / 1000;
-        }
-        self.tell_slice(run.asker(self.index));
+        self.tell_changes(run.asker(self.index));
         if !matches!(went, Went::Over) && run.holds_keys() && run.unfinished.only_reads() {
             self.let_go(&mut run);
         }
@@ -322,16 +311,6 @@ impl Core {
             }
             Went::Over => self.end_run(id, run),
         }
-    }
-
-    /// What a slice has read for a client that tracks, if it is a script's, and what it has changed.
-    fn tell_slice(&mut self, by: Option<Address>) {
-        if let Some(reader) = by
-            && !self.scripting.reads.borrow().is_empty()
-        {
-            self.remember_script_reads(reader);
-        }
-        self.tell_changes(by);
     }
 
     /// Whether it is over because nobody wants to hear of it.
@@ -383,7 +362,7 @@ impl Core {
             Destination::Away { origin, request, credit, reply } => {
                 let stepped = (&mut run.unfinished, &mut run.budget);
                 let step = slice(stepped, &mut self.shard, reply, clock);
-                self.tell_slice(Some(Address { shard: *origin as u32, connection: request.connection }));
+                self.tell_changes(Some(Address { shard: *origin as u32, connection: request.connection }));
                 if step == Progress::More && reply.is_empty() {
                     return Went::On;
                 }

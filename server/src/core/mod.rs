@@ -71,46 +71,12 @@ pub struct CallCounts {
     pub rejected: Vec<u64>,
     /// Called, and answered with an error.
     pub failed: Vec<u64>,
-    /// Microseconds that they took, on the connection's shard and where their keys are. Commands of EXEC and of scripts
-    /// are in the time of these.
-    pub took_us: Vec<u64>,
 }
 
 impl CallCounts {
     /// Of so many commands.
     pub fn new(ids: usize) -> Self {
-        Self { calls: vec![0; ids], rejected: vec![0; ids], failed: vec![0; ids], took_us: vec![0; ids] }
-    }
-}
-
-impl CallCounts {
-    /// And these.
-    pub fn add(&mut self, others: &Self) {
-        let add = |ours: &mut Vec<u64>, theirs: &[u64]| {
-            ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| *ours += theirs);
-        };
-        add(&mut self.calls, &others.calls);
-        add(&mut self.rejected, &others.rejected);
-        add(&mut self.failed, &others.failed);
-        add(&mut self.took_us, &others.took_us);
-    }
-}
-
-/// What has been taking time since when; stands still where there is no precise clock.
-struct Stopwatch {
-    read: Option<fn() -> i64>,
-    since_us: i64,
-}
-
-impl Stopwatch {
-    /// The time since the last look was this command's, and its likes'.
-    #[inline]
-    fn lap(&mut self, calls: &mut CallCounts, id: usize) {
-        if let Some(read) = self.read {
-            let now_us = read();
-            calls.took_us[id] += u64::try_from(now_us - self.since_us).unwrap_or(0);
-            self.since_us = now_us;
-        }
+        Self { calls: vec![0; ids], rejected: vec![0; ids], failed: vec![0; ids] }
     }
 }
 
@@ -381,18 +347,6 @@ impl Core {
         self.read_precise_clock.map_or(turn_us, |read| read().max(turn_us))
     }
 
-    /// Whether anything here is locked, or waits for a lock.
-    pub fn holds_locks(&self) -> bool {
-        !self.schedule.is_idle()
-    }
-
-    /// Begins to measure commands. The clock is read where a command follows one of another kind, not for each: a pipeline
-    /// of one kind is one measurement.
-    #[inline]
-    fn stopwatch(&self) -> Stopwatch {
-        Stopwatch { read: self.read_precise_clock, since_us: self.read_precise_clock.map_or(0, |read| read()) }
-    }
-
     /// How many errors this shard's data have been answered with: what a command changes here is its own.
     #[inline]
     fn error_count(&self) -> u64 {
@@ -513,11 +467,10 @@ impl Core {
         errors.add(self.shard.errors());
         errors.add(&self.scripting.errors.borrow());
         let mut calls = self.counters.calls.clone();
-        calls.add(&self.scripting.calls.borrow());
+        calls.calls.iter_mut().zip(&*self.scripting.calls.borrow()).for_each(|(calls, inside)| *calls += inside);
         let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
         ShardFigures {
             shard: self.index,
-            interpreter_bytes: self.scripting.interpreters.memory_bytes(),
             commands: self.counters.commands,
             calls,
             connections: self.connection_count,
@@ -566,8 +519,7 @@ impl Core {
         self.counters = Counters { calls: CallCounts::new(self.shared.table.ids), turns, ..Counters::default() };
         self.shard.reset_errors();
         *self.scripting.errors.borrow_mut() = ErrorCounts::default();
-        *self.scripting.calls.borrow_mut() = CallCounts::new(self.shared.table.ids);
-        self.shared.scripting.scripts().reset_evicted();
+        self.scripting.calls.borrow_mut().fill(0);
         self.shard.keyspace.statistics = torc_engine::keyspace::Statistics::default();
         self.shared.exceeded_total_ms.store(0, Ordering::Relaxed);
         self.publish_memory();

@@ -61,16 +61,16 @@ impl Queue {
     /// Of one command.
     pub fn one(entry: &'static CommandEntry, arguments: &[&[u8]]) -> Self {
         let mut queue = Self::default();
-        queue.add(entry, arguments, None, entry.is_write);
+        queue.add(entry, arguments, None);
         queue
     }
 
-    fn add(&mut self, entry: &'static CommandEntry, arguments: &[&[u8]], key: Option<(u16, u64)>, may_write: bool) {
+    fn add(&mut self, entry: &'static CommandEntry, arguments: &[&[u8]], key: Option<(u16, u64)>) {
         let offset = self.arguments.len();
         self.arguments.add(arguments);
         self.commands.push(Queued { entry, key: key.into(), offset });
         self.is_write |= entry.is_write;
-        self.may_write |= may_write;
+        self.may_write |= entry.is_write || entry.spec.flags.has(Flags::MAY_REPLICATE);
         self.takes_memory |= entry.takes_memory;
         self.has_script |= entry.is_script;
     }
@@ -254,12 +254,11 @@ impl Core {
             Room::Soon if entry.takes_memory => return self.without_room(connection).unwrap_or(Flow::NotRun),
             Room::Soon | Room::Enough => {}
         }
-        let may_write = self.may_write(entry, arguments);
-        if self.waits_for_pause(connection, |_| may_write) {
+        if self.waits_for_pause(connection, entry.is_write || entry.spec.flags.has(Flags::MAY_REPLICATE)) {
             return Flow::NotRun;
         }
         let queue = connection.transaction.queue.get_or_insert_default();
-        queue.add(entry, arguments, key, may_write);
+        queue.add(entry, arguments, key);
         queue.is_about_any_key |= self.is_about_any_key(entry, arguments);
         connection.figures.last_command = Some(entry);
         Reply::new(connection.output.tail(), connection.session.client.protocol).status("QUEUED");
@@ -280,7 +279,7 @@ impl Core {
                 }
             }
         }
-        let waits = self.waits_for_pause(connection, |_| may_write)
+        let waits = self.waits_for_pause(connection, may_write)
             || is_about_any_key && !connection.transaction.is_broken && self.waits_for_units(connection);
         waits.then_some(Flow::NotRun)
     }

@@ -58,13 +58,9 @@ impl Core {
 
     /// Whether the command has to wait; then its connection reads no more until the end of the pause.
     #[inline]
-    pub(super) fn waits_for_pause(
-        &mut self,
-        connection: &mut Connection,
-        may_write: impl FnOnce(&Self) -> bool,
-    ) -> bool {
+    pub(super) fn waits_for_pause(&mut self, connection: &mut Connection, may_write: bool) -> bool {
         let Some(pause) = self.pause.pause else { return false };
-        if pause.only_writes && !may_write(self) {
+        if pause.only_writes && !may_write {
             return false;
         }
         connection.paused = true;

@@ -3,13 +3,9 @@
 //! ```text
 //!   its own shard, inline or as a message                      a unit (core::unit)
 //!     asks for a key of another shard ── undone there ──────>    these shards alone: locks
-//!     its keys are of several shards, or it is known  ──────>    the values of its keys come with the locks
-//!       to look further than they say                              the script runs on the coordinator; what it asks is
-//!                                                                  about keys that are at hand:  run there (Workspace)
-//!                                                                  about others:  fetched in a stage; it waits meanwhile
-//!                                                                  about any key: a stage where they are, once all that
-//!                                                                    was done is written back
-//!                                                                the last stage writes back, and lets go
+//!     its keys are of several shards, or it is known  ──────>    the script runs on the coordinator; what it asks is
+//!       to look further than they say                              here:       run at once, in place
+//!                                                                  elsewhere:  a stage of that shard; it waits meanwhile
 //!     asks for a shard that the unit does not have ── undone, and begun again with that one, too
 //! ```
 //!
@@ -33,16 +29,13 @@ use super::unit::{Steps, UnitRun};
 use crate::command_table::CommandEntry;
 use crate::mailbox::{Message, PackedArguments, Request};
 use crate::scripting::{Missed, Place, ScriptRun, TICKS_A_SLICE, Went, all_shards, encode, shards_of_command};
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::VecDeque;
 use torc_engine::command::CommandError;
-use torc_engine::journal::{EventClass, Share};
 use torc_engine::keyspace::slot_of;
 use torc_engine::reply::{Protocol, Reply};
 use torc_engine::shard::ClientContext;
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::multicast::Multicast;
-use torc_engine::transaction::overlay::{Finish, KeyRead};
-use torc_engine::transaction::workspace::{Workspace, Written, key_read};
 
 /// A script in the middle of a unit.
 pub(super) struct ScriptStep {
@@ -52,8 +45,6 @@ pub(super) struct ScriptStep {
     client: ClientContext,
     /// What it waits for.
     pub(super) call: Option<Call>,
-    /// Keys that it has read, and that its client keeps copies of.
-    reads: BTreeSet<Box<[u8]>>,
 }
 
 /// A script that another shard has undone.
@@ -172,16 +163,13 @@ impl Core {
 
     fn launch_script(&mut self, request: Request, shards: ShardSet, arguments: PackedArguments) {
         let (entry, client, connection) = (request.entry, request.client, request.connection);
-        let reads = declared_keys(entry, &arguments.slices(), client.database as usize);
         let queue = Queue::one(entry, &arguments.slices());
         let exec = Exec::of_script(connection, client, queue);
         let shards = shards | 1 << self.index;
         let (mut run, claims, _) = self.planned(exec, Plan::alone(shards_of(shards)), entry.is_write, false);
         run.holds_connection = true;
         run.is_undoable = shards != all_shards(&self.shared) || self.scripting.undoes_killed.get();
-        let mut steps = Steps::default();
-        self.fetch(&mut run.exec, &mut steps, reads);
-        let parts = run.first_stage(steps, false, claims, None);
+        let parts = run.first_stage(Steps::default(), false, claims, None);
         let (header, id) = (Multicast::new(), self.take_transaction_id());
         self.flush_batches();
         self.await_stage(id, &header, run, &parts, client, Some(request));
@@ -206,12 +194,12 @@ impl Core {
         entry: &'static CommandEntry,
         arguments: &[&[u8]],
     ) {
+        self.prepare_script(entry);
         let client = exec.client();
-        self.prepare_script(entry, client);
         match ScriptRun::prepare(&self.scripting, entry.spec.name, arguments, client.database as usize) {
             Ok(mut run) => {
                 run.is_monitored(self.shard.keyspace.journal.audience().borrow().monitors() != 0);
-                exec.script = Some(Box::new(ScriptStep { place, run, client, call: None, reads: BTreeSet::new() }));
+                exec.script = Some(Box::new(ScriptStep { place, run, client, call: None }));
             }
             Err(CommandError(text)) => {
                 self.counters.errors.count(&text);
@@ -227,28 +215,15 @@ impl Core {
             let protocol = protocol_of(&step.run);
             step.run.exchange().reply = call.reply(protocol);
         }
-        let now = run.now;
-        let went = step.run.go_on(&mut Place::Unit { now, workspace: self.workspace_of(run) }, TICKS_A_SLICE);
-        step.reads.extend(self.scripting.reads.take());
-        match went {
-            Went::Done(reply) => self.script_ends(run, *step, &reply, steps),
+        let place = &mut Place::Unit { now: run.now, databases: self.shard.keyspace.database_count() };
+        match step.run.go_on(place, TICKS_A_SLICE) {
+            Went::Done(reply) => self.script_ends(run, *step, &reply),
             Went::Paused => {
                 let may_be_undone = self.scripting.undoes_killed.get() && run.is_undoable;
                 step.run.is_long(&run.exec.arguments().slices(), run.now, run.shards(), may_be_undone);
                 (run.exec.is_paused, run.exec.script) = (true, Some(step));
             }
             Went::Elsewhere(shards) => run.missed = Some(shards),
-            Went::Lacks(reads) => {
-                let needed =
-                    reads.iter().fold(0, |shards, read| shards | 1 << self.shared.shard_of(slot_of(&read.key)));
-                if needed & !run.shards() != 0 {
-                    run.missed = Some(needed);
-                    return;
-                }
-                run.asked |= needed;
-                self.fetch(&mut run.exec, steps, reads);
-                run.exec.script = Some(step);
-            }
             Went::Asks(entry) => {
                 let arguments: PackedArguments = packed(step.run.exchange().arguments.iter());
                 let arguments = arguments.slices();
@@ -258,7 +233,6 @@ impl Core {
                     return;
                 }
                 run.asked |= needed;
-                self.write_back(run, &mut step, steps);
                 let is_told = step.run.tells_effects();
                 let (database, protocol) = (step.run.database() as u32, protocol_of(&step.run));
                 let client = ClientContext { database, protocol, ..step.client };
@@ -275,53 +249,15 @@ impl Core {
         }
     }
 
-    /// The next stage begins with what the script has done on values: each owner writes its keys and tells their events, this
-    /// shard tells the effects.
-    fn write_back(&mut self, run: &mut UnitRun, step: &mut ScriptStep, steps: &mut Steps) {
-        let mut reads: BTreeMap<usize, Vec<Box<[u8]>>> = BTreeMap::new();
-        for key in std::mem::take(&mut step.reads) {
-            reads.entry(self.shared.shard_of(slot_of(&key))).or_default().push(key);
-        }
-        reads.into_iter().for_each(|(shard, keys)| steps.remember(shard, keys));
-        let effects = step.run.take_effects();
-        let Some(workspace) = run.exec.workspace.take() else { return };
-        let Written { writes, events, dirty } = Workspace::into_writes(*workspace, &mut self.shard);
-        if writes.is_empty() && events.is_empty() && effects.is_empty() {
-            return;
-        }
-        let mut finishes: BTreeMap<usize, Finish> = BTreeMap::new();
-        for write in writes {
-            finishes.entry(self.shared.shard_of(slot_of(&write.key))).or_default().writes.push(write);
-        }
-        for event in events {
-            let is_message = event.class == EventClass::Published;
-            let teller = if is_message { self.index } else { self.shared.shard_of(slot_of(&event.key)) };
-            finishes.entry(teller).or_default().events.push(event);
-        }
-        let own = finishes.entry(self.index).or_default();
-        (own.dirty, own.share) = (dirty, Some(Share { effects, ..Share::default() }));
-        let place = run.exec.take_number();
-        for (shard, finish) in finishes {
-            steps.write(shard, place, Finish { now: run.now, ..finish });
-        }
-    }
-
-    fn script_ends(
-        &mut self,
-        run: &mut UnitRun,
-        mut step: ScriptStep,
-        reply: &torc_scripting::Reply,
-        steps: &mut Steps,
-    ) {
+    fn script_ends(&mut self, run: &mut UnitRun, mut step: ScriptStep, reply: &torc_scripting::Reply) {
         if let torc_scripting::Reply::Error { line, is_counted: false } = reply {
             self.counters.errors.count(line);
         }
         let own = run.exec.own_reply(step.place);
         encode(reply, &mut Reply::new(own, step.client.protocol));
         if step.run.is_to_undo() {
-            (run.is_undone, run.exec.workspace) = (true, None);
+            run.is_undone = true;
         } else {
-            self.write_back(run, &mut step, steps);
             step.run.settle();
             if run.exec.is_script() {
                 self.learn_of_script(run);
@@ -361,18 +297,6 @@ impl Core {
             self.monitor_script_lines();
         }
     }
-}
-
-/// The keys that a script declares, as far as they come with its locks.
-fn declared_keys(entry: &CommandEntry, arguments: &[&[u8]], database: usize) -> Vec<KeyRead> {
-    const KEYS_MAX: usize = 4096;
-    let (mut known, mut reads): (HashSet<&[u8]>, _) = (HashSet::new(), Vec::new());
-    let _ = entry.spec.visit_keys(arguments, |index, _| {
-        if reads.len() < KEYS_MAX && known.insert(arguments[index]) {
-            reads.push(key_read(database, arguments[index]));
-        }
-    });
-    reads
 }
 
 fn protocol_of(run: &ScriptRun) -> Protocol {

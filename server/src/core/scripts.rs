@@ -4,8 +4,6 @@ use super::Core;
 use crate::command_table::CommandEntry;
 use crate::mailbox::Request;
 use torc_engine::command::Flags;
-use torc_engine::shard::ClientContext;
-use torc_scripting::FunctionFlags;
 
 /// Since when a script holds the shard, in nanoseconds; 0 if none does.
 #[derive(Debug, Default)]
@@ -56,23 +54,10 @@ impl Core {
 
     /// Before a script begins: whether memory is out is decided once for all that it does.
     #[inline]
-    pub(super) fn prepare_script(&mut self, entry: &CommandEntry, client: ClientContext) {
+    pub(super) fn prepare_script(&mut self, entry: &CommandEntry) {
         if entry.is_script {
             let is_out = !self.has_room();
             self.scripting.is_memory_out.set(is_out);
-            self.scripting.client.set(client);
         }
-    }
-
-    /// Whether a command waits for the end of a pause of writes. Scripts may say that they only read.
-    #[inline]
-    pub(super) fn may_write(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> bool {
-        let may_write = entry.is_write || entry.spec.flags.has(Flags::MAY_REPLICATE);
-        may_write && !(entry.is_script && self.says_no_writes(entry, arguments))
-    }
-
-    #[cold]
-    fn says_no_writes(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> bool {
-        self.scripting.flags_of(entry.spec.name, arguments).is_some_and(FunctionFlags::no_writes)
     }
 }

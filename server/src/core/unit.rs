@@ -43,7 +43,6 @@ use torc_engine::shard::ClientContext;
 use torc_engine::transaction::multicast::Multicast;
 use torc_engine::transaction::overlay::{self, Finish, Gathered, KeyRead};
 use torc_engine::transaction::schedule::{Claim, Ticket};
-use torc_engine::transaction::workspace;
 
 /// Which unit: its coordinator, and the coordinator's number for it.
 pub(super) type UnitName = (usize, u64);
@@ -127,14 +126,6 @@ impl Steps {
         self.parts.entry(shard).or_default().steps.push(UnitStep::Read { keys, is_read_only });
     }
 
-    pub(super) fn fetch(&mut self, shard: usize, keys: Vec<KeyRead>, is_noticed: bool) {
-        self.parts.entry(shard).or_default().steps.push(UnitStep::Fetch { keys, is_noticed });
-    }
-
-    pub(super) fn remember(&mut self, shard: usize, keys: Vec<Box<[u8]>>) {
-        self.parts.entry(shard).or_default().steps.push(UnitStep::Remember(keys));
-    }
-
     pub(super) fn write(&mut self, shard: usize, place: usize, finish: Finish) {
         self.parts.entry(shard).or_default().steps.push(UnitStep::Write { place: place as u32, finish });
     }
@@ -167,8 +158,6 @@ pub(super) struct UnitRun {
     is_last: bool,
     /// What it does may be undone.
     pub(super) is_undoable: bool,
-    /// The shards that keep what it takes to undo it: where it has changed something before its last stage.
-    undoable_on: ShardSet,
     /// Nothing that it has done is to stay.
     pub(super) is_undone: bool,
     /// Its script needs these shards: undone, and begun again with them.
@@ -189,7 +178,6 @@ impl UnitRun {
             holds_connection: false,
             is_last: false,
             is_undoable: false,
-            undoable_on: 0,
             is_undone: false,
             missed: None,
             asked: 0,
@@ -199,12 +187,6 @@ impl UnitRun {
     /// The shards that it has.
     pub(super) fn shards(&self) -> ShardSet {
         self.tickets.keys().fold(0, |shards, shard| shards | 1 << shard)
-    }
-
-    /// Whether what it answers depends on nothing that its last stage may come to.
-    fn answers_early(&self) -> bool {
-        let may_be_undone = self.is_undone || self.undoable_on != 0 || self.missed.is_some();
-        self.is_last && self.exec.is_script() && !self.exec.is_aborted && !may_be_undone
     }
 
     /// Whether its locks are held.
@@ -217,19 +199,11 @@ impl UnitRun {
         let shares = self.tickets.len();
         self.is_last = is_last;
         let (has_script, is_told, now) = (self.exec.has_script(), self.is_write, self.now);
-        let (is_undoable, is_undone) = (self.is_undoable, self.is_undone);
-        let undoable_on = &mut self.undoable_on;
-        let mut undo_of = |shard: usize, part: &UnitStage| {
-            let is_begun = *undoable_on & 1 << shard != 0;
-            match (is_begun, is_last) {
-                (_, true) if is_undone => Undo::Undo,
-                (true, true) => Undo::Keep,
-                (false, false) if is_undoable && part.steps.iter().any(UnitStep::changes) => {
-                    *undoable_on |= 1 << shard;
-                    Undo::Begin
-                }
-                _ => Undo::AsBefore,
-            }
+        let undo = match (self.is_undoable, is_last) {
+            (true, true) if self.is_undone => Undo::Undo,
+            (true, true) => Undo::Keep,
+            (true, false) if !self.is_begun() => Undo::Begin,
+            _ => Undo::AsBefore,
         };
         let parts = self.tickets.iter().filter_map(|(&shard, &ticket)| {
             let part = steps.parts.remove(&shard);
@@ -237,7 +211,6 @@ impl UnitRun {
                 return None;
             }
             let part = part.unwrap_or_default();
-            let undo = undo_of(shard, &part);
             Some((shard, UnitStage { ticket, now, is_last, is_told, has_script, undo, shares, ..part }))
         });
         let parts: Vec<_> = parts.collect();
@@ -295,13 +268,7 @@ impl Core {
             }
             if stage.undo == Undo::Undo {
                 self.shard.undo_changes(now);
-                // That a time was over is true all the same.
-                let (places, effects) = self.unit_effects.remove(&name).unwrap_or_default();
-                let mut expired = Effects::default();
-                for (_, (database, command)) in places.iter().zip(effects.iter()).filter(|(place, _)| **place == 0) {
-                    expired.push_written(database, command);
-                }
-                self.shard.keyspace.journal.effects(&expired);
+                self.unit_effects.remove(&name);
             } else if outcome.is_valid {
                 if stage.undo == Undo::Keep {
                     self.shard.keep_changes();
@@ -358,20 +325,10 @@ impl Core {
                         keys.iter().for_each(|read| self.remember_key(&read.key, reader));
                     }
                 }
-                // What is read comes before all that is done.
-                UnitStep::Fetch { keys, is_noticed } => {
-                    outcome.gathered.push(workspace::fetch(&mut self.shard, &keys, now, is_noticed));
-                }
-                UnitStep::Remember(keys) => {
-                    if let Some(reader) = asker {
-                        keys.iter().for_each(|key| self.remember_key(key, reader));
-                    }
-                }
                 UnitStep::Write { place, mut finish } => {
                     told_at = place + 1;
                     let share = finish.share.take();
                     overlay::apply(&mut self.shard, finish);
-                    self.tell_changes(asker);
                     self.keep_unit_effects(name, told_at, share.map(|share| share.effects).unwrap_or_default());
                 }
                 UnitStep::Control(request) => outcome.answers.push(control::answer(self, &request)),
@@ -400,7 +357,7 @@ impl Core {
         out: &mut ReplyBuffer,
     ) {
         let Target::Engine(handler) = entry.target else { return };
-        self.prepare_script(entry, client);
+        self.prepare_script(entry);
         self.shard.keyspace.on_expired = self.on_expired(entry);
         let errors = self.error_count();
         let unfinished = match (key.get(), entry.keys) {
@@ -501,9 +458,6 @@ impl Core {
         let mut answered = Vec::with_capacity(1);
         for ((shard, mut stage), places) in parts.into_iter().zip(std::mem::take(&mut run.places)) {
             let mut outcome = UnitOutcome::default();
-            if stage.undo == Undo::Begin {
-                self.shard.begin_undoable();
-            }
             self.run_steps(&mut stage, run.now, ((self.index, id), Some(asker), tracks), &mut outcome);
             answered.push(Answered { shard, places, outcome });
         }
@@ -519,26 +473,10 @@ impl Core {
         client: ClientContext,
         request: Option<Request>,
     ) {
-        let mut parts = run.parts(steps, is_last, is_last);
+        let parts = run.parts(steps, is_last, is_last);
         if parts.is_empty() {
             return self.unit_ends(run, Some(Vec::new()), client, request);
         }
-        // A script's reply is known, and leaves when its last stage is on its way everywhere: its keys are held until then.
-        let early = request.filter(|_| run.answers_early());
-        let mut reply = ReplyBuffer::default();
-        if early.is_some() {
-            run.exec.reply(client.protocol, &mut reply);
-            // So do its events, ahead of it.
-            let steps = parts.iter_mut().flat_map(|(_, stage)| &mut stage.steps);
-            for step in steps {
-                if let UnitStep::Write { finish, .. } = step {
-                    self.shard.keyspace.journal.add(None, std::mem::take(&mut finish.events));
-                }
-            }
-        }
-        let request = if early.is_some() { None } else { request };
-        let connection = run.exec.connection;
-        let holds_connection = early.is_some() && std::mem::take(&mut run.holds_connection);
         let parts = parts.into_iter().map(|(shard, stage)| (shard, Claim::Place, Work::Unit(Box::new(stage))));
         let parts: Vec<_> = parts.collect();
         // What comes of it is awaited under the same name.
@@ -546,13 +484,6 @@ impl Core {
         let asker = Some(run.exec.connection);
         self.await_stage(id, &header, run, &parts, client, request);
         self.multicast(&header, id, (asker, client.tracks), parts);
-        if let Some(request) = early {
-            self.tell_script_lines();
-            if holds_connection && let Some(connection) = self.connection_mut(connection) {
-                connection.is_waiting = false;
-            }
-            self.deliver(request, |place| place.append(&mut reply));
-        }
     }
 
     fn unit_ends(

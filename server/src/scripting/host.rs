@@ -4,10 +4,7 @@
 //!   redis.call ──> allowed? ──> ping, select, time ...            answered here
 //!                          ├──> Place::Here: all of it is here    run on the shard that the script has alone
 //!                          │                 else                 Elsewhere: the run is undone, and begins again as a unit
-//!                          └──> Place::Unit: its keys are at hand   run on the values that the unit has fetched
-//!                                 else                              Lacks: the unit fetches them, and it is asked again
-//!                                 it may touch any key              Asks: the unit runs it where it belongs
-//!                                                                   (core::script_step)
+//!                          └──> Place::Unit                       Asks: the unit runs it where it belongs (core::script_step)
 //! ```
 //!
 //! What a run leaves beside the data (counts, errors, lines of MONITOR and of the log) is kept until it ends, as it may be undone.
@@ -15,26 +12,21 @@
 use super::ShardScripting;
 use super::reach::shards_of_command;
 use crate::command_table::{CommandEntry, Target};
-use crate::commands::server::{sample, seconds_of};
 use crate::core::ShardSet;
 use crate::mailbox::PackedArguments;
 use smallvec::SmallVec;
-use std::sync::atomic::Ordering;
 use torc_engine::command::{CommandError, Execution, Flags, Milliseconds, parse_integer};
 use torc_engine::error_counts::ErrorCounts;
 use torc_engine::journal::{Effects, Journal, Share};
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
-use torc_engine::shard::ClientContext;
-use torc_engine::transaction::overlay::KeyRead;
-use torc_engine::transaction::workspace::{Missing, Workspace};
 use torc_scripting::{Exchange, LogLevel, Request};
 
 /// Where a run's calls are answered.
 pub enum Place<'a, 'b> {
     /// On this shard, which the run has alone.
     Here(&'a mut Execution<'b>),
-    /// By a unit, at its time, on the values that it has fetched.
-    Unit { now: Milliseconds, workspace: &'a mut Workspace },
+    /// By a unit, at its time; so many databases there are.
+    Unit { now: Milliseconds, databases: usize },
 }
 
 impl Place<'_, '_> {
@@ -48,7 +40,7 @@ impl Place<'_, '_> {
     fn databases(&self) -> usize {
         match self {
             Self::Here(execution) => execution.keyspace.database_count(),
-            Self::Unit { workspace, .. } => workspace.database_count(),
+            Self::Unit { databases, .. } => *databases,
         }
     }
 }
@@ -59,8 +51,6 @@ pub(super) enum Answered {
     Yes,
     /// It is about these shards, too.
     Elsewhere(ShardSet),
-    /// The unit is to fetch these keys.
-    Lacks(Vec<KeyRead>),
     /// The unit is to run it.
     Asks(&'static CommandEntry),
 }
@@ -78,17 +68,11 @@ pub(super) struct Host {
     pub(super) has_written: bool,
     /// Whether somebody watches commands.
     pub(super) is_monitored: bool,
-    /// Whether what it reads is remembered for its client.
-    pub(super) remembers_reads: bool,
-    /// CLIENT NO-TOUCH.
-    no_touch: bool,
     /// Whether its effects are told.
     pub(super) tells_effects: bool,
     effects: Effects,
     /// How often it has called which command.
     calls: SmallVec<[(usize, u64); 4]>,
-    /// Commands that were not called, or answered with an error: which, and whether they ran.
-    failures: Vec<(usize, bool)>,
     errors: ErrorCounts,
     lines: Vec<(u32, PackedArguments)>,
     log: Vec<(LogLevel, String)>,
@@ -105,19 +89,16 @@ const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemo
 const OF_THE_SERVER: &str = "ERR This command is not supported in scripts in this version";
 
 impl Host {
-    pub(super) fn new(database: usize, is_read_only: bool, allows_oom: bool, client: ClientContext) -> Self {
+    pub(super) fn new(database: usize, is_read_only: bool, allows_oom: bool) -> Self {
         Self {
             is_read_only,
             allows_oom,
             database,
             has_written: false,
             is_monitored: false,
-            remembers_reads: client.tracks,
-            no_touch: client.no_touch,
             tells_effects: true,
             effects: Effects::default(),
             calls: SmallVec::new(),
-            failures: Vec::new(),
             errors: ErrorCounts::default(),
             lines: Vec::new(),
             log: Vec::new(),
@@ -164,7 +145,6 @@ impl Host {
         };
         let arguments: SmallVec<[&[u8]; 8]> = exchange.arguments.iter().collect();
         let mut out = ReplyBuffer { bytes: std::mem::take(&mut exchange.reply), ..ReplyBuffer::default() };
-        let mut has_run = false;
         let result = match self.allowed(&arguments, scripting) {
             Ok(entry) => {
                 if let (Target::Engine(_), Place::Here(_)) = (entry.target, &place) {
@@ -173,16 +153,6 @@ impl Host {
                         return Answered::Elsewhere(shards);
                     }
                 }
-                let mut is_asked = false;
-                if let (Target::Engine(_), Place::Unit { workspace, .. }) = (entry.target, &place) {
-                    let finds_keys = entry.finds_keys(&arguments);
-                    match workspace.missing(entry.spec, &arguments, self.database, finds_keys) {
-                        Missing::Keys(reads) => return Answered::Lacks(reads),
-                        Missing::Whole => is_asked = true,
-                        Missing::Nothing => {}
-                    }
-                }
-                has_run = true;
                 self.count(entry.id);
                 self.show(&arguments);
                 self.has_written |= entry.is_write;
@@ -193,20 +163,9 @@ impl Host {
                         let result = execution.run_part(handler, &arguments, protocol, &mut out);
                         execution.database = database;
                         self.take_effects(&mut execution.keyspace.journal, history);
-                        self.note_reads(entry, &arguments, scripting);
                         result
                     }
-                    (Target::Engine(_), Place::Unit { .. }) if is_asked => return Answered::Asks(entry),
-                    (Target::Engine(handler), Place::Unit { workspace, .. }) => {
-                        let (database, no_touch) = (self.database as u32, self.no_touch);
-                        let client = ClientContext { database, protocol, no_touch, tracks: false };
-                        let (result, effects) = workspace.run(handler, &arguments, client, &mut out);
-                        if self.tells_effects {
-                            self.effects.append(&effects);
-                        }
-                        self.note_reads(entry, &arguments, scripting);
-                        result
-                    }
+                    (Target::Engine(_), Place::Unit { .. }) => return Answered::Asks(entry),
                     (Target::Session(_), place) => {
                         self.of_the_server(entry, &arguments, place, &mut Reply::new(&mut out, protocol))
                     }
@@ -219,7 +178,6 @@ impl Host {
                 Reply::new(&mut out, protocol).error_bytes(text);
             }
             self.errors.count(text);
-            self.note_failure(find(scripting, &arguments), has_run);
         }
         exchange.reply = if out.shared.is_empty() { out.bytes } else { out.flatten() };
         Answered::Yes
@@ -232,7 +190,7 @@ impl Host {
         if !entry.spec.arity.accepts(arguments.len()) {
             return Err(ARITY.into());
         }
-        if flags.has(Flags::NOSCRIPT) && !scripting.shared.scripting.denies_nothing.load(Ordering::Relaxed) {
+        if flags.has(Flags::NOSCRIPT) {
             return Err(NOT_ALLOWED.into());
         }
         if self.is_read_only && (flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE)) {
@@ -252,30 +210,9 @@ impl Host {
         }
     }
 
-    #[cold]
-    fn note_failure(&mut self, entry: Option<&CommandEntry>, has_run: bool) {
-        const FAILURES_MAX: usize = 100_000;
-        if let Some(entry) = entry.filter(|_| self.failures.len() < FAILURES_MAX) {
-            self.failures.push((entry.id, has_run));
-        }
-    }
-
     fn show(&mut self, arguments: &[&[u8]]) {
         if self.is_monitored && self.lines.len() < LINES_HELD_MAX {
             self.lines.push((self.database as u32, PackedArguments::new(arguments)));
-        }
-    }
-
-    /// What a client has been shown of a key is told when it changes, also if the run that read it is undone.
-    #[inline]
-    fn note_reads(&self, entry: &CommandEntry, arguments: &[&[u8]], scripting: &ShardScripting) {
-        if self.remembers_reads && entry.spec.flags.has(Flags::READONLY) {
-            let mut reads = scripting.reads.borrow_mut();
-            let _ = entry.spec.visit_keys(arguments, |index, _| {
-                if !reads.contains(arguments[index]) {
-                    reads.insert(arguments[index].into());
-                }
-            });
         }
     }
 
@@ -301,11 +238,6 @@ impl Host {
         }
     }
 
-    /// The effects of what has been done on values, which the unit tells.
-    pub(super) fn take_told(&mut self) -> Effects {
-        std::mem::take(&mut self.effects)
-    }
-
     /// The run is over and stays: its effects are told as one, and its counts count.
     pub(super) fn settle(&mut self, journal: Option<&mut Journal>, scripting: &ShardScripting) {
         if let (Some(journal), false) = (journal, self.effects.is_empty()) {
@@ -319,11 +251,7 @@ impl Host {
         }
         {
             let mut calls = scripting.calls.borrow_mut();
-            self.calls.drain(..).for_each(|(id, count)| calls.calls[id] += count);
-            for (id, has_run) in self.failures.drain(..) {
-                let counts = if has_run { &mut calls.failed } else { &mut calls.rejected };
-                counts[id] += 1;
-            }
+            self.calls.drain(..).for_each(|(id, count)| calls[id] += count);
         }
         if self.errors.total() > 0 {
             scripting.errors.borrow_mut().add(&std::mem::take(&mut self.errors));
@@ -343,18 +271,6 @@ impl Host {
         reply: &mut Reply<'_>,
     ) -> Result<(), CommandError> {
         match entry.full_name.as_str() {
-            // Where DEBUG has let it.
-            "debug" => match arguments {
-                [_, name, seconds] if name.eq_ignore_ascii_case(b"sleep") => {
-                    std::thread::sleep(seconds_of(seconds));
-                    reply.ok();
-                }
-                [_, name, kind] if name.eq_ignore_ascii_case(b"protocol") => {
-                    let protocol = reply.protocol();
-                    sample(kind, protocol, reply)?;
-                }
-                _ => return Err(OF_THE_SERVER.into()),
-            },
             "ping" => match arguments {
                 [_] => reply.status("PONG"),
                 [_, text] => reply.bulk(text),

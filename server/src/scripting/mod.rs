@@ -24,20 +24,18 @@ pub use host::Place;
 pub use reach::{Habits, all_shards, shards_of_command};
 pub use work::{ScriptRun, TICKS_A_SLICE, TICKS_INLINE, Went, begin, encode};
 
-use crate::core::{CallCounts, ShardSet};
+use crate::core::ShardSet;
 use crate::mailbox::PackedArguments;
 use crate::shared::Shared;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use torc_engine::command::{Companion, Execution};
 use torc_engine::error_counts::ErrorCounts;
-use torc_engine::shard::ClientContext;
 use torc_scripting::libraries::{Library, Registry};
-use torc_scripting::{FunctionFlags, Interpreters, Script, Scripts, Settings, Sha};
+use torc_scripting::{Interpreters, Script, Scripts, Settings, Sha};
 
 /// Scripts and libraries beside one shard.
 pub struct ShardScripting {
@@ -53,14 +51,10 @@ pub struct ShardScripting {
     pub is_memory_out: Cell<bool>,
     /// Errors of commands inside scripts.
     pub errors: RefCell<ErrorCounts>,
-    /// What became of commands inside scripts, by their ids.
-    pub calls: RefCell<CallCounts>,
+    /// Calls of commands inside scripts, by their ids.
+    pub calls: RefCell<Vec<u64>>,
     /// Commands that scripts have called, for those who watch: with their databases.
     pub lines: RefCell<Vec<(u32, PackedArguments)>>,
-    /// For whom the next script runs.
-    pub client: Cell<ClientContext>,
-    /// Keys that scripts have read for such clients in the step that runs.
-    pub reads: RefCell<BTreeSet<Box<[u8]>>>,
     /// What the script that has just been undone needs.
     pub missed: RefCell<Option<Missed>>,
     /// Which scripts are known to need more than they say.
@@ -94,10 +88,8 @@ impl ShardScripting {
             functions: RefCell::new(shared.scripting.functions()),
             is_memory_out: Cell::new(false),
             errors: RefCell::default(),
-            calls: RefCell::new(CallCounts::new(shared.table.ids)),
+            calls: RefCell::new(vec![0; shared.table.ids]),
             lines: RefCell::default(),
-            client: Cell::default(),
-            reads: RefCell::default(),
             missed: RefCell::default(),
             habits: RefCell::default(),
             undoes_killed: Cell::new(false),
@@ -163,25 +155,13 @@ impl ShardScripting {
         *self.functions.borrow_mut() = functions.clone();
     }
 
-    /// What a command that runs a script says of itself, by its name: nothing if there is no such script, or if it says
-    /// nothing.
-    pub fn flags_of(&self, name: &str, arguments: &[&[u8]]) -> Option<FunctionFlags> {
-        let called = arguments.get(1)?;
-        if name.starts_with("fcall") {
-            return self.library_of(called).map(|(.., flags)| flags);
-        }
-        let script =
-            if name.starts_with("evalsha") { self.script(&Sha::parse(called)?) } else { self.keep(called, false).ok() };
-        script?.flags
-    }
-
     /// The libraries that are in force here.
     pub fn functions(&self) -> Arc<Registry> {
         self.functions.borrow().clone()
     }
 
     /// The library that has a function, if there is one, and what that is called there.
-    pub fn library_of(&self, function: &[u8]) -> Option<(Arc<Library>, String, FunctionFlags)> {
+    pub fn library_of(&self, function: &[u8]) -> Option<(Arc<Library>, String, torc_scripting::FunctionFlags)> {
         let functions = self.functions.borrow();
         functions.function(function).map(|(library, spec)| (library.clone(), spec.name.to_string(), spec.flags))
     }
@@ -212,8 +192,6 @@ pub struct SharedScripting {
     scripts: Mutex<Scripts>,
     functions: Mutex<Arc<Registry>>,
     running: Mutex<Vec<Arc<Running>>>,
-    /// Scripts may call commands that are not allowed from scripts; only DEBUG says so.
-    pub denies_nothing: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -17,10 +17,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use torc_engine::command::{CommandError, CommandResult, Execution, Milliseconds, parse_integer};
-use torc_engine::journal::Effects;
 use torc_engine::long::{LongWork, Step};
 use torc_engine::reply::Reply;
-use torc_engine::transaction::overlay::KeyRead;
 use torc_scripting::{Exchange, FunctionFlags, Run, Sha};
 
 /// Looks at a script, some 20,000 instructions apart, before it is a long command.
@@ -75,8 +73,6 @@ pub struct ScriptRun {
     scripting: Rc<ShardScripting>,
     /// It was killed, and what it has written is not to stay.
     is_to_undo: bool,
-    /// What it has asked is to be asked again.
-    asks_again: bool,
 }
 
 /// How far a run has come.
@@ -87,8 +83,6 @@ pub enum Went {
     Paused,
     /// It looks at these shards, too, where it cannot.
     Elsewhere(ShardSet),
-    /// It needs these keys at hand, and asks again then.
-    Lacks(Vec<KeyRead>),
     /// The unit is to run this: the arguments are in the exchange.
     Asks(&'static CommandEntry),
 }
@@ -121,22 +115,13 @@ impl ScriptRun {
             (scripting.interpreters.script(&script, inputs.keys(), inputs.arguments()), host, None)
         };
         let run = run.map_err(|refusal| refused(refusal.reply()))?;
-        Ok(Self {
-            run,
-            host,
-            function,
-            running: None,
-            scripting: scripting.clone(),
-            is_to_undo: false,
-            asks_again: false,
-        })
+        Ok(Self { run, host, function, running: None, scripting: scripting.clone(), is_to_undo: false })
     }
 
     /// Goes on for so many looks, or up to what it asks the unit.
     pub fn go_on(&mut self, place: &mut Place<'_, '_>, ticks: u32) -> Went {
         let mut left = ticks;
-        let asks_again = std::mem::take(&mut self.asks_again);
-        let mut step = if asks_again { torc_scripting::Step::Call } else { self.run.step() };
+        let mut step = self.run.step();
         loop {
             step = match step {
                 torc_scripting::Step::Done(reply) => return Went::Done(reply),
@@ -145,10 +130,6 @@ impl ScriptRun {
                     match answered {
                         Answered::Yes => self.run.step(),
                         Answered::Elsewhere(shards) => return Went::Elsewhere(shards),
-                        Answered::Lacks(keys) => {
-                            self.asks_again = true;
-                            return Went::Lacks(keys);
-                        }
                         Answered::Asks(entry) => return Went::Asks(entry),
                     }
                 }
@@ -234,11 +215,6 @@ impl ScriptRun {
         self.host.is_monitored = monitored;
     }
 
-    /// The effects of what it has done on the unit's values, since they were taken last.
-    pub fn take_effects(&mut self) -> Effects {
-        self.host.take_told()
-    }
-
     /// It is over, in a unit that has its effects, and is not undone.
     pub fn settle(&mut self) {
         self.host.settle(None, &self.scripting);
@@ -291,7 +267,7 @@ fn host(
     if flags.is_some() && !allows_oom && !is_read_only && scripting.is_memory_out.get() {
         return Err(OUT_OF_MEMORY.into());
     }
-    Ok(Host::new(database, is_read_only || says_no_writes, allows_oom, scripting.client.get()))
+    Ok(Host::new(database, is_read_only || says_no_writes, allows_oom))
 }
 
 /// Runs to the end, or far enough to know that it is long; or undoes it, where it needs other shards.
@@ -310,7 +286,7 @@ pub fn begin(execution: &mut Execution<'_>, mut run: ScriptRun, arguments: &[&[u
             }
         }
         Went::Elsewhere(shards) => run.give_up(execution, shards, None),
-        Went::Paused | Went::Lacks(_) | Went::Asks(_) => {
+        Went::Paused | Went::Asks(_) => {
             run.is_long(arguments, execution.now, 1 << scripting.index, scripting.undoes_killed.get());
             execution.later.put(ScriptWork { run, arguments: PackedArguments::new(arguments) });
         }
@@ -328,7 +304,7 @@ struct ScriptWork {
 impl LongWork for ScriptWork {
     fn step(&mut self, execution: &mut Execution<'_>, _budget: u64) -> Step {
         match self.run.go_on(&mut Place::Here(execution), TICKS_A_SLICE) {
-            Went::Paused | Went::Lacks(_) | Went::Asks(_) => return Step::More,
+            Went::Paused | Went::Asks(_) => return Step::More,
             Went::Elsewhere(shards) => {
                 self.run.give_up(execution, shards, Some(std::mem::take(&mut self.arguments)));
             }

@@ -9,7 +9,6 @@ use crate::snapshot::Snapshot;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 use torc_engine::error_counts::ErrorCounts;
-use torc_scripting::libraries::Engine;
 
 /// A section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +173,16 @@ impl<'a> Report<'a> {
         text.field("allocator_active", process.resident_bytes.max(used));
         text.field("allocator_resident", process.resident_bytes.max(used));
         text.bytes("total_system_memory", process.machine_bytes);
-        self.scripts(text);
+        text.bytes("used_memory_lua", 0);
+        text.field("used_memory_vm_eval", 0);
+        text.field("used_memory_scripts_eval", 0);
+        text.field("number_of_cached_scripts", 0);
+        text.field("number_of_functions", 0);
+        text.field("number_of_libraries", 0);
+        text.field("used_memory_vm_functions", 0);
+        text.bytes("used_memory_vm_total", 0);
+        text.field("used_memory_functions", 0);
+        text.bytes("used_memory_scripts", 0);
         text.bytes("maxmemory", self.config.memory.bytes_max);
         text.field("maxmemory_policy", self.config.memory.policy.name());
         let ratio = |whole: u64, part: u64| if part == 0 { 0.0 } else { whole as f64 / part as f64 };
@@ -198,32 +206,6 @@ impl<'a> Report<'a> {
         text.field("active_defrag_running", 0);
         text.field("lazyfree_pending_objects", self.sum(|shard| shard.garbage_pending as u64));
         text.field("lazyfreed_objects", self.sum(|shard| shard.lazily_freed));
-    }
-
-    /// Texts are kept once, interpreters on each shard.
-    fn scripts(&self, text: &mut Text) {
-        let functions = self.shared.scripting.functions();
-        let (libraries, count) = Engine::ALL.iter().fold((0, 0), |(libraries, count), engine| {
-            let of_engine = functions.counts(*engine);
-            (libraries + of_engine.0, count + of_engine.1)
-        });
-        let function_bytes: u64 = functions.libraries().map(|library| library.code.len() as u64).sum();
-        let (script_count, script_bytes) = {
-            let scripts = self.shared.scripting.scripts();
-            (scripts.len(), scripts.bytes() as u64)
-        };
-        let vm_eval = self.sum(|shard| shard.interpreter_bytes[0] as u64);
-        let vm_functions = self.sum(|shard| shard.interpreter_bytes[1] as u64);
-        text.bytes("used_memory_lua", vm_eval);
-        text.field("used_memory_vm_eval", vm_eval);
-        text.field("used_memory_scripts_eval", script_bytes);
-        text.field("number_of_cached_scripts", script_count);
-        text.field("number_of_functions", count);
-        text.field("number_of_libraries", libraries);
-        text.field("used_memory_vm_functions", vm_functions);
-        text.bytes("used_memory_vm_total", vm_eval + vm_functions);
-        text.field("used_memory_functions", function_bytes);
-        text.bytes("used_memory_scripts", script_bytes + function_bytes);
     }
 
     /// `*_cow_size` is what the shards keep for the disk: nothing is copied because of a snapshot but that.
@@ -331,7 +313,6 @@ impl<'a> Report<'a> {
         text.field("expired_keys", self.sum(|shard| shard.expired));
         text.field("evicted_keys", self.sum(|shard| shard.evicted));
         text.field("evicted_clients", 0);
-        text.field("evicted_scripts", self.shared.scripting.scripts().evicted());
         let since_ms = self.shared.exceeded_since_ms.load(Relaxed);
         let current_ms = if since_ms == 0 { 0 } else { (self.now_us / 1000 - since_ms).max(0) };
         text.field("total_eviction_exceeded_time", self.shared.exceeded_total_ms.load(Relaxed) + current_ms);
@@ -421,7 +402,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Commands in EXEC and in scripts count, too; the time that they took is that of EXEC, or of the script.
+    /// Counts only: what a command costs is not measured.
     fn command_stats(&self, text: &mut Text) {
         text.title("Commandstats");
         for entry in self.shared.table.all() {
@@ -430,12 +411,9 @@ impl<'a> Report<'a> {
             };
             let (calls, rejected, failed) =
                 (sum(|counts| &counts.calls), sum(|counts| &counts.rejected), sum(|counts| &counts.failed));
-            let took_us = sum(|counts| &counts.took_us);
             if calls + rejected + failed > 0 {
-                let each_us = if calls == 0 { 0.0 } else { took_us as f64 / calls as f64 };
-                let time = format_args!("usec={took_us},usec_per_call={each_us:.2}").to_string();
-                let counts = format_args!("rejected_calls={rejected},failed_calls={failed}").to_string();
-                text.field(&format!("cmdstat_{}", entry.full_name), format_args!("calls={calls},{time},{counts}"));
+                let counts = format_args!("calls={calls},rejected_calls={rejected},failed_calls={failed}");
+                text.field(&format!("cmdstat_{}", entry.full_name), counts);
             }
         }
     }

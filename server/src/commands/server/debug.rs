@@ -9,14 +9,13 @@ use crate::core::Core;
 use crate::core::session::{Session, SessionHandler, SessionResult};
 use crate::loading::{self, Reload};
 use std::ops::RangeInclusive;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use torc_engine::command::{
     Arity, CommandError, CommandResult, Execution, Flags, KeyFlags, KeySpec, Spec, Spread, parse_integer,
 };
 use torc_engine::digest::{digest_dataset, digest_values};
 use torc_engine::keyspace::{Entry, Expiry, Key, slot_of};
-use torc_engine::reply::{Protocol, Reply};
+use torc_engine::reply::Protocol;
 
 /// The row.
 pub(super) const DEBUG: SessionCommand = SessionCommand {
@@ -73,8 +72,8 @@ static SUBCOMMANDS: &[Subcommand] = &[
         summary: "Saves all data and loads them again; NOSAVE, NOFLUSH and MERGE leave parts of that out" },
     Subcommand { name: "set-active-expire", arguments: 1..=1, syntax: "<0|1>", run: set_active_expire,
         summary: "Says whether expired keys are removed without being asked for" },
-    Subcommand { name: "set-disable-deny-scripts", arguments: 1..=1, syntax: "<0|1>", run: set_deny_scripts,
-        summary: "Says whether scripts may call what they may not" },
+    Subcommand { name: "set-disable-deny-scripts", arguments: 1..=1, syntax: "<0|1>", run: nothing_to_switch,
+        summary: "Accepted: there are no scripts" },
     Subcommand { name: "shard", arguments: 1..=1, syntax: "<key>", run: shard,
         summary: "The key's slot, the shard that owns it, and the shard of this connection" },
     Subcommand { name: "sleep", arguments: 1..=1, syntax: "<seconds>", run: sleep,
@@ -166,21 +165,11 @@ fn leading_integer(text: &[u8]) -> i64 {
     std::str::from_utf8(&text[..digits]).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
-fn set_deny_scripts(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
-    session.core.shared.scripting.denies_nothing.store(leading_integer(arguments[2]) != 0, Ordering::Relaxed);
-    session.reply().ok();
-    Ok(())
-}
-
 fn sleep(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
-    session.ask_all(ControlRequest::Sleep(seconds_of(arguments[2])), all_done());
+    let seconds = std::str::from_utf8(arguments[2]).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    let duration = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+    session.ask_all(ControlRequest::Sleep(duration), all_done());
     Ok(())
-}
-
-/// So many seconds, with decimals; none where it is no number.
-pub fn seconds_of(text: &[u8]) -> Duration {
-    let seconds = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
 }
 
 fn shard(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
@@ -196,16 +185,11 @@ fn shard(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
 }
 
 fn protocol(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
-    let protocol = session.connection.protocol();
-    sample(arguments[2], protocol, &mut session.reply())
-}
-
-/// A reply of each type, as DEBUG PROTOCOL gives it.
-pub fn sample(kind: &[u8], protocol: Protocol, reply: &mut Reply<'_>) -> SessionResult {
     const ATTRIBUTE: &[u8] = b"|1\r\n$14\r\nkey-popularity\r\n*2\r\n$7\r\nkey:123\r\n:90\r\n";
     const BIG_NUMBER: &[u8] = b"1234567999999999999999999999999999999";
-    let is_resp3 = protocol == Protocol::Resp3;
-    match kind.to_ascii_lowercase().as_slice() {
+    let is_resp3 = session.connection.protocol() == Protocol::Resp3;
+    let mut reply = session.reply();
+    match arguments[2].to_ascii_lowercase().as_slice() {
         b"string" => reply.bulk(b"Hello World"),
         b"integer" => reply.integer(12_345),
         b"double" if is_resp3 => reply.buffer().bytes.extend_from_slice(b",3.141\r\n"),

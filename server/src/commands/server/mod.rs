@@ -7,7 +7,7 @@ mod memory;
 mod monitor;
 mod save;
 
-pub use debug::{Switch, populate, sample, seconds_of};
+pub use debug::{Switch, populate};
 
 use super::{SessionCommand, help, not_supported, run_subcommand, specs};
 use crate::core::session::{Session, SessionResult};

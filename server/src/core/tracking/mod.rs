@@ -90,21 +90,12 @@ impl Core {
     /// A command that reads has run here for a connection that tracks.
     #[cold]
     pub(super) fn remember(&mut self, entry: &CommandEntry, arguments: &[&[u8]], reader: Address) {
-        // A script has read what it has read, whatever it declares.
-        if !entry.spec.flags.has(Flags::READONLY) || entry.is_script {
+        if !entry.spec.flags.has(Flags::READONLY) {
             return;
         }
         let mut keys: SmallVec<[&[u8]; 4]> = SmallVec::new();
         let _ = entry.spec.visit_keys(arguments, |index, _| keys.push(arguments[index]));
         keys.into_iter().for_each(|key| self.remember_key(key, reader));
-    }
-
-    /// What the script has read that has just run here. Its own changes are told behind that: whatever it has answered
-    /// may be older.
-    #[cold]
-    pub(super) fn remember_script_reads(&mut self, reader: Address) {
-        let keys = self.scripting.reads.take();
-        keys.iter().for_each(|key| self.remember_key(key, reader));
     }
 
     /// One key that has been read.
@@ -192,11 +183,7 @@ impl Core {
             let tracking = connection.tracking();
             let hears = |tracking: &Tracking| !(tracking.is_broadcast || (is_own && tracking.no_loop));
             if tracking.is_some_and(hears) {
-                // What it hears of its own command, which has waited, comes behind the reply.
-                let lets_pass = connection.lets_pass;
-                connection.lets_pass &= !is_own;
                 core.tell_invalid(connection, &Invalid::Keys(SmallVec::from_iter([key])));
-                connection.lets_pass = lets_pass;
             }
         });
     }
@@ -271,12 +258,8 @@ impl Core {
         }
     }
 
-    /// Tells a connection what another one has read; false if it is gone, or as good as that: whoever has read the answer
-    /// to its QUIT counts on it.
+    /// Tells a connection what another one has read; false if it is gone.
     pub(super) fn redirected(&mut self, target: ConnectionKey, invalid: &Invalid) -> bool {
-        if self.connection_mut(target).is_some_and(|at| matches!(at.phase, Phase::Closing | Phase::Dead)) {
-            return false;
-        }
         let invalid = invalid.clone();
         self.with_connection(target, move |core, connection| core.push_invalid(connection, &invalid))
     }
