@@ -92,6 +92,8 @@ struct Status {
     connections: Cell<usize>,
     moved: Cell<u64>,
     lock_waits: Cell<u64>,
+    /// When a command that waits for units looks at them again: nobody wakes it.
+    looks_at_ns: Cell<Option<u64>>,
 }
 
 struct ShardRun {
@@ -444,7 +446,7 @@ impl Run {
     fn jump(&mut self) -> Result<bool, String> {
         let gathering = self.shards.iter().filter_map(|shard| match shard.pause {
             Some(Pause::Gathering { until_ns }) => Some(until_ns),
-            _ => None,
+            _ => shard.status.looks_at_ns.get().map(|at_ns| at_ns.max(self.world.now_ns() + 1)),
         });
         let event_ns = self.world.next_event_time().unwrap_or(u64::MAX);
         if let Some(until_ns) = gathering.min().filter(|until_ns| *until_ns < event_ns) {
@@ -559,6 +561,7 @@ impl ShardRun {
                 shared_status.is_quiet.set(core.is_quiet());
                 shared_status.connections.set(core.connections().count());
                 shared_status.moved.set(core.counters.connections_moved);
+                shared_status.looks_at_ns.set(core.next_look_at_units_ns());
             }
             shared_status.lock_waits.set(core_loop.core.figures().lock_waits);
             Ok(())
