@@ -37,6 +37,9 @@ pub(crate) struct Replay {
     pub(crate) commands: u64,
 }
 
+/// What is called with the database, name and value of each key.
+type Visit<'v> = &'v mut dyn FnMut(usize, &[u8], &Entry<'_>) -> io::Result<()>;
+
 impl Replay {
     /// With so many databases.
     pub(crate) fn new(databases: usize) -> Self {
@@ -204,7 +207,7 @@ impl Replay {
     }
 
     /// Every key of every database.
-    fn each(&mut self, visit: &mut dyn FnMut(usize, &[u8], &Entry<'_>) -> io::Result<()>) -> io::Result<()> {
+    fn each(&mut self, visit: Visit<'_>) -> io::Result<()> {
         for database in 0..self.shard.keyspace.database_count() {
             let names = Rc::new(RefCell::new(Names::default()));
             let sink: SharedSink = names.clone();

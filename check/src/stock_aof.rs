@@ -243,7 +243,8 @@ fn conclude(part: &Part, options: Options, ending: &Ending, met: Met, begins: u6
         }
     }
     if error.is_none() && met.is_in_transaction && ending.bad.is_none() {
-        error = Some(format!("0x{:16x}: Reached EOF before reading EXEC for MULTI", met.last_argument));
+        let place = if ending.end == End::InFrame { ending.bytes } else { met.last_argument };
+        error = Some(format!("0x{place:16x}: Reached EOF before reading EXEC for MULTI"));
     }
     if let Some(error) = error {
         println!("{error}");

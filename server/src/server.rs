@@ -75,15 +75,7 @@ impl Server {
             Peers::new(shards).map_err(|error| StartFailure(format!("Cannot create the wake-up events: {error}")))?;
         let (report, reports) = mpsc::channel();
         let (load, loaded) = mpsc::channel();
-        match &beginning {
-            Beginning::Nothing => {}
-            Beginning::File(source) => shared.loading.begin(source.bytes, wall_clock_ms()),
-            Beginning::Log(plan) => {
-                shared.append_log.claim_directory(plan).map_err(StartFailure)?;
-                shared.append_log.set_replayed(true);
-                shared.loading.begin(append_log::bytes_to_load(plan), wall_clock_ms());
-            }
-        }
+        beginning.prepare(&shared)?;
         let mut load = Some((beginning, load));
         let ready = Arc::new(Barrier::new(shards + 1));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
@@ -191,6 +183,20 @@ impl Beginning {
             return loading::source(config).map_or(Self::Nothing, Self::File);
         }
         Self::Log(Plan::of(config))
+    }
+
+    /// Before the shards begin: from now on the data count as being loaded, if there are any.
+    fn prepare(&self, shared: &Shared) -> Result<(), StartFailure> {
+        match self {
+            Self::Nothing => {}
+            Self::File(source) => shared.loading.begin(source.bytes, wall_clock_ms()),
+            Self::Log(plan) => {
+                shared.append_log.claim_directory(plan).map_err(StartFailure)?;
+                shared.append_log.set_replayed(true);
+                shared.loading.begin(append_log::bytes_to_load(plan), wall_clock_ms());
+            }
+        }
+        Ok(())
     }
 }
 

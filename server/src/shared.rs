@@ -11,7 +11,7 @@ use crate::scripting::SharedScripting;
 use crate::snapshot::Saves;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use torc_engine::keyspace::{KeyHasher, SLOTS};
+use torc_engine::keyspace::{KeyHasher, SLOTS, ScanCursor};
 use torc_engine::transaction::multicast::Mailboxes;
 use torc_engine::transaction::rules::Rules;
 
@@ -144,6 +144,12 @@ impl Shared {
     /// The first slot of a shard.
     pub fn first_slot(&self, shard: usize) -> usize {
         (shard * SLOTS).div_ceil(self.shards())
+    }
+
+    /// The cursor with which a walk over all keys goes on behind those of a shard.
+    pub fn cursor_behind(&self, shard: usize) -> u64 {
+        let is_last = shard + 1 == self.shards();
+        if is_last { 0 } else { ScanCursor::at_slot(self.first_slot(shard + 1)).to_u64() }
     }
 
     /// A CLIENT ID, rising over all shards.

@@ -144,12 +144,11 @@ fn live(server: &mut Server, seen: &mut Seen) -> Result<(), Out> {
         }
         seen.count += 3;
         assert!(!server.reply()?.is_error());
-        match server.reply()?.is_error() {
-            true => seen.failed += 1,
-            false => {
-                seen.good += 1;
-                seen.saved = Some(number);
-            }
+        if server.reply()?.is_error() {
+            seen.failed += 1;
+        } else {
+            seen.good += 1;
+            seen.saved = Some(number);
         }
         for _ in 0..3 {
             assert!(!server.reply()?.is_error());

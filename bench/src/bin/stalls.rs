@@ -204,7 +204,8 @@ fn fill(client: &mut Client, elements: u64, commands: &[&str]) -> Outcome<()> {
         let (longitude, latitude) = (longitude as f64 - 179.5, latitude as f64 - 84.5);
         add(text, format_args!(" {longitude} {latitude} member:{number:010}"));
     };
-    let collections: [(&str, &str, u64, &dyn Fn(&mut String, u64)); 8] = [
+    type Words<'a> = &'a dyn Fn(&mut String, u64);
+    let collections: [(&str, &str, u64, Words<'_>); 8] = [
         ("SADD", "set", 0, &name),
         ("SADD", "set2", batches / 2, &name),
         ("HSET", "hash", 0, &field),

@@ -137,10 +137,8 @@ impl Core {
                         batch.reply_ends.push(ReplyEnd::of(&batch.replies));
                         continue;
                     }
-                    let arguments = PackedArguments::new(&arguments);
-                    let now = self.shard.now();
-                    let deferred = Deferred { origin: batch.origin, now, request: *request, arguments };
-                    self.defer(claim, deferred);
+                    let (now, arguments) = (self.shard.now(), PackedArguments::new(&arguments));
+                    self.defer(claim, Deferred { origin: batch.origin, now, request: *request, arguments });
                     batch.reply_ends.push(ReplyEnd::LATER);
                     continue;
                 }

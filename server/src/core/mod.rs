@@ -48,7 +48,6 @@ use crate::reactor::driver::Clock;
 use crate::scripting::ShardScripting;
 use crate::settings::Settings;
 use crate::shared::Shared;
-use crate::snapshot::part::Part;
 use crate::tasks::Tasks;
 pub(crate) use batches::ShardSet;
 use connection::{Connection, ConnectionKey};
@@ -115,6 +114,13 @@ pub struct Counters {
     pub wakes: u64,
     /// Keyspace events.
     pub events: u64,
+}
+
+impl Counters {
+    /// Nothing counted, of so many commands.
+    pub fn new(ids: usize) -> Self {
+        Self { calls: CallCounts::new(ids), ..Self::default() }
+    }
 }
 
 /// A unit that waits in the schedule.
@@ -187,8 +193,7 @@ pub struct Core {
     /// What waits in the middle of its work.
     pub tasks: Tasks,
     /// Snapshots under way.
-    snapshots: Vec<Part>,
-    snapshot_rest: snapshot::Rest,
+    snapshots: snapshot::Snapshots,
     /// Open batches, by destination; our own index is the batch to ourselves.
     batches: batches::OpenBatches,
     /// Bytes of requests under way to each shard.
@@ -248,13 +253,10 @@ impl Core {
     ) -> Self {
         let shards = shared.shards();
         let mut shard = Shard::new(shared.databases, shared.hasher.clone(), settings.engine.clone(), seed);
-        if index + 1 < shards {
-            shard.next_shard_cursor = torc_engine::keyspace::ScanCursor::at_slot(shared.first_slot(index + 1)).to_u64();
-        }
+        shard.next_shard_cursor = shared.cursor_behind(index);
         let scripting = Rc::new(ShardScripting::new(&shared, index));
         shard.companion = Some(scripting.clone());
-        let counters = Counters { calls: CallCounts::new(shared.table.ids), ..Counters::default() };
-        let memory = memory::MemoryLimit::new(&settings);
+        let (counters, memory) = (Counters::new(shared.table.ids), memory::MemoryLimit::new(&settings));
         let mut core = Self {
             index,
             shard,
@@ -281,8 +283,7 @@ impl Core {
             shows_later: false,
             gate: gate::Gate::default(),
             tasks: Tasks::default(),
-            snapshots: Vec::new(),
-            snapshot_rest: snapshot::Rest::default(),
+            snapshots: snapshot::Snapshots::default(),
             batches: batches::OpenBatches::new(shards),
             in_flight_bytes: vec![0; shards],
             spare_nodes: Vec::new(),

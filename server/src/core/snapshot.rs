@@ -28,9 +28,16 @@ const SERVING_NS: u64 = 10_000_000;
 /// After a save that failed, the save points wait for so long, in milliseconds.
 const RETRY_MS: i64 = 5_000;
 
+/// The parts of snapshots under way.
+#[derive(Default)]
+pub(super) struct Snapshots {
+    parts: Vec<Part>,
+    rest: Rest,
+}
+
 /// When snapshots rest, since clients are served.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Rest {
+struct Rest {
     /// The next slice is due then.
     until_ns: u64,
     /// Whether they are.
@@ -110,32 +117,32 @@ impl Core {
             dirty: keyspace.dirty,
             functions: self.scripting.functions(),
         };
-        self.snapshots.push(Part::begin(snapshot, keyspace, now, &self.tasks));
+        self.snapshots.parts.push(Part::begin(snapshot, keyspace, now, &self.tasks));
         ControlReply::Cut(Box::new(cut))
     }
 
     /// Whether a slice of a snapshot is due.
     pub fn has_snapshot_work(&self) -> bool {
-        self.snapshot_rest.until_ns <= self.clock.monotonic_ns && self.snapshots.iter().any(Part::has_work)
+        self.snapshots.rest.until_ns <= self.clock.monotonic_ns && self.snapshots.parts.iter().any(Part::has_work)
     }
 
     /// When the next slice is due, if that is later, monotonic nanoseconds.
     pub fn next_snapshot_ns(&self) -> Option<u64> {
-        let rests = !self.snapshots.is_empty() && self.snapshot_rest.until_ns > self.clock.monotonic_ns;
-        rests.then_some(self.snapshot_rest.until_ns)
+        let rests = !self.snapshots.parts.is_empty() && self.snapshots.rest.until_ns > self.clock.monotonic_ns;
+        rests.then_some(self.snapshots.rest.until_ns)
     }
 
     /// A slice of each snapshot under way. `clock` is in nanoseconds.
     #[inline]
     pub fn snapshot_slice(&mut self, clock: impl Fn() -> u64) {
-        if !self.snapshots.is_empty() {
+        if !self.snapshots.parts.is_empty() {
             self.slice_of_snapshots(&clock);
         }
     }
 
     fn slice_of_snapshots(&mut self, clock: &impl Fn() -> u64) {
         let began_ns = clock();
-        let rest = &mut self.snapshot_rest;
+        let rest = &mut self.snapshots.rest;
         if began_ns.saturating_sub(rest.looked_ns) >= SERVING_NS {
             rest.is_serving = self.counters.commands.saturating_sub(rest.commands) >= SERVING_COMMANDS;
             (rest.commands, rest.looked_ns) = (self.counters.commands, began_ns);
@@ -145,18 +152,18 @@ impl Core {
         }
         let is_serving = rest.is_serving;
         let slice_ns = if is_serving { SLICE_AMONG_COMMANDS_NS } else { SLICE_NS };
-        for part in &mut self.snapshots {
+        for part in &mut self.snapshots.parts {
             part.slice(&mut self.shard.keyspace, &self.tasks, slice_ns, clock);
         }
-        if is_serving && !self.snapshots.iter().any(Part::is_pressed) {
+        if is_serving && !self.snapshots.parts.iter().any(Part::is_pressed) {
             let now_ns = clock();
-            self.snapshot_rest.until_ns = now_ns + RESTS_A_SLICE * (now_ns - began_ns);
+            self.snapshots.rest.until_ns = now_ns + RESTS_A_SLICE * (now_ns - began_ns);
         }
     }
 
     /// A part has been written, or given up.
     pub fn end_snapshot_part(&mut self, number: u64) {
-        self.snapshots.retain(|part| part.number() != number);
+        self.snapshots.parts.retain(|part| part.number() != number);
     }
 
     /// Whether a multicast that takes every shard whole would not have to wait for long.

@@ -281,7 +281,7 @@ impl<'a> Report<'a> {
         let (began_ms, all, done) =
             (loading.began_ms.load(Relaxed), loading.bytes.load(Relaxed), loading.bytes_done.load(Relaxed));
         let elapsed_s = ((now_ms - began_ms) / 1000).max(0) as u64;
-        let left_s = if done == 0 { 1 } else { elapsed_s * all.saturating_sub(done) / done };
+        let left_s = (elapsed_s * all.saturating_sub(done)).checked_div(done).unwrap_or(1);
         text.field("loading_start_time", began_ms / 1000);
         text.field("loading_total_bytes", all);
         text.field("loading_rdb_used_mem", 0);
