@@ -25,6 +25,11 @@ impl Client {
         Ok(Self { stream, received: Vec::new(), used: 0 })
     }
 
+    /// Sends bytes as they are. Whether the server takes the bytes; it does not if it has closed the connection meanwhile.
+    pub fn sends(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server takes bytes");
