@@ -190,22 +190,21 @@ impl ShardLog {
 
     /// What a rewrite has come to.
     async fn change_manifest(&self, writer: &mut Writer) {
-        for rebased in std::mem::take(&mut writer.bases) {
+        for mut rebased in std::mem::take(&mut writer.bases) {
             let taken = writer.take_base(&self.tasks.operations, &rebased).await;
             if taken.is_ok() {
                 self.log.figures().base_size = writer.size();
             }
             self.log.publish(writer);
-            let outcome = match taken {
-                Err(ManifestFailure::Unsure(_)) => {
-                    // Either manifest may be there after a crash: the files of both are kept, until it is known.
-                    writer.bases.push(rebased);
-                    self.log.next_attempt_ns.store(self.tasks.executor.now_ns() + SECOND_NS, Ordering::SeqCst);
-                    self.log.is_stalled.store(true, Ordering::SeqCst);
-                    return;
-                }
-                other => other.map_err(|failure| error_text(&failure.into())),
-            };
+            rebased.may_be_named |= matches!(taken, Err(ManifestFailure::Unsure(_)));
+            if taken.is_err() && rebased.may_be_named {
+                // Either manifest may be there after a crash: the files of both are kept, until it is known.
+                writer.bases.push(rebased);
+                self.log.next_attempt_ns.store(self.tasks.executor.now_ns() + SECOND_NS, Ordering::SeqCst);
+                self.log.is_stalled.store(true, Ordering::SeqCst);
+                return;
+            }
+            let outcome = taken.map_err(|failure| error_text(&failure.into()));
             *self.log.rebased.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         }
         if std::mem::take(&mut writer.has_removed) {

@@ -48,6 +48,8 @@ pub struct Rebased {
     pub bytes: u64,
     /// What came before: incremental files up to this number, with it.
     pub covers: i64,
+    /// Whether a manifest that names it may be there after a crash: from then on it stays, whatever fails.
+    pub may_be_named: bool,
 }
 
 /// Rewrites, so far.
@@ -290,7 +292,7 @@ async fn rebase(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan, at_cut: AtCut)
     };
     let saved = taken?;
     let shown = plan.place.path(&base.name);
-    log.push_entry(0, Pushed::Base(Rebased { base, bytes: saved.bytes, covers }));
+    log.push_entry(0, Pushed::Base(Rebased { base, bytes: saved.bytes, covers, may_be_named: false }));
     loop {
         let outcome = log.rebased.lock().unwrap_or_else(PoisonError::into_inner).take();
         match outcome {
