@@ -217,10 +217,7 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             core.reset_figures();
             ControlReply::Done
         }
-        ControlRequest::RandomKey { database } => {
-            let (keys, key) = core.random_key(*database);
-            ControlReply::RandomKey { keys, key }
-        }
+        ControlRequest::RandomKey { database } => core.random_key(*database),
         ControlRequest::Clients(filter) => {
             let (shard, now_ns) = (core.index, core.clock.monotonic_ns);
             let fitting = core.connections().filter(|connection| filter.fits(connection, now_ns));
@@ -272,7 +269,11 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             }
             ControlReply::Done
         }
-        request => answer_about_files(core, request),
+        ControlRequest::Log(_)
+        | ControlRequest::BeginSnapshot(_)
+        | ControlRequest::SaveEnded
+        | ControlRequest::Loading(_)
+        | ControlRequest::Empty => answer_about_files(core, request),
     }
 }
 

@@ -110,14 +110,21 @@ fn a_transaction_is_in_a_snapshot_whole_or_not_at_all() {
         keys.push("{tag}".to_owned());
         assert_eq!(client.ask("DEBUG POPULATE 20000 filler 20"), "+OK");
         let is_over = Arc::new(AtomicBool::new(false));
-        let writers: Vec<_> = (0..4)
+        assert_eq!(client.ask(&format!("SET {}:4 token", keys[1])), "+OK");
+        let writers: Vec<_> = (0..5)
             .map(|writer| {
                 let (is_over, keys, mut client) = (is_over.clone(), keys.clone(), server.client());
                 std::thread::spawn(move || {
                     let names: Vec<String> = keys.iter().map(|key| format!("{key}:{writer}")).collect();
-                    let mut number = 0;
+                    let mut number = 0_usize;
                     while !is_over.load(Ordering::Relaxed) {
                         number += 1;
+                        if writer == 4 {
+                            // From one shard to another and back: several hops, and never two of it, nor none.
+                            let (from, to) = (&names[number % 2], &names[(number + 1) % 2]);
+                            assert!(!client.call(&format!("RENAME {from} {to}")).is_error());
+                            continue;
+                        }
                         let values = names.iter().map(|name| format!("{name} {number}")).collect::<Vec<_>>().join(" ");
                         let sets = names.iter().map(|name| format!("SET {name} {number}"));
                         match writer % 2 {
@@ -137,6 +144,8 @@ fn a_transaction_is_in_a_snapshot_whole_or_not_at_all() {
             assert_eq!(client.info("rdb_last_bgsave_status"), "ok");
             let texts = texts(&directory.join("dump.rdb"));
             assert!(texts.len() >= 20_000);
+            let tokens = texts.iter().filter(|(key, _)| key.ends_with(b"}:4")).count();
+            assert_eq!(tokens, 1, "{shards} shards");
             for writer in 0..4 {
                 let own = texts.iter().filter(|(key, _)| key.ends_with(format!("}}:{writer}").as_bytes()));
                 let values: Vec<_> = own.map(|(_, value)| value).collect();

@@ -8,7 +8,7 @@
 //! Everything that can fail leaves the writer in a state from which the next attempt goes on; see `writer`.
 
 use super::output::Piece;
-use super::writer::{CurrentFile, FailedWrite, ManifestFailure, Writer, open_for_writing, write_once};
+use super::writer::{CurrentFile, FailedWrite, ManifestFailure, Writer, write_once};
 use super::{AppendLog, Pushed};
 use crate::config::AppendFsync;
 use crate::reactor::operations::FileHandle;
@@ -300,7 +300,7 @@ impl ShardLog {
         {
             return Ok(file.clone());
         }
-        let file = Rc::new(open_for_writing(&self.tasks.operations, &current.path).await?);
+        let file = Rc::new(self.tasks.operations.open_for_writing(&current.path).await?);
         *self.file.borrow_mut() = Some((current.generation, file.clone()));
         Ok(file)
     }

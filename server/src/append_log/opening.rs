@@ -12,7 +12,7 @@
 use super::AppendLog;
 use super::feed::{Fed, FeedFailure, Stopped, feed};
 use super::leader::error_text;
-use super::writer::{CurrentFile, Place, Writer, open_for_writing};
+use super::writer::{CurrentFile, Place, Writer};
 use crate::config::Config;
 use crate::control::ControlRequest;
 use crate::loading::{self, Source, Twice};
@@ -222,14 +222,14 @@ async fn load_file(
         }
         format!("Fatal error: can't open the append log file {shown} for reading: {reason}")
     };
-    let handle = match open_for_writing(&tasks.operations, &path).await {
+    let handle = match tasks.operations.open_for_writing(&path).await {
         Err(error)
             if error.kind() == io::ErrorKind::NotFound && is_base && log_file.name == plan.place.name.as_bytes() =>
         {
             // An upgrade that was cut short: it is where the old server left it.
             let old = plan.server_directory.join(&plan.place.name);
             tasks.operations.rename(&old, &path).await.map_err(unreadable)?;
-            open_for_writing(&tasks.operations, &path).await.map_err(unreadable)?
+            tasks.operations.open_for_writing(&path).await.map_err(unreadable)?
         }
         other => other.map_err(unreadable)?,
     };

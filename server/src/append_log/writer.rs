@@ -17,7 +17,6 @@
 use super::Rebased;
 use super::output::{Output, Piece};
 use super::sequencer::Sequencer;
-use crate::reactor::driver::FileOperation;
 use crate::reactor::operations::{FileHandle, Operations};
 use std::collections::VecDeque;
 use std::io;
@@ -245,7 +244,7 @@ impl Writer {
     /// Cuts the file back to what is on disk, and goes on in a new one with all that is not. If this fails, it may be
     /// tried again.
     pub(super) async fn replace_file(&mut self, operations: &Operations, generation: u64) -> io::Result<()> {
-        let old = open_for_writing(operations, &self.file.path).await?;
+        let old = operations.open_for_writing(&self.file.path).await?;
         old.truncate(self.file.synced_length).await?;
         // Of its length, which is written elsewhere than the data that were lost.
         old.sync(false).await?;
@@ -285,12 +284,6 @@ impl Writer {
         self.must_replace = false;
         Ok(())
     }
-}
-
-pub(super) async fn open_for_writing(operations: &Operations, path: &std::path::Path) -> io::Result<FileHandle> {
-    let path = path.to_owned();
-    let (read, write, create, truncate, append, mode) = (true, true, false, false, false, 0);
-    operations.open_with(FileOperation::Open { path, read, write, create, truncate, append, mode }).await
 }
 
 /// Writes all at once, and gives the bytes back as they were.

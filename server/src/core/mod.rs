@@ -18,6 +18,7 @@ pub mod connection;
 pub mod connections;
 mod coordinator;
 mod dispatch;
+mod errands;
 mod exec;
 pub mod gate;
 mod inbox;
@@ -41,7 +42,7 @@ mod watch;
 pub mod whole;
 
 use crate::command_table::CommandEntry;
-use crate::control::{DatabaseFigures, ShardFigures};
+use crate::control::{ControlReply, DatabaseFigures, ShardFigures};
 use crate::mailbox::{self, Deferred, Envelope, LateUnit};
 use crate::pace::Pace;
 use crate::reactor::driver::Clock;
@@ -446,11 +447,11 @@ impl Core {
     }
 
     /// For RANDOMKEY.
-    pub fn random_key(&mut self, database: usize) -> (usize, Option<Vec<u8>>) {
+    pub fn random_key(&mut self, database: usize) -> ControlReply {
         let now = self.shard.now();
         let mut random = self.shard.random().fork();
         let key = self.shard.keyspace.random_key(database, &mut random, now);
-        (self.shard.keyspace.len(database), key)
+        ControlReply::RandomKey { keys: self.shard.keyspace.len(database), key }
     }
 
     /// Figures for INFO.

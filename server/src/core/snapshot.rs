@@ -1,20 +1,14 @@
 //! What a shard has to do with snapshots, and with the tasks that take them (`snapshot/`).
 
 use super::Core;
-use super::connection::Connection;
-use crate::command_table::CommandEntry;
 use crate::config::SavePoint;
 use crate::control::{ControlReply, ControlRequest};
-use crate::mailbox::{Message, Request};
 use crate::settings::Settings;
 use crate::snapshot::part::Part;
 use crate::snapshot::procedure::{self, Cut, Saved};
 use crate::snapshot::{Order, Snapshot};
-use crate::tasks::Assignment;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use torc_engine::reply::Reply;
-use torc_engine::transaction::inbox::Node;
 
 /// What a slice takes, in nanoseconds, and what while clients are served.
 const SLICE_NS: u64 = 250_000;
@@ -60,45 +54,6 @@ pub enum SaveKind {
     Background,
     /// In front of the end of the process: nothing is written behind the cut.
     Last,
-}
-
-/// Errands.
-impl Core {
-    /// Does what tasks want done.
-    pub fn run_errands(&mut self) {
-        while let Some(errand) = self.tasks.take_errand() {
-            errand(self);
-        }
-    }
-
-    /// Has a shard's core do something, in its turn; ours at once.
-    pub fn run_on(&mut self, shard: usize, act: impl FnOnce(&mut Self) + Send + 'static) {
-        if shard == self.index {
-            return act(self);
-        }
-        self.send_home(shard, Node::new(Message::Assignment(Assignment(Box::new(act)))));
-    }
-
-    /// Every shard turns.
-    pub fn wake_all(&mut self) {
-        (0..self.shared.shards()).for_each(|shard| self.run_on(shard, |_| ()));
-    }
-
-    /// A command that is answered by a task: [`Self::answer_later`] gives the reply.
-    pub fn owe_answer(&mut self, connection: &mut Connection, entry: &'static CommandEntry) -> Request {
-        Self::expect_reply(connection, entry, true)
-    }
-
-    /// Whether a command of the server's own runs as a part of a unit.
-    pub fn is_in_unit(&self) -> bool {
-        self.capture.is_some()
-    }
-
-    /// The reply to a command that waited for a task.
-    pub fn answer_later(&mut self, request: Request, fill: impl FnOnce(&mut Reply<'_>)) {
-        let protocol = request.client.protocol;
-        self.deliver(request, |out| fill(&mut Reply::new(out, protocol)));
-    }
 }
 
 /// A shard's part.
@@ -164,11 +119,6 @@ impl Core {
     /// A part has been written, or given up.
     pub fn end_snapshot_part(&mut self, number: u64) {
         self.snapshots.parts.retain(|part| part.number() != number);
-    }
-
-    /// Whether a multicast that takes every shard whole would not have to wait for long.
-    pub fn may_take_all_shards(&mut self) -> bool {
-        self.shared.units_under_way.is_empty()
     }
 }
 

@@ -41,8 +41,7 @@ impl UnitsUnderWay {
         self.long.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.all.load(Ordering::Relaxed) == 0
     }
 }
@@ -116,7 +115,7 @@ impl Core {
     }
 
     /// Whether who has waited since then goes on waiting.
-    fn has_to_wait_for_units(&self, since_ns: u64) -> bool {
+    pub(crate) fn has_to_wait_for_units(&self, since_ns: u64) -> bool {
         let (units, settings) = (&self.shared.units_under_way, &self.settings);
         let patience_ns = if units.is_long() { settings.long_unit_patience_ns } else { settings.unit_patience_ns };
         !units.is_empty() && self.clock.monotonic_ns.saturating_sub(since_ns) < patience_ns

@@ -43,7 +43,8 @@ const LOOK_AGAIN: Duration = Duration::from_micros(500);
 pub async fn take(tasks: Tasks, snapshot: Arc<Snapshot>) -> Result<Saved, String> {
     let question = ControlRequest::BeginSnapshot(snapshot.clone());
     // As commands on every shard do: to get in line behind such units would hold up everybody.
-    while !tasks.on_core(|core| core.may_take_all_shards()).await {
+    let since_ns = tasks.on_core(|core| core.clock.monotonic_ns).await;
+    while tasks.on_core(move |core| core.has_to_wait_for_units(since_ns)).await {
         tasks.executor.sleep(LOOK_AGAIN).await;
     }
     let replies = tasks.ask_all(question).await;
