@@ -249,7 +249,7 @@ impl Disk {
         self.names = self.durable_names.clone();
         for inode in self.inodes.values_mut() {
             for change in std::mem::take(&mut inode.unsynced) {
-                if let Some(change) = survivor(change, random) {
+                if let Some(change) = survivor(change, inode.durable.len(), random) {
                     change.apply(&mut inode.durable);
                 }
             }
@@ -260,8 +260,8 @@ impl Disk {
     }
 }
 
-/// What is left of an unsynced change.
-fn survivor(change: Change, random: &mut fastrand::Rng) -> Option<Change> {
+/// What is left of an unsynced change, of a file that is so long.
+fn survivor(change: Change, length: usize, random: &mut fastrand::Rng) -> Option<Change> {
     let fate = random.u8(0..4);
     match change {
         _ if fate == 0 => None,
@@ -272,10 +272,8 @@ fn survivor(change: Change, random: &mut fastrand::Rng) -> Option<Change> {
             bytes.truncate(kept);
             Some(Change::Write { offset, bytes })
         }
-        Change::Write { offset, mut bytes } if fate == 2 => {
-            bytes.fill(0);
-            Some(Change::Write { offset, bytes })
-        }
+        // The file has become longer, and its blocks were not written: what was there before is there.
+        Change::Write { offset, bytes } if fate == 2 => Some(Change::SetLength(length.max(offset + bytes.len()))),
         whole => Some(whole),
     }
 }
