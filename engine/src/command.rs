@@ -375,6 +375,19 @@ pub struct Discovery {
     pub filter: FindFilter,
 }
 
+/// Channels among the arguments of a command that sends to them, or begins to listen. Whoever stops listening needs no right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// None.
+    None,
+    /// The first argument.
+    First,
+    /// All arguments.
+    All,
+    /// All arguments, as patterns.
+    Patterns,
+}
+
 /// How a command on several shards is carried out (`server/ARCHITECTURE.md`, "Order and atomicity").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
@@ -390,8 +403,10 @@ pub enum Spread {
     Overlay,
     /// One hop on every shard, keys or not, integer replies added (DBSIZE).
     AllShardsSum,
-    /// One hop on every shard, all answer OK (FLUSHALL, SWAPDB).
+    /// One hop on every shard, all answer OK (FLUSHDB, SWAPDB).
     AllShardsOk,
+    /// The same, and the reply may have to wait until files have it (FLUSHALL).
+    AllShardsOkOnDisk,
     /// One hop on every shard, array replies concatenated (KEYS).
     AllShardsConcat,
     /// One hop on every shard, digests of its data added (DEBUG DIGEST).
@@ -403,7 +418,13 @@ pub enum Spread {
 impl Spread {
     /// Whether every shard runs the command, in one hop.
     pub fn is_on_all_shards(self) -> bool {
-        matches!(self, Self::AllShardsSum | Self::AllShardsOk | Self::AllShardsConcat | Self::AllShardsDigest)
+        use Spread::{AllShardsConcat, AllShardsDigest, AllShardsOk, AllShardsOkOnDisk, AllShardsSum};
+        matches!(self, AllShardsSum | AllShardsOk | AllShardsOkOnDisk | AllShardsConcat | AllShardsDigest)
+    }
+
+    /// Whether every shard does the same, so that what one tells of it is enough.
+    pub fn is_told_once(self) -> bool {
+        matches!(self, Self::AllShardsOk | Self::AllShardsOkOnDisk)
     }
 }
 
@@ -438,8 +459,13 @@ pub struct Spec {
     pub own_categories: Categories,
     /// Where the keys are.
     pub keys: &'static [KeySpec],
+    /// The argument that names an element of its only key, which is looked up ahead with those of other commands; in some of
+    /// the command's forms it may be something else.
+    pub element: Option<usize>,
     /// Finds the keys where their specs, which are told, say too little.
     pub key_finder: Option<&'static KeyFinder>,
+    /// Which of its arguments name channels that a user needs a right to.
+    pub channels: Channels,
     /// What happens when the keys are on several shards.
     pub spread: Spread,
     /// First version that had it, as `COMMAND DOCS` prints it.
@@ -472,7 +498,9 @@ impl Spec {
         flags: Flags::NONE,
         own_categories: Categories::NONE,
         keys: &[],
+        element: None,
         key_finder: None,
+        channels: Channels::None,
         spread: Spread::Single,
         since: "1.0.0",
         group: "generic",
@@ -523,6 +551,26 @@ impl Spec {
         all
     }
 
+    /// What really happens to a key, for the commands whose options decide.
+    pub fn actual_flags(&self, flags: KeyFlags, line: &[&[u8]]) -> KeyFlags {
+        if !flags.has(KeyFlags::VARIABLE_FLAGS) {
+            return flags;
+        }
+        let is = |argument: &[u8], word: &str| argument.eq_ignore_ascii_case(word.as_bytes());
+        let has = |words: &[&str]| line.iter().skip(3).any(|argument| words.iter().any(|word| is(argument, word)));
+        match self.name {
+            "set" if has(&["GET", "IFEQ", "IFNE", "IFDEQ", "IFDNE"]) => flags.without(KeyFlags::VARIABLE_FLAGS),
+            "set" => KeyFlags::OW.or(KeyFlags::UPDATE),
+            "delex" if line.len() == 2 => KeyFlags::RM.or(KeyFlags::DELETE),
+            "delex" => flags.without(KeyFlags::VARIABLE_FLAGS),
+            "bitfield" if line.iter().skip(2).any(|argument| is(argument, "SET") || is(argument, "INCRBY")) => {
+                flags.without(KeyFlags::VARIABLE_FLAGS)
+            }
+            "bitfield" => KeyFlags::RO.or(KeyFlags::ACCESS),
+            _ => flags,
+        }
+    }
+
     /// Calls `visit` with the argument index and the flags of each key, in spec order. False where the arguments do
     /// not fit; then the handler, which checks its syntax, is to give the error.
     pub fn visit_keys(&self, arguments: &[&[u8]], mut visit: impl FnMut(usize, KeyFlags)) -> bool {
@@ -558,8 +606,8 @@ impl Execution<'_> {
         self.keyspace.journal.event_of_parts(self.database, class, name, key, parts);
     }
 
-    /// Runs another command as a part of this one, to its end and at its time. One reply is appended to `out`, in `protocol`;
-    /// an error is returned, too, since nobody has counted it.
+    /// Runs another command as a part of this one, a script, to its end and at its time. One reply is appended to `out`, in
+    /// `protocol`; an error is returned, too, since nobody has counted it.
     pub fn run_part(
         &mut self,
         handler: Handler,
@@ -578,6 +626,7 @@ impl Execution<'_> {
             next_shard_cursor: self.next_shard_cursor,
             later: Later::default(),
             companion: self.companion,
+            in_script: true,
         };
         let result = handler(&mut part, arguments).and_then(|()| part.finish());
         if let Err(CommandError(text)) = &result {
@@ -614,6 +663,8 @@ pub struct Execution<'a> {
     pub later: Later,
     /// What the process keeps beside the shard.
     pub companion: Option<&'a Companion>,
+    /// A script has called the command: what it answers has an order of its own.
+    pub in_script: bool,
 }
 
 /// What the process keeps beside a shard for handlers of its own, such as its interpreters; the engine carries it along and

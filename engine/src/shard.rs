@@ -17,6 +17,8 @@ pub struct ClientContext {
     pub no_touch: bool,
     /// What the command reads is remembered, for CLIENT TRACKING.
     pub tracks: bool,
+    /// A script has called the command: what it answers has an order of its own.
+    pub in_script: bool,
 }
 
 /// A shard: its slice of the keyspace, and what its commands look at.
@@ -67,6 +69,11 @@ impl Shard {
     /// Moves the shard's time forward; an earlier time is ignored.
     pub fn advance_time(&mut self, now: Milliseconds) {
         self.now = self.now.max(now);
+    }
+
+    /// An empty shard's history begins once more: its time stands at 0. Only where nothing else runs.
+    pub fn rewind(&mut self) {
+        self.now = 0;
     }
 
     /// How many commands answered with an error, by kind.
@@ -190,6 +197,7 @@ impl Shard {
             next_shard_cursor: self.next_shard_cursor,
             later: Later::default(),
             companion: self.companion.as_ref(),
+            in_script: client.in_script,
         }
     }
 }

@@ -13,6 +13,7 @@ use torc_engine::digest::digest_values;
 use torc_engine::keyspace::{KeyHasher, OwnedEntry, Value};
 use torc_engine::reply::ReplyBuffer;
 use torc_engine::shard::{ClientContext, Shard};
+use torc_engine::values::sorted_set::SortedSetRef;
 use torc_engine::values::{Encodings, Type};
 use torc_persistence::crc64;
 use torc_persistence::rdb::decode::{Decoded, Target};
@@ -289,10 +290,14 @@ impl Room {
         self.read(&sealed(&[&[kind], value].concat())).is_some()
     }
 
-    /// What is there comes back from bytes as it was.
+    /// What is there comes back from bytes as it was, but for -0: a small sorted set knows none, in the real server neither, so one that
+    /// was large forgets the sign as it comes back.
     fn comes_back(&self, words: &Words<'_>) {
         for readers in [Readers::default(), Readers { version: Version::VALKEY_MIN, dialect: Dialect::Valkey }] {
             let Some(OwnedEntry { value, expires_at, .. }) = self.entry(KEY) else { return };
+            if has_negative_zero(&value) {
+                return;
+            }
             let payload = dump::write(&value, readers, None);
             let again = self.read(&payload).expect("what was written is read");
             assert_eq!(again.kind(), value.kind());
@@ -368,6 +373,12 @@ fn lines_of(kind: Type) -> (&'static str, &'static [&'static str]) {
         Type::Hash => ("HKEYS key", HASHES),
         Type::Stream => ("XRANGE key - + COUNT 8", STREAMS),
     }
+}
+
+fn has_negative_zero(value: &Value) -> bool {
+    let is_negative_zero = |score: f64| score == 0.0 && score.is_sign_negative();
+    value.kind() == Type::SortedSet
+        && SortedSetRef::new(value.packed_bytes(), value.object()).iter().any(|one| is_negative_zero(one.score))
 }
 
 /// Small nodes and trees, so that few elements reach them.

@@ -94,6 +94,11 @@ impl Pool {
         }
     }
 
+    /// Bytes that those have taken which are at rest.
+    fn memory_bytes(&self) -> usize {
+        self.idle.borrow().iter().map(|worker| worker.exchange().borrow().memory_bytes).sum()
+    }
+
     fn flush(&self) {
         self.generation.set(self.generation.get() + 1);
         self.idle.borrow_mut().clear();
@@ -359,6 +364,11 @@ impl Interpreters {
                 },
             }
         }
+    }
+
+    /// Bytes that interpreters of scripts have taken, and those of functions; of JavaScript's that is not known.
+    pub fn memory_bytes(&self) -> [usize; 2] {
+        [self.scripts.memory_bytes(), self.lua_functions.memory_bytes()]
     }
 
     /// Forgets compiled scripts.

@@ -115,6 +115,8 @@ pub struct Exchange {
     pub protocol: Protocol,
     /// The reply, written by the shard before it resumes the run.
     pub reply: Vec<u8>,
+    /// Bytes that the interpreter had taken when its last job was done.
+    pub(crate) memory_bytes: usize,
     /// Keys and arguments of the run.
     pub(crate) inputs: Arguments,
     /// How many of the inputs are keys.

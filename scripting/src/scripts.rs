@@ -85,6 +85,8 @@ pub struct Scripts {
     evaluated: usize,
     uses: u64,
     bytes: usize,
+    /// How many went to make room.
+    evicted: u64,
 }
 
 impl Scripts {
@@ -125,7 +127,7 @@ impl Scripts {
 
     /// Forgets all.
     pub fn flush(&mut self) {
-        *self = Self { uses: self.uses, ..Self::default() };
+        *self = Self { uses: self.uses, evicted: self.evicted, ..Self::default() };
     }
 
     /// How many there are.
@@ -143,6 +145,16 @@ impl Scripts {
         self.bytes
     }
 
+    /// How many went to make room for others.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Forgets how many that were.
+    pub fn reset_evicted(&mut self) {
+        self.evicted = 0;
+    }
+
     fn evict(&mut self) {
         let oldest = self.entries.iter().filter(|(_, entry)| !entry.is_loaded).min_by_key(|(_, entry)| entry.used);
         if let Some(sha) = oldest.map(|(sha, _)| *sha)
@@ -150,6 +162,7 @@ impl Scripts {
         {
             self.bytes -= entry.script.source.len();
             self.evaluated -= 1;
+            self.evicted += 1;
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The one command table: the engine's families and the server's own, looked up by name on the hot path.
 
 use crate::core::session::SessionHandler;
-use torc_engine::command::{BeginSearch, FindKeys, Flags, Handler, KeyFlags, Spec, Table};
+use std::collections::BTreeMap;
+use torc_engine::command::{Arity, BeginSearch, FindKeys, Flags, Handler, KeyFlags, Spec, Table};
 
 /// Who runs a command.
 #[derive(Clone, Copy)]
@@ -32,6 +33,9 @@ pub enum KeyPlan {
     Many,
 }
 
+/// The id of a part of a command that counts as that.
+pub const UNCOUNTED: usize = u32::MAX as usize;
+
 /// A command, or a subcommand, ready to be dispatched.
 #[derive(Debug)]
 pub struct CommandEntry {
@@ -55,7 +59,7 @@ pub struct CommandEntry {
     pub may_wait: bool,
     /// Whether it runs a script or a function: it may touch any key of its shard.
     pub is_script: bool,
-    /// Its index in per-command counters.
+    /// Its index in per-command counters; [`UNCOUNTED`] of what is not in the table.
     pub id: usize,
     /// Subcommands of a container.
     pub subcommands: Vec<&'static CommandEntry>,
@@ -105,9 +109,25 @@ fn key_plan(spec: &Spec) -> KeyPlan {
 /// All commands of the process.
 pub struct CommandTable {
     table: Table<&'static CommandEntry>,
+    /// The names that clients use, where they are others.
+    renamed: Option<Table<&'static CommandEntry>>,
     /// How many commands and subcommands there are: the length of per-command counters.
     pub ids: usize,
+    /// Has no name: it stands in a transaction in the place of a command that may not run, and gives the error that is its
+    /// argument.
+    pub refusal: &'static CommandEntry,
 }
+
+static REFUSAL: Spec = Spec {
+    name: "refusal",
+    arity: Arity::Exact(2),
+    flags: Flags::FAST.or(Flags::SKIP_MONITOR).or(Flags::LOADING).or(Flags::STALE),
+    is_internal: true,
+    ..Spec::BASE
+};
+
+/// A new name of a command; the empty one takes it from clients.
+pub type Renaming = (Vec<u8>, Vec<u8>);
 
 impl CommandTable {
     /// Builds the table. Entries live as long as the process: messages between shards name them by reference.
@@ -148,18 +168,54 @@ impl CommandTable {
             (spec, entry(spec, target, spec.name.to_string(), subcommands))
         });
         let table = Table::new(rows.collect::<Vec<_>>());
-        Self { table, ids }
+        let refuse: Handler = |_, arguments| Err(arguments[1].to_vec().into());
+        let refusal = entry(&REFUSAL, Target::Engine(refuse), REFUSAL.name.to_owned(), Vec::new());
+        Self { table, renamed: None, ids, refusal }
     }
 
-    /// The command of that name, in any case.
+    /// The same with other names for clients. Names that there are not, or that there are already, change nothing.
+    pub fn renamed(mut self, renamings: &[Renaming]) -> Self {
+        if renamings.is_empty() {
+            return self;
+        }
+        let mut names: BTreeMap<Vec<u8>, &'static CommandEntry> =
+            self.entries().map(|entry| (entry.spec.name.as_bytes().to_vec(), entry)).collect();
+        for (old, new) in renamings {
+            let new = new.to_ascii_lowercase();
+            if let Some(entry) = names.remove(&old.to_ascii_lowercase())
+                && !new.is_empty()
+            {
+                names.entry(new).or_insert(entry);
+            }
+        }
+        let rows = names.into_iter().map(|(name, entry)| {
+            if name == entry.spec.name.as_bytes() {
+                return (entry.spec, entry);
+            }
+            // As long as the process lives, as entries do.
+            let name = String::from_utf8_lossy(&name).into_owned().leak();
+            (&*Box::leak(Box::new(Spec { name, ..*entry.spec })), entry)
+        });
+        self.renamed = Some(Table::new(rows.collect::<Vec<_>>()));
+        self
+    }
+
+    /// The command that clients call by that name, in any case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<&'static CommandEntry> {
+        self.rows().find(name).map(|(_, entry)| *entry)
+    }
+
+    /// The command of that name, whatever clients call it.
+    #[inline]
+    pub fn find_original(&self, name: &[u8]) -> Option<&'static CommandEntry> {
         self.table.find(name).map(|(_, entry)| *entry)
     }
 
-    /// The rows by name.
+    /// The rows by the names that clients use.
+    #[inline]
     pub fn rows(&self) -> &Table<&'static CommandEntry> {
-        &self.table
+        self.renamed.as_ref().unwrap_or(&self.table)
     }
 
     /// Every command, containers but not their subcommands.

@@ -1,12 +1,15 @@
 //! What the server itself asks all shards: figures, settings, clients. Travels as parts of a multicast without keys.
 
+use crate::access::{Denied, Users};
 use crate::commands::client::{ClientFilter, client_line};
 use crate::commands::server::{self, Switch};
 use crate::core::blocked::Over;
-use crate::core::connection::ConnectionKey;
+use crate::core::connection::{Connection, ConnectionKey};
 use crate::core::pubsub::AudienceChange;
 use crate::core::tracking::Redirection;
 use crate::core::{CallCounts, Core};
+use crate::insight::histograms::Histograms;
+use crate::insight::hot_keys::{HotKeysSettings, Tally};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::snapshot::procedure::Cut;
@@ -24,6 +27,8 @@ pub enum ControlRequest {
     Apply(Arc<Settings>),
     /// Figures for INFO.
     Figures,
+    /// The same, with how long each command took.
+    DetailedFigures,
     /// CONFIG RESETSTAT.
     ResetFigures,
     /// For RANDOMKEY: how many keys the database has, and one of them.
@@ -41,6 +46,10 @@ pub enum ControlRequest {
     Unblock { id: u64, over: Over },
     /// CLIENT TRACKING REDIRECT: who has that id.
     FindRedirection { id: u64 },
+    /// New users; the connection with `own_id` is answered before it closes, if its user is gone.
+    Users { users: Arc<Users>, own_id: u64 },
+    /// A script that ran elsewhere was denied something; whose it was is a connection of that shard.
+    Denied { shard: usize, connection: ConnectionKey, denied: Vec<Denied> },
     /// What connections of a shard listen to has changed.
     Subscribers { shard: usize, changes: Vec<AudienceChange> },
     /// SCRIPT FLUSH.
@@ -55,6 +64,16 @@ pub enum ControlRequest {
     Loading(bool),
     /// All databases are emptied, and nobody is told.
     Empty,
+    /// Everything has gone and comes back from a log: time stands at 0.
+    Rewind,
+    /// HOTKEYS START, or STOP.
+    CountKeys(Option<HotKeysSettings>),
+    /// HOTKEYS GET.
+    CountedKeys,
+    /// HOTKEYS RESET.
+    ForgetKeys,
+    /// MEMORY PURGE.
+    Purge,
     /// DEBUG: something goes on or off.
     Switch(Switch, bool),
     /// DEBUG SLEEP.
@@ -79,6 +98,8 @@ pub enum ControlReply {
     Cut(Box<Cut>),
     /// Figures for INFO.
     Figures(Box<ShardFigures>),
+    /// What keys have cost.
+    CountedKeys(Box<Tally>),
     /// For RANDOMKEY.
     RandomKey { keys: usize, key: Option<Vec<u8>> },
     /// Ids, and lines of CLIENT LIST; a connection that is between two shards may be told of by both.
@@ -135,10 +156,14 @@ pub struct ShardFigures {
     pub commands: u64,
     /// What became of each command, by its id.
     pub calls: CallCounts,
+    /// How long each command took, if that was asked for.
+    pub histograms: Histograms,
     /// Connections now.
     pub connections: usize,
     /// Connections whose commands wait for the end of a CLIENT PAUSE.
     pub blocked: usize,
+    /// Keys that clients wait for, and those that readers of streams in a group wait for.
+    pub awaited_keys: [usize; 2],
     /// Connections that watch keys.
     pub watching: usize,
     /// Keys that are watched.
@@ -175,6 +200,8 @@ pub struct ShardFigures {
     pub connections_moved: u64,
     /// Turns of the loop.
     pub turns: u64,
+    /// The most CPU time of a turn.
+    pub longest_turn_ns: u64,
     /// Wakes sent to sleeping shards.
     pub wakes: u64,
     /// Keys found, keys missed, keys expired.
@@ -185,6 +212,8 @@ pub struct ShardFigures {
     pub expired: u64,
     /// Bytes that the shard's thread has taken.
     pub allocated_bytes: i64,
+    /// Bytes that the interpreters of scripts have taken, and those of functions.
+    pub interpreter_bytes: [usize; 2],
     /// Keys evicted.
     pub evicted: u64,
     /// Values freed after the command that let them go.
@@ -213,6 +242,7 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             ControlReply::Done
         }
         ControlRequest::Figures => ControlReply::Figures(Box::new(core.figures())),
+        ControlRequest::DetailedFigures => ControlReply::Figures(Box::new(core.detailed_figures())),
         ControlRequest::ResetFigures => {
             core.reset_figures();
             ControlReply::Done
@@ -220,9 +250,8 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
         ControlRequest::RandomKey { database } => core.random_key(*database),
         ControlRequest::Clients(filter) => {
             let (shard, now_ns) = (core.index, core.clock.monotonic_ns);
-            let fitting = core.connections().filter(|connection| filter.fits(connection, now_ns));
-            let lines = fitting.map(|connection| (connection.id, client_line(connection, shard, now_ns)));
-            ControlReply::Clients(lines.collect())
+            let told = |connection: &Connection| (connection.id, client_line(connection, shard, now_ns));
+            ControlReply::Clients(fitting(core, filter, now_ns).map(told).collect())
         }
         ControlRequest::KillClients { filter, own_id } => ControlReply::Killed(kill_clients(core, filter, *own_id)),
         ControlRequest::Pause { until_ns, only_writes } => {
@@ -242,19 +271,35 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             }
             ControlReply::Done
         }
-        ControlRequest::FlushScripts => {
-            core.scripting.flush_scripts();
-            ControlReply::Done
+        ControlRequest::Users { .. } | ControlRequest::Denied { .. } => answer_about_users(core, request),
+        ControlRequest::FlushScripts | ControlRequest::Functions(..) => answer_about_scripts(core, request),
+        ControlRequest::CountKeys(_) | ControlRequest::CountedKeys | ControlRequest::ForgetKeys => {
+            core.answer_about_keys(request)
         }
-        ControlRequest::Functions(functions, command) => {
-            // Told by one shard, in the order of the changes.
-            if let (0, Some(command)) = (core.index, command) {
-                core.shard.keyspace.journal.effect_owned(0, command.clone());
-            }
-            core.scripting.set_functions(functions);
+        ControlRequest::Purge
+        | ControlRequest::Sleep(_)
+        | ControlRequest::Populate { .. }
+        | ControlRequest::Switch(..) => answer_to_operators(core, request),
+        ControlRequest::Log(_)
+        | ControlRequest::BeginSnapshot(_)
+        | ControlRequest::SaveEnded
+        | ControlRequest::Loading(_)
+        | ControlRequest::Rewind
+        | ControlRequest::Empty => answer_about_files(core, request),
+    }
+}
+
+/// The same of what those want who look after the server, or test it.
+fn answer_to_operators(core: &mut Core, request: &ControlRequest) -> ControlReply {
+    match request {
+        ControlRequest::Purge => {
+            core.purge_memory();
             ControlReply::Done
         }
         ControlRequest::Sleep(duration) => {
+            if let Some(debug) = core.shared.table.find(b"debug") {
+                core.begins(debug);
+            }
             std::thread::sleep(*duration);
             ControlReply::Done
         }
@@ -269,12 +314,36 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             }
             ControlReply::Done
         }
-        ControlRequest::Log(_)
-        | ControlRequest::BeginSnapshot(_)
-        | ControlRequest::SaveEnded
-        | ControlRequest::Loading(_)
-        | ControlRequest::Empty => answer_about_files(core, request),
+        _ => ControlReply::Done,
     }
+}
+
+/// The same of what is about scripts.
+fn answer_about_scripts(core: &mut Core, request: &ControlRequest) -> ControlReply {
+    match request {
+        ControlRequest::FlushScripts => core.scripting.flush_scripts(),
+        ControlRequest::Functions(functions, command) => {
+            // Told by one shard, in the order of the changes.
+            if let (0, Some(command)) = (core.index, command) {
+                core.shard.keyspace.journal.effect_owned(0, command.clone());
+            }
+            core.scripting.set_functions(functions);
+        }
+        _ => {}
+    }
+    ControlReply::Done
+}
+
+/// The same of what is about users.
+fn answer_about_users(core: &mut Core, request: &ControlRequest) -> ControlReply {
+    match request {
+        ControlRequest::Users { users, own_id } => core.apply_users(users, *own_id),
+        ControlRequest::Denied { shard, connection, denied } if *shard == core.index => {
+            core.tell_denials(*connection, denied);
+        }
+        _ => {}
+    }
+    ControlReply::Done
 }
 
 /// The same of what is about snapshots, the log, and loading.
@@ -292,16 +361,26 @@ fn answer_about_files(core: &mut Core, request: &ControlRequest) -> ControlReply
         }
         ControlRequest::Loading(is_loading) => {
             core.gate.set_loading(*is_loading);
+            core.forget_flushes();
             ControlReply::Count(core.shard.keyspace.dirty as usize)
+        }
+        ControlRequest::Rewind => {
+            core.shard.rewind();
+            ControlReply::Done
         }
         ControlRequest::Empty => ControlReply::Count(core.shard.keyspace.flush(None)),
         _ => ControlReply::Done,
     }
 }
 
+/// Connections of clients, those that are meant.
+fn fitting<'a>(core: &'a Core, filter: &'a ClientFilter, now_ns: u64) -> impl Iterator<Item = &'a Connection> {
+    core.connections().filter(move |connection| !connection.is_own() && filter.fits(connection, now_ns))
+}
+
 fn kill_clients(core: &mut Core, filter: &ClientFilter, own_id: u64) -> Vec<u64> {
     let now_ns = core.clock.monotonic_ns;
-    let fitting = core.connections().filter(|connection| filter.fits(connection, now_ns));
+    let fitting = fitting(core, filter, now_ns);
     let fitting: Vec<(ConnectionKey, u64, bool)> =
         fitting.map(|connection| (connection.key, connection.id, connection.has_left())).collect();
     for &(key, id, has_left) in &fitting {

@@ -14,12 +14,13 @@
 //! Where there is something to do in 6, what leaves in 5 is submitted before it, so that nobody waits for two turns with slices in
 //! them; otherwise 5 is left to the end. What completes meanwhile belongs to the next turn.
 
-use crate::append_log::{Hold, NOWHERE, Send, ShardLog, Withheld};
+use crate::append_log::{Hold, Send, ShardLog, Withheld};
 use crate::core::connection::{ConnectionKey, Phase};
 use crate::core::connections::{GENERATION_MASK, Want};
+use crate::core::own_client::NOWHERE;
 use crate::core::{Arrival, Core};
-use crate::pace::Gathering;
-use crate::reactor::driver::{Address, Clock, Driver, Event, Socket, Tag, Wait};
+use crate::pace::{Asked, Gathering, SOON_NS};
+use crate::reactor::driver::{Address, Clock, Driver, Event, Notice, Socket, Tag, Wait};
 use crate::reactor::executor::{Executor, Handle};
 use crate::reactor::operations::Operations;
 use crate::tasks::Tasks;
@@ -33,6 +34,8 @@ use torc_engine::transaction::interleave::{Step, point};
 /// Kinds of tags, in their top byte.
 const TAG_CONNECTION: u64 = 1 << 56;
 const TAG_LISTENER: u64 = 2 << 56;
+/// The listener's connections are encrypted.
+const LISTENER_ENCRYPTED: u64 = 1;
 const TAG_REFUSED: u64 = 3 << 56;
 const TAG_KIND: u64 = 0xff << 56;
 
@@ -69,7 +72,12 @@ pub struct CoreLoop<D: Driver> {
     log: Rc<ShardLog>,
     withheld: Withheld,
     more_housekeeping: bool,
+    /// Whether this turn has sent something to a client.
+    has_sent: bool,
+    /// A message may be answered by another soon: no sleep before.
     spin_until_ns: u64,
+    /// The same of a client that mostly sends something soon.
+    look_until_ns: u64,
     stopping_since_ns: Option<u64>,
 }
 
@@ -120,7 +128,9 @@ impl<D: Driver> CoreLoop<D> {
             log,
             withheld: Withheld::default(),
             more_housekeeping: false,
+            has_sent: false,
             spin_until_ns: 0,
+            look_until_ns: 0,
             stopping_since_ns: None,
         }
     }
@@ -128,6 +138,13 @@ impl<D: Driver> CoreLoop<D> {
     /// Accepts connections for all shards here.
     pub fn listen(&mut self, address: &Address, backlog: u32) -> io::Result<()> {
         let socket = self.driver.listen(address, backlog, false, TAG_LISTENER)?;
+        self.listeners.push(socket);
+        Ok(())
+    }
+
+    /// The same, of connections that are encrypted.
+    pub fn listen_encrypted(&mut self, address: &Address, backlog: u32) -> io::Result<()> {
+        let socket = self.driver.listen(address, backlog, false, TAG_LISTENER | LISTENER_ENCRYPTED)?;
         self.listeners.push(socket);
         Ok(())
     }
@@ -158,7 +175,9 @@ impl<D: Driver> CoreLoop<D> {
             }
         }
         let clock = self.driver.clock();
-        self.core.pace.begin_turn(clock.monotonic_ns, || self.driver.busy_ns());
+        let asked = Asked { commands: self.core.counters.commands, reads: self.core.counters.reads };
+        self.core.pace.begin_turn(clock.monotonic_ns, asked, || self.driver.busy_ns());
+        self.core.longest_turn.begin_turn(clock.monotonic_ns, || self.driver.busy_ns());
         self.core.begin_turn(clock);
         let drain_first = self.core.shared.mailboxes.rules().turn_order;
         if drain_first && self.core.drain_inbox() {
@@ -168,6 +187,7 @@ impl<D: Driver> CoreLoop<D> {
         self.core.begin_local_run();
         self.arrivals();
         self.core.run_resumable();
+        let has_news = events.iter().any(|event| !matches!(event, Event::Sent { .. } | Event::Woken));
         // What has been sent first: replies that clients have must not cost keys when memory is short.
         for event in events.iter_mut().filter(|event| matches!(event, Event::Sent { .. })) {
             let sent = std::mem::replace(event, Event::Woken);
@@ -194,6 +214,12 @@ impl<D: Driver> CoreLoop<D> {
         self.core.long_slice(|| driver.clock().monotonic_ns);
         self.core.snapshot_slice(|| driver.clock().monotonic_ns);
         self.leave();
+        let has_sent = std::mem::take(&mut self.has_sent);
+        if has_news {
+            // What was looked for has come: the look ends, unless there is a reason for another.
+            let is_expected = self.core.pace.turned(clock.monotonic_ns, has_sent);
+            self.look_until_ns = if is_expected { clock.monotonic_ns + SOON_NS } else { 0 };
+        }
         self.shutdown_step(clock);
         Ok(())
     }
@@ -235,7 +261,7 @@ impl<D: Driver> CoreLoop<D> {
             let left_ns = deadline_ns.map_or(u64::MAX, |at_ns| at_ns.saturating_sub(self.core.clock.monotonic_ns));
             return Wait::Gather { events, at_most_ns: left_ns.min(at_most_ns) };
         }
-        if self.core.clock.monotonic_ns < self.spin_until_ns || !self.core.may_sleep() {
+        if self.core.clock.monotonic_ns < self.spin_until_ns.max(self.look_until_ns) || !self.core.may_sleep() {
             return Wait::Not;
         }
         deadline_ns.map_or(Wait::Forever, Wait::Until)
@@ -247,7 +273,8 @@ impl<D: Driver> CoreLoop<D> {
     }
 
     fn complete(&mut self, event: Event) {
-        if let Some(event) = self.operations.complete(event) {
+        let event = self.operations.complete(event);
+        if let Some(event) = event.and_then(|event| self.operations.streams.complete(event, &mut self.driver)) {
             self.event(event);
         }
     }
@@ -265,7 +292,7 @@ impl<D: Driver> CoreLoop<D> {
                 self.core.sent(connection_key(tag), segments, result);
             }
             Event::Sent { tag, .. } if tag & TAG_KIND == TAG_REFUSED => self.driver.close(Socket(tag as u32)),
-            Event::Accepted { socket, .. } => self.accepted(socket),
+            Event::Accepted { socket, tag } => self.accepted(socket, tag & LISTENER_ENCRYPTED != 0),
             Event::AcceptFailed { error, .. } => {
                 tracing::warn!(
                     "Accepting a connection failed: {error}; trying again (raise the limit of open files if this stays)"
@@ -279,36 +306,40 @@ impl<D: Driver> CoreLoop<D> {
         }
     }
 
-    fn accepted(&mut self, socket: Socket) {
+    fn accepted(&mut self, socket: Socket, is_encrypted: bool) {
         if self.stopping_since_ns.is_some() {
             return self.driver.close(socket);
         }
         let home = self.core.choose_home();
         if home == self.core.index {
-            self.admit(socket);
+            self.admit(socket, is_encrypted);
         } else {
             let detached = self.driver.detach(socket);
-            self.core.send_to_home(home, detached);
+            self.core.send_to_home(home, detached, is_encrypted);
         }
     }
 
-    fn admit(&mut self, socket: Socket) {
+    fn admit(&mut self, socket: Socket, is_encrypted: bool) {
         let ends = self.driver.ends(socket);
         if !ends.is_unix {
             self.driver.configure(socket, self.core.settings.socket);
         }
-        if let Err(refusal) = self.core.admit(socket, ends) {
+        if is_encrypted {
+            if self.core.admit_encrypted(socket, ends).is_none() {
+                self.driver.close(socket);
+            }
+        } else if let Err(refusal) = self.core.admit(socket, ends) {
             let segments = vec![crate::reactor::driver::Segment::Owned(refusal.as_bytes().to_vec())];
-            self.driver.send(socket, segments, TAG_REFUSED | socket.0 as u64);
+            self.driver.send(socket, segments, TAG_REFUSED | socket.0 as u64, Notice::Prompt);
         }
     }
 
     fn arrivals(&mut self) {
         for arrival in self.core.take_arrivals() {
             match arrival {
-                Arrival::New(socket) => {
+                Arrival::New(socket, is_encrypted) => {
                     let socket = self.driver.attach(socket);
-                    self.admit(socket);
+                    self.admit(socket, is_encrypted);
                 }
                 Arrival::Moved(key, socket) => {
                     let socket = self.driver.attach(socket);
@@ -328,31 +359,32 @@ impl<D: Driver> CoreLoop<D> {
     }
 
     fn settle(&mut self) {
-        let driver = &mut self.driver;
+        let (driver, has_sent) = (&mut self.driver, &mut self.has_sent);
         let shard_log = self.log.clone();
         let (log, withheld) = (shard_log.log(), &mut self.withheld);
         if !withheld.is_empty() {
-            while let Some(Send { socket, segments, tag }) = withheld.pop(log) {
-                driver.send(socket, segments, tag);
+            while let Some(Send { socket, segments, tag, notice }) = withheld.pop(log) {
+                driver.send(socket, segments, tag, notice);
             }
         }
         self.core.settle(|core, key, want| match want {
-            // The server's own connection, which reads a log: its replies are nobody's.
-            Want::Send(NOWHERE, segments) => core.sent(key, segments, Ok(())),
+            // A client of the server's own.
+            Want::Send(NOWHERE, segments, _) => core.answered_own(key, segments),
             Want::StopReceiving(NOWHERE) | Want::Shutdown(NOWHERE) => {
                 core.receive_ended(key, Err(io::ErrorKind::Interrupted.into()));
             }
             Want::StartReceiving(NOWHERE) | Want::Close(NOWHERE) | Want::Detach(NOWHERE) => {}
-            Want::Send(socket, segments) => {
+            Want::Send(socket, segments, notice) => {
                 let tag = connection_tag(key);
                 let awaited = match log.holds_back() {
                     Hold::Not => None,
                     Hold::Writers(awaited) => core.has_written(key).then_some(awaited),
                     Hold::All(awaited) => Some(awaited),
                 };
+                *has_sent = true;
                 match awaited {
-                    Some(awaited) => withheld.push(awaited, Send { socket, segments, tag }),
-                    None => driver.send(socket, segments, tag),
+                    Some(awaited) => withheld.push(awaited, Send { socket, segments, tag, notice }),
+                    None => driver.send(socket, segments, tag, notice),
                 }
             }
             Want::StartReceiving(socket) => driver.start_receiving(socket, connection_tag(key)),
@@ -372,8 +404,8 @@ impl<D: Driver> CoreLoop<D> {
         // What came further meanwhile wakes nobody who had not said that he waits.
         while !withheld.is_empty() {
             log.wait_here(self.core.index);
-            let Some(Send { socket, segments, tag }) = withheld.pop(log) else { break };
-            driver.send(socket, segments, tag);
+            let Some(Send { socket, segments, tag, notice }) = withheld.pop(log) else { break };
+            driver.send(socket, segments, tag, notice);
         }
     }
 
@@ -384,6 +416,7 @@ impl<D: Driver> CoreLoop<D> {
             self.cron.period_ns.set(period_ns);
             self.core.connections_cron();
             self.core.memory_cron();
+            self.core.observation_cron();
             self.log.cron();
             self.core.rewrites_cron();
             self.core.saves_cron();
@@ -397,7 +430,7 @@ impl<D: Driver> CoreLoop<D> {
 
     /// At shutdown: no new connections, replies out, then the end.
     fn shutdown_step(&mut self, clock: Clock) {
-        if self.core.index == 0 && self.core.shared.signal.load(Ordering::Relaxed) != 0 {
+        if self.core.index == 0 && self.core.cron_runs && self.core.shared.signal.load(Ordering::Relaxed) != 0 {
             self.core.look_at_signals();
         }
         if !self.core.shared.stopping.load(Ordering::Relaxed) {

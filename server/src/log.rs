@@ -18,10 +18,11 @@
 //! Libraries are heard from warning up.
 
 use crate::config::{self, LogLevel};
+use crate::syslog::{self, Syslog};
 use jiff::Zoned;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tracing::field::{Field, Visit};
@@ -52,6 +53,8 @@ struct State {
     role: AtomicU8,
     /// `None` is standard output.
     file: RwLock<Option<PathBuf>>,
+    /// The system's log, which gets the lines as well.
+    syslog: Option<Syslog>,
 }
 
 impl Log {
@@ -61,6 +64,9 @@ impl Log {
             level: AtomicU8::new(options.level as u8),
             role: AtomicU8::new(Role::Primary as u8),
             file: RwLock::new(options.file.clone()),
+            syslog: options
+                .goes_to_syslog
+                .then(|| Syslog::new(Path::new(syslog::SOCKET), &options.syslog_ident, options.syslog_facility)),
         }))
     }
 
@@ -138,8 +144,11 @@ impl<S: Subscriber> Layer<S> for Lines {
         let role = char::from(self.0.0.role.load(Ordering::Relaxed));
         let mut message = Message::default();
         event.record(&mut message);
-        let line = format_line(std::process::id(), role, &Zoned::now(), mark, &message);
-        self.0.write(&line);
+        let now = Zoned::now();
+        if let Some(syslog) = &self.0.0.syslog {
+            syslog.write(*event.metadata().level(), &now, &format!("{}{}", message.text, message.fields));
+        }
+        self.0.write(&format_line(std::process::id(), role, &now, mark, &message));
     }
 }
 
@@ -176,27 +185,9 @@ impl Visit for Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
-
-    /// A directory that goes with the test.
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("torc-log-{name}-{}", std::process::id()));
-            std::fs::create_dir_all(&path).expect("created");
-            Self(path)
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
 
     fn options(level: LogLevel, file: &Path) -> config::Log {
-        config::Log { level, file: Some(file.to_owned()) }
+        config::Log { level, file: Some(file.to_owned()), ..config::Log::default() }
     }
 
     /// The lines without what comes before the mark.
@@ -216,8 +207,8 @@ mod tests {
 
     #[test]
     fn level_file_and_role_change_while_it_runs() {
-        let directory = Directory::new("change");
-        let (first, second) = (directory.0.join("a.log"), directory.0.join("b.log"));
+        let directory = tempfile::tempdir().expect("created");
+        let (first, second) = (directory.path().join("a.log"), directory.path().join("b.log"));
         let log = Log::new(&options(LogLevel::Notice, &first));
         let say_all = || {
             tracing::trace!("a");
@@ -242,8 +233,8 @@ mod tests {
 
     #[test]
     fn a_file_that_was_moved_away_is_made_anew() {
-        let directory = Directory::new("moved");
-        let (file, moved) = (directory.0.join("a.log"), directory.0.join("a.log.1"));
+        let directory = tempfile::tempdir().expect("created");
+        let (file, moved) = (directory.path().join("a.log"), directory.path().join("a.log.1"));
         let log = Log::new(&options(LogLevel::Notice, &file));
         tracing::subscriber::with_default(log.subscriber(), || {
             tracing::info!("before");
@@ -255,8 +246,8 @@ mod tests {
 
     #[test]
     fn libraries_are_heard_from_warning_up() {
-        let directory = Directory::new("libraries");
-        let file = directory.0.join("a.log");
+        let directory = tempfile::tempdir().expect("created");
+        let file = directory.path().join("a.log");
         let log = Log::new(&options(LogLevel::Debug, &file));
         tracing::subscriber::with_default(log.subscriber(), || {
             tracing::info!(target: "glommio", "quiet");

@@ -15,18 +15,21 @@
 //!   transactions in company ── Message::Units ────────>  runs one after the other, in the order of all such
 //!                      <──────── Message::UnitsDone ───  the same node;  UnitLate: of one that had to wait
 //!   watched keys        ── Message::Unwatch ──────────>  forgets them; nobody waits for that
+//!   a slow command      <───── Message::Noted ────────  remembered with the client's name
 //!   a client that waits ── Message::Forget, Recheck ──>  its lines
 //!                      <───── Message::Served, Retry ──
 //!   a script that must <──────────── Message::Rerun ──  undone, to be begun again with the shards that it needs
 //!   have other shards
 //! ```
 
+use crate::access::User;
 use crate::command_table::CommandEntry;
 use crate::control::{ControlReply, ControlRequest};
 use crate::core::blocked::Waiter;
 use crate::core::connection::{ConnectionKey, MovedConnection, RunId};
 use crate::core::pubsub::Notices;
 use crate::core::script_step::Rerun;
+use crate::insight::command_log::Noted;
 use crate::reactor::driver::DetachedSocket;
 use crate::tasks::Assignment;
 use std::num::NonZeroU16;
@@ -68,6 +71,8 @@ pub enum Message {
     Ask(Box<Ask>),
     /// The same, answered.
     Answer(Box<Ask>),
+    /// A command of a connection of the receiver is to be remembered.
+    Noted(Box<(ConnectionKey, Noted)>),
     /// It watches no more.
     Unwatch(Watcher),
     /// A client of the receiver that waited has been served.
@@ -87,7 +92,7 @@ pub enum Message {
     /// Memory is short: the receiver is to evict what it owes (`core::memory`).
     Evict,
     /// A new connection, accepted by the shard that listens.
-    Adopt(DetachedSocket),
+    Adopt(DetachedSocket, bool),
     /// Something that a task of another shard wants done (`tasks`).
     Assignment(Assignment),
 }
@@ -170,8 +175,8 @@ impl PackedArguments {
     }
 
     /// The arguments of each command, in the order in which they were added.
-    pub fn commands(&self) -> impl Iterator<Item = Arguments<'_>> {
-        commands_in(&self.bytes)
+    pub fn commands(&self) -> PackedCommands<'_> {
+        PackedCommands { rest: &self.bytes }
     }
 
     /// The arguments of the first, or only, command.
@@ -181,7 +186,7 @@ impl PackedArguments {
 
     /// The arguments of the command that was added when there were so many bytes.
     pub fn slices_at(&self, offset: usize) -> Arguments<'_> {
-        commands_in(&self.bytes[offset..]).next().unwrap_or_default()
+        PackedCommands { rest: &self.bytes[offset..] }.next().unwrap_or_default()
     }
 
     /// Forgets them, and gives back the memory of unusually many.
@@ -191,18 +196,28 @@ impl PackedArguments {
     }
 }
 
-fn commands_in(mut rest: &[u8]) -> impl Iterator<Item = Arguments<'_>> {
-    std::iter::from_fn(move || {
-        let count = take_u32(&mut rest)?;
+/// The commands in a run of packed arguments.
+#[derive(Clone, Debug)]
+pub struct PackedCommands<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for PackedCommands<'a> {
+    type Item = Arguments<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Arguments<'a>> {
+        let rest = &mut self.rest;
+        let count = take_u32(rest)?;
         let arguments = (0..count).map_while(|_| {
-            let length = match take_u32(&mut rest)? {
+            let length = match take_u32(rest)? {
                 u32::MAX => u64::from_ne_bytes(*rest.split_off(..8)?.first_chunk()?) as usize,
                 length => length as usize,
             };
             rest.split_off(..length)
         });
         Some(arguments.collect())
-    })
+    }
 }
 
 /// One command's arguments where they are packed.
@@ -224,7 +239,7 @@ pub struct Request {
     pub entry: &'static CommandEntry,
     /// For whom.
     pub client: ClientContext,
-    /// Its only key.
+    /// Its only key; of a script, the user that it runs for.
     pub key: KnownKey,
     /// Where the reply belongs among the connection's replies.
     pub sequence: Sequence,
@@ -235,7 +250,8 @@ pub struct Request {
 /// Numbers the replies that a connection awaits; goes round, and far fewer are awaited than would be confused then.
 pub type Sequence = u32;
 
-/// Slot and hash of a command's only key, if it has just one and that is known.
+/// Slot and hash of a command's only key, if it has just one and that is known. A script, which has no such key, has the id
+/// of its user in this place: a request is to stay small.
 #[derive(Clone, Copy, Debug)]
 #[repr(Rust, packed(2))]
 pub struct KnownKey {
@@ -252,6 +268,18 @@ impl From<Option<(u16, u64)>> for KnownKey {
 }
 
 impl KnownKey {
+    /// Of a script, which runs for this user.
+    #[inline]
+    pub fn of_user(id: u64) -> Self {
+        Self { hash: id, slot: None }
+    }
+
+    /// The user that a script runs for.
+    #[inline]
+    pub fn user(self) -> u64 {
+        if self.slot.is_some() { User::NOBODY } else { self.hash }
+    }
+
     /// Slot and hash.
     #[inline]
     pub fn get(self) -> Option<(u16, u64)> {
@@ -415,6 +443,8 @@ pub enum UnitStep {
         client: ClientContext,
         key: KnownKey,
         is_told: bool,
+        /// Another shard's part of it counts.
+        is_further_part: bool,
         /// Who waits if it finds nothing.
         waiter: Option<Arc<Waiter>>,
     },
@@ -500,6 +530,8 @@ pub struct BatchedUnit {
     pub is_told_as_one: bool,
     /// It had to wait, and is answered by a message of its own.
     pub is_late: bool,
+    /// How long it took.
+    pub took_ns: u64,
 }
 
 /// One command in it.
@@ -586,6 +618,8 @@ pub struct Part {
     pub work: Work,
     /// What came of it.
     pub outcome: Outcome,
+    /// How long it took.
+    pub took_ns: u64,
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! `torc-server`: parses what it is told, serves, and ends with 0 when asked to stop.
 
+use std::path::Path;
 use std::process::ExitCode;
 use torc_server::allocator::CountingAllocator;
+use torc_server::check_system::SystemReport;
 use torc_server::config::{Config, Machine, Start};
+use torc_server::crash;
 use torc_server::log::Log;
+use torc_server::oom_score;
 use torc_server::process::Presence;
 use torc_server::server::{Server, StartFailure};
 
@@ -14,6 +18,11 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let mut loaded = match Config::load(&arguments, &mut Machine) {
         Ok(Start::Serve(loaded)) => *loaded,
+        Ok(Start::CheckSystem) => {
+            let report = SystemReport::of(Path::new("/"));
+            print!("{report}");
+            return if report.is_fit() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
         Ok(Start::Print(text)) => {
             println!("{text}");
             return ExitCode::SUCCESS;
@@ -30,8 +39,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let log = Log::new(&loaded.config.log);
-    log.install();
+    let log = begin_log(&loaded.config);
     let (version, process) = (env!("CARGO_PKG_VERSION"), std::process::id());
     tracing::info!("Torc {version} is starting, pid={process}");
     if loaded.config.process.always_show_logo {
@@ -69,4 +77,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The log, and what is told in it from the beginning on.
+fn begin_log(config: &Config) -> Log {
+    let log = Log::new(&config.log);
+    log.install();
+    if let Err(error) = crash::watch(&config.log) {
+        tracing::warn!("A crash would leave no report: {error}");
+    }
+    if let Err(error) = oom_score::apply(&config.process) {
+        tracing::warn!("Unable to write oom_score_adj: {error}");
+    }
+    log
 }

@@ -13,6 +13,7 @@
 
 use crate::allocator;
 use crate::config::{Config, Supervisor};
+use crate::process_title;
 use crate::server::StartFailure;
 use sd_notify::NotifyState;
 use std::io::{Read, Write};
@@ -36,6 +37,7 @@ pub struct Presence {
     supervisor: Option<Supervisor>,
     /// For the log, which is not there yet when this is found out.
     warning: Option<&'static str>,
+    title_refused: Option<String>,
 }
 
 impl Presence {
@@ -59,6 +61,11 @@ impl Presence {
         if config.process.daemonize && presence.supervisor.is_none() {
             config.process.pid_file.get_or_insert_with(|| DEFAULT_PID_FILE.into());
             presence.go_to_background()?;
+        }
+        if config.process.set_title
+            && let Err(error) = process_title::show(&process_title::title(config, "torc-server"))
+        {
+            presence.title_refused = Some(error.to_string());
         }
         // Absolute, so that the same file is removed after a CONFIG SET dir.
         presence.pid_file = config.process.pid_file.as_ref().map(|path| config.process.directory.join(path));
@@ -105,6 +112,9 @@ impl Presence {
     pub fn announce(&mut self) {
         if let Some(warning) = self.warning {
             tracing::warn!("{warning}");
+        }
+        if let Some(reason) = &self.title_refused {
+            tracing::warn!("The title of the process stays as it is: {reason}");
         }
         let Some(path) = &self.pid_file else { return };
         if let Err(error) = std::fs::write(path, format!("{}\n", std::process::id())) {

@@ -3,7 +3,7 @@
 //! ```text
 //!   main thread      configuration, log, limits, probe ── spawn ──> waits for signals ──> stopping ── join ──> exit 0
 //!   shard threads    pinned, one ring each; shard 0 listens           (DESIGN: data plane)
-//!   control thread   a glommio executor: heartbeat over the shards    (control plane)
+//!   control thread   a glommio executor: pulse of the shards, HTTP     (control plane)
 //! ```
 
 use crate::allocator;
@@ -14,6 +14,9 @@ use crate::config::{BindAddress, Config, Loaded};
 use crate::control_plane::ControlPlane;
 use crate::core::Core;
 use crate::core_loop::CoreLoop;
+use crate::crash;
+use crate::insight;
+use crate::leftovers;
 use crate::loading::{self, Source};
 use crate::log::Log;
 use crate::reactor::driver::{Address, Driver, Waker};
@@ -21,6 +24,7 @@ use crate::reactor::probe;
 use crate::reactor::uring::{Options, Peers, UringDriver};
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::tls::{self, handshakes::Handshakes};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
@@ -49,17 +53,15 @@ pub struct Server {
 struct Listener {
     address: Address,
     optional: bool,
+    is_encrypted: bool,
 }
 
 impl Server {
     /// Starts every thread; returns when connections are accepted. `announce` is called when every address is bound and
     /// nobody is served yet.
     pub fn start(loaded: Loaded, log: &Log, announce: impl FnOnce()) -> Result<Self, StartFailure> {
+        loaded.without_effect_notices().for_each(|notice| tracing::info!("{notice}"));
         let mut config = loaded.config;
-        if !loaded.without_effect.is_empty() {
-            let names = loaded.without_effect.join(", ");
-            tracing::info!("These directives are accepted without effect in this version: {names}");
-        }
         raise_file_limit(&mut config)?;
         let listeners = listeners(&config)?;
         let shards = usize::from(config.shards).clamp(1, crate::shared::SHARDS_MAX);
@@ -67,15 +69,20 @@ impl Server {
         probe::probe(shards, &ring_options).map_err(|obstacle| StartFailure(obstacle.to_string()))?;
         let backlog = config.network.backlog;
         let settings = Arc::new(Settings::from(&config));
-        let table = CommandTable::new(commands::rows());
+        let table = CommandTable::new(commands::rows()).renamed(&config.security.renamings);
         let seed = fastrand::u64(..);
         let beginning = Beginning::of(&config);
         let shared = Arc::new(Shared::new(shards, config, table, seed, Rules::default(), log.clone()));
+        crash::ask_shards(&shared);
+        prepare_users(&shared)?;
         let peers =
             Peers::new(shards).map_err(|error| StartFailure(format!("Cannot create the wake-up events: {error}")))?;
+        start_group_commit(&shared, &peers)?;
+        start_handshakes(&shared, &peers)?;
         let (report, reports) = mpsc::channel();
         let (load, loaded) = mpsc::channel();
         beginning.prepare(&shared)?;
+        leftovers::remove(&shared.config(), matches!(beginning, Beginning::Log(_)));
         let mut load = Some((beginning, load));
         let ready = Arc::new(Barrier::new(shards + 1));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
@@ -110,8 +117,7 @@ impl Server {
         if let Some(text) = failure {
             return Err(StartFailure(text));
         }
-        let control = ControlPlane::start(shared.clone())
-            .map_err(|error| StartFailure(format!("The control plane does not start: {error}")))?;
+        let control = ControlPlane::start(shared.clone(), wakers(&peers))?;
         let signals = Signals::new([SIGTERM, SIGINT])
             .map_err(|error| StartFailure(format!("Signals cannot be waited for: {error}")))?;
         announce();
@@ -163,6 +169,9 @@ impl Server {
         }
         self.signals.close();
         self.control.stop();
+        self.shared.tls.handshakes.stop();
+        // A save that was under way has ended with its shard.
+        leftovers::remove(&self.shared.config(), false);
         outcome
     }
 }
@@ -200,6 +209,48 @@ impl Beginning {
     }
 }
 
+/// Users of the configuration's lines, or of their file.
+fn prepare_users(shared: &Shared) -> Result<(), StartFailure> {
+    let security = shared.config().security.clone();
+    let settings = security.access_settings();
+    let mut users = shared.access.change();
+    let next = match &security.users_file {
+        Some(path) => users.from_file(path, &shared.table, settings),
+        None => users.with_lines(&security.users, &shared.table, settings),
+    };
+    let next = next.map_err(|errors| StartFailure(format!("Aborting Torc startup because of ACL errors: {errors}")))?;
+    for user in next.iter().filter(|user| !user.is_enabled) {
+        let name = String::from_utf8_lossy(&user.name);
+        tracing::info!("The user '{name}' is disabled: no rule of it says 'on'. Make sure that this is meant.");
+    }
+    *users = Arc::new(next);
+    Ok(())
+}
+
+/// Starts the thread of the log.
+fn start_group_commit(shared: &Shared, peers: &Arc<Peers>) -> Result<(), StartFailure> {
+    let started = shared.append_log.start_group_commit(wakers(peers));
+    started.map_err(|error| StartFailure(format!("Cannot start a thread: {error}")))
+}
+
+/// One a shard, for a thread that is none.
+fn wakers(peers: &Arc<Peers>) -> Vec<Box<dyn Waker>> {
+    (0..peers.len()).map(|shard| Box::new(peers.waker(shard)) as Box<dyn Waker>).collect()
+}
+
+/// Reads the files of TLS and starts its thread, where anything is to be encrypted.
+fn start_handshakes(shared: &Arc<Shared>, peers: &Arc<Peers>) -> Result<(), StartFailure> {
+    let is_used = shared.config().tls.is_used();
+    if !is_used {
+        return Ok(());
+    }
+    let config = shared.config().clone();
+    tls::configure_at_start(&shared.tls, &config)
+        .map_err(|reason| StartFailure(format!("Failed to configure TLS: {reason}")))?;
+    let wakers = (0..shared.shards()).map(|shard| Box::new(peers.waker(shard)) as Box<dyn Waker>).collect();
+    Handshakes::start(shared, wakers).map_err(|error| StartFailure(format!("Cannot start a thread: {error}")))
+}
+
 /// What a shard thread needs to begin.
 struct ShardStart {
     index: usize,
@@ -232,6 +283,7 @@ impl ShardStart {
         let core = Core::new(self.index, self.shared.clone(), self.settings, self.seed, read_clock);
         let mut core_loop = CoreLoop::new(driver, core);
         core_loop.core.read_precise_clock = Some(wall_clock_us);
+        core_loop.core.measure_commands(insight::clock::now_ns);
         core_loop.core.count_memory_by_allocator();
         core_loop.core.shard.keyspace.forget_pages_by(allocator::forget_pages);
         core_loop.core.begin_turn(clock);
@@ -273,12 +325,17 @@ fn wall_clock_ms() -> i64 {
 
 fn listen_on(core_loop: &mut CoreLoop<UringDriver>, listeners: &[Listener], backlog: u32) -> Result<(), String> {
     let mut listening = 0;
-    for Listener { address, optional } in listeners {
+    for Listener { address, optional, is_encrypted } in listeners {
         let shown = match address {
             Address::Tcp(address) => address.to_string(),
             Address::Unix { path, .. } => path.display().to_string(),
         };
-        match core_loop.listen(address, backlog) {
+        let listens = if *is_encrypted {
+            core_loop.listen_encrypted(address, backlog)
+        } else {
+            core_loop.listen(address, backlog)
+        };
+        match listens {
             Ok(()) => listening += 1,
             Err(error) if *optional => tracing::warn!("Not listening on {shown}: {error}"),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -300,10 +357,12 @@ fn listen_on(core_loop: &mut CoreLoop<UringDriver>, listeners: &[Listener], back
 fn listeners(config: &Config) -> Result<Vec<Listener>, StartFailure> {
     let network = &config.network;
     let mut listeners = Vec::new();
-    let mut tcp = |ip: IpAddr, optional| {
-        listeners.push(Listener { address: Address::Tcp(SocketAddr::new(ip, network.port)), optional });
-    };
-    if network.port != 0 {
+    for (port, is_encrypted) in
+        [(network.port, false), (config.tls.port, true)].into_iter().filter(|(port, _)| *port != 0)
+    {
+        let mut tcp = |ip: IpAddr, optional| {
+            listeners.push(Listener { address: Address::Tcp(SocketAddr::new(ip, port)), optional, is_encrypted });
+        };
         if network.bind.is_empty() {
             tcp(Ipv4Addr::UNSPECIFIED.into(), false);
             tcp(Ipv6Addr::UNSPECIFIED.into(), true);
@@ -316,7 +375,8 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, StartFailure> {
     }
     if let Some(path) = &network.unix_socket {
         let mode = (network.unix_socket_mode != 0).then_some(network.unix_socket_mode);
-        listeners.push(Listener { address: Address::Unix { path: path.clone(), mode }, optional: false });
+        let address = Address::Unix { path: path.clone(), mode };
+        listeners.push(Listener { address, optional: false, is_encrypted: false });
     }
     if listeners.is_empty() {
         return Err(StartFailure("Configured to not listen anywhere, exiting.".to_owned()));

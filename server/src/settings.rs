@@ -1,6 +1,6 @@
 //! What of the configuration the data path looks at: plain numbers, one copy a shard, replaced whole by a multicast.
 
-use crate::config::{AppendFsync, Config, KeyspaceEvents};
+use crate::config::{AppendFsync, Config, KeyspaceEvents, Observation};
 use crate::reactor::driver::SocketOptions;
 use torc_engine::command::EngineOptions;
 use torc_engine::keyspace::EvictionPolicy;
@@ -25,6 +25,62 @@ pub struct MemorySettings {
     pub policy: Option<EvictionPolicy>,
     /// `maxmemory-eviction-tenacity`.
     pub eviction_tenacity: u32,
+}
+
+/// What commands are looked at for. A threshold that nothing reaches is one that is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObservationSettings {
+    /// `slowlog-log-slower-than`, in nanoseconds.
+    pub slow_ns: u64,
+    /// `latency-monitor-threshold`, in nanoseconds.
+    pub spike_ns: u64,
+    /// `latency-tracking`: every command is timed.
+    pub tracks_latency: bool,
+    /// `commandlog-request-larger-than`.
+    pub request_bytes_min: usize,
+    /// `commandlog-reply-larger-than`.
+    pub reply_bytes_min: usize,
+    /// `slowlog-max-len` and its likes, in the order of [`crate::insight::command_log::Reason`].
+    pub entries_max: [usize; 3],
+}
+
+impl Default for ObservationSettings {
+    fn default() -> Self {
+        Self {
+            slow_ns: u64::MAX,
+            spike_ns: u64::MAX,
+            tracks_latency: false,
+            request_bytes_min: usize::MAX,
+            reply_bytes_min: usize::MAX,
+            entries_max: [128; 3],
+        }
+    }
+}
+
+impl From<&Observation> for ObservationSettings {
+    fn from(config: &Observation) -> Self {
+        let lengths = [config.slow_log_entries_max, config.large_request_entries_max, config.large_reply_entries_max];
+        let bytes = |threshold: i64, length: u64| match usize::try_from(threshold) {
+            Ok(bytes) if length > 0 => bytes,
+            _ => usize::MAX,
+        };
+        let slow_ns = match u64::try_from(config.slow_log_threshold_us) {
+            Ok(us) if config.slow_log_entries_max > 0 => us.saturating_mul(1000),
+            _ => u64::MAX,
+        };
+        let spike_ns = match u64::try_from(config.latency_monitor_threshold_ms) {
+            Ok(ms @ 1..) => ms.saturating_mul(1_000_000),
+            _ => u64::MAX,
+        };
+        Self {
+            slow_ns,
+            spike_ns,
+            tracks_latency: config.latency_tracking,
+            request_bytes_min: bytes(config.request_bytes_min, lengths[1]),
+            reply_bytes_min: bytes(config.reply_bytes_min, lengths[2]),
+            entries_max: lengths.map(|length| usize::try_from(length).unwrap_or(usize::MAX)),
+        }
+    }
 }
 
 /// The data path's settings.
@@ -52,10 +108,12 @@ pub struct Settings {
     pub bulk_length_max: u64,
     /// `protected-mode`.
     pub protected_mode: bool,
-    /// `requirepass`; none lets everyone in.
-    pub password: Option<Vec<u8>>,
+    /// `acllog-max-len`.
+    pub denied_log_entries_max: u64,
     /// The limit of memory.
     pub memory: MemorySettings,
+    /// What commands are looked at for.
+    pub observation: ObservationSettings,
     /// `notify-keyspace-events`.
     pub events: KeyspaceEvents,
     /// `busy-reply-threshold`: for how long a script runs before others hear BUSY, in nanoseconds; 0 is for ever.
@@ -66,6 +124,8 @@ pub struct Settings {
     pub has_save_points: bool,
     /// `stop-writes-on-bgsave-error`: whether writes are refused that could not be saved.
     pub refuses_unsaved: bool,
+    /// `rdb-key-save-delay`, in nanoseconds: what a snapshot waits after each key.
+    pub key_save_delay_ns: u64,
     /// `hz`: how often a second the cron runs.
     pub hz: u32,
     /// `active-expire-effort` and its like are the engine's.
@@ -104,13 +164,15 @@ impl Default for Settings {
             tracked_keys_max: 1_000_000,
             bulk_length_max: 512 << 20,
             protected_mode: true,
-            password: None,
+            denied_log_entries_max: 128,
             memory: MemorySettings::default(),
+            observation: ObservationSettings::default(),
             events: KeyspaceEvents::default(),
             busy_after_ns: 5_000_000_000,
             undoes_killed_scripts: false,
             has_save_points: false,
             refuses_unsaved: true,
+            key_save_delay_ns: 0,
             hz: 10,
             engine: EngineOptions::default(),
             gather_ns_max: 400_000,
@@ -146,16 +208,18 @@ impl From<&Config> for Settings {
             tracked_keys_max: config.clients.tracked_keys_max,
             bulk_length_max: config.clients.bulk_bytes_max,
             protected_mode: config.network.protected_mode,
-            password: config.security.password.clone(),
+            denied_log_entries_max: config.security.denied_log_entries_max,
             memory: MemorySettings {
                 bytes_max: config.memory.bytes_max,
                 policy: config.memory.policy.to_engine(config.memory.samples),
                 eviction_tenacity: config.memory.eviction_tenacity,
             },
+            observation: ObservationSettings::from(&config.observation),
             events: config.keyspace.events,
             undoes_killed_scripts: config.script_kill_undo,
             has_save_points: !config.persistence.save.is_empty(),
             refuses_unsaved: config.persistence.refuses_unsaved,
+            key_save_delay_ns: config.persistence.key_save_delay_us.max(0) as u64 * 1000,
             busy_after_ns: (config.script_busy_after_ms.max(0) as u64).saturating_mul(1_000_000),
             hz: config.process.hz,
             gather_ns_max: config.gather_time_us * 1000,

@@ -1,14 +1,17 @@
 //! What all shard threads of a process share: the mailboxes, the command table, and a few counters.
 
+use crate::access::SharedAccess;
 use crate::append_log::AppendLog;
 use crate::command_table::CommandTable;
 use crate::config::Config;
 use crate::core::whole::UnitsUnderWay;
+use crate::insight::Insight;
 use crate::loading::LoadFigures;
 use crate::log::Log;
 use crate::mailbox::Message;
 use crate::scripting::SharedScripting;
 use crate::snapshot::Saves;
+use crate::tls::Tls;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use torc_engine::keyspace::{KeyHasher, SLOTS, ScanCursor};
@@ -25,6 +28,8 @@ pub struct Gauges {
     pub turns: AtomicU64,
     /// Commands run.
     pub commands: AtomicU64,
+    /// The id, from one, of the command that was begun last in this turn; 0 is none. For who asks why it does not turn.
+    pub command_begun: AtomicUsize,
     /// Bytes that this shard's thread has taken, as of the last turn.
     pub allocated_bytes: AtomicI64,
     /// Changes of the data.
@@ -53,6 +58,8 @@ pub struct Shared {
     pub databases: usize,
     /// The one configuration; shards work with [`crate::settings::Settings`] derived from it.
     config: Mutex<Config>,
+    /// Users, and what they were denied.
+    pub access: SharedAccess,
     /// The log.
     pub log: Log,
     /// When the process started, wall milliseconds.
@@ -73,12 +80,16 @@ pub struct Shared {
     pub units_under_way: UnitsUnderWay,
     /// What is changed, in one order.
     pub append_log: Arc<AppendLog>,
+    /// What all shards remember of their work.
+    pub insight: Insight,
     /// Scripts and libraries of functions.
     pub scripting: SharedScripting,
     /// Saves, and what became of them.
     pub saves: Saves,
     /// How far the load has come.
     pub loading: LoadFigures,
+    /// What encrypted connections are served with.
+    pub tls: Tls,
     /// The server is to stop.
     pub stopping: AtomicBool,
     /// It is to stop as soon as the data are saved.
@@ -98,10 +109,11 @@ impl Shared {
         let mut random = fastrand::Rng::with_seed(seed);
         Self {
             mailboxes: Mailboxes::new(shards, rules),
-            table,
             gauges: (0..shards).map(|_| Gauges::default()).collect(),
             hasher: KeyHasher::with_seed(seed),
             databases: config.keyspace.databases as usize,
+            access: SharedAccess::new(&table, &config.security),
+            table,
             config: Mutex::new(config),
             log,
             started_ms: since_epoch.as_ref().map_or(0, |elapsed| elapsed.as_millis() as i64),
@@ -113,9 +125,11 @@ impl Shared {
             exceeded_total_ms: AtomicI64::new(0),
             units_under_way: UnitsUnderWay::default(),
             append_log: Arc::new(AppendLog::new(shards)),
+            insight: Insight::default(),
             scripting: SharedScripting::default(),
             saves: Saves::new(since_epoch.as_ref().map_or(0, |elapsed| elapsed.as_millis() as i64)),
             loading: LoadFigures::default(),
+            tls: Tls::default(),
             stopping: AtomicBool::new(false),
             shutting_down: AtomicBool::new(false),
             signal: AtomicI32::new(0),
@@ -144,6 +158,12 @@ impl Shared {
     /// The first slot of a shard.
     pub fn first_slot(&self, shard: usize) -> usize {
         (shard * SLOTS).div_ceil(self.shards())
+    }
+
+    /// The command that a shard has begun last in the turn that it is in.
+    pub fn command_begun(&self, shard: usize) -> Option<&str> {
+        let id = self.gauges.get(shard)?.command_begun.load(Ordering::Relaxed).checked_sub(1)?;
+        self.table.all().find(|entry| entry.id == id).map(|entry| entry.full_name.as_str())
     }
 
     /// The cursor with which a walk over all keys goes on behind those of a shard.

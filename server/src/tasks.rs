@@ -5,6 +5,7 @@
 //!     on_core(|core| ..).await   ── errand ──>     runs it in this turn, between commands
 //!                                <── answer ──
 //!     ask_all(question).await    ── errand ──>     multicast ──> every shard ──> answers
+//!     on_shard(shard, |core| ..).await               the same on another shard
 //!     until(name, condition).await                 wake(name), from here or by Core::run_on of another shard
 //!     operations.open(..).await                    the driver's files and connections
 //! ```
@@ -14,12 +15,15 @@
 
 use crate::control::{ControlReply, ControlRequest};
 use crate::core::Core;
+use crate::core::own_client::OwnClients;
+use crate::migrate::Targets;
 use crate::reactor::executor::{Executor, Handle};
 use crate::reactor::operations::Operations;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
 /// Something that the core does for a task.
@@ -41,6 +45,12 @@ pub struct Tasks {
     pub executor: Handle,
     /// Files and connections.
     pub operations: Operations,
+    /// Clients of the server's own.
+    pub own_clients: OwnClients,
+    /// How many connections run nothing before a task has answered them.
+    pub awaited_answers: Rc<Cell<usize>>,
+    /// Connections to servers that keys were sent to.
+    pub targets: Targets,
     state: Rc<State>,
 }
 
@@ -62,7 +72,8 @@ impl Default for Tasks {
 impl Tasks {
     /// For an executor and its operations.
     pub fn new(executor: Handle, operations: Operations) -> Self {
-        Self { executor, operations, state: Rc::default() }
+        let (own_clients, awaited_answers, targets) = (OwnClients::default(), Rc::default(), Targets::default());
+        Self { executor, operations, own_clients, awaited_answers, targets, state: Rc::default() }
     }
 
     /// Has the core do something, and gives what came of it.
@@ -79,6 +90,32 @@ impl Tasks {
             core.ask_all(question, Box::new(move |_, replies, _| answer.give(replies)));
         }));
         asked.await
+    }
+
+    /// Has the core of a shard do something, and gives what came of it.
+    pub async fn on_shard<T: Send + 'static>(
+        &self,
+        shard: usize,
+        act: impl FnOnce(&mut Core) -> T + Send + 'static,
+    ) -> T {
+        let (name, came) = (self.take_name(), Arc::new(Mutex::new(None)));
+        let place = came.clone();
+        self.on_core(move |core| {
+            let home = core.index;
+            core.run_on(shard, move |core| {
+                *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(act(core));
+                core.run_on(home, move |core| core.tasks.wake(name));
+            });
+        })
+        .await;
+        let take = || came.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut value = None;
+        self.until(name, || {
+            value = take();
+            value.is_some()
+        })
+        .await;
+        value.expect("waited for")
     }
 
     /// Waits for a condition that is looked at whenever the name is woken.
@@ -109,7 +146,8 @@ impl Tasks {
         drop(self.executor.spawn(task));
     }
 
-    fn leave(&self, errand: Errand) {
+    /// Has the core do something; nobody waits for it.
+    pub fn leave(&self, errand: Errand) {
         self.state.errands.borrow_mut().push_back(errand);
     }
 

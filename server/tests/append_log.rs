@@ -4,6 +4,7 @@
 //! ```text
 //!   crash      clients write and note what was acknowledged; kill -9; another start; everything is there, in order, whole
 //!   exchange   ours -> real, real -> ours, old single files: DEBUG DIGEST is the same
+//!   lanes      logs of everything, loaded by all shards at once
 //!   files      manifests, cut and broken files, other numbers of shards
 //!   simulated  a disk that fails in all ways, and power that goes
 //!   running    BGREWRITEAOF, CONFIG SET appendonly, INFO, WAITAOF
@@ -18,6 +19,8 @@ mod crash;
 mod exchange;
 #[path = "append_log/files.rs"]
 mod files;
+#[path = "append_log/lanes.rs"]
+mod lanes;
 #[path = "append_log/running.rs"]
 mod running;
 #[path = "append_log/simulated.rs"]

@@ -221,3 +221,36 @@ fn a_hangup_is_no_reason_to_end_and_a_signal_is() {
         assert!(server.log().contains("bye bye"), "{}", server.log());
     }
 }
+
+#[test]
+fn the_title_says_where_the_server_listens_unless_it_is_not_to() {
+    let command_line = |server: &Server| {
+        let bytes = fs::read(format!("/proc/{}/cmdline", server.process_id())).expect("a running process");
+        String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned()
+    };
+    let server = Server::torc(2, &[]);
+    assert_eq!(command_line(&server), format!("torc-server 127.0.0.1:{}", server.port));
+    // Longer than the command line was: it goes on where the environment stood.
+    let template = "{title} {listen-addr} ".to_owned() + &"x".repeat(400);
+    let server = Server::torc(1, &["--proc-title-template", &template]);
+    let title = command_line(&server);
+    assert!(title.starts_with(&format!("torc-server 127.0.0.1:{} xxx", server.port)), "{title}");
+    let server = Server::torc(1, &["--set-proc-title", "no"]);
+    assert!(command_line(&server).contains("--set-proc-title\0no"), "{}", command_line(&server));
+}
+
+#[test]
+fn the_score_for_when_memory_runs_out_follows_the_configuration() {
+    let score = |server: &Server| {
+        let text = fs::read_to_string(format!("/proc/{}/oom_score_adj", server.process_id())).expect("a process");
+        text.trim().parse::<i32>().expect("a number")
+    };
+    let own: i32 = fs::read_to_string("/proc/self/oom_score_adj").expect("ours").trim().parse().expect("a number");
+    let server = Server::torc(2, &["--oom-score-adj", "relative", "--oom-score-adj-values", "30 200 800"]);
+    assert_eq!(score(&server), own + 30);
+    let mut client = server.client();
+    assert_eq!(client.ask("CONFIG SET oom-score-adj-values \"40 200 800\""), "+OK");
+    assert_eq!(score(&server), own + 40);
+    assert_eq!(client.ask("CONFIG SET oom-score-adj no"), "+OK");
+    assert_eq!(score(&server), own);
+}

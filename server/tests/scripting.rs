@@ -2,7 +2,8 @@
 
 mod support;
 
-use support::{Client, Server, eventually};
+use std::time::Duration;
+use support::{Client, Server, eventually, key_of_each_shard};
 
 const SHARDS: [usize; 3] = [1, 2, 5];
 
@@ -374,6 +375,57 @@ fn a_script_over_all_shards_that_never_ends_is_killed_and_all_hear_of_it() {
     }
 }
 
+/// Its own shard's clients hear it there; of others, who needs something of that shard.
+#[test]
+fn whoever_needs_a_shard_that_a_script_holds_hears_of_it_wherever_it_is() {
+    for shards in [2, 5] {
+        let server = Server::torc(shards, &["--busy-reply-threshold", "50"]);
+        let mut killer = server.client();
+        let keys = key_of_each_shard(&mut killer, shards);
+        let mut looping = server.client();
+        looping.send(&support::encode(&["EVAL", "while true do end", "1", &keys[1]]));
+        eventually("it runs", || text(&mut killer, &["FUNCTION", "STATS"]).contains("duration_ms"));
+        // Connections go to each shard in turn; these are on shards that serve.
+        let mut others: Vec<Client> = (0..2 * shards).map(|_| server.client()).collect();
+        eventually("one hears of it", || others.iter_mut().any(|other| text(other, &["PING"]).starts_with("-BUSY")));
+        others.retain_mut(|other| text(other, &["PING"]) == "+PONG");
+        let until_all_know = || std::thread::sleep(Duration::from_millis(60));
+        until_all_know();
+        assert!(!others.is_empty());
+        for other in &mut others {
+            assert_eq!(text(other, &["SET", &keys[0], "1"]), "+OK", "what needs only others runs");
+            for needs in [
+                &["GET", &keys[1]][..],
+                &["MGET", &keys[0], &keys[1]],
+                &["RENAME", &keys[0], &keys[1]],
+                &["BLPOP", &keys[1], "0"],
+                &["EVAL", "return 1", "2", &keys[0], &keys[1]],
+                &["DBSIZE"],
+            ] {
+                assert!(text(other, needs).starts_with("-BUSY"), "{needs:?}, {shards} shards");
+            }
+            assert_eq!(text(other, &["MULTI"]), "+OK");
+            assert_eq!(text(other, &["SET", &keys[0], "2"]), "+QUEUED");
+            assert!(text(other, &["SET", &keys[1], "2"]).starts_with("-BUSY"));
+            assert!(text(other, &["EXEC"]).starts_with("-EXECABORT"));
+            assert_eq!(text(other, &["GET", &keys[0]]), "\"1\"");
+        }
+        assert_eq!(text(&mut killer, &["SCRIPT", "KILL"]), "+OK");
+        looping.reply();
+        // What was queued before.
+        let mut other = others.swap_remove(0);
+        assert_eq!(text(&mut other, &["MULTI"]), "+OK");
+        assert_eq!(text(&mut other, &["SET", &keys[1], "2"]), "+QUEUED");
+        looping.send(&support::encode(&["EVAL", "while true do end", "1", &keys[1]]));
+        eventually("it runs again", || text(&mut killer, &["FUNCTION", "STATS"]).contains("duration_ms"));
+        until_all_know();
+        assert!(text(&mut other, &["EXEC"]).starts_with("-EXECABORT Transaction discarded because of: BUSY"));
+        assert_eq!(text(&mut killer, &["SCRIPT", "KILL"]), "+OK");
+        looping.reply();
+        assert_eq!(text(&mut other, &["MGET", &keys[0], &keys[1]]), "[\"1\" nil]");
+    }
+}
+
 #[test]
 fn memory_is_decided_once_for_a_script() {
     let server = Server::torc(2, &["--maxmemory", "1", "--maxmemory-policy", "noeviction"]);
@@ -388,5 +440,169 @@ fn memory_is_decided_once_for_a_script() {
     ] {
         let reply = text(&mut client, &["EVAL", &script, "1", "nothing", "x"]);
         assert!(reply.starts_with(expected), "{script}: {reply}");
+    }
+}
+
+#[test]
+fn whoever_waits_watches_or_listens_notices_what_scripts_do_on_other_shards() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &["--notify-keyspace-events", "KEA"]);
+        let mut client = server.client();
+        // What is declared comes with the locks, what is not is fetched; the second time all shards are had at once.
+        for (round, declared) in [10, 0, 0, 0, 10].into_iter().enumerate() {
+            let names: Vec<String> = (0..10).map(|number| format!("round:{round}:{number}")).collect();
+            let mut waiting: Vec<Client> = names.iter().map(|_| server.client()).collect();
+            for (waiter, name) in waiting.iter_mut().zip(&names) {
+                waiter.send(&support::encode(&["BLPOP", &format!("{name}:list"), "0"]));
+            }
+            eventually("they wait", || client.info_number("blocked_clients") == 10);
+            let mut watchers: Vec<Client> = names.iter().map(|_| server.client()).collect();
+            for (watcher, name) in watchers.iter_mut().zip(&names) {
+                watcher.call(&format!("WATCH {name}:changed {name}:read"));
+            }
+            let mut listener = server.client();
+            listener.call("HELLO 3");
+            listener.call("PSUBSCRIBE __keyspace@0__:round:*");
+            let script = "for _, name in ipairs(ARGV) do redis.call('get', name .. ':read') \
+                redis.call('rpush', name .. ':list', 'first', 'second') redis.call('set', name .. ':changed', 1) \
+                redis.call('sadd', name .. ':set', 1) redis.call('sadd', name .. ':set', 1) end return 'done'";
+            let declared = declared.to_string();
+            let mut words = vec!["EVAL", script, &declared];
+            words.extend(names.iter().map(String::as_str).take(if declared == "0" { 0 } else { 10 }));
+            words.extend(names.iter().map(String::as_str));
+            assert_eq!(text(&mut client, &words), "\"done\"");
+            for (waiter, name) in waiting.iter_mut().zip(&names) {
+                assert_eq!(waiter.reply().to_string(), format!("[\"{name}:list\" \"first\"]"), "{shards} shards");
+            }
+            for (index, (watcher, name)) in watchers.iter_mut().zip(&names).enumerate() {
+                let own = if index % 2 == 0 { "changed" } else { "read" };
+                watcher.call("UNWATCH");
+                assert_eq!(text(watcher, &["LRANGE", &format!("{name}:list"), "0", "-1"]), "[\"second\"]", "{own}");
+            }
+            // A mark behind all of them, from the shard of each name.
+            let mut events = Vec::new();
+            for name in &names {
+                text(&mut client, &["SET", &format!("{name}:mark"), "1"]);
+            }
+            while events.iter().filter(|event: &&String| event.contains(":mark")).count() < names.len() {
+                let event = listener.reply().to_string();
+                if event.contains("\"rpush\"") || event.contains("\"set\"") || event.contains("\"sadd\"") {
+                    events.push(event);
+                }
+            }
+            for (kind, count) in [("rpush", 10), ("sadd", 10), (":changed", 10)] {
+                let told = events.iter().filter(|event| event.contains(kind)).count();
+                assert_eq!(told, count, "{shards} shards, {kind}: {events:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_watched_changes_with_a_script_on_other_shards_and_what_it_reads_does_not() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &[]);
+        let (mut client, mut writer) = (server.client(), server.client());
+        for round in 0..4 {
+            for number in 0..10 {
+                for (key, is_changed) in [("changed", true), ("read", false), ("same", false)] {
+                    client.call(&format!("SET same:{number} x"));
+                    client.call(&format!("WATCH {key}:{number}"));
+                    let script = "for i = 0, 9 do redis.call('get', 'read:' .. i) redis.call('incr', 'changed:' .. i) \
+                        redis.call('setnx', 'same:' .. i, 'y') end";
+                    text(&mut writer, &["EVAL", script, "0"]);
+                    client.call("MULTI");
+                    client.call("PING");
+                    let expected = if is_changed { "nil*" } else { "[+PONG]" };
+                    assert_eq!(client.ask("EXEC"), expected, "{key}, {shards} shards, round {round}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_script_keeps_from_the_log_is_not_in_it() {
+    const SCRIPT: &str = "for _, name in ipairs(ARGV) do \
+        for mode, flags in pairs({none = redis.REPL_NONE, log = redis.REPL_AOF, others = redis.REPL_REPLICA, \
+            all = redis.REPL_ALL}) do redis.set_repl(flags) redis.call('set', name .. mode, mode) end end return #ARGV";
+    let names = keys(10);
+    let words = [&["EVAL", SCRIPT, "0"][..], &names.iter().map(String::as_str).collect::<Vec<_>>()].concat();
+    for shards in SHARDS {
+        let options = ["--appendonly", "yes", "--appendfsync", "always"];
+        let server = Server::torc(shards, &options);
+        let mut client = server.client();
+        assert_eq!(text(&mut client, &words), ":10");
+        for mode in ["none", "log", "others", "all"] {
+            assert_eq!(text(&mut client, &["GET", &format!("key:7{mode}")]), format!("{mode:?}"));
+        }
+        let server = Server::torc_on(server.kill(), shards, &options);
+        let mut client = server.client();
+        for name in &names {
+            for (mode, is_logged) in [("none", false), ("log", true), ("others", false), ("all", true)] {
+                let expected = if is_logged { format!("{mode:?}") } else { "nil".to_owned() };
+                assert_eq!(text(&mut client, &["GET", &format!("{name}{mode}")]), expected, "{shards} shards");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_scripts_and_functions_take_is_told() {
+    const LIBRARY: &str = "#!lua name=l\nredis.register_function('one', function() return 1 end)\n\
+        redis.register_function('two', function() return 2 end)";
+    for shards in SHARDS {
+        let server = Server::torc(shards, &[]);
+        let mut client = server.client();
+        let fields = ["number_of_cached_scripts", "number_of_functions", "number_of_libraries"];
+        let told = |client: &mut Client| fields.map(|field| client.info_number(field));
+        assert_eq!(told(&mut client), [0, 0, 0]);
+        for field in ["used_memory_scripts", "used_memory_vm_eval", "used_memory_vm_total"] {
+            assert_eq!(client.info_number(field), 0, "nobody has asked for an interpreter");
+        }
+        for key in keys(10) {
+            text(&mut client, &["EVAL", "return redis.call('incr', KEYS[1])", "1", &key]);
+        }
+        text(&mut client, &["SCRIPT", "LOAD", "return 2"]);
+        text(&mut client, &["FUNCTION", "LOAD", LIBRARY]);
+        text(&mut client, &["FCALL", "one", "0"]);
+        assert_eq!(told(&mut client), [2, 2, 1], "{shards} shards");
+        for field in ["used_memory_scripts", "used_memory_vm_eval", "used_memory_vm_functions", "used_memory_functions"]
+        {
+            assert!(client.info_number(field) > 0, "{field}, {shards} shards");
+        }
+        text(&mut client, &["SCRIPT", "FLUSH"]);
+        text(&mut client, &["FUNCTION", "FLUSH"]);
+        assert_eq!(told(&mut client), [0, 0, 0], "{shards} shards");
+    }
+}
+
+/// Microseconds and calls of a command, by the statistics.
+fn took(client: &mut Client, name: &str) -> (u64, u64) {
+    let told = client.call("INFO commandstats").text();
+    let line = told.lines().find(|line| line.starts_with(&format!("cmdstat_{name}:"))).unwrap_or_default().to_owned();
+    let field = |field: &str| {
+        let value = line.split([':', ',']).find_map(|pair| pair.strip_prefix(&format!("{field}=")));
+        value.and_then(|value| value.parse().ok()).unwrap_or_default()
+    };
+    (field("usec"), field("calls"))
+}
+
+#[test]
+fn the_time_that_commands_take_is_counted_wherever_they_run() {
+    const LOOP: &str = "for i = 1, 300000 do end return redis.call('incr', KEYS[1])";
+    for shards in SHARDS {
+        let server = Server::torc(shards, &[]);
+        let mut client = server.client();
+        for round in 1..=10 {
+            let before = took(&mut client, "eval").0;
+            assert_eq!(text(&mut client, &["EVAL", LOOP, "1", &format!("key:{round}")]), ":1");
+            let (took_us, calls) = took(&mut client, "eval");
+            assert_eq!(calls, round);
+            assert!(took_us > before, "{took_us} us, {shards} shards");
+        }
+        assert_eq!(took(&mut client, "incr").1, 10, "calls of scripts count, too");
+        client.call("CONFIG RESETSTAT");
+        assert_eq!(took(&mut client, "eval"), (0, 0));
     }
 }

@@ -11,21 +11,11 @@
 mod support;
 
 use support::values::{arguments, fill};
-use support::{Client, Reply, Server};
+use support::{Client, Server, digest_of, keys};
 use torc_persistence::crc64;
 use torc_persistence::rdb::file::{self, Item, Scanner, Use};
 use torc_persistence::rdb::output::Output;
 use torc_persistence::rdb::{Dialect, Version};
-
-fn keys(client: &mut Client) -> Vec<String> {
-    let mut keys: Vec<String> = client.call("KEYS *").elements().iter().map(Reply::text).collect();
-    keys.sort_unstable();
-    keys
-}
-
-fn digest_of(client: &mut Client, key: &str) -> String {
-    client.call(&format!("DEBUG DIGEST-VALUE {key}")).elements()[0].text()
-}
 
 fn restore(client: &mut Client, key: &str, payload: &[u8]) -> String {
     restore_until(client, key, 0, payload)

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   one client   SET count n, MSET of n to keys of all shards ...     SAVE, every now and then
+//!                wide texts, changed while it saves: they spill
 //!   the disk     fails now and then; at some step the power goes: what was not synced is lost, whole, torn or zeroed
 //!   then         dump.rdb is a whole file of one instant, not older than the last SAVE that was answered OK
 //! ```
@@ -28,6 +29,10 @@ use torc_server::shared::Shared;
 
 const FILE: &str = "/data/dump.rdb";
 const PARTS: usize = 8;
+/// Texts that are large beside what may be kept for the disk, with one seed in so many.
+const WIDE: usize = 6;
+const WIDE_SEEDS: u64 = 4;
+const WIDE_BYTES: usize = 200_000;
 
 struct Server {
     world: World,
@@ -37,6 +42,8 @@ struct Server {
     random: fastrand::Rng,
     /// Turns until the power goes out.
     turns_left: u64,
+    /// How many wide texts there are.
+    wide: usize,
 }
 
 /// The power went out.
@@ -81,8 +88,10 @@ impl Server {
         });
         let shards = shards.collect();
         let client = world.connect(&address);
-        let turns_left = random.u64(200..6_000);
-        Self { world, shards, client, received: Vec::new(), random, turns_left }
+        let wide = if seed.is_multiple_of(WIDE_SEEDS) { WIDE } else { 0 };
+        // To save them takes longer.
+        let turns_left = random.u64(200..if wide > 0 { 20_000 } else { 6_000 });
+        Self { world, shards, client, received: Vec::new(), random, turns_left, wide }
     }
 
     fn turn(&mut self) -> Result<(), Out> {
@@ -120,11 +129,23 @@ struct Seen {
     saved: Option<u64>,
     good: u64,
     failed: u64,
+    /// Bytes of wide texts that saves have spilled.
+    spilled: u64,
+}
+
+fn info_number(info: &Reply, field: &str) -> u64 {
+    let info = info.text();
+    let value = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    value.and_then(|value| value.parse().ok()).expect("a figure")
 }
 
 fn live(server: &mut Server, seen: &mut Seen) -> Result<(), Out> {
     for number in 0..400 {
         server.send(&format!("SET filler:{number} {number:0>600}"));
+        server.reply()?;
+    }
+    for wide in 0..server.wide {
+        server.send(&format!("SETRANGE wide:{wide} {} end", WIDE_BYTES - 3));
         server.reply()?;
     }
     loop {
@@ -142,6 +163,12 @@ fn live(server: &mut Server, seen: &mut Seen) -> Result<(), Out> {
             let parts: Vec<String> = (0..PARTS).map(|part| format!("part:{part} {}", number + later)).collect();
             server.send(&format!("MSET {}", parts.join(" ")));
         }
+        let widens = server.wide > 0;
+        if widens {
+            server.send("MULTI");
+            (0..server.wide).for_each(|wide| server.send(&format!("SETRANGE wide:{wide} 0 {number:0>9}")));
+            server.send("EXEC");
+        }
         seen.count += 3;
         assert!(!server.reply()?.is_error());
         if server.reply()?.is_error() {
@@ -150,20 +177,32 @@ fn live(server: &mut Server, seen: &mut Seen) -> Result<(), Out> {
             seen.good += 1;
             seen.saved = Some(number);
         }
-        for _ in 0..3 {
+        for _ in 0..3 + if widens { server.wide + 2 } else { 0 } {
             assert!(!server.reply()?.is_error());
         }
+        server.send("INFO persistence");
+        seen.spilled += info_number(&server.reply()?, "snapshot_spilled_bytes");
     }
 }
 
-/// The numbers of the parts in a file.
+/// The numbers of the parts in a file. Its wide texts are those of one instant.
 fn parts(file: &[u8]) -> Result<Vec<u64>, String> {
     let mut scanner = Scanner::new(true);
     scanner.feed(file);
-    let mut parts = Vec::new();
+    let (mut parts, mut wide) = (Vec::new(), Vec::new());
     loop {
         match scanner.next(true).map_err(|malformed| malformed.to_string())?.ok_or("it has no end")? {
-            Item::End => return Ok(parts),
+            Item::End if wide.windows(2).all(|pair| pair[0] == pair[1]) => return Ok(parts),
+            Item::End => return Err(format!("wide texts of several instants: {wide:?}")),
+            Item::Entry(entry) if entry.key.starts_with(b"wide:") => {
+                let text = Input::new(entry.value).text().map_err(|malformed| malformed.to_string())?;
+                let (number, rest) = text.split_at(9);
+                let rest = rest.strip_suffix(b"end").ok_or("its end is not there")?;
+                if text.len() != WIDE_BYTES || rest.iter().any(|byte| *byte != 0) {
+                    return Err(format!("a wide text has become another: {} bytes", text.len()));
+                }
+                wide.push(number.to_vec());
+            }
             Item::Entry(entry) if entry.key.starts_with(b"part:") => {
                 let text = Input::new(entry.value).text().map_err(|malformed| malformed.to_string())?;
                 parts.push(String::from_utf8_lossy(&text).parse().map_err(|_| "no number")?);
@@ -180,7 +219,7 @@ fn a_file_is_whole_and_not_older_than_the_last_good_save() {
         Some(seed) => seed..seed + 1,
         None => 0..from_environment("TORC_SIMULATION_SEEDS").unwrap_or(200),
     };
-    let (mut good, mut failed, mut files) = (0, 0, 0);
+    let (mut good, mut failed, mut files, mut spilled) = (0, 0, 0, 0);
     for seed in seeds.clone() {
         let mut server = Server::new(seed);
         let mut seen = Seen::default();
@@ -201,9 +240,11 @@ fn a_file_is_whole_and_not_older_than_the_last_good_save() {
         }
         good += seen.good;
         failed += seen.failed;
+        spilled += seen.spilled;
     }
-    println!("{good} good saves, {failed} failed ones, {files} files");
+    println!("{good} good saves, {failed} failed ones, {files} files, {spilled} bytes spilled");
     if seeds.end - seeds.start >= 100 {
+        assert!(spilled > WIDE_BYTES as u64, "{spilled} bytes spilled");
         assert!(good > 100 && failed > 20 && files > 20, "{good} good saves, {failed} failed ones, {files} files");
     }
 }

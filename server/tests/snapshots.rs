@@ -218,6 +218,102 @@ fn a_save_can_be_cancelled_and_only_one_runs_at_a_time() {
     fs::remove_dir_all(&directory).expect("its directory");
 }
 
+/// Slow enough that what a test does next is done before the walk is over.
+const SLOW: &str = "CONFIG SET rdb-key-save-delay 1000000";
+const FAST: &str = "CONFIG SET rdb-key-save-delay 0";
+
+#[test]
+fn what_writers_change_ahead_of_the_disk_is_spilled_and_stays_as_it_was() {
+    for shards in [1, 2, 5] {
+        let directory = new_directory();
+        let server = torc(
+            shards,
+            &directory,
+            &["--save", "", "--snapshot-buffer-limit", "1mb", "--enable-debug-command", "local"],
+        );
+        let mut client = server.client();
+        fill_large(&mut client);
+        // The last slot: the walk comes there late.
+        assert_eq!(client.ask("RENAME huge {last:48176}huge"), "+OK");
+        assert_eq!(client.ask("DEBUG POPULATE 3000 filler 100"), "+OK");
+        let digest = client.ask("DEBUG DIGEST");
+        assert_eq!(client.ask(SLOW), "+OK");
+        assert_eq!(client.ask("BGSAVE"), "+Background saving started");
+        eventually("the cut is made", || client.info_number("current_save_keys_total") > 0);
+        client.send(b"HSET {last:48176}huge more 1\r\nAPPEND wide:text more\r\n");
+        assert_eq!((client.reply().integer(), client.reply().integer()), (1, 3_000_007));
+        assert_eq!(client.ask(FAST), "+OK");
+        eventually("the save ends", || client.info_number("rdb_bgsave_in_progress") == 0);
+        assert_eq!(client.info("rdb_last_bgsave_status"), "ok", "{}", server.log());
+        assert!(client.info_number("snapshot_spilled_bytes") > 2 << 20, "{shards} shards: what is large was spilled");
+        assert!(client.info_number("snapshot_buffered_bytes_peak") < shards as u64 * (2 << 20), "{shards} shards");
+        assert_eq!((client.info_number("snapshot_buffered_bytes"), client.info_number("snapshot_view_bytes")), (0, 0));
+        assert_eq!(fs::read_dir(&directory).expect("the directory").count(), 1, "nothing is left");
+        drop(server);
+        let again = torc(6 - shards, &directory, &arguments(false));
+        assert_eq!(again.client().ask("DEBUG DIGEST"), digest, "as it was at the cut, {shards} shards");
+        drop(again);
+        fs::remove_dir_all(&directory).expect("its directory");
+    }
+}
+
+#[test]
+fn flushall_ends_a_background_save_and_saves_at_once_where_there_are_save_points() {
+    for shards in [1, 2, 5] {
+        let directory = new_directory();
+        let server = torc(shards, &directory, &["--save", "", "--enable-debug-command", "local"]);
+        let (mut client, mut other) = (server.client(), server.client());
+        let file = directory.join("dump.rdb");
+        assert_eq!(client.ask(SLOW), "+OK");
+        let begin = |client: &mut Client| {
+            assert_eq!(client.ask("DEBUG POPULATE 20000 filler 10"), "+OK");
+            assert_eq!(client.ask("BGSAVE"), "+Background saving started");
+            assert_eq!(client.info_number("rdb_bgsave_in_progress"), 1);
+        };
+        begin(&mut client);
+        assert_eq!(client.ask("FLUSHALL"), "+OK");
+        eventually("it ends", || client.info_number("rdb_bgsave_in_progress") == 0);
+        assert_eq!((client.info("rdb_last_bgsave_status"), client.info_number("rdb_saves")), ("ok".to_owned(), 0));
+        assert!(client.info_number("rdb_changes_since_last_save") >= 20_000);
+        assert_eq!(fs::read_dir(&directory).expect("the directory").count(), 0, "nothing is there, nothing is left");
+        // With save points the reply comes when the empty databases are on disk, as the real server's does.
+        assert_eq!(client.ask("CONFIG SET save \"3600 1\""), "+OK");
+        assert_eq!(client.ask("SET key value"), "+OK");
+        assert_eq!(client.ask("FLUSHALL ASYNC"), "+OK");
+        assert_eq!(client.info_number("rdb_changes_since_last_save"), 0, "{shards} shards: it waited for the file");
+        assert_eq!(texts(&file).len(), 0);
+        fs::remove_file(&file).expect("a file");
+        begin(&mut client);
+        // Two at once, on connections of which one goes on with other commands.
+        client.send(b"FLUSHALL\r\nSET key value\r\n");
+        assert_eq!(other.ask("FLUSHALL"), "+OK");
+        assert_eq!((client.reply().text(), client.reply().text()), ("OK".to_owned(), "OK".to_owned()));
+        assert!(file.exists(), "{shards} shards: both waited for it");
+        assert!(texts(&file).len() <= 1, "{shards} shards: at most what came behind it");
+        eventually("none is under way", || client.info_number("rdb_bgsave_in_progress") == 0);
+        assert_eq!(client.info_number("rdb_saves"), 0, "no background save was good");
+        // In a transaction nobody waits for the file, which comes soon.
+        client.send(b"MULTI\r\nSET key value\r\nFLUSHALL\r\nEXEC\r\n");
+        let replies: Vec<Reply> = (0..4).map(|_| client.reply()).collect();
+        assert_eq!(replies[3].elements().len(), 2);
+        eventually("it is saved", || client.info_number("rdb_changes_since_last_save") == 0);
+        // A save that a client waits for is not ended. Another of what was flushed before may be under way.
+        assert_eq!(client.ask(FAST), "+OK");
+        let reply = std::iter::repeat_with(|| {
+            assert_eq!(client.ask("DEBUG POPULATE 1000 filler 10"), "+OK");
+            client.send(b"SAVE\r\n");
+            assert_eq!(other.ask("FLUSHALL"), "+OK");
+            client.reply().text()
+        });
+        let reply = reply.take(100).find(|reply| !reply.contains("already in progress"));
+        assert_eq!(reply.as_deref(), Some("OK"));
+        eventually("it is saved", || client.info_number("rdb_changes_since_last_save") == 0);
+        assert_eq!(texts(&file).len(), 0);
+        drop(server);
+        fs::remove_dir_all(&directory).expect("its directory");
+    }
+}
+
 /// Sets a key and ends the server in a way; what the next one has of it.
 fn after_the_end(save: &str, end: impl FnOnce(&mut Server, &mut Client)) -> String {
     let directory = new_directory();

@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::collections::HashMap;
-use support::{Client, Reply, Server, encode, eventually};
+use std::collections::{BTreeSet, HashMap};
+use support::{Client, Reply, Server, encode, eventually, key_of_each_shard};
 
 const SHARDS: [usize; 3] = [1, 2, 5];
 
@@ -175,9 +175,15 @@ fn the_table_has_a_limit_and_what_falls_out_is_told() {
         let mut witness = server.client();
         let kept = witness.info_number("tracking_total_keys");
         assert_eq!(kept + told as u64, 1000, "{shards} shards");
-        assert!(kept <= 100 + shards as u64, "{kept}");
+        assert!(kept <= 100, "{kept}");
         assert_eq!(witness.info_number("tracking_total_items"), kept);
         assert_eq!(witness.info_number("tracking_clients"), 1);
+        witness.call("CONFIG SET tracking-table-max-keys 1");
+        for _ in 1..kept {
+            invalid(&client.reply()).expect("a key");
+        }
+        assert_eq!(client.ask("PING"), "+PONG");
+        assert_eq!(witness.info_number("tracking_total_keys"), 1);
         assert_eq!(client.ask("CLIENT TRACKING OFF"), "+OK");
         assert_eq!(client.ask("CLIENT TRACKING ON BCAST PREFIX a PREFIX b"), "+OK");
         assert_eq!(witness.info_number("tracking_total_prefixes"), 2);
@@ -192,19 +198,171 @@ fn keys_that_expire_or_are_evicted_are_told() {
     for shards in SHARDS {
         let server = Server::torc(shards, &[]);
         let (mut client, mut writer) = (tracking(&server, ""), server.client());
+        // One that was gone before it was read has nothing to be told of.
+        let mut told = BTreeSet::new();
         for number in 0..20 {
             writer.call(&format!("SET key:{number} 1 PX 200"));
-            client.call(&format!("GET key:{number}"));
+            client.send(&encode(&["GET", &format!("key:{number}")]));
+            let mut reply = client.reply();
+            while let push @ Reply::Push(_) = reply {
+                told.extend(invalid(&push).expect("keys"));
+                reply = client.reply();
+            }
+            if reply == Reply::Null {
+                told.insert(format!("key:{number}"));
+            }
         }
-        let mut told: Vec<String> = (0..20).flat_map(|_| invalid(&client.reply()).expect("keys")).collect();
-        told.sort();
-        told.dedup();
-        assert_eq!(told.len(), 20, "{shards} shards");
+        while told.len() < 20 {
+            told.extend(invalid(&client.reply()).expect("keys"));
+        }
         writer.call("SET evicted 1");
         client.call("GET evicted");
         writer.call("CONFIG SET maxmemory-policy allkeys-random");
         writer.call("CONFIG SET maxmemory 1");
         writer.call("SET other 1");
         assert_eq!(invalid(&client.reply()), Some(vec!["evicted".to_owned()]));
+    }
+}
+
+/// It is nobody's change, whoever needs the room: also who does not hear of its own changes hears of it. Whatever shard has
+/// the key, and whatever shard needs the room.
+#[test]
+fn what_is_evicted_for_a_client_is_told_to_itself_before_it_goes_on() {
+    for shards in SHARDS {
+        let server = Server::torc(shards, &["--maxmemory-policy", "volatile-random"]);
+        let mut witness = server.client();
+        let keys = key_of_each_shard(&mut witness, shards);
+        let pairs = keys.iter().flat_map(|volatile| keys.iter().map(move |large| (volatile, large)));
+        for (volatile, large) in pairs {
+            let mut client = tracking(&server, " NOLOOP");
+            let (volatile, large) = (format!("volatile{volatile}"), format!("large{large}"));
+            client.call(&format!("SETEX {volatile} 10000 x"));
+            client.call(&format!("GET {volatile}"));
+            let limit = client.info_number("used_memory") + 100 * 1024;
+            client.call(&format!("CONFIG SET maxmemory {limit}"));
+            let mut told = Vec::new();
+            for words in [&["SETBIT", &large, "1600000", "0"][..], &["GETBIT", &large, "0"]] {
+                client.send(&encode(words));
+                while let push @ Reply::Push(_) = client.reply() {
+                    told.extend(invalid(&push));
+                }
+            }
+            assert_eq!(told, [[&*volatile]], "before the reply to GETBIT {large}, {shards} shards");
+            drop(client);
+            witness.call("CONFIG SET maxmemory 0");
+            witness.call("FLUSHALL");
+            eventually("it is freed", || witness.info_number("lazyfree_pending_objects") == 0);
+        }
+    }
+}
+
+/// The keys that a client is told of when each of these is set.
+fn told_of(client: &mut Client, writer: &mut Client, keys: &[String]) -> Vec<String> {
+    keys.iter().for_each(|key| drop(writer.call(&format!("SET {key} changed"))));
+    client.send(&encode(&["PING"]));
+    let mut told = Vec::new();
+    while let push @ Reply::Push(_) = client.reply() {
+        told.extend(invalid(&push).expect("keys"));
+    }
+    told.sort();
+    told
+}
+
+/// What each shard has been told, all clients know at once.
+#[test]
+fn what_scripts_read_is_remembered_for_their_client() {
+    const READS: &str = "for _, key in ipairs(ARGV) do redis.call('get', key) end return #ARGV";
+    const LONG: &str = "for _, key in ipairs(ARGV) do redis.call('get', key) for n = 1, 1e6 do end end return #ARGV";
+    for shards in SHARDS {
+        let server = Server::torc(shards, &[]);
+        let mut writer = server.client();
+        let library = format!(
+            "#!lua name=l\nredis.register_function{{function_name='reads', flags={{'no-writes'}}, \
+             callback=function(KEYS, ARGV) {READS} end}}"
+        );
+        writer.call_bytes(&[b"FUNCTION", b"LOAD", library.as_bytes()]);
+        let keys: Vec<String> = (0..10).map(|number| format!("key:{number}")).collect();
+        let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+        // Declared or not, there is no difference: what counts is what was read.
+        for head in [
+            &["EVAL", READS, "0"][..],
+            &["EVAL", READS, "2", "key:0", "declared"],
+            &["EVAL_RO", READS, "1", "declared"],
+            &["EVAL", LONG, "1", "key:0"],
+            &["FCALL", "reads", "0"],
+            &["FCALL_RO", "reads", "1", "declared"],
+        ] {
+            for count in [1, names.len()] {
+                let mut client = tracking(&server, "");
+                client.send(&encode(&[head, &names[..count]].concat()));
+                assert_eq!(client.reply().to_string(), format!(":{count}"));
+                let all: Vec<String> = keys.iter().cloned().chain(["declared".to_owned()]).collect();
+                let expected = &keys[..count];
+                assert_eq!(told_of(&mut client, &mut writer, &all), expected, "{head:?}, {shards} shards");
+                assert_eq!(told_of(&mut client, &mut writer, &all), Vec::<String>::new(), "once");
+            }
+        }
+        for options in [" OPTIN", " BCAST PREFIX other"] {
+            let mut client = tracking(&server, options);
+            client.send(&encode(&[&["EVAL", READS, "0"][..], &names].concat()));
+            client.reply();
+            assert_eq!(told_of(&mut client, &mut writer, &keys), Vec::<String>::new());
+        }
+        let mut client = tracking(&server, " OPTIN");
+        for line in ["CLIENT CACHING YES", "MULTI"] {
+            client.call(line);
+        }
+        client.send(&encode(&[&["EVAL", READS, "0"][..], &names].concat()));
+        client.reply();
+        assert_eq!(client.ask("EXEC"), "[:10]");
+        assert_eq!(told_of(&mut client, &mut writer, &keys), keys);
+    }
+}
+
+#[test]
+fn a_choice_for_a_transaction_is_for_all_of_it_and_for_nothing_behind_it() {
+    for shards in SHARDS {
+        for (mode, choice, chosen) in [(" OPTIN", "YES", true), (" OPTOUT", "NO", false)] {
+            let server = Server::torc(shards, &[]);
+            let mut writer = server.client();
+            let keys: Vec<String> = (0..10).map(|number| format!("key:{number}")).collect();
+            let told_if = |is_told: bool| if is_told { keys.clone() } else { Vec::new() };
+            for is_inside in [false, true] {
+                let mut client = tracking(&server, mode);
+                let choose = format!("CLIENT CACHING {choice}");
+                let lines = if is_inside { ["MULTI", &choose] } else { [&choose, "MULTI"] };
+                lines.iter().for_each(|line| drop(client.call(line)));
+                keys.iter().for_each(|key| drop(client.call(&format!("GET {key}"))));
+                client.call("EXEC");
+                assert_eq!(told_of(&mut client, &mut writer, &keys), told_if(chosen), "{mode}, {shards} shards");
+                keys.iter().for_each(|key| drop(client.call(&format!("GET {key}"))));
+                assert_eq!(told_of(&mut client, &mut writer, &keys), told_if(!chosen), "behind it, {shards} shards");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_script_that_changes_what_it_has_read_leaves_no_copy() {
+    for (options, is_told) in [("", true), (" NOLOOP", false)] {
+        for shards in SHARDS {
+            let server = Server::torc(shards, &[]);
+            let mut client = tracking(&server, options);
+            for key in (0..10).map(|number| format!("key:{number}")) {
+                let script = "local old = redis.call('get', KEYS[1]) redis.call('set', KEYS[1], 'new') return old";
+                // Whatever comes behind the answer has been told by then; between them it is behind what was awaited already.
+                let mut told = Vec::new();
+                for words in [&["EVAL", script, "1", &key][..], &["PING"]] {
+                    client.send(&encode(words));
+                    let mut reply = client.reply();
+                    while let push @ Reply::Push(_) = reply {
+                        told.extend(invalid(&push).expect("keys"));
+                        reply = client.reply();
+                    }
+                }
+                let expected = if is_told { vec![key] } else { Vec::new() };
+                assert_eq!(told, expected, "{shards} shards");
+            }
+        }
     }
 }

@@ -109,8 +109,18 @@ fn server() {
 }
 
 #[test]
+fn access() {
+    check("access");
+}
+
+#[test]
 fn configuration() {
     check("config");
+}
+
+#[test]
+fn observation() {
+    check("observation");
 }
 
 #[test]
@@ -121,4 +131,9 @@ fn protocol() {
 #[test]
 fn scripting() {
     check("scripting");
+}
+
+#[test]
+fn migration() {
+    check("migrate");
 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use torc_bench::compare::load::Tool;
 use torc_bench::compare::report::{CSV_HEAD, Section};
 use torc_bench::compare::server::Contender;
-use torc_bench::compare::workloads::{Plan, Recorder, Workload};
+use torc_bench::compare::workloads::{Plan, Workload};
 use torc_bench::compare::{Failure, Outcome, plot};
 
 /// Starts Torc and a peer in turn, pinned, drives both with the same load, and reports the ratios.
@@ -26,7 +26,7 @@ struct Arguments {
     /// Rounds of A B; the report gives the median of the rounds' ratios. Memory is measured in one round only.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Only this workload (throughput, idle, memory, shards, collections, collections-memory, transactions); may be given several times.
+    /// Only this workload (throughput, idle, memory, shards, collections, collections-memory, transactions, encrypted); may be given several times.
     #[arg(long)]
     workload: Vec<String>,
     /// Only this depth of pipeline; may be given several times.
@@ -134,10 +134,8 @@ fn measure(arguments: &Arguments, tool: Tool, workload: Workload) -> Outcome<Sec
     let rounds = if matches!(workload, Workload::Memory | Workload::CollectionsMemory) { 1 } else { arguments.rounds };
     let mut samples = Vec::new();
     for round in 1..=rounds {
-        for (position, contender) in contenders.iter().enumerate() {
-            eprintln!("{}, round {round} of {rounds}: {}", workload.name(), contender.label);
-            plan.run(workload, contender, &mut Recorder { contender: position, round, samples: &mut samples })?;
-        }
+        eprintln!("{}, round {round} of {rounds}", workload.name());
+        plan.run(workload, &contenders, round, &mut samples)?;
     }
     let contenders = contenders.map(|contender| contender.label);
     Ok(Section { workload, contenders, samples })

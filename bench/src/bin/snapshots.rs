@@ -267,8 +267,8 @@ fn start(contender: &Contender, directory: &Path) -> Outcome<(Server, Duration)>
 }
 
 fn round(contender: &Contender, options: &Options) -> Outcome<Row> {
-    let directory = std::env::temp_dir().join(format!("torc-snapshots-{}", std::process::id()));
-    std::fs::create_dir_all(&directory)?;
+    let temporary = tempfile::Builder::new().prefix("torc-snapshots-").tempdir()?;
+    let directory = temporary.path().to_path_buf();
     let mut row = Row::default();
     {
         let (server, _) = start(contender, &directory)?;

@@ -5,8 +5,8 @@
 //!   first client    fill, then each command in turn, its reply read as fast as it comes
 //!   second client   PING, wait for the answer, 100 us later the next ...          longest wait = stall
 //! ```
-//! *Of the server* is the most CPU time that its threads took between a PING and its answer, as the scheduler counts it: that
-//! leaves out what the host took away, so it is the part of a stall that the server can do something about.
+//! *Longest turn* is what Torc itself says (INFO shards): the most CPU time that a turn of a shard took. That leaves out what the
+//! hypervisor takes away, so it is the part of a stall that the server can do something about; a PING waits for the rest of a turn.
 //!
 //! The server has a core for itself; both clients share another, where the second goes before the first: so what is measured
 //! is the server, as far as the host leaves both cores alone. `(nothing)` says how far it did.
@@ -58,6 +58,9 @@ impl Options {
         COMMANDS.iter().filter(is_wanted)
     }
 }
+
+/// How long nothing is asked for, to see what the machine does by itself: as long as the longest commands take.
+const NOTHING: Duration = Duration::from_secs(10);
 
 /// Nice values of the client that reads, and of the one that measures (which only root may have).
 const READER_NICE: i32 = 10;
@@ -126,6 +129,21 @@ impl Client {
 
     fn send(&mut self, text: &str) -> Outcome<()> {
         Ok(self.stream.get_mut().write_all(text.as_bytes())?)
+    }
+
+    /// The longest turn of any shard since it was last asked for; none of a server that does not tell.
+    fn longest_turn(&mut self) -> Outcome<Option<Duration>> {
+        self.send("INFO shards\r\nCONFIG RESETSTAT\r\n")?;
+        let mut line = String::new();
+        self.stream.read_line(&mut line)?;
+        let length: usize = line.trim_start_matches('$').trim_end().parse().unwrap_or(0);
+        let mut text = vec![0; length + 2];
+        self.stream.read_exact(&mut text)?;
+        self.skip_reply()?;
+        let text = String::from_utf8_lossy(&text);
+        let turns = text.split("longest_turn_us=").skip(1);
+        let turns = turns.filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok());
+        Ok(turns.max().map(Duration::from_micros))
     }
 
     /// Reads one reply and forgets it; its length in bytes.
@@ -243,47 +261,29 @@ fn set_nice(value: i32) {
     }
 }
 
-/// The longest waits since they were last looked at, in nanoseconds.
-#[derive(Default)]
-struct Longest {
-    wall_ns: AtomicU64,
-    server_ns: AtomicU64,
-}
-
 /// What has been measured of a command.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Row {
     took: Duration,
     stall: Duration,
-    of_server: Duration,
+    turn: Option<Duration>,
 }
 
 impl Row {
-    fn take(took: Duration, longest: &Longest) -> Self {
-        let of = |value: &AtomicU64| Duration::from_nanos(value.swap(0, Ordering::Relaxed));
-        Self { took, stall: of(&longest.wall_ns), of_server: of(&longest.server_ns) }
-    }
-
     fn least(self, other: Self) -> Self {
-        Self {
-            took: self.took.min(other.took),
-            stall: self.stall.min(other.stall),
-            of_server: self.of_server.min(other.of_server),
-        }
+        Self { took: self.took.min(other.took), stall: self.stall.min(other.stall), turn: self.turn.min(other.turn) }
     }
 }
 
 /// Sends PING every 100 us until told to stop.
-fn ping(address: SocketAddr, server_ns: impl Fn() -> u64, stop: &AtomicBool, longest: &Longest) -> Outcome<()> {
+fn ping(address: SocketAddr, stop: &AtomicBool, longest_ns: &AtomicU64) -> Outcome<()> {
     set_nice(PINGER_NICE);
     let mut client = Client::connect(address)?;
     while !stop.load(Ordering::Relaxed) {
-        let server_before_ns = server_ns();
         let begun = Instant::now();
         client.send("PING\r\n")?;
         client.skip_reply()?;
-        longest.wall_ns.fetch_max(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        longest.server_ns.fetch_max(server_ns().saturating_sub(server_before_ns), Ordering::Relaxed);
+        longest_ns.fetch_max(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
         std::thread::sleep(Duration::from_micros(100));
     }
     Ok(())
@@ -295,17 +295,24 @@ fn measure(contender: &Contender, options: &Options) -> Outcome<Vec<Row>> {
     eprintln!("{}: filling", contender.label);
     let commands: Vec<&str> = options.commands().copied().collect();
     fill(&mut client, options.elements, &commands)?;
-    let (stop, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(Longest::default()));
-    let (address, server_ns) = (server.address, server.running_ns()?);
+    let (stop, longest_ns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let address = server.address;
     let pinging = {
-        let (stop, longest) = (stop.clone(), longest.clone());
-        std::thread::spawn(move || ping(address, server_ns, &stop, &longest).map_err(|failure| format!("{failure:?}")))
+        let (stop, longest_ns) = (stop.clone(), longest_ns.clone());
+        std::thread::spawn(move || ping(address, &stop, &longest_ns).map_err(|failure| format!("{failure:?}")))
     };
     set_nice(READER_NICE);
-    std::thread::sleep(Duration::from_secs(2));
-    let mut rows = vec![Row::take(Duration::from_secs(2), &longest)];
+    let mut rows = Vec::new();
+    let row = |client: &mut Client, took: Duration| -> Outcome<Row> {
+        let stall = Duration::from_nanos(longest_ns.swap(0, Ordering::Relaxed));
+        let row = Row { took, stall, turn: client.longest_turn()? };
+        longest_ns.store(0, Ordering::Relaxed);
+        Ok(row)
+    };
+    row(&mut client, Duration::ZERO)?;
+    std::thread::sleep(NOTHING);
+    rows.push(row(&mut client, NOTHING)?);
     for command in options.commands() {
-        Row::take(Duration::ZERO, &longest);
         let begun = Instant::now();
         let names: String = (0..SKETCHES).map(|number| format!("sketch:{number} ")).collect();
         client.send(&format!("{}\r\n", command.replace(ALL_SKETCHES, names.trim_end())))?;
@@ -313,9 +320,8 @@ fn measure(contender: &Contender, options: &Options) -> Outcome<Vec<Row>> {
         let took = begun.elapsed();
         // What it left to be freed belongs to it.
         std::thread::sleep(Duration::from_millis(1500));
-        let row = Row::take(took, &longest);
-        eprintln!("{}: {command}: {took:?}, stall {:?}, of the server {:?}", contender.label, row.stall, row.of_server);
-        rows.push(row);
+        rows.push(row(&mut client, took)?);
+        eprintln!("{}: {command}: {:?}", contender.label, rows[rows.len() - 1]);
     }
     stop.store(true, Ordering::Relaxed);
     let _ = pinging.join();
@@ -342,14 +348,15 @@ fn main() -> Outcome<()> {
         columns.push((contender.label.clone(), least(&rounds)));
     }
     let labels: Vec<String> =
-        columns.iter().map(|(label, _)| format!(" {label}: stall ms | of the server ms | takes ms |")).collect();
+        columns.iter().map(|(label, _)| format!(" {label}: stall ms | longest turn ms | takes ms |")).collect();
     println!("| command |{}", labels.concat());
     println!("|---|{}", "---:|---:|---:|".repeat(columns.len()));
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
     for (index, command) in std::iter::once(&"(nothing)").chain(options.commands()).enumerate() {
         let cells = columns.iter().map(|(_, rows)| {
-            let Row { took, stall, of_server } = rows[index];
-            format!(" {:.1} | {:.1} | {:.0} |", milliseconds(stall), milliseconds(of_server), milliseconds(took))
+            let Row { took, stall, turn } = rows[index];
+            let turn = turn.map_or_else(|| "-".to_owned(), |turn| format!("{:.1}", milliseconds(turn)));
+            format!(" {:.1} | {turn} | {:.0} |", milliseconds(stall), milliseconds(took))
         });
         println!("| `{command}` |{}", cells.collect::<String>());
     }

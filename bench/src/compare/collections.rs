@@ -8,7 +8,7 @@
 //! can take. Replies are counted, not kept; an error ends the measurement, as it would otherwise be a fast command.
 
 use super::load::{Connection, Numbers, encode};
-use super::server::Server;
+use super::server::{Contender, Server};
 use super::workloads::{BYTES, CPU, OPS, Recorder, USER};
 use super::{Failure, Outcome};
 use std::io::Write;
@@ -168,16 +168,17 @@ const CASES: &[Case] = &[
     },
 ];
 
-/// One round of every command: CPU of the server, a command.
+/// One round of every command: CPU of the server, a command. All contenders run beside each other and take turns with each
+/// case: a machine that gets faster or slower within minutes would otherwise decide it.
 pub fn run_commands(
-    start: impl Fn() -> Outcome<Server>,
+    contenders: &[Contender],
     only: &[String],
     depth: u64,
     commands: u64,
     to: &mut Recorder<'_>,
 ) -> Outcome<()> {
     for size in [Size::Small, Size::Large] {
-        let server = start()?;
+        let servers = contenders.iter().map(Server::start).collect::<Outcome<Vec<Server>>>()?;
         let mut filled: Vec<Kind> = Vec::new();
         for case in CASES {
             let wanted = only.is_empty() || only.iter().any(|name| case.name.eq_ignore_ascii_case(name));
@@ -187,9 +188,12 @@ pub fn run_commands(
             }
             if !filled.contains(&case.kind) || case.consumes {
                 filled.push(case.kind);
-                fill(&server, case.kind, size)?;
+                servers.iter().try_for_each(|server| fill(server, case.kind, size))?;
             }
-            measure(&server, case, size, depth, commands, to)?;
+            for (position, server) in servers.iter().enumerate() {
+                to.contender = position;
+                measure(server, case, size, depth, commands, to)?;
+            }
         }
     }
     Ok(())

@@ -33,6 +33,10 @@ pub struct Mix {
     pub keys: u64,
     /// Bytes a value.
     pub value_bytes: usize,
+    /// Encrypted.
+    pub over_tls: bool,
+    /// After so many commands a connection gives way to a new one.
+    pub commands_a_connection: Option<u64>,
 }
 
 /// What a load generator saw.
@@ -100,6 +104,12 @@ fn run_memtier(address: SocketAddr, mix: &Mix, cores: Option<&str>) -> Outcome<S
         .args(["--key-maximum", &mix.keys.to_string(), "-d", &mix.value_bytes.to_string()])
         .args(["-t", "1", "-c", &mix.connections.to_string(), "--pipeline", &mix.pipeline.to_string()])
         .args(["-n", &per_client.to_string()]);
+    if mix.over_tls {
+        command.args(["--tls", "--tls-skip-verify"]);
+    }
+    if let Some(commands) = mix.commands_a_connection {
+        command.args(["--reconnect-interval", &commands.to_string()]);
+    }
     let text = output(command)?;
     let row = |name: &str| -> Option<Vec<f64>> {
         let line = text.lines().find(|line| line.starts_with(name))?;
@@ -135,6 +145,8 @@ fn run_redis_benchmark(address: SocketAddr, mix: &Mix, cores: Option<&str>) -> O
             .args(["-h", &address.ip().to_string(), "-p", &address.port().to_string(), "--csv"])
             .args(["-n", &requests.to_string(), "-c", &mix.connections.to_string()])
             .args(["-P", &mix.pipeline.to_string(), "-r", &mix.keys.to_string()])
+            .args(["-k", if mix.commands_a_connection.is_some() { "0" } else { "1" }])
+            .args(if mix.over_tls { &["--tls", "--insecure"][..] } else { &[] })
             .args(&words);
         let text = output(command)?;
         let last = text.lines().rfind(|line| line.starts_with('"')).unwrap_or_default();

@@ -14,9 +14,11 @@
 //!
 //! - `server`: start, pin, stop, `/proc`. - `load`: memtier or redis-benchmark, and a loader of our own.
 //! - `workloads`: what runs in a round. - `collections`: the data types. - `transactions`: scripts, MULTI, messages, queues.
+//! - `encrypted`: TLS.
 //! - `report`: medians, Markdown, raw values. - `plot`: the picture.
 
 pub mod collections;
+mod encrypted;
 pub mod load;
 pub mod plot;
 pub mod report;

@@ -74,7 +74,8 @@ impl Section {
                 | Workload::Shards
                 | Workload::Collections
                 | Workload::CollectionsMemory
-                | Workload::Transactions => {}
+                | Workload::Transactions
+                | Workload::Encrypted => {}
             }
         }
         bars
@@ -93,9 +94,10 @@ impl Section {
             Workload::Collections => writeln!(page, "### Commands on collections, pipeline 16\n"),
             Workload::CollectionsMemory => writeln!(page, "### Resident memory of collections\n"),
             Workload::Transactions => writeln!(page, "### Scripts, transactions, messages, queues\n"),
+            Workload::Encrypted => writeln!(page, "### GET:SET 10:1 over TLS\n"),
         };
         match self.workload {
-            Workload::Throughput | Workload::Shards => self.write_load(&mut page),
+            Workload::Throughput | Workload::Shards | Workload::Encrypted => self.write_load(&mut page),
             Workload::Idle => self.write_idle(&mut page),
             Workload::Memory | Workload::CollectionsMemory => self.write_memory(&mut page),
             Workload::Collections | Workload::Transactions => self.write_collections(&mut page),

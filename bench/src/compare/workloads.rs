@@ -2,7 +2,7 @@
 
 use super::load::{Mix, Seen, Tool, encode, fill};
 use super::server::{Contender, Server};
-use super::{Failure, Outcome, collections, transactions};
+use super::{Failure, Outcome, collections, encrypted, transactions};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -28,11 +28,13 @@ pub enum Workload {
     CollectionsMemory,
     /// Scripts, transactions, messages, queues.
     Transactions,
+    /// The load of the first over TLS, and connections that come for one command.
+    Encrypted,
 }
 
 impl Workload {
     /// All, in the order in which they run.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Throughput,
         Self::Idle,
         Self::Memory,
@@ -40,6 +42,7 @@ impl Workload {
         Self::Collections,
         Self::CollectionsMemory,
         Self::Transactions,
+        Self::Encrypted,
     ];
 
     /// As `--workload` takes it.
@@ -52,6 +55,7 @@ impl Workload {
             Self::Collections => "collections",
             Self::CollectionsMemory => "collections-memory",
             Self::Transactions => "transactions",
+            Self::Encrypted => "encrypted",
         }
     }
 }
@@ -133,13 +137,36 @@ impl Recorder<'_> {
 }
 
 impl Plan {
-    /// One round of one workload with one contender, on a server of its own.
-    pub fn run(&self, workload: Workload, contender: &Contender, recorder: &mut Recorder<'_>) -> Outcome<()> {
+    /// One round of one workload with all contenders, one after the other, each on a server of its own. With commands on collections
+    /// they take turns case by case.
+    pub fn run(
+        &self,
+        workload: Workload,
+        contenders: &[Contender],
+        round: usize,
+        samples: &mut Vec<Sample>,
+    ) -> Outcome<()> {
+        if workload == Workload::Collections {
+            let recorder = &mut Recorder { contender: 0, round, samples };
+            let (depth, commands) = (COLLECTION_DEPTH, self.collection_commands);
+            return collections::run_commands(contenders, &self.cases, depth, commands, recorder);
+        }
+        for (position, contender) in contenders.iter().enumerate() {
+            eprintln!("{}, round {round}: {}", workload.name(), contender.label);
+            self.run_alone(workload, contender, &mut Recorder { contender: position, round, samples })?;
+        }
+        Ok(())
+    }
+
+    fn run_alone(&self, workload: Workload, contender: &Contender, recorder: &mut Recorder<'_>) -> Outcome<()> {
         match workload {
+            // Collections take turns case by case.
+            Workload::Collections => Ok(()),
             Workload::Throughput | Workload::Shards => {
                 let server = self.start_filled(contender)?;
                 for &(pipeline, requests) in &self.depths {
-                    self.measure(&server, &format!("pipeline {pipeline}"), pipeline, requests, recorder)?;
+                    let mix = self.mix(pipeline, requests);
+                    self.measure(&server, &format!("pipeline {pipeline}"), &mix, recorder)?;
                 }
                 Ok(())
             }
@@ -147,10 +174,6 @@ impl Plan {
             Workload::Memory => {
                 self.run_memory(contender, "without TTL", false, recorder)?;
                 self.run_memory(contender, "with TTL", true, recorder)
-            }
-            Workload::Collections => {
-                let start = || Server::start(contender);
-                collections::run_commands(start, &self.cases, COLLECTION_DEPTH, self.collection_commands, recorder)
             }
             Workload::CollectionsMemory => collections::run_memory(|| Server::start(contender), &self.cases, recorder),
             Workload::Transactions => {
@@ -160,10 +183,11 @@ impl Plan {
                 };
                 transactions::run(start, &self.cases, self.transactions, recorder)
             }
+            Workload::Encrypted => encrypted::run(self, contender, recorder),
         }
     }
 
-    fn start_filled(&self, contender: &Contender) -> Outcome<Server> {
+    pub(super) fn start_filled(&self, contender: &Contender) -> Outcome<Server> {
         let server = Server::start(contender)?;
         let value = vec![b'x'; self.value_bytes];
         fill(server.address, self.keys, |number, out| {
@@ -172,11 +196,22 @@ impl Plan {
         Ok(server)
     }
 
-    fn measure(&self, server: &Server, case: &str, pipeline: u64, requests: u64, to: &mut Recorder<'_>) -> Outcome<()> {
+    pub(super) fn mix(&self, pipeline: u64, requests: u64) -> Mix {
         let (keys, value_bytes) = (self.keys, self.value_bytes);
-        let mix = Mix { requests, connections: CONNECTIONS, pipeline, keys, value_bytes };
+        Mix {
+            requests,
+            connections: CONNECTIONS,
+            pipeline,
+            keys,
+            value_bytes,
+            over_tls: false,
+            commands_a_connection: None,
+        }
+    }
+
+    pub(super) fn measure(&self, server: &Server, case: &str, mix: &Mix, to: &mut Recorder<'_>) -> Outcome<()> {
         let before = server.cpu()?;
-        let seen = self.tool.run(server.address, &mix, self.load_cores.as_deref())?;
+        let seen = self.tool.run(server.address, mix, self.load_cores.as_deref())?;
         let used = server.cpu()?.since(before);
         let Seen { commands, commands_per_s, p50_ms, p99_ms, p999_ms } = seen;
         let cpu_us = used.total_s * 1e6 / commands;
@@ -196,13 +231,13 @@ impl Plan {
     fn run_idle(&self, contender: &Contender, recorder: &mut Recorder<'_>) -> Outcome<()> {
         let requests = self.depths.first().map_or(1_000_000, |(_, requests)| *requests);
         let server = self.start_filled(contender)?;
-        self.measure(&server, "alone", 1, requests, recorder)?;
+        self.measure(&server, "alone", &self.mix(1, requests), recorder)?;
         let before = server.resident_bytes()?;
         let idle = open_idle(&server, self.idle_connections)?;
         let bytes = (server.resident_bytes()? - before) / idle.len() as f64;
         recorder.add("an idle connection", BYTES, bytes);
         eprintln!("    {} idle connections: {bytes:.0} resident bytes each", idle.len());
-        self.measure(&server, "beside idle connections", 1, requests, recorder)
+        self.measure(&server, "beside idle connections", &self.mix(1, requests), recorder)
     }
 
     fn run_memory(&self, contender: &Contender, case: &str, with_ttl: bool, to: &mut Recorder<'_>) -> Outcome<()> {

@@ -6,7 +6,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Whether the real server and its tools are installed.
@@ -21,11 +20,7 @@ pub struct Folder(pub PathBuf);
 
 impl Folder {
     pub fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("torc-check-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a directory");
-        Self(path)
+        Self(tempfile::Builder::new().prefix("torc-check-").tempdir().expect("a directory").keep())
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

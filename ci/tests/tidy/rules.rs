@@ -39,6 +39,8 @@ const ROOMS: &[Room] = &[
             "scripting/src/lua/native/",
             "server/src/reactor/uring/",
             "server/src/allocator/",
+            "server/src/crash/signals/",
+            "server/src/process_title/",
             "server/tests/simulation/coroutine/",
             "bench/src/runtimes/",
         ],

@@ -87,6 +87,12 @@ impl Argument {
         }
     }
 
+    /// By this name: a word that is empty has none of its own.
+    pub const fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
     /// With this word in front.
     pub const fn token(mut self, token: &'static str) -> Self {
         self.token = Some(token);

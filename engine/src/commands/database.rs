@@ -34,6 +34,7 @@ pub static COMMANDS: &[Command] = &[
             arity: AtLeast(1),
             complexity: "O(1) for the caller; memory of the N keys comes back in the background",
             summary: "Removes all keys of all databases",
+            spread: Spread::AllShardsOkOnDisk,
             arguments: &[ASYNC_OR_SYNC],
             history: &[("4.0.0", "New option: `ASYNC`."), ("6.2.0", "New option: `SYNC`.")],
             tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
@@ -90,6 +91,7 @@ fn flushall(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult
     check_flush_options(arguments)?;
     execution.keyspace.touch_flushed(None, execution.now);
     execution.keyspace.flush(None);
+    execution.keyspace.all_flushes += 1;
     execution.effect(&[b"FLUSHALL"]);
     execution.reply.ok();
     Ok(())

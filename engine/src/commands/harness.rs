@@ -56,6 +56,7 @@ impl Shard {
                 next_shard_cursor: 0,
                 later: Later::default(),
                 companion: None,
+                in_script: false,
             };
             run(&mut execution, arguments)?;
             Ok(execution.later.take())
@@ -92,6 +93,7 @@ impl Shard {
                 next_shard_cursor: 0,
                 later: Later::default(),
                 companion: None,
+                in_script: false,
             };
             match work.step(&mut execution, self.units_a_step) {
                 Step::More => {}

@@ -7,7 +7,7 @@ use super::glob::{self, Case};
 use crate::command::Arity::{AtLeast, Exact};
 use crate::command::argument::{ArgumentKind, one_of, pattern, string};
 use crate::command::{
-    Argument, BeginSearch, Categories, CommandError, CommandResult, FindKeys, Flags, KeyFlags, KeySpec, Spec, Table,
+    Argument, BeginSearch, Categories, CommandError, CommandResult, FindKeys, Flags, KeySpec, Spec, Table,
 };
 use crate::reply::Reply;
 
@@ -421,7 +421,7 @@ fn reply_keys<T>(table: &Table<T>, reply: &mut Reply<'_>, line: &[&[u8]], with_f
         return Err("ERR Invalid number of arguments specified for command".into());
     }
     let mut keys = Vec::new();
-    let fits = spec.visit_keys(line, |index, flags| keys.push((line[index], actual_flags(spec, flags, line))));
+    let fits = spec.visit_keys(line, |index, flags| keys.push((line[index], spec.actual_flags(flags, line))));
     if !fits || (keys.is_empty() && !spec.flags.has(Flags::NO_MANDATORY_KEYS)) {
         if !spec.flags.has(Flags::NO_MANDATORY_KEYS) {
             return Err(CommandError::from("ERR Invalid arguments specified for command"));
@@ -440,18 +440,6 @@ fn reply_keys<T>(table: &Table<T>, reply: &mut Reply<'_>, line: &[&[u8]], with_f
         }
     }
     Ok(())
-}
-
-/// What really happens to a key, for the commands whose options decide.
-fn actual_flags(spec: &Spec, flags: KeyFlags, line: &[&[u8]]) -> KeyFlags {
-    let has = |words: &[&str]| line.iter().skip(3).any(|argument| words.iter().any(|word| is(argument, word)));
-    match spec.name {
-        "set" if has(&["GET", "IFEQ", "IFNE", "IFDEQ", "IFDNE"]) => flags.without(KeyFlags::VARIABLE_FLAGS),
-        "set" => KeyFlags::OW.or(KeyFlags::UPDATE),
-        "delex" if line.len() == 2 => KeyFlags::RM.or(KeyFlags::DELETE),
-        "delex" => flags.without(KeyFlags::VARIABLE_FLAGS),
-        _ => flags,
-    }
 }
 
 /// `COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]`

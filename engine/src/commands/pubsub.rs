@@ -6,7 +6,7 @@ use super::introspection::reply_help;
 use crate::audience::Topic;
 use crate::command::Arity::{AtLeast, Exact};
 use crate::command::argument::{pattern, string};
-use crate::command::{Command, CommandError, CommandResult, Execution, Flags, KeyFlags, KeySpec, Spec};
+use crate::command::{Channels, Command, CommandError, CommandResult, Execution, Flags, KeyFlags, KeySpec, Spec};
 
 const ROW: Spec =
     Spec { group: "pubsub", flags: Flags::PUBSUB.or(Flags::LOADING).or(Flags::STALE), since: "2.8.0", ..Spec::BASE };
@@ -63,6 +63,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "publish",
+            channels: Channels::First,
             complexity: "O(N+M) in the subscribers of the channel and the patterns that have any",
             summary: "Sends a message to the subscribers of a channel",
             arguments: &[string("channel"), string("message")],
@@ -85,6 +86,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "spublish",
+            channels: Channels::First,
             keys: &[KeySpec::range(KeyFlags::NOT_KEY, 1, 1, 1)],
             since: "7.0.0",
             complexity: "O(N) in the subscribers of the shard channel",

@@ -52,7 +52,7 @@ pub use watch::{KeyNames, Watcher, Watches};
 
 use crate::command::Milliseconds;
 use crate::journal::{EventClass, Journal};
-use crate::values::large::MemberHasher;
+use crate::values::large::{Foresight, MemberHasher};
 use crate::values::page::due_second;
 use crate::values::string::stored_integer;
 use crate::values::{Blob, Content, Draft, Form, INLINE_BYTES_MAX, Leftover, PackedEntry, Place, Type};
@@ -155,6 +155,8 @@ pub struct Keyspace {
     pub statistics: Statistics,
     /// Changes so far; each mutation adds one.
     pub dirty: u64,
+    /// How often FLUSHALL has run.
+    pub all_flushes: u64,
     /// Where changes are reported.
     pub journal: Journal,
     /// What the access clocks of entries count; follows `maxmemory-policy`.
@@ -188,6 +190,7 @@ impl Keyspace {
         Self {
             statistics: Statistics::default(),
             dirty: 0,
+            all_flushes: 0,
             journal: Journal::with_watches(Watches::new(hasher.clone())),
             access_policy: AccessPolicy::default(),
             on_expired: OnExpired::Remove,
@@ -336,6 +339,25 @@ impl Keyspace {
         if let Some(table) = self.databases[database].table(key.slot) {
             table.prefetch_entry(key.hash);
         }
+    }
+
+    /// The fifth stage, for commands that name an element of a hash, set or sorted set: those of large ones are looked up side
+    /// by side. Ends early where values stand in their pages: then there is nothing to be asked for.
+    #[inline]
+    pub fn prefetch_elements<'a>(&self, elements: impl Iterator<Item = (usize, Key<'a>, &'a [u8])>) {
+        const IN_PAGES_MAX: usize = 2;
+        let (mut foresight, mut in_pages) = (Foresight::default(), 0);
+        for (database, key, element) in elements {
+            let database = &self.databases[database];
+            let entry = database.find(&key).and_then(|place| database.entry(key.slot, place));
+            if !entry.is_some_and(|entry| entry.foresee(element, &mut foresight)) {
+                in_pages += 1;
+                if in_pages == IN_PAGES_MAX {
+                    break;
+                }
+            }
+        }
+        foresight.run();
     }
 
     /// Where a key is, for one that only looks.

@@ -10,6 +10,7 @@
 //! A `Blob` has alignment 1: it lives at any byte of a packed page.
 
 use super::page::size_class;
+use super::prefetch;
 use bytes::Bytes;
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error, realloc};
 use std::ops::Range;
@@ -18,6 +19,11 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// Spare room is added in doubles up to this length and by half the length beyond, in bytes.
 const DOUBLING_BYTES_MAX: usize = 1 << 20;
+
+/// Cache lines that [`Blob::prefetch`] asks for, and where [`Blob::prefetch_rest`] ends: about as much as a packed collection
+/// has by default.
+const FIRST_LINES: usize = 3;
+const LINES_MAX: usize = 48;
 
 #[repr(C)]
 struct Header {
@@ -123,6 +129,24 @@ impl Blob {
     pub fn as_slice(&self) -> &[u8] {
         // SAFETY: `length` bytes behind the header are initialised, and nobody writes them while `self` is borrowed.
         unsafe { std::slice::from_raw_parts(self.data(), self.len()) }
+    }
+
+    /// Asks for the header and the first bytes.
+    #[inline]
+    pub fn prefetch(&self) {
+        self.prefetch_lines(0..FIRST_LINES);
+    }
+
+    /// Asks for what follows them, up to a few KiB. Reads the length, so the header should be there.
+    #[inline]
+    pub fn prefetch_rest(&self) {
+        let lines = (HEADER_BYTES + self.len()).div_ceil(64);
+        self.prefetch_lines(FIRST_LINES..lines.min(LINES_MAX));
+    }
+
+    fn prefetch_lines(&self, lines: Range<usize>) {
+        let header: *const u8 = self.0.as_ptr().cast();
+        lines.for_each(|line| prefetch::address(header.wrapping_add(64 * line)));
     }
 
     /// The bytes as a shared buffer that keeps the block alive; copies nothing.

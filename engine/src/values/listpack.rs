@@ -325,6 +325,38 @@ fn element_len(bytes: &[u8]) -> usize {
     if length != 0 { length } else { long_text_len(bytes) }
 }
 
+/// The length of elements that are mostly as long as the last one: the processor goes on with that while it still waits for
+/// the bytes that say so, where a length that is read would hold up the next step.
+struct LikeTheLast {
+    head: u8,
+    length: usize,
+}
+
+impl Default for LikeTheLast {
+    fn default() -> Self {
+        Self { head: END, length: 0 }
+    }
+}
+
+impl LikeTheLast {
+    #[inline]
+    fn element_len(&mut self, bytes: &[u8]) -> usize {
+        if bytes[0] == self.head { self.length } else { self.learn(bytes) }
+    }
+
+    /// Out of line, so that the choice above is a jump that can be foretold.
+    #[cold]
+    #[inline(never)]
+    fn learn(&mut self, bytes: &[u8]) -> usize {
+        let length = ELEMENT_LENGTHS[bytes[0] as usize] as usize;
+        if length == 0 {
+            return long_text_len(bytes);
+        }
+        (self.head, self.length) = (bytes[0], length);
+        length
+    }
+}
+
 fn long_text_len(bytes: &[u8]) -> usize {
     let data_len = match bytes[0] {
         0xe0..=0xef => 2 + (((bytes[0] & 0x0f) as usize) << 8 | bytes[1] as usize),
@@ -462,9 +494,10 @@ impl<'a> Listpack<'a> {
         let (mut at, end) = (from, self.end());
         let wanted_len = wanted.len();
         let closing = wanted.closing();
+        let (mut names, mut others) = (LikeTheLast::default(), LikeTheLast::default());
         while at < end {
             let rest = &self.0[at..];
-            let length = element_len(rest);
+            let length = names.element_len(rest);
             // Names of one kind begin alike and are of one length; they differ near their ends.
             let may_be = match closing {
                 Some(closing) => length == wanted_len && rest[length - 8..length] == closing,
@@ -475,7 +508,7 @@ impl<'a> Listpack<'a> {
             }
             at += length;
             for _ in 1..stride {
-                at += element_len(&self.0[at..]);
+                at += others.element_len(&self.0[at..]);
             }
         }
         None

@@ -6,7 +6,7 @@
 //! one is freed in slices ([`large::collect`](super::large::collect)).
 
 use super::field_times::FieldTimes;
-use super::large::{HashTree, ListTree, MemberHasher, SortedTree};
+use super::large::{Foresight, HashTree, ListTree, MemberHasher, SortedTree};
 use super::packed::Type;
 use super::stream::Stream;
 
@@ -50,6 +50,17 @@ impl Object {
             Self::SortedSet(_) => Type::SortedSet,
             Self::List(_) => Type::List,
             Self::Stream(_) => Type::Stream,
+        }
+    }
+
+    /// Looks an element up beside others, if elements are found by their hash.
+    #[inline]
+    pub fn foresee<'t>(&'t self, element: &[u8], others: &mut Foresight<'t>) {
+        match self {
+            Self::Set(tree) => tree.foresee(element, others),
+            Self::Hash(hash) => hash.tree.foresee(element, others),
+            Self::SortedSet(tree) => tree.index().foresee(element, others),
+            Self::List(_) | Self::Stream(_) => {}
         }
     }
 

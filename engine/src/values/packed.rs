@@ -18,6 +18,7 @@
 use super::Listpack;
 use super::blob::Blob;
 use super::hash::HashRef;
+use super::large::Foresight;
 use super::object::Object;
 use super::string::{OwnedString, StringRef};
 use std::marker::PhantomData;
@@ -331,6 +332,22 @@ impl<'a> PackedEntry<'a> {
         // SAFETY: the meta byte says that a pointer stands there, to an object that the entry owns; whoever changes it
         // holds the entry exclusively.
         (self.kind() == OBJECT).then(|| unsafe { &*self.object_pointer() })
+    }
+
+    /// Asks for what a look-up of an element reads, or, of a large collection, looks it up beside others. False if that is in
+    /// the page.
+    #[inline]
+    pub fn foresee(self, element: &[u8], others: &mut Foresight<'a>) -> bool {
+        match self.kind() {
+            OBJECT => {
+                if let Some(object) = self.object() {
+                    object.foresee(element, others);
+                }
+            }
+            BLOB => others.push_packed(self.blob(self.value_offset())),
+            _ => return false,
+        }
+        true
     }
 
     /// When the first part of the value is due: a field of a hash.

@@ -149,6 +149,9 @@ fn a_list(kind: u8, input: &mut Input<'_>, target: Target<'_>) -> Result<Decoded
             for _ in 0..input.count(2)? {
                 let container = input.number()?;
                 let text = input.text()?;
+                if text.is_empty() {
+                    return Err(Malformed::Invalid("a node of a list without any bytes"));
+                }
                 match container {
                     1 => push(&mut std::iter::once(Element::Text(&text))),
                     2 => push(&mut Listpack::validate(&text).ok_or(BROKEN_LISTPACK)?.iter()),

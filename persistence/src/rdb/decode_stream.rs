@@ -22,6 +22,7 @@ use torc_engine::values::{Element, Encodings, Listpack};
 
 const BROKEN_NODE: Malformed = Malformed::Invalid("a node of a stream that is none");
 const BROKEN_GROUP: Malformed = Malformed::Invalid("a group of a stream that contradicts itself");
+const TWICE: Malformed = Malformed::Invalid("Duplicate stream consumer detected");
 /// Flags of an entry.
 const DELETED: i64 = 1;
 const SAME_FIELDS: i64 = 2;
@@ -178,7 +179,7 @@ fn group(kind: u8, input: &mut Input<'_>) -> Result<Group> {
             // When it was active last; ours knows only when it was seen.
             input.i64()?;
         }
-        let number = group.add_consumer(&name, seen_at).ok_or(BROKEN_GROUP)?;
+        let number = group.add_consumer(&name, seen_at).ok_or(TWICE)?;
         for _ in 0..input.count(StreamId::BYTES)? {
             let id = StreamId::from_bytes(input.array()?);
             let pending = group.pending(id).filter(|pending| pending.consumer.is_none()).ok_or(BROKEN_GROUP)?;

@@ -103,7 +103,16 @@ pub struct Scanner {
 impl Scanner {
     /// For the beginning of a file; whether its checksum is looked at.
     pub fn new(checks_sum: bool) -> Self {
-        Self { bytes: Vec::new(), used: 0, passed: 0, wanted: 0, sum: 0, checks_sum, header: None, is_over: false }
+        Self {
+            bytes: Vec::new(),
+            used: 0,
+            passed: 0,
+            wanted: 0,
+            sum: 0,
+            checks_sum: checks_sum && !crc64::is_skipped(),
+            header: None,
+            is_over: false,
+        }
     }
 
     /// Version and family, once they are read.
@@ -194,7 +203,7 @@ impl Scanner {
             Found::End(said) => {
                 self.is_over = true;
                 if said.is_some_and(|said| self.checks_sum && said != 0 && said != self.sum) {
-                    return Err(Malformed::Invalid("the checksum is not that of the file"));
+                    return Err(Malformed::Invalid("CRC error: the checksum is not that of the file"));
                 }
             }
         }

@@ -57,6 +57,26 @@ pub mod kinds {
     pub const STREAM_5: u8 = 27;
 }
 
+/// What a value of a kind consists of, in the words that the real server's log has for a broken one.
+pub fn packed_form(kind: u8) -> &'static str {
+    match kind {
+        kinds::HASH_ZIPMAP => "Zipmap",
+        kinds::LIST_ZIPLIST => "List ziplist",
+        kinds::SET_INTSET => "Intset",
+        kinds::SORTED_SET_ZIPLIST => "Zset ziplist",
+        kinds::HASH_ZIPLIST => "Hash ziplist",
+        kinds::LIST_QUICKLIST => "Ziplist",
+        kinds::HASH_LISTPACK | kinds::HASH_LISTPACK_WITH_TIMES | kinds::HASH_LISTPACK_WITH_TIMES_BEFORE_RELEASE => {
+            "Hash listpack"
+        }
+        kinds::SORTED_SET_LISTPACK => "Zset listpack",
+        kinds::SET_LISTPACK => "Set listpack",
+        kinds::LIST_QUICKLIST_2 => "Listpack",
+        kinds::STREAM | kinds::STREAM_2 | kinds::STREAM_3 | kinds::STREAM_4 | kinds::STREAM_5 => "Stream listpack",
+        _ => "Value",
+    }
+}
+
 /// What is not a value: the byte in front of it.
 #[allow(missing_docs)]
 pub mod opcodes {

@@ -133,6 +133,7 @@ impl LuaMachine {
             let _ = self.lua.gc_collect();
         }
         self.lua.expire_registry_values();
+        self.link.exchange.borrow_mut().memory_bytes = self.lua.used_memory();
     }
 
     fn compile(&self, code: &[u8], chunk: &str) -> Result<Function, Vec<u8>> {

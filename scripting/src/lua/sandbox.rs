@@ -85,12 +85,12 @@ impl Sandbox {
             }
             Purpose::Functions => {
                 let registration = Registration::default();
-                let api = library::table(lua, link, &registration, settings)?;
-                set_missing(lua, &api, &missing)?;
                 let loading = lua.create_table()?;
-                let api = sandbox.protect(lua, api)?;
-                loading.raw_set("redis", &api)?;
-                loading.raw_set("server", api)?;
+                for name in ["redis", "server"] {
+                    let api = library::table(lua, link, &registration, settings, name)?;
+                    set_missing(lua, &api, &missing)?;
+                    loading.raw_set(name, sandbox.protect(lua, api)?)?;
+                }
                 set_missing(lua, &loading, &missing)?;
                 sandbox.loading = Some((loading, registration));
             }

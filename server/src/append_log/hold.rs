@@ -4,7 +4,7 @@
 //! waits for is never less. A connection has one send under way, so none overtakes another of its own.
 
 use super::{AppendLog, Awaited};
-use crate::reactor::driver::{Segment, Socket, Tag};
+use crate::reactor::driver::{Notice, Segment, Socket, Tag};
 use std::collections::VecDeque;
 
 /// A send that has not begun.
@@ -16,6 +16,8 @@ pub struct Send {
     pub segments: Vec<Segment>,
     /// Whose.
     pub tag: Tag,
+    /// When its end is wanted.
+    pub notice: Notice,
 }
 
 /// A shard's replies that wait.

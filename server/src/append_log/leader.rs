@@ -1,15 +1,16 @@
 //! The shard that leads: from the queue to the disk, again and again until there is nothing more.
 //!
 //! ```text
-//!   take the queue -> sequencer -> output -> write -> [always: fdatasync] -> publish tickets, wake who waits -> again
+//!   take the queue -> sequencer -> output -> write [always: a durable one] -> publish tickets, wake who waits -> again
 //!                                                     [everysec: once a second, beside the writes]
 //! ```
 //!
 //! Everything that can fail leaves the writer in a state from which the next attempt goes on; see `writer`.
 
+use super::group_commit::{Failure, is_one_write};
 use super::output::Piece;
 use super::writer::{CurrentFile, FailedWrite, ManifestFailure, Writer, write_once};
-use super::{AppendLog, Pushed};
+use super::{AppendLog, take_queue};
 use crate::config::AppendFsync;
 use crate::reactor::operations::FileHandle;
 use crate::tasks::Tasks;
@@ -111,6 +112,19 @@ impl ShardLog {
             match writer {
                 Some(mut writer) => {
                     self.work(&mut writer).await;
+                    if is_one_write(&self.log, &writer)
+                        && let Some(group_commit) = self.log.group_commit.get()
+                    {
+                        // The lead goes with it.
+                        match group_commit.lead(self.log.clone(), writer) {
+                            Ok(()) => return,
+                            Err(returned) => {
+                                writer = returned;
+                                let gone = io::Error::other("its thread is gone");
+                                self.fail(&writer, "Error writing to the AOF file", &gone);
+                            }
+                        }
+                    }
                     self.log.publish(&writer);
                     if self.log.is_on() {
                         *self.log.writer() = Some(writer);
@@ -136,10 +150,31 @@ impl ShardLog {
                 self.log.is_stalled.store(true, Ordering::SeqCst);
                 return;
             }
+            let failure = writer.failure.take();
+            if let Some(Failure::Error(error)) = failure {
+                writer.note_failed_commit(&error);
+                self.fail(writer, "Error writing to the AOF file", &error);
+                if writer.must_replace {
+                    continue;
+                }
+                return;
+            }
             let began_ns = self.tasks.executor.now_ns();
-            self.take_queue(writer);
+            self.log.has_left.store(false, Ordering::SeqCst);
+            take_queue(&self.log, writer);
+            if let Some(delay) = self.log.write_delay() {
+                self.tasks.executor.sleep(delay).await;
+            }
+            // What was taken in part is a shard's to see to: the thread would write the same part again and again.
+            if failure.is_none() && self.log.group_commit.get().is_some() && is_one_write(&self.log, writer) {
+                return;
+            }
             if let Err(error) = self.write_pending(writer).await {
-                return self.fail(writer, "Error writing to the AOF file", &error);
+                self.fail(writer, "Error writing to the AOF file", &error);
+                if writer.must_replace {
+                    continue;
+                }
+                return;
             }
             self.log.queued_bytes.fetch_sub(std::mem::take(&mut writer.taken_bytes), Ordering::Relaxed);
             self.log.written.store(writer.complete, Ordering::SeqCst);
@@ -221,33 +256,6 @@ impl ShardLog {
         self.log.take_waiting(|shard| self.tasks.operations.wake(shard));
     }
 
-    /// Takes what has gathered, as far as it may go out.
-    fn take_queue(&self, writer: &mut Writer) {
-        for entry in self.log.take_queued() {
-            match entry.what {
-                Pushed::Records(records) => {
-                    writer.taken_bytes += records.iter().map(|record| record.byte_count() as u64).sum::<u64>();
-                    writer.sequencer.push(entry.shard, entry.ticket, records);
-                }
-                Pushed::Fence(number) => writer.sequencer.push_fence(entry.shard, entry.ticket, number),
-                Pushed::Base(rebased) => writer.bases.push(rebased),
-                Pushed::Removed => writer.has_removed = true,
-                Pushed::Close => writer.closes = true,
-            }
-            writer.sequencer.note_ticket(entry.ticket);
-        }
-        writer.output.set_time(self.log.time_to_write());
-        writer.sequencer.drain(&mut writer.output);
-        for piece in writer.output.take() {
-            match (writer.pending.back_mut(), piece) {
-                // What failed and what has gathered since is one write.
-                (Some(Piece::Bytes(bytes)), Piece::Bytes(more)) => bytes.extend_from_slice(&more),
-                (_, piece) => writer.pending.push_back(piece),
-            }
-        }
-        writer.complete = writer.sequencer.complete();
-    }
-
     async fn write_pending(&self, writer: &mut Writer) -> io::Result<()> {
         while let Some(piece) = writer.pending.pop_front() {
             let bytes = match piece {
@@ -279,12 +287,20 @@ impl ShardLog {
                     return Err(error);
                 }
             };
-            match write_all(&file, writer.file.length, bytes).await {
+            // One operation instead of two; it covers what it writes, so nothing else may wait for a sync.
+            let durable = self.log.policy() == AppendFsync::Always && writer.unsynced.is_empty();
+            match write_all(&file, writer.file.length, bytes, durable).await {
                 Ok(bytes) => {
                     writer.file.length += bytes.len() as u64;
                     writer.unsynced.push_back(bytes);
+                    if durable {
+                        self.note_synced_now(writer);
+                    }
                 }
                 Err((error, bytes)) => {
+                    if durable {
+                        writer.note_failed_commit(&error);
+                    }
                     writer.pending.push_front(Piece::Bytes(bytes));
                     return Err(error);
                 }
@@ -312,10 +328,14 @@ impl ShardLog {
         }
         let file = self.file(&writer.file).await?;
         file.sync(true).await?;
+        self.note_synced_now(writer);
+        Ok(())
+    }
+
+    fn note_synced_now(&self, writer: &mut Writer) {
         writer.note_synced(writer.writes(), writer.file.length, writer.output.database());
         writer.last_sync_ns = self.tasks.executor.now_ns();
         self.log.figures().syncs += 1;
-        Ok(())
     }
 
     /// Begins a sync if one is due; writes go on meanwhile.
@@ -423,10 +443,15 @@ impl ShardLog {
 }
 
 /// Writes all at once. What was taken in part is cut off and written again, unless the disk takes no more than that.
-async fn write_all(file: &FileHandle, offset: u64, mut bytes: Vec<u8>) -> Result<Vec<u8>, (io::Error, Vec<u8>)> {
+async fn write_all(
+    file: &FileHandle,
+    offset: u64,
+    mut bytes: Vec<u8>,
+    durable: bool,
+) -> Result<Vec<u8>, (io::Error, Vec<u8>)> {
     let mut taken_before = None;
     loop {
-        let failed = match write_once(file, offset, bytes).await {
+        let failed = match write_once(file, offset, bytes, durable).await {
             Ok(bytes) => return Ok(bytes),
             Err(failed) => failed,
         };

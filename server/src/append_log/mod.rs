@@ -18,26 +18,34 @@
 //!
 //! **When the disk fails** see `writer`.
 
+mod command_base;
 mod feed;
+mod group_commit;
 mod hold;
+mod lanes;
 mod leader;
 mod opening;
 pub mod output;
+mod reload;
 mod rewrite;
 pub mod sequencer;
 mod writer;
 
-pub use feed::NOWHERE;
 pub use hold::{Send, Withheld};
 pub use leader::ShardLog;
 pub use opening::{Plan, begin, bytes_to_load, open};
+pub use reload::reload;
 pub use rewrite::{AtCut, Rebased, Rewrites};
 pub use writer::{CurrentFile, Place, Writer};
 
 use crate::config::AppendFsync;
+use crate::reactor::driver::Waker;
+use group_commit::GroupCommit;
+use output::Piece;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use torc_engine::journal::Record;
 use torc_persistence::aof::manifest::{LogFile, Manifest};
 
@@ -103,8 +111,15 @@ pub struct AppendLog {
     has_unsynced: AtomicBool,
     /// Writes wait for a sync.
     is_stalled: AtomicBool,
+    /// What counts as a slow write, and the slowest that nobody has heard of.
+    slow_write_ns: AtomicU64,
+    slowest_write_ns: AtomicU64,
     /// The last ticket that has been taken from the queue.
     taken: AtomicU64,
+    /// A leader has let go of what is not done.
+    has_left: AtomicBool,
+    /// Who writes while replies wait, where there are threads; else the shard that leads.
+    group_commit: OnceLock<GroupCommit>,
     /// `aof-timestamp-enabled`, and the time, in milliseconds since 1970.
     stamps: AtomicBool,
     wall_ms: AtomicI64,
@@ -116,6 +131,8 @@ pub struct AppendLog {
     passed: Mutex<Option<(u64, Result<i64, String>)>>,
     next_fence: AtomicU64,
     next_generation: AtomicU64,
+    /// DEBUG AOF-FLUSH-SLEEP: how long each write waits, in microseconds.
+    write_delay_us: AtomicU64,
     /// What became of a new base: the files that are history then.
     rebased: Mutex<Option<Result<Vec<LogFile>, String>>>,
     rewrites: Mutex<Rewrites>,
@@ -164,7 +181,11 @@ impl AppendLog {
             next_attempt_ns: AtomicU64::new(0),
             has_unsynced: AtomicBool::new(false),
             is_stalled: AtomicBool::new(false),
+            slow_write_ns: AtomicU64::new(u64::MAX),
+            slowest_write_ns: AtomicU64::new(0),
             taken: AtomicU64::new(0),
+            has_left: AtomicBool::new(false),
+            group_commit: OnceLock::new(),
             stamps: AtomicBool::new(false),
             wall_ms: AtomicI64::new(0),
             puts_off_syncs: AtomicBool::new(false),
@@ -172,6 +193,7 @@ impl AppendLog {
             passed: Mutex::default(),
             next_fence: AtomicU64::new(1),
             next_generation: AtomicU64::new(1),
+            write_delay_us: AtomicU64::new(0),
             rebased: Mutex::default(),
             rewrites: Mutex::default(),
             claim: Mutex::default(),
@@ -211,6 +233,16 @@ impl AppendLog {
     /// `appendfsync`.
     pub fn set_policy(&self, policy: AppendFsync) {
         self.policy.store(policy as u8, Ordering::SeqCst);
+    }
+
+    /// Starts the thread that writes while replies wait for the disk; it wakes shards by these.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn start_group_commit(&self, wakers: Vec<Box<dyn Waker>>) -> std::io::Result<()> {
+        let started = GroupCommit::start(wakers)?;
+        self.group_commit.get_or_init(|| started);
+        Ok(())
     }
 
     /// The log is open: what is pushed from now on goes to its file.
@@ -256,7 +288,7 @@ impl AppendLog {
     /// Whether something waits for a leader who may write it.
     #[inline]
     fn wants_leader(&self) -> bool {
-        self.has_queued()
+        (self.has_queued() || self.has_left.load(Ordering::SeqCst))
             && !self.is_led.load(Ordering::SeqCst)
             && !self.refuses()
             && !self.is_stalled.load(Ordering::SeqCst)
@@ -265,6 +297,16 @@ impl AppendLog {
     /// `aof-timestamp-enabled`.
     pub fn set_stamps(&self, stamps: bool) {
         self.stamps.store(stamps, Ordering::Relaxed);
+    }
+
+    /// For tests: each write waits for so long.
+    pub fn set_write_delay(&self, delay: Duration) {
+        self.write_delay_us.store(delay.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    fn write_delay(&self) -> Option<Duration> {
+        let delay_us = self.write_delay_us.load(Ordering::Relaxed);
+        (delay_us > 0).then(|| Duration::from_micros(delay_us))
     }
 
     /// While a base is written: `no-appendfsync-on-rewrite`.
@@ -442,4 +484,31 @@ pub enum Hold {
 pub struct Awaited {
     ticket: u64,
     on_disk: bool,
+}
+
+/// Takes what has gathered, as far as it may go out, into what is to be written.
+fn take_queue(log: &AppendLog, writer: &mut Writer) {
+    for entry in log.take_queued() {
+        match entry.what {
+            Pushed::Records(records) => {
+                writer.taken_bytes += records.iter().map(|record| record.byte_count() as u64).sum::<u64>();
+                writer.sequencer.push(entry.shard, entry.ticket, records);
+            }
+            Pushed::Fence(number) => writer.sequencer.push_fence(entry.shard, entry.ticket, number),
+            Pushed::Base(rebased) => writer.bases.push(rebased),
+            Pushed::Removed => writer.has_removed = true,
+            Pushed::Close => writer.closes = true,
+        }
+        writer.sequencer.note_ticket(entry.ticket);
+    }
+    writer.output.set_time(log.time_to_write());
+    writer.sequencer.drain(&mut writer.output);
+    for piece in writer.output.take() {
+        match (writer.pending.back_mut(), piece) {
+            // What failed and what has gathered since is one write.
+            (Some(Piece::Bytes(bytes)), Piece::Bytes(more)) => bytes.extend_from_slice(&more),
+            (_, piece) => writer.pending.push_back(piece),
+        }
+    }
+    writer.complete = writer.sequencer.complete();
 }

@@ -22,6 +22,7 @@ use crate::tasks::Tasks;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError};
 use torc_persistence::aof::manifest::{LogFile, Manifest, is_rdb_name};
@@ -80,17 +81,7 @@ pub async fn open(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Result<()
             ));
         }
     };
-    let began_ns = tasks.executor.now_ns();
-    let mut lengths = Vec::new();
-    let files: Vec<&LogFile> = manifest.base.iter().chain(&manifest.incremental).collect();
-    for (index, log_file) in files.iter().enumerate() {
-        let is_base = index == 0 && manifest.base.is_some();
-        lengths.push(load_file(tasks, shared, plan, log_file, is_base, index + 1 == files.len()).await?);
-    }
-    if !files.is_empty() {
-        let seconds = (tasks.executor.now_ns() - began_ns) as f64 / 1e9;
-        tracing::info!("DB loaded from append only file: {seconds:.3} seconds");
-    }
+    let lengths = load_files(tasks, shared, plan, &manifest).await?;
     let writer = go_on(tasks, shared, plan, manifest, &lengths).await?;
     {
         let mut figures = shared.append_log.figures();
@@ -102,6 +93,27 @@ pub async fn open(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Result<()
     shared.append_log.set_replayed(false);
     loading::end(tasks, shared).await;
     Ok(())
+}
+
+/// Loads all files of a log; how long each is then.
+pub(super) async fn load_files(
+    tasks: &Tasks,
+    shared: &Arc<Shared>,
+    plan: &Plan,
+    manifest: &Manifest,
+) -> Result<Vec<u64>, String> {
+    let began_ns = tasks.executor.now_ns();
+    let mut lengths = Vec::new();
+    let files: Vec<&LogFile> = manifest.base.iter().chain(&manifest.incremental).collect();
+    for (index, log_file) in files.iter().enumerate() {
+        let is_base = index == 0 && manifest.base.is_some();
+        lengths.push(load_file(tasks, shared, plan, log_file, is_base, index + 1 == files.len()).await?);
+    }
+    if !files.is_empty() {
+        let seconds = (tasks.executor.now_ns() - began_ns) as f64 / 1e9;
+        tracing::info!("DB loaded from append only file: {seconds:.3} seconds");
+    }
+    Ok(lengths)
 }
 
 /// Makes the directory of the log, if it is not there, and keeps it from other processes as long as the file is open that is returned.
@@ -153,8 +165,7 @@ fn bad_manifest(plan: &Plan, bad: &torc_persistence::aof::manifest::BadManifest)
         tracing::warn!("Reading the manifest file, at line {number}");
         tracing::warn!(">>> '{}'", String::from_utf8_lossy(line));
     }
-    tracing::warn!("{}", bad.reason);
-    format!("The manifest {} cannot be read: {bad}", plan.place.manifest_path().display())
+    format!("The manifest {} cannot be read: {}", plan.place.manifest_path().display(), bad.reason)
 }
 
 pub(super) async fn read_file(operations: &Operations, path: &Path) -> io::Result<Vec<u8>> {
@@ -233,6 +244,7 @@ async fn load_file(
         }
         other => other.map_err(unreadable)?,
     };
+    let handle = Rc::new(handle);
     let length = length_of(&handle).await.map_err(unreadable)?;
     let began_ns = tasks.executor.now_ns();
     let mut start = 0;

@@ -11,6 +11,7 @@
 //!
 //! A log that begins at run time is written into a file that no manifest names until the base is there.
 
+use super::command_base;
 use super::opening::Plan;
 use super::writer::{CurrentFile, Place, Writer};
 use super::{AppendLog, Pushed};
@@ -157,6 +158,7 @@ impl Core {
         let (tasks, shared) = (self.tasks.clone(), self.shared.clone());
         if !is_on {
             if let Some(snapshot) = &log.rewrites().snapshot {
+                tracing::info!("Killing running AOF rewrite child: it is a snapshot of this process, which ends");
                 snapshot.fail("the log was switched off".to_owned());
             }
             self.wake_all();
@@ -224,7 +226,7 @@ async fn rewrite(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Result<(),
 async fn write_base_alone(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> Result<(), String> {
     shared.append_log.claim_directory(plan)?;
     let mut manifest = read_manifest(tasks, plan).await?;
-    let base = manifest.begin_base(&plan.place.name, true);
+    let base = manifest.begin_base(&plan.place.name, plan.base_is_rdb);
     take_base(tasks, shared, plan, &base, None).await?;
     manifest.retire_before(i64::MAX);
     let history = std::mem::take(&mut manifest.history);
@@ -236,7 +238,7 @@ async fn write_base_alone(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan) -> R
     Ok(())
 }
 
-async fn read_manifest(tasks: &Tasks, plan: &Plan) -> Result<Manifest, String> {
+pub(super) async fn read_manifest(tasks: &Tasks, plan: &Plan) -> Result<Manifest, String> {
     match super::opening::read_file(&tasks.operations, &plan.place.manifest_path()).await {
         Ok(text) => Manifest::parse(&text).map_err(|bad| bad.to_string()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Manifest::default()),
@@ -254,24 +256,30 @@ async fn take_base(
 ) -> Result<Saved, String> {
     let number = shared.take_snapshot_number();
     let temporary = plan.place.directory.join(format!("temp-rewriteaof-bg-{}-{number}.aof", std::process::id()));
+    let file = if plan.base_is_rdb { plan.place.path(&base.name) } else { temporary.with_extension("rdb") };
     let order = Order {
         temporary,
-        file: plan.place.path(&base.name),
+        file: file.clone(),
         directory: plan.place.directory.clone(),
         is_base: true,
         at_cut,
-        ..Order::new(&shared.config(), number)
+        ..Order::new(&shared.config())
     };
     let waits = tasks.on_core(|core| (core.index, core.tasks.take_name())).await;
     let snapshot = Arc::new(Snapshot::new(number, order, shared.shards(), waits));
     shared.append_log.rewrites().snapshot = Some(snapshot.clone());
-    procedure::take(tasks.clone(), snapshot).await
+    let saved = procedure::take(tasks.clone(), snapshot).await?;
+    if plan.base_is_rdb {
+        return Ok(saved);
+    }
+    let bytes = command_base::turn(tasks, shared, file, plan.place.path(&base.name)).await?;
+    Ok(Saved { bytes, ..saved })
 }
 
 /// Takes the snapshot, and gives it to the leader as the base.
 async fn rebase(tasks: &Tasks, shared: &Arc<Shared>, plan: &Plan, at_cut: AtCut) -> Result<(), String> {
     let log = &shared.append_log;
-    let base = log.manifest().clone().begin_base(&plan.place.name, true);
+    let base = log.manifest().clone().begin_base(&plan.place.name, plan.base_is_rdb);
     let taken = take_base(tasks, shared, plan, &base, Some(at_cut)).await;
     let covers = match at_cut {
         AtCut::Begins => i64::MAX,

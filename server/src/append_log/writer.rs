@@ -9,12 +9,13 @@
 //! |---|---|
 //! | a write ends early | the file is cut back to where it began, and all is written once more: of several writes that no sync divides, a power loss may leave the later ones alone, in the middle of a file that nobody could read |
 //! | a write (no space, an error) | the file is cut back to where the write began, a whole record; writes are refused; tried again each second |
-//! | an fdatasync | the file is cut back to what is known to be on disk, and never synced again for data: after a failure the system takes lost pages for clean. What was written since is kept in memory, and goes into a new file, which the manifest names when it is on disk |
+//! | an fdatasync, or a durable write for another reason than space | the file is cut back to what is known to be on disk, and never synced again for data: after a failure the system takes lost pages for clean. What was written since is kept in memory, and goes into a new file, which the manifest names when it is on disk |
 //!
 //! Until that has succeeded writes are refused, reads go on, and replies that wait for the disk wait on: nothing that was
 //! acknowledged is lost, and nothing is acknowledged that may be.
 
 use super::Rebased;
+use super::group_commit::Failure;
 use super::output::{Output, Piece};
 use super::sequencer::Sequencer;
 use crate::reactor::operations::{FileHandle, Operations};
@@ -129,6 +130,8 @@ pub struct Writer {
     /// Bytes of records that have been taken from the queue and are not written.
     pub(super) taken_bytes: u64,
     pub(super) last_sync_ns: u64,
+    /// Why the last write failed, if nobody has seen to it.
+    pub(super) failure: Option<Failure>,
     /// A sync has failed: the file is to be replaced before anything else.
     pub(super) must_replace: bool,
     /// How long the other files are, with their numbers; the base is 0.
@@ -157,6 +160,7 @@ impl Writer {
             complete: 0,
             taken_bytes: 0,
             last_sync_ns: 0,
+            failure: None,
             must_replace: false,
             others,
             bases: Vec::new(),
@@ -218,6 +222,22 @@ impl Writer {
         self.others.retain(|(sequence, _)| *sequence > rebased.covers && *sequence != 0);
         self.others.push((0, rebased.bytes));
         Ok(history)
+    }
+
+    /// Whether there is something to be done beside writing.
+    pub(super) fn has_chores(&self) -> bool {
+        !self.bases.is_empty() || self.has_removed || self.closes
+    }
+
+    /// Whether a leader who found it would have something to do.
+    pub(super) fn has_work(&self) -> bool {
+        self.failure.is_some() || !self.pending.is_empty() || self.has_chores()
+    }
+
+    /// A durable write has failed. Where there is no space it is known what became of it; else it may have failed on its way to the
+    /// disk.
+    pub(super) fn note_failed_commit(&mut self, error: &io::Error) {
+        self.must_replace |= error.kind() != io::ErrorKind::StorageFull;
     }
 
     /// How long all files are together.
@@ -287,8 +307,13 @@ impl Writer {
 }
 
 /// Writes all at once, and gives the bytes back as they were.
-pub(super) async fn write_once(file: &FileHandle, offset: u64, bytes: Vec<u8>) -> Result<Vec<u8>, FailedWrite> {
-    match file.write_at(offset, bytes).await {
+pub(super) async fn write_once(
+    file: &FileHandle,
+    offset: u64,
+    bytes: Vec<u8>,
+    durable: bool,
+) -> Result<Vec<u8>, FailedWrite> {
+    match file.write_at(offset, bytes, durable).await {
         Ok((written, bytes)) if written == bytes.len() => Ok(bytes),
         Ok((written, bytes)) => Err(FailedWrite { error: None, bytes, written }),
         Err(failure) => {

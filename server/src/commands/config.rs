@@ -3,11 +3,14 @@
 //! order in which they were made.
 
 use super::{SessionCommand, all_done, help, run_subcommand, specs};
-use crate::config::{ConfigSetError, Machine};
+use crate::config::{Config, ConfigSetError, Machine, plain_text};
 use crate::control::ControlRequest;
 use crate::core::session::{Session, SessionResult};
 use crate::server::clients_possible;
 use crate::settings::Settings;
+use crate::tls::Acceptor;
+use std::io::{self, Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 use torc_engine::command::argument::{block, string};
 use torc_engine::command::{Arity, CommandError, Flags, Spec};
@@ -98,7 +101,7 @@ static SUBCOMMANDS: [SessionCommand; 5] = [
 ];
 
 /// Directives that decide where the server listens: their change needs new listeners.
-const FIXED_WHILE_RUNNING: [&str; 2] = ["port", "bind"];
+const FIXED_WHILE_RUNNING: [&str; 3] = ["port", "tls-port", "bind"];
 
 fn get(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let found = session.core.shared.config().get(&arguments[2..]);
@@ -138,20 +141,24 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
             return Err(failed(ConfigSetError::failed("maxclients", &reason)));
         }
     }
+    let acceptor = new_acceptor(&pairs, &change.config)?;
     if change.config.process.directory != config.process.directory {
         std::env::set_current_dir(&change.config.process.directory)
             .map_err(|error| failed(ConfigSetError::failed("dir", &error.to_string())))?;
     }
-    let (limit, used) = (change.config.memory.bytes_max, shared.used_bytes());
-    if limit != config.memory.bytes_max && limit > 0 && used > i64::try_from(limit).unwrap_or(i64::MAX) {
-        tracing::warn!(
-            "WARNING: the new maxmemory value set via CONFIG SET ({limit}) is smaller than the current memory usage \
-             ({used}). This will result in key eviction and/or the inability to accept new write commands depending on \
-             the maxmemory-policy."
-        );
+    if change.config.memory.bytes_max != config.memory.bytes_max {
+        warn_of_small_limit(change.config.memory.bytes_max, shared.used_bytes());
+    }
+    if let Some(acceptor) = acceptor {
+        shared.tls.serve_with(acceptor);
     }
     shared.log.reconfigure(&change.config.log);
+    crate::crash::reconfigure(&change.config.log);
+    if let Err(error) = crate::oom_score::apply(&change.config.process) {
+        tracing::warn!("Unable to write oom_score_adj: {error}");
+    }
     let is_on = change.config.persistence.append_only;
+    let password_changes = change.names.contains(&"requirepass");
     let log_changes = is_on != config.persistence.append_only;
     *config = change.config;
     if log_changes {
@@ -163,11 +170,84 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
             return Err(failed(ConfigSetError::failed("appendonly", &reason)));
         }
     }
+    if password_changes {
+        let mut newest = shared.access.change();
+        *newest = Arc::new(newest.with_password(config.security.password.as_deref()));
+        let users = newest.clone();
+        // In front of the settings, whose answer is awaited.
+        session.core.instruct_all(ControlRequest::Users { users, own_id: session.connection.id });
+    }
     let settings = Arc::new(Settings::from(&*config));
     session.ask_all(ControlRequest::Apply(settings), all_done());
     Ok(())
 }
 
-fn rewrite(_: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
-    Err("ERR CONFIG REWRITE is not supported in this version".into())
+fn warn_of_small_limit(limit: u64, used: i64) {
+    if limit > 0 && used > i64::try_from(limit).unwrap_or(i64::MAX) {
+        tracing::warn!(
+            "WARNING: the new maxmemory value set via CONFIG SET ({limit}) is smaller than the current memory usage \
+             ({used}). This will result in key eviction and/or the inability to accept new write commands depending on \
+             the maxmemory-policy."
+        );
+    }
+}
+
+/// Whatever is said of TLS, its files are read again: under the same names there may be others. New connections are served with
+/// them, or nothing of the change happens.
+fn new_acceptor(pairs: &[(&[u8], &[u8])], config: &Config) -> Result<Option<Acceptor>, CommandError> {
+    let mut names = pairs.iter().map(|(name, _)| String::from_utf8_lossy(name).to_ascii_lowercase());
+    let named = names.rfind(|name| name.starts_with("tls-")).filter(|_| config.tls.is_used());
+    let Some(name) = named else { return Ok(None) };
+    Acceptor::new(&config.tls).map(Some).map_err(|reason| {
+        tracing::warn!("TLS stays as it is: {reason}");
+        ConfigSetError::failed(&name, "Unable to update TLS configuration. Check server logs.").into()
+    })
+}
+
+/// The new file takes the place of the old one in one step: whoever reads it meanwhile reads one or the other.
+fn rewrite(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    let shared = session.core.shared.clone();
+    let config = shared.config().clone();
+    let Some(file) = &config.process.config_file else {
+        return Err("ERR The server is running without a config file".into());
+    };
+    let users = session.core.users.clone();
+    let has_own_file = config.security.users_file.is_some();
+    let written = write_anew(file, |old| {
+        let text = config.rewritten(old, &mut Machine);
+        if has_own_file { text } else { users.rewritten_in(&text) }
+    });
+    if let Err(error) = written {
+        tracing::warn!("CONFIG REWRITE failed: {error}");
+        return Err(format!("ERR Rewriting config file: {}", plain_text(&error)).into());
+    }
+    tracing::info!("CONFIG REWRITE executed with success.");
+    session.reply().ok();
+    Ok(())
+}
+
+/// A file that is gone counts as empty.
+fn write_anew(file: &Path, make: impl FnOnce(&[u8]) -> Vec<u8>) -> io::Result<()> {
+    let (old, mode) = match std::fs::File::open(file) {
+        Ok(mut opened) => {
+            let mut old = Vec::new();
+            opened.read_to_end(&mut old)?;
+            (old, Some(opened.metadata()?.permissions()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), None),
+        Err(error) => return Err(error),
+    };
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let beside = Path::new(&name);
+    let write = || {
+        let mut written = std::fs::File::create(beside)?;
+        if let Some(mode) = mode {
+            written.set_permissions(mode)?;
+        }
+        written.write_all(&make(&old))?;
+        written.sync_all()?;
+        std::fs::rename(beside, file)
+    };
+    write().inspect_err(|_| drop(std::fs::remove_file(beside)))
 }

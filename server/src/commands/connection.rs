@@ -1,6 +1,7 @@
 //! The group *connection*: who the client is, and how it wants to be talked to.
 
 use super::SessionCommand;
+use crate::access::{Context, Denied, PasswordHash, Reason, User};
 use crate::core::connection::{Phase, ReplyMode};
 use crate::core::session::{Session, SessionResult};
 use torc_engine::command::argument::{block, integer, string};
@@ -113,44 +114,37 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
-/// Checks a user's password; on success the connection may run commands. There is one user, `default`.
-fn authenticate(session: &mut Session<'_>, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
-    let accepts = match &session.core.settings.password {
-        None => true,
-        Some(expected) => equal_in_constant_time(expected, password),
-    };
-    if user != b"default" || !accepts {
+/// Checks a user's password; on success the connection is that user's. `command` is how the client called it.
+fn authenticate(session: &mut Session<'_>, command: &[u8], name: &[u8], password: &[u8]) -> Result<(), CommandError> {
+    // Hashed whether or not there is such a user: the time is to tell nothing.
+    let hash = PasswordHash::of(password);
+    let found = session.core.users.find(name).cloned();
+    let Some(user) = found.filter(|user| user.accepts(hash)) else {
+        let context = if session.connection.transaction.is_open() { Context::Multi } else { Context::TopLevel };
+        let denied = Denied { reason: Reason::Authentication, context, object: command.to_vec(), user: name.into() };
+        session.core.note_denied(session.connection, denied);
         return Err(WRONG_PASSWORD.into());
-    }
-    session.connection.session.authenticated = true;
+    };
+    session.core.log_in(session.connection, user);
     Ok(())
-}
-
-/// Compares without telling by the time it takes how much of the password was right.
-fn equal_in_constant_time(expected: &[u8], given: &[u8]) -> bool {
-    let mut difference = expected.len() ^ given.len();
-    for (index, byte) in given.iter().enumerate() {
-        difference |= usize::from(byte ^ expected.get(index).copied().unwrap_or(!byte));
-    }
-    std::hint::black_box(difference) == 0
 }
 
 fn auth(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let (user, password) = match arguments {
         [_, password] => {
-            if session.core.settings.password.is_none() {
+            if session.core.users.default_user().has_no_password {
                 return Err(
                     "ERR AUTH <password> called without any password configured for the default user. Are you \
                             sure your configuration is correct?"
                         .into(),
                 );
             }
-            (&b"default"[..], *password)
+            (User::DEFAULT_NAME, *password)
         }
         [_, user, password] => (*user, *password),
         _ => return Err("ERR syntax error".into()),
     };
-    authenticate(session, user, password)?;
+    authenticate(session, arguments[0], user, password)?;
     session.reply().ok();
     Ok(())
 }
@@ -198,9 +192,9 @@ impl<'a> Hello<'a> {
 fn hello(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let hello = Hello::parse(arguments)?;
     if let Some((user, password)) = hello.credentials {
-        authenticate(session, user, password)?;
+        authenticate(session, arguments[0], user, password)?;
     }
-    if !session.connection.session.authenticated {
+    if !session.connection.session.access.is_admitted() {
         return Err("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
                     <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
                     the same time"
@@ -264,11 +258,11 @@ fn quit(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
 }
 
 fn reset(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
-    let authenticated = session.core.settings.password.is_none();
+    let access = session.core.new_access();
     session.core.lose_interest(session.connection);
     let state = &mut session.connection.session;
     state.client = torc_engine::shard::ClientContext::default();
-    state.authenticated = authenticated;
+    state.access = access;
     state.name = Box::default();
     state.reply_mode = ReplyMode::On;
     state.no_evict = false;
@@ -295,20 +289,6 @@ fn select(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn passwords_are_compared_whole() {
-        for (expected, given, equal) in [
-            ("secret", "secret", true),
-            ("secret", "secre", false),
-            ("secret", "secret!", false),
-            ("secret", "", false),
-            ("", "", true),
-            ("a", "b", false),
-        ] {
-            assert_eq!(equal_in_constant_time(expected.as_bytes(), given.as_bytes()), equal, "{expected} {given}");
-        }
-    }
 
     fn parse(text: &str) -> Result<String, String> {
         let arguments: Vec<&[u8]> = text.split(' ').map(str::as_bytes).collect();

@@ -9,6 +9,7 @@
 //!   server       TIME, DEBUG, MEMORY, SHUTDOWN ...
 //!   transactions MULTI, EXEC, WATCH            the connection's queue; EXEC is a unit over all shards
 //!   pubsub       SUBSCRIBE ...                the connection's own shard, which tells all others
+//!   migrate      MIGRATE: a task, which is a client of ours and of another server
 //!   acl          what is true of one user
 //!   scripting    EVAL, FCALL (where their keys are), SCRIPT, FUNCTION
 //!   serialization DUMP, RESTORE: values as bytes of files
@@ -20,13 +21,15 @@ pub mod client;
 mod config;
 mod connection;
 mod info;
+mod migrate;
 mod pubsub;
 mod scripting;
 mod serialization;
 pub mod server;
 mod transactions;
 
-pub(crate) use scripting::load_libraries;
+pub(crate) use info::whole_report;
+pub(crate) use scripting::{keep_libraries, load_libraries};
 
 use crate::command_table::Target;
 use crate::core::session::{Conclude, Session, SessionHandler, SessionResult};
@@ -50,24 +53,6 @@ impl SessionCommand {
         self.spec.arguments = arguments;
         self
     }
-
-    /// With these hints for clients.
-    const fn tipped(mut self, tips: &'static [&'static str]) -> Self {
-        self.spec.tips = tips;
-        self
-    }
-
-    /// First in this version.
-    const fn since(mut self, version: &'static str) -> Self {
-        self.spec.since = version;
-        self
-    }
-
-    /// With this history.
-    const fn changed(mut self, history: &'static [(&'static str, &'static str)]) -> Self {
-        self.spec.history = history;
-        self
-    }
 }
 
 /// All commands of this process: the engine's and the server's own.
@@ -77,6 +62,7 @@ pub fn rows() -> impl Iterator<Item = (&'static Spec, Target)> {
         client::COMMANDS,
         config::COMMANDS,
         info::COMMANDS,
+        migrate::COMMANDS,
         pubsub::COMMANDS,
         acl::COMMANDS,
         scripting::COMMANDS,

@@ -4,7 +4,7 @@ use super::SessionCommand;
 use crate::core::session::{Session, SessionResult};
 use torc_engine::audience::Topic;
 use torc_engine::command::argument::{block, pattern, string};
-use torc_engine::command::{Arity, Flags, KeyFlags, KeySpec, Spec};
+use torc_engine::command::{Arity, Channels, Flags, KeyFlags, KeySpec, Spec};
 use torc_engine::reply::{Reply, ReplyBuffer};
 
 const ROW: Spec = Spec {
@@ -22,6 +22,7 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
     SessionCommand {
         spec: Spec {
             name: "psubscribe",
+            channels: Channels::Patterns,
             summary: "Listens to all channels that fit a pattern",
             arguments: &[block("pattern", &[pattern("pattern")]).multiple()],
             ..SUBSCRIBE
@@ -42,6 +43,7 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
     SessionCommand {
         spec: Spec {
             name: "ssubscribe",
+            channels: Channels::All,
             keys: SHARD_CHANNELS,
             since: "7.0.0",
             summary: "Listens to shard channels",
@@ -54,6 +56,7 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
     SessionCommand {
         spec: Spec {
             name: "subscribe",
+            channels: Channels::All,
             summary: "Listens to channels",
             arguments: &[string("channel").multiple()],
             ..SUBSCRIBE

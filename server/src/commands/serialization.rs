@@ -14,7 +14,7 @@ use torc_engine::keyspace::{OwnedEntry, Value};
 use torc_persistence::lzf::Compressor;
 use torc_persistence::rdb::decode::{Decoded, Target};
 use torc_persistence::rdb::encode::Readers;
-use torc_persistence::rdb::{Dialect, dump as payload};
+use torc_persistence::rdb::{Dialect, dump as payload, packed_form};
 
 const ROW: Spec = Spec { group: "generic", since: "2.6.0", own_categories: Categories::KEYSPACE, ..Spec::BASE };
 
@@ -157,17 +157,23 @@ fn expiry(text: &[u8], is_absolute: bool, now: Milliseconds) -> Result<Option<Mi
     }
 }
 
+const BAD_FORMAT: &str = "ERR Bad data format";
+
 fn value(execution: &Execution<'_>, serialized: &[u8]) -> Result<Value, CommandError> {
     let target = Target {
         limits: &execution.options.encodings,
         hasher: execution.keyspace.member_hasher(),
         dialect: Dialect::Redis,
     };
-    match payload::read(serialized, target) {
-        None => Err("ERR DUMP payload version or checksum are wrong".into()),
-        Some(Ok(Decoded::Value(value))) => Ok(value),
-        Some(Ok(Decoded::Empty) | Err(_)) => Err("ERR Bad data format".into()),
-    }
+    let refused = match payload::read(serialized, target) {
+        None => return Err("ERR DUMP payload version or checksum are wrong".into()),
+        Some(Ok(Decoded::Value(value))) => return Ok(value),
+        Some(Ok(Decoded::Empty)) => "nothing is in it".to_owned(),
+        Some(Err(malformed)) => malformed.to_string(),
+    };
+    let form = packed_form(serialized.first().copied().unwrap_or(0));
+    tracing::debug!("A payload was refused: {form} integrity check failed: {refused}");
+    Err(BAD_FORMAT.into())
 }
 
 fn report(execution: &mut Execution<'_>, name: &[u8], serialized: &[u8], expires_at: Option<Milliseconds>) {

@@ -2,6 +2,7 @@
 
 use super::directive::{Context, Mutability};
 use super::glob;
+use super::rewrite;
 use super::table::{DIRECTIVES, directive};
 use super::{Config, Directive, Host};
 use std::collections::BTreeMap;
@@ -124,6 +125,11 @@ impl Config {
         let change = self.change(pairs, client_is_local, host)?;
         *self = change.config;
         Ok(change.names)
+    }
+
+    /// CONFIG REWRITE: the text of the configuration's file as it is to be.
+    pub fn rewritten(&self, old: &[u8], host: &mut dyn Host) -> Vec<u8> {
+        rewrite::rewritten(old, self, &Self::defaults(host))
     }
 
     /// The rows named, provided that all of them exist, may change, and stand there once.

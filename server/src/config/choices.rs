@@ -26,6 +26,26 @@ choice! {
 }
 
 choice! {
+    /// `syslog-facility`.
+    SyslogFacility {
+        User = "user", Local0 = "local0", Local1 = "local1", Local2 = "local2", Local3 = "local3", Local4 = "local4",
+        Local5 = "local5", Local6 = "local6", Local7 = "local7",
+    }
+}
+
+impl SyslogFacility {
+    /// Its number in the protocol (RFC 3164, 4.1.1).
+    pub fn number(self) -> u32 {
+        if self == Self::User { 1 } else { 15 + self as u32 }
+    }
+}
+
+choice! {
+    /// `oom-score-adj`.
+    OomScoreAdj { No = "no", Yes = "yes", Relative = "relative", Absolute = "absolute", }
+}
+
+choice! {
     /// `maxmemory-policy`.
     EvictionPolicy {
         VolatileLru = "volatile-lru", VolatileLfu = "volatile-lfu", VolatileRandom = "volatile-random",
@@ -90,4 +110,14 @@ choice! {
 choice! {
     /// `appendfsync`.
     AppendFsync { EverySecond = "everysec", Always = "always", No = "no", }
+}
+
+choice! {
+    /// `tls-auth-clients`: whether clients must have a certificate.
+    ClientAuth { No = "no", Yes = "yes", Optional = "optional", }
+}
+
+choice! {
+    /// `tls-auth-clients-user`: the field of a client's certificate that names its user.
+    CertificateUser { Off = "off", CommonName = "CN", Uri = "URI", }
 }

@@ -14,11 +14,18 @@
 use super::directive::{Context, Effect, Reason};
 use super::special::plain_text;
 use super::table::{DIRECTIVES, REFUSED, RETIRED};
-use super::{Config, directive, glob, quote, special, split_words};
+use super::{Config, directive, glob, quote, special, split_words, without_effect};
+use crate::access::RuleError;
+use crate::access::file::UserLine;
+use crate::command_table::CommandTable;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::{fmt, io};
+
+/// Names that rules and new names are about.
+static KNOWN_COMMANDS: LazyLock<CommandTable> = LazyLock::new(|| CommandTable::new(crate::commands::rows()));
 
 /// Includes within includes; deeper than any real configuration, so that a file that includes itself is an error.
 const INCLUDE_DEPTH_MAX: usize = 32;
@@ -80,6 +87,8 @@ pub enum Start {
     Serve(Box<Loaded>),
     /// Print this and end with success: `--version`, `--check-config`.
     Print(String),
+    /// Look at the machine: `--check-system`.
+    CheckSystem,
 }
 
 /// A configuration, and what else the lines said.
@@ -94,10 +103,9 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The line for the log that tells which directives were accepted in vain.
-    pub fn without_effect_notice(&self) -> Option<String> {
-        let names = self.without_effect.join(", ");
-        (!names.is_empty()).then(|| format!("These directives are accepted without effect in this version: {names}"))
+    /// The lines for the log that tell which directives were accepted in vain, and why.
+    pub fn without_effect_notices(&self) -> impl Iterator<Item = String> {
+        self.without_effect.iter().map(|name| format!("'{name}' has no effect here: {}", without_effect::reason(name)))
     }
 }
 
@@ -151,6 +159,19 @@ impl StartError {
     }
 }
 
+impl StartError {
+    /// In one line: where, and what.
+    fn line(&self) -> String {
+        match self {
+            Self::Line { origin: LineOrigin { source, line, text }, reason } => {
+                format!("{source}:{line}: {reason}: {text}")
+            }
+            Self::Whole { reason } => reason.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let heading = concat!("\n*** FATAL CONFIG FILE ERROR (Torc ", env!("CARGO_PKG_VERSION"), ") ***");
@@ -173,14 +194,19 @@ impl Config {
     pub fn load(arguments: &[String], host: &mut dyn Host) -> Result<Start, StartError> {
         let command_line = match parse_command_line(arguments)? {
             Request::Print(text) => return Ok(Start::Print(text)),
+            Request::CheckSystem => return Ok(Start::CheckSystem),
             Request::Load(command_line) => command_line,
         };
         let mut loader = Loader::new(host);
-        let loaded = loader.run(&command_line)?;
         if command_line.check_only {
-            return Ok(Start::Print("The configuration is valid.".to_owned()));
+            return loader.check(&command_line).map(Start::Print);
         }
-        Ok(Start::Serve(Box::new(loaded)))
+        Ok(Start::Serve(Box::new(loader.run(&command_line)?)))
+    }
+
+    /// What an empty file gives.
+    pub(super) fn defaults(host: &mut dyn Host) -> Self {
+        Loader::new(host).config
     }
 }
 
@@ -196,6 +222,7 @@ struct CommandLine {
 
 enum Request {
     Print(String),
+    CheckSystem,
     Load(CommandLine),
 }
 
@@ -205,13 +232,20 @@ fn parse_command_line(arguments: &[String]) -> Result<Request, StartError> {
     match rest {
         [only] if only == "-v" || only == "--version" => return Ok(Request::Print(version(program))),
         [only] if only == "-h" || only == "--help" => return Err(StartError::Usage { text: usage(program) }),
-        [first, ..] if first == "--test-memory" || first == "--check-system" => {
-            let text = format!("{first} is not part of Torc: use a tool of the system, such as memtester or sysctl.");
+        [first, ..] if first == "--test-memory" => {
+            let text = format!("{first} is not part of Torc: use a tool of the system, such as memtester.");
             return Err(StartError::Usage { text });
         }
+        [only] if only == "--check-system" => return Ok(Request::CheckSystem),
         _ => {}
     }
     let mut command_line = CommandLine::default();
+    if let [first, after @ ..] = rest
+        && first == "--check-config"
+    {
+        command_line.check_only = true;
+        rest = after;
+    }
     if let [first, after @ ..] = rest
         && !first.starts_with('-')
     {
@@ -281,7 +315,8 @@ fn usage(program: &str) -> String {
        {program} -                     read the configuration from standard input
        {program} -v, --version
        {program} -h, --help
-       {program} ... --check-config    read the configuration, say whether it is valid, and end
+       {program} --check-config [...]  read the configuration, say everything that is wrong with it, and end
+       {program} --check-system        look at the machine, say what to change, and end
 
 Examples:
        {program}                       serve on port 6379
@@ -297,6 +332,8 @@ struct Loader<'a> {
     host: &'a mut dyn Host,
     first_save: bool,
     depth: usize,
+    /// What is wrong so far, where all of it is to be told instead of the first.
+    errors: Option<Vec<StartError>>,
 }
 
 impl<'a> Loader<'a> {
@@ -309,7 +346,30 @@ impl<'a> Loader<'a> {
             row.set_default(&mut config, &mut context);
         }
         config.shards = shards;
-        Self { config, host, first_save: true, depth: 0 }
+        Self { config, host, first_save: true, depth: 0, errors: None }
+    }
+
+    /// `--check-config`: whether it is valid, what of it has no effect; or everything that is wrong.
+    fn check(&mut self, command_line: &CommandLine) -> Result<String, StartError> {
+        self.errors = Some(Vec::new());
+        let outcome = self.run(command_line);
+        let mut errors = self.errors.take().unwrap_or_default();
+        match outcome {
+            Ok(loaded) if errors.is_empty() => {
+                let mut text = "The configuration is valid.".to_owned();
+                loaded.without_effect_notices().for_each(|notice| text.push_str(&format!("\nNote: {notice}")));
+                return Ok(text);
+            }
+            Ok(_) => {}
+            Err(error) => errors.push(error),
+        }
+        let count = errors.len();
+        let mut text = errors.iter().map(StartError::line).collect::<Vec<_>>().join("\n");
+        text.push_str(&format!(
+            "\nThe configuration is not valid: {count} error{}.",
+            if count == 1 { "" } else { "s" }
+        ));
+        Err(StartError::Usage { text })
     }
 
     fn run(&mut self, command_line: &CommandLine) -> Result<Loaded, StartError> {
@@ -342,10 +402,16 @@ impl<'a> Loader<'a> {
             })?;
         }
         let kept = |name: &str| self.config.kept.get(name).map(Vec::as_slice).unwrap_or_default();
+        if self.config.security.users_file.is_some() && !self.config.security.users.is_empty() {
+            let reason = "Configuring Torc with users defined in its configuration file and at the same setting an ACL file \
+                          path is invalid. This setup is very likely to lead to configuration errors and security holes, \
+                          please define either an ACL file or declare users directly in your configuration file, but not both.";
+            return Err(StartError::Whole { reason: reason.to_owned() });
+        }
         if kept("cluster-enabled") == b"yes" && !kept("replicaof").is_empty() {
             return Err(StartError::Whole { reason: "replicaof directive not allowed in cluster mode".to_owned() });
         }
-        Ok(())
+        self.config.admin.check().map_err(|reason| StartError::Whole { reason })
     }
 
     /// Reads a file; returns how many line ends it has.
@@ -370,12 +436,30 @@ impl<'a> Loader<'a> {
                 text: String::from_utf8_lossy(line).into_owned(),
             };
             let words =
-                split_words(line).ok_or_else(|| StartError::at(&origin, "Unbalanced quotes in configuration line"))?;
-            if let [name, values @ ..] = words.as_slice() {
-                self.read_line(&origin, name, values)?;
+                split_words(line).ok_or_else(|| StartError::at(&origin, "Unbalanced quotes in configuration line"));
+            let words = match words {
+                Ok(words) => words,
+                Err(error) => {
+                    self.note_error(error)?;
+                    continue;
+                }
+            };
+            if let [name, values @ ..] = words.as_slice()
+                && let Err(error) = self.read_line(&origin, name, values)
+            {
+                self.note_error(error)?;
             }
         }
         Ok(lines - 1)
+    }
+
+    /// A line is wrong: the end of the start, unless all errors are wanted.
+    fn note_error(&mut self, error: StartError) -> Result<(), StartError> {
+        match &mut self.errors {
+            Some(errors) => errors.push(error),
+            None => return Err(error),
+        }
+        Ok(())
     }
 
     fn read_line(&mut self, origin: &LineOrigin, name: &[u8], values: &[Vec<u8>]) -> Result<(), StartError> {
@@ -400,13 +484,44 @@ impl<'a> Loader<'a> {
         }
         match (name.as_str(), values) {
             ("include", [pattern]) => self.include(origin, Path::new(OsStr::from_bytes(pattern))),
-            // Mostly written to take a command away: to read over it would leave the command there.
-            ("rename-command", [_, _]) => refuse("commands cannot be renamed in this version of Torc"),
+            ("rename-command", [old, new]) => self.rename(old, new).map_err(|reason| StartError::at(origin, reason)),
+            ("user", [_, ..]) => self.add_user(values).map_err(|reason| StartError::at(origin, reason)),
             (retired, [_]) if RETIRED.contains(&retired) => Ok(()),
             (of_module, []) if of_module.contains('.') => refuse("Module config specified without value"),
             (of_module, _) if of_module.contains('.') => refuse("modules cannot be loaded into Torc"),
             _ => refuse("Bad directive or wrong number of arguments"),
         }
+    }
+
+    /// `rename-command`: an empty name takes the command from clients.
+    fn rename(&mut self, old: &[u8], new: &[u8]) -> Result<(), &'static str> {
+        let (old, new) = (old.to_ascii_lowercase(), new.to_ascii_lowercase());
+        let renamings = &mut self.config.security.renamings;
+        let is_there = |name: &[u8]| match renamings.iter().rev().find(|(old, new)| name == old || name == new) {
+            Some((_, renamed)) => name == renamed && !name.is_empty(),
+            None => KNOWN_COMMANDS.find(name).is_some(),
+        };
+        if !is_there(&old) {
+            return Err("No such command in rename-command");
+        }
+        if is_there(&new) {
+            return Err("Target command name already exists");
+        }
+        renamings.push((old, new));
+        Ok(())
+    }
+
+    /// `user name rules`.
+    fn add_user(&mut self, words: &[Vec<u8>]) -> Result<(), String> {
+        let told = |word: &[u8], reason: &str| {
+            format!("Error in user declaration '{}': {reason}", String::from_utf8_lossy(word))
+        };
+        let line = UserLine::parse(words, &KNOWN_COMMANDS).map_err(|(word, reason)| told(&word, &reason))?;
+        if self.config.security.users.iter().any(|other| other.name == line.name) {
+            return Err(told(&line.name, RuleError::DuplicateUser.text()));
+        }
+        self.config.security.users.push(line);
+        Ok(())
     }
 
     /// Reads the file, or every file that fits the pattern; a pattern that nothing fits is no error.
@@ -486,6 +601,11 @@ pub(super) mod tests {
     /// The outcome of a start that must succeed.
     pub(in super::super) fn load(arguments: &[&str]) -> Loaded {
         load_on(arguments, &mut FakeMachine::default())
+    }
+
+    /// The same with these files.
+    pub(in super::super) fn load_with(arguments: &[&str], files: &[(&str, &str)]) -> Loaded {
+        load_on(arguments, &mut FakeMachine::with(files))
     }
 
     fn load_on(arguments: &[&str], host: &mut FakeMachine) -> Loaded {
@@ -595,17 +715,51 @@ pub(super) mod tests {
             ("a.b", 1, "a.b", "Module config specified without value"),
             ("list-max-ziplist-entries 1 3", 1, "list-max-ziplist-entries 1 3", bad),
             ("slaveof a b", 1, "slaveof a b", "Invalid master port"),
-            ("user bob on", 1, "user bob on", "ACL users are not supported in this version of Torc"),
             (
-                "rename-command keys \"\"",
-                1,
-                "rename-command keys \"\"",
-                "commands cannot be renamed in this version of Torc",
+                "user bob on +get\nuser ann off +nope",
+                2,
+                "user ann off +nope",
+                "Error in user declaration '+nope': Unknown command or category name in ACL",
             ),
-            ("tls-port 6380", 1, "tls-port 6380", "TLS is not supported in this version of Torc"),
+            (
+                "user bob on\nuser bob off",
+                2,
+                "user bob off",
+                "Error in user declaration 'bob': Duplicate user found. A user can only be defined once in config files",
+            ),
+            ("rename-command nope x", 1, "rename-command nope x", "No such command in rename-command"),
+            ("rename-command get SET", 1, "rename-command get SET", "Target command name already exists"),
+            (
+                "rename-command get a\nrename-command get b",
+                2,
+                "rename-command get b",
+                "No such command in rename-command",
+            ),
+            ("tls-port x", 1, "tls-port x", "argument couldn't be parsed into an integer"),
         ] {
             check_refusal(&["s", "/c"], &mut FakeMachine::with(&[("/c", content)]), line, text, reason);
         }
+    }
+
+    #[test]
+    fn users_and_new_names_of_commands() {
+        let text =
+            "user bob on >pw (+get\nrename-command get g\nrename-command SET \"\"\nrename-command g Get\nuser ann";
+        let mut host = FakeMachine::with(&[("/c", &text.replace("(+get", "( +get )"))]);
+        let security = load_on(&["s", "/c"], &mut host).config.security;
+        let names: Vec<&[u8]> = security.users.iter().map(|user| user.name.as_slice()).collect();
+        assert_eq!(names, [&b"bob"[..], b"ann"]);
+        assert!(!format!("{:?}", security.users).contains("pw"));
+        let expected =
+            [("get", "g"), ("set", ""), ("g", "get")].map(|(a, b)| (a.as_bytes().to_vec(), b.as_bytes().to_vec()));
+        assert_eq!(security.renamings, expected);
+    }
+
+    #[test]
+    fn users_are_in_one_place() {
+        let mut host = FakeMachine::with(&[("/c", "user bob on\naclfile /users.acl")]);
+        let error = try_load(&["s", "/c"], &mut host).expect_err("two places");
+        assert!(error.to_string().contains("but not both"), "{error}");
     }
 
     #[test]
@@ -656,7 +810,8 @@ pub(super) mod tests {
         let arguments = ["s", "--appendonly", "yes", "--rdbcompression", "yes", "--activedefrag", "yes", "--port", "5"];
         let loaded = load(&arguments);
         assert_eq!(loaded.without_effect, ["activedefrag"]);
-        assert!(loaded.without_effect_notice().expect("some").ends_with(": activedefrag"));
+        let notices: Vec<_> = loaded.without_effect_notices().collect();
+        assert!(notices.len() == 1 && notices[0].starts_with("'activedefrag' has no effect here: "), "{notices:?}");
     }
 
     #[test]
@@ -671,6 +826,18 @@ pub(super) mod tests {
                 other => panic!("{other:?}"),
             }
         }
+        let file = "port x\nbad\ntimeout 5\nhz\nio-threads 4\n";
+        let mut host = FakeMachine::with(&[("/c", file), ("/d", "io-threads 4\n")]);
+        let Err(StartError::Usage { text }) = try_load(&["s", "--check-config", "/c"], &mut host) else {
+            panic!("three errors")
+        };
+        let places: Vec<&str> = text.lines().map(|line| line.split(": ").next().unwrap_or_default()).collect();
+        assert_eq!(places, ["/c:1", "/c:2", "/c:4", "The configuration is not valid"], "{text}");
+        match try_load(&["s", "/d", "--check-config"], &mut host) {
+            Ok(Start::Print(text)) => assert!(text.contains("\nNote: 'io-threads' has no effect here: "), "{text}"),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(try_load(&["s", "--check-system"], &mut host), Ok(Start::CheckSystem)));
         for arguments in [["s", "-h"], ["s", "--test-memory"]] {
             assert!(matches!(try_load(&arguments, &mut FakeMachine::default()), Err(StartError::Usage { .. })));
         }

@@ -9,7 +9,7 @@
 //! - `table`: one row a directive: name, old name, grammar, default, when it may change, where its value lives.
 //! - `directive`: what a row is and the simple grammars; `special`: the values with a grammar of their own.
 //! - `load`: the command line, files, includes; `glob`: patterns. Words and quotes are those of `torc_persistence::words`.
-//! - `access`: CONFIG GET and SET.
+//! - `access`: CONFIG GET and SET; `rewrite`: CONFIG REWRITE; `without_effect`: why a directive does nothing.
 //!
 //! Invariants:
 //! 1. A `Config` is valid: every field went through its row's grammar and range.
@@ -21,18 +21,27 @@ mod choices;
 mod directive;
 mod glob;
 mod load;
+mod rewrite;
 mod special;
 mod table;
+mod without_effect;
 
 pub use access::{Change, ConfigSetError};
-pub use choices::{AppendFsync, EvictionPolicy, LogLevel, Permission, Supervisor};
+pub use choices::{
+    AppendFsync, CertificateUser, ClientAuth, EvictionPolicy, LogLevel, OomScoreAdj, Permission, Supervisor,
+    SyslogFacility,
+};
 pub use directive::{Directive, Mutability};
 pub use load::{Host, LineOrigin, Loaded, Machine, Start, StartError};
+pub(crate) use special::plain_text;
 pub use special::{BindAddress, KeyspaceEvents, OutputLimit, OutputLimits, Percentiles, SavePoint, ShutdownOptions};
 pub use table::directive;
 pub use torc_engine::values::Encodings;
 pub use torc_persistence::words::{quote, split_words};
 
+use crate::access::AccessSettings;
+use crate::access::file::UserLine;
+use crate::command_table::Renaming;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use torc_persistence::rdb::Version;
@@ -43,14 +52,19 @@ use torc_persistence::rdb::encode::Readers;
 pub struct Config {
     /// `shards`: threads that own a part of the keyspace.
     pub shards: u16,
-    /// `gather-time-us`: how long a busy shard lets requests gather at most, in microseconds; 0 is not at all.
+    /// `gather-time-us`: how long a busy shard lets requests gather at most, in microseconds; 0 is not at all. Up to four times as
+    /// long where clients send many commands at once.
     pub gather_time_us: u64,
     /// `redis-version`: the version that INFO and HELLO tell clients.
     pub redis_version: String,
     /// Where to listen.
     pub network: Network,
+    /// Connections that are encrypted.
+    pub tls: Tls,
     /// Limits of clients.
     pub clients: Clients,
+    /// Where the control plane is to be asked.
+    pub admin: Admin,
     /// Who may do what.
     pub security: Security,
     /// The process as the system sees it.
@@ -94,6 +108,92 @@ pub struct Network {
     pub protected_mode: bool,
 }
 
+/// Where the control plane is to be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// `admin-port`: HTTP for metrics, health and the console; 0 is none.
+    pub port: u16,
+    /// `admin-bind`.
+    pub bind: Vec<BindAddress>,
+    /// `admin-token`: who asks for more than `/health` has to show it. Needed where others than this machine can ask.
+    pub token: Option<Vec<u8>>,
+}
+
+impl Admin {
+    /// Whether nobody from elsewhere gets in without a token; or what to do about it.
+    fn check(&self) -> Result<(), String> {
+        if self.port == 0 {
+            return Ok(());
+        }
+        if self.bind.is_empty() {
+            return Err("'admin-bind' names no address, but 'admin-port' is set".to_owned());
+        }
+        match self.bind.iter().find(|bind| !bind.is_loopback()) {
+            Some(bind) if self.token.is_none() => Err(format!(
+                "'admin-bind {bind}' lets other machines reach the admin port: set 'admin-token', or leave only loopback addresses"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Connections that are encrypted; [`crate::tls`] makes of it what they are served with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// `tls-port`: 0 is none.
+    pub port: u16,
+    /// Who we are to clients.
+    pub identity: TlsIdentity,
+    /// Who we are to other servers; without it, who we are to clients.
+    pub client_identity: TlsIdentity,
+    /// `tls-ca-cert-file`: whose clients are let in.
+    pub ca_file: Option<PathBuf>,
+    /// `tls-ca-cert-dir`.
+    pub ca_directory: Option<PathBuf>,
+    /// `tls-auth-clients`.
+    pub client_auth: ClientAuth,
+    /// `tls-auth-clients-user`: what of a client's certificate names its user.
+    pub user_from: CertificateUser,
+    /// `tls-protocols`: none is all that there are.
+    pub protocols: Vec<u8>,
+    /// `tls-ciphers`: for TLS 1.2, in OpenSSL's words.
+    pub ciphers: Vec<u8>,
+    /// `tls-ciphersuites`: for TLS 1.3.
+    pub cipher_suites: Vec<u8>,
+    /// `tls-prefer-server-ciphers`.
+    pub prefers_own_ciphers: bool,
+    /// `tls-session-caching`.
+    pub caches_sessions: bool,
+    /// `tls-session-cache-size`: 0 is as many as there may be.
+    pub sessions_max: u32,
+    /// `tls-session-cache-timeout`.
+    pub session_lifetime_s: u32,
+    /// `tls-auto-reload-interval`: how often files are looked at, in seconds; 0 is never.
+    pub reload_interval_s: u32,
+    /// `tls-replication`.
+    pub replication: bool,
+    /// `tls-cluster`.
+    pub cluster: bool,
+}
+
+impl Tls {
+    /// Whether anything is encrypted: only then need the files be there.
+    pub fn is_used(&self) -> bool {
+        self.port != 0 || self.replication || self.cluster
+    }
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsIdentity {
+    /// `tls-cert-file`: the certificate and those between it and the authority.
+    pub certificate_file: Option<PathBuf>,
+    /// `tls-key-file`.
+    pub key_file: Option<PathBuf>,
+    /// `tls-key-file-pass`.
+    pub key_password: Vec<u8>,
+}
+
 /// Limits of clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clients {
@@ -116,12 +216,29 @@ pub struct Clients {
 pub struct Security {
     /// `requirepass`: the default user's password.
     pub password: Option<Vec<u8>>,
+    /// `user` lines.
+    pub users: Vec<UserLine>,
+    /// `aclfile`: where users are instead.
+    pub users_file: Option<PathBuf>,
+    /// `acl-pubsub-default allchannels`.
+    pub new_users_have_all_channels: bool,
+    /// `acllog-max-len`.
+    pub denied_log_entries_max: u64,
+    /// `rename-command` lines: old names and new ones, in order.
+    pub renamings: Vec<Renaming>,
     /// `enable-protected-configs`.
     pub protected_configs: Permission,
     /// `enable-debug-command`.
     pub debug_command: Permission,
     /// `enable-module-command`.
     pub module_command: Permission,
+}
+
+impl Security {
+    /// What rules of users depend on.
+    pub fn access_settings(&self) -> AccessSettings {
+        AccessSettings { new_users_have_all_channels: self.new_users_have_all_channels }
+    }
 }
 
 /// The process as the system sees it.
@@ -141,6 +258,10 @@ pub struct Process {
     pub pid_file: Option<PathBuf>,
     /// `set-proc-title`.
     pub set_title: bool,
+    /// `oom-score-adj`.
+    pub oom_score_adj: OomScoreAdj,
+    /// `oom-score-adj-values`: of a primary, a replica, and a process in the background, which there is none of.
+    pub oom_scores: [i32; 3],
     /// `proc-title-template`.
     pub title_template: Vec<u8>,
     /// `always-show-logo`: there is none, but the line of it that programs look for.
@@ -166,6 +287,16 @@ pub struct Log {
     pub level: LogLevel,
     /// `logfile`: none is standard output.
     pub file: Option<PathBuf>,
+    /// `syslog-enabled`.
+    pub goes_to_syslog: bool,
+    /// `syslog-ident`.
+    pub syslog_ident: Vec<u8>,
+    /// `syslog-facility`.
+    pub syslog_facility: SyslogFacility,
+    /// `crash-log-enabled`: a report of a crash is written.
+    pub has_crash_reports: bool,
+    /// `hide-user-data-from-log`: no text that may quote stored data.
+    pub hides_user_data: bool,
 }
 
 /// Memory limit and eviction.
@@ -213,6 +344,14 @@ pub struct Observation {
     pub slow_log_threshold_us: i64,
     /// `slowlog-max-len`.
     pub slow_log_entries_max: u64,
+    /// `commandlog-request-larger-than`: negative is never.
+    pub request_bytes_min: i64,
+    /// `commandlog-large-request-max-len`.
+    pub large_request_entries_max: u64,
+    /// `commandlog-reply-larger-than`: negative is never.
+    pub reply_bytes_min: i64,
+    /// `commandlog-large-reply-max-len`.
+    pub large_reply_entries_max: u64,
     /// `latency-monitor-threshold`: 0 is off.
     pub latency_monitor_threshold_ms: i64,
     /// `latency-tracking`: histograms a command.
@@ -261,6 +400,10 @@ pub struct Persistence {
     pub version_min: u16,
     /// `stop-writes-on-bgsave-error`.
     pub refuses_unsaved: bool,
+    /// `rdb-key-save-delay`: microseconds that a snapshot waits after each key, for tests; a negative number counts as none.
+    pub key_save_delay_us: i64,
+    /// `key-load-delay`: the same of a load.
+    pub key_load_delay_us: i64,
     /// `snapshot-buffer-limit`: bytes that a shard may keep for the disk before a save ends.
     pub snapshot_buffer_bytes_max: u64,
     /// `appendonly`.

@@ -31,6 +31,11 @@ impl BindAddress {
         }
     }
 
+    /// Whether only this machine reaches it. A name may mean anything, but for one.
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
     /// The socket addresses it stands for, looked up by the system where it is a name.
     pub fn resolve(&self, port: u16) -> io::Result<Vec<SocketAddr>> {
         match self.host.as_str() {
@@ -47,17 +52,39 @@ impl std::fmt::Display for BindAddress {
     }
 }
 
-pub(super) fn set_bind(config: &mut Config, words: &[Vec<u8>], _: &mut Context<'_>) -> Outcome {
+fn bind_addresses(words: &[Vec<u8>]) -> Result<Vec<BindAddress>, Reason> {
     if words.len() > BIND_ADDRESSES_MAX {
         return Err("Too many bind addresses specified.".into());
     }
     let none = matches!(words, [only] if only.is_empty());
-    config.network.bind = if none { Vec::new() } else { words.iter().map(|word| BindAddress::parse(word)).collect() };
+    Ok(if none { Vec::new() } else { words.iter().map(|word| BindAddress::parse(word)).collect() })
+}
+
+pub(super) fn set_bind(config: &mut Config, words: &[Vec<u8>], _: &mut Context<'_>) -> Outcome {
+    config.network.bind = bind_addresses(words)?;
     Ok(())
 }
 
 pub(super) fn get_bind(config: &Config) -> String {
     joined(&config.network.bind)
+}
+
+pub(super) fn set_admin_bind(config: &mut Config, words: &[Vec<u8>], _: &mut Context<'_>) -> Outcome {
+    config.admin.bind = bind_addresses(words)?;
+    Ok(())
+}
+
+pub(super) fn get_admin_bind(config: &Config) -> String {
+    joined(&config.admin.bind)
+}
+
+/// As a field of HTTP can carry it.
+pub(super) fn check_token(token: &[u8]) -> Outcome {
+    if token.iter().all(u8::is_ascii_graphic) {
+        Ok(())
+    } else {
+        Err("a token has visible ASCII characters only".into())
+    }
 }
 
 /// `save`: write a snapshot after this many changes in this long.
@@ -251,7 +278,7 @@ pub(super) fn start_directory(host: &mut dyn Host) -> PathBuf {
 }
 
 /// What the system says of an error, without Rust's `(os error 2)`.
-pub(super) fn plain_text(error: &io::Error) -> String {
+pub(crate) fn plain_text(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
@@ -259,6 +286,16 @@ pub(super) fn plain_text(error: &io::Error) -> String {
 /// `latency-tracking-info-percentiles`: numbers from 0 to 100.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Percentiles(pub Vec<f64>);
+
+impl Percentiles {
+    /// Each as text, without needless zeros.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|percentile| {
+            let text = format!("{percentile:.6}");
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        })
+    }
+}
 
 pub(super) fn set_percentiles(config: &mut Config, words: &[Vec<u8>], _: &mut Context<'_>) -> Outcome {
     let words = if matches!(words, [only] if only.is_empty()) { &[] } else { words };
@@ -278,11 +315,7 @@ pub(super) fn set_percentiles(config: &mut Config, words: &[Vec<u8>], _: &mut Co
 }
 
 pub(super) fn get_percentiles(config: &Config) -> String {
-    let shown = config.observation.percentiles.0.iter().map(|percentile| {
-        let text = format!("{percentile:.6}");
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    });
-    joined(&shown.collect::<Vec<_>>())
+    joined(&config.observation.percentiles.names().collect::<Vec<_>>())
 }
 
 /// `shutdown-on-sigint` and `shutdown-on-sigterm`.
@@ -340,17 +373,17 @@ pub(super) fn set_oom_scores(config: &mut Config, words: &[Vec<u8>], _: &mut Con
     if words.len() != 3 {
         return Err("wrong number of arguments".into());
     }
-    for word in words {
-        if !loose_integer(word).is_some_and(|score| (-2000..=2000).contains(&score)) {
-            return Err("Invalid oom-score-adj-values, elements must be between -2000 and 2000.".into());
-        }
+    let mut scores = [0; 3];
+    for (score, word) in scores.iter_mut().zip(words) {
+        let number = loose_integer(word).filter(|number| (-2000..=2000).contains(number));
+        *score = number.ok_or("Invalid oom-score-adj-values, elements must be between -2000 and 2000.")? as i32;
     }
-    config.kept.insert("oom-score-adj-values", words.join(&b' '));
+    config.process.oom_scores = scores;
     Ok(())
 }
 
 pub(super) fn get_oom_scores(config: &Config) -> String {
-    kept_text(config, "oom-score-adj-values")
+    config.process.oom_scores.map(|score| score.to_string()).join(" ")
 }
 
 pub(super) fn set_replica_of(config: &mut Config, words: &[Vec<u8>], _: &mut Context<'_>) -> Outcome {
@@ -429,11 +462,6 @@ pub(super) fn check_title(word: &[u8]) -> Result<(), Reason> {
         }
     }
     Ok(())
-}
-
-/// TLS is not there yet; a server that stays reachable in clear text must not look as if it were.
-pub(super) fn check_no_tls_port(word: &[u8]) -> Result<(), Reason> {
-    if word == b"0" { Ok(()) } else { Err("TLS is not supported in this version of Torc".into()) }
 }
 
 /// Paths from text; an empty text is none.

@@ -2,7 +2,10 @@
 //! row, and where it has an effect, one field of [`Config`].
 
 use super::Config;
-use super::choices::{AppendFsync, EvictionPolicy, LogLevel, Permission, Supervisor};
+use super::choices::{
+    AppendFsync, CertificateUser, ClientAuth, EvictionPolicy, LogLevel, OomScoreAdj, Permission, Supervisor,
+    SyslogFacility,
+};
 use super::directive::Home::{self, Kept};
 use super::directive::Notation::{MemoryOrPercent, Octal};
 use super::directive::{Directive, Words, checked_text, choice, flag, integer, memory, number, special, text};
@@ -68,7 +71,6 @@ pub(super) const RETIRED: &[&str] = &["list-max-ziplist-entries", "list-max-zipl
 pub(super) const REFUSED: &[(&str, &str)] = &[
     ("loadmodule", "modules cannot be loaded into Torc"),
     ("sentinel", "Sentinel mode is not supported in this version of Torc"),
-    ("user", "ACL users are not supported in this version of Torc"),
 ];
 
 /// Every row.
@@ -81,6 +83,14 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         get: |config| config.redis_version.clone().into_bytes(),
         set: |config, text| config.redis_version = String::from_utf8_lossy(&text).into_owned(),
     }).at_start(),
+
+    // The control plane.
+    integer("admin-port", 0, 65_535, 0, number_at!(admin.port)).at_start(),
+    special("admin-bind", Words::Many, "127.0.0.1 -::1", special::set_admin_bind, special::get_admin_bind).at_start(),
+    checked_text("admin-token", "", special::check_token, Home::Field {
+        get: |config| config.admin.token.clone().unwrap_or_default(),
+        set: |config, text| config.admin.token = (!text.is_empty()).then_some(text),
+    }).at_start().secret(),
 
     // Network.
     integer("port", 0, 65_535, 6379, number_at!(network.port)),
@@ -125,9 +135,12 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     choice("enable-protected-configs", Permission::NAMES, 0, choice_at!(Permission, security.protected_configs)).at_start(),
     choice("enable-debug-command", Permission::NAMES, 0, choice_at!(Permission, security.debug_command)).at_start(),
     choice("enable-module-command", Permission::NAMES, 0, choice_at!(Permission, security.module_command)).at_start().no_effect(),
-    text("aclfile", "", Kept).at_start(),
-    integer("acllog-max-len", 0, LONG_MAX, 128, Kept),
-    choice("acl-pubsub-default", &["allchannels", "resetchannels"], 1, Kept),
+    text("aclfile", "", path_at!(security.users_file)).at_start(),
+    integer("acllog-max-len", 0, LONG_MAX, 128, number_at!(security.denied_log_entries_max)),
+    choice("acl-pubsub-default", &["allchannels", "resetchannels"], 1, Home::Field {
+        get: |config| usize::from(!config.security.new_users_have_all_channels),
+        set: |config, index| config.security.new_users_have_all_channels = index == 0,
+    }),
 
     // Process.
     special("dir", Words::One, ".", special::set_directory, |config| {
@@ -136,9 +149,9 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     flag("daemonize", false, flag_at!(process.daemonize)).at_start(),
     choice("supervised", Supervisor::NAMES, 3, choice_at!(Supervisor, process.supervised)).at_start(),
     text("pidfile", "", path_at!(process.pid_file)).at_start(),
-    flag("set-proc-title", true, flag_at!(process.set_title)).at_start().no_effect(),
+    flag("set-proc-title", true, flag_at!(process.set_title)).at_start(),
     checked_text("proc-title-template", "{title} {listen-addr} {server-mode}", special::check_title,
-        bytes_at!(process.title_template)).no_effect(),
+        bytes_at!(process.title_template)),
     flag("always-show-logo", false, flag_at!(process.always_show_logo)).at_start(),
     integer("hz", 0, INT_MAX, 10, Home::Field {
         get: |config| i128::from(config.process.hz),
@@ -149,8 +162,8 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     special("shutdown-on-sigint", Words::Many, "default", special::set_on_sigint, special::get_on_sigint).no_effect(),
     special("shutdown-on-sigterm", Words::Many, "default", special::set_on_sigterm, special::get_on_sigterm).no_effect(),
     integer("shutdown-timeout", 0, INT_MAX, 10, number_at!(process.shutdown_timeout_s)).no_effect(),
-    choice("oom-score-adj", &["no", "yes", "relative", "absolute"], 0, Kept),
-    special("oom-score-adj-values", Words::Many, "0 200 800", special::set_oom_scores, special::get_oom_scores).no_effect(),
+    choice("oom-score-adj", OomScoreAdj::NAMES, 0, choice_at!(OomScoreAdj, process.oom_score_adj)),
+    special("oom-score-adj-values", Words::Many, "0 200 800", special::set_oom_scores, special::get_oom_scores),
     flag("disable-thp", true, flag_at!(process.without_huge_pages)).at_start(),
     text("server-cpulist", "", Kept).alias("server_cpulist").at_start(),
     text("bio-cpulist", "", Kept).alias("bio_cpulist").at_start(),
@@ -166,15 +179,15 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     text("logfile", "", path_at!(log.file)).at_start(),
     choice("log-format", &["legacy", "logfmt"], 0, Kept),
     choice("log-timestamp-format", &["legacy", "iso8601", "milliseconds"], 0, Kept),
-    flag("syslog-enabled", false, Kept).at_start(),
-    text("syslog-ident", "redis", Kept).at_start(),
-    choice("syslog-facility", &["user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"], 1, Kept).at_start(),
-    flag("crash-log-enabled", true, Kept),
+    flag("syslog-enabled", false, flag_at!(log.goes_to_syslog)).at_start(),
+    text("syslog-ident", "redis", bytes_at!(log.syslog_ident)).at_start(),
+    choice("syslog-facility", SyslogFacility::NAMES, 1, choice_at!(SyslogFacility, log.syslog_facility)).at_start(),
+    flag("crash-log-enabled", true, flag_at!(log.has_crash_reports)),
     flag("crash-memcheck-enabled", true, Kept),
     flag("use-exit-on-panic", false, Kept).hidden(),
     flag("enable-debug-assert", false, Kept).at_start().hidden(),
     text("debug-context", "", Kept).hidden(),
-    flag("hide-user-data-from-log", false, Kept),
+    flag("hide-user-data-from-log", false, flag_at!(log.hides_user_data)),
     integer("watchdog-period", 0, INT_MAX, 0, Kept).hidden(),
 
     // Memory.
@@ -224,15 +237,15 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     memory("hll-sparse-max-bytes", 0, LONG_MAX, 3000, number_at!(encodings.hyperloglog_sparse_bytes_max)),
 
     // Slow log and latency.
-    integer("slowlog-log-slower-than", -1, LONG_MAX, 10_000, number_at!(observation.slow_log_threshold_us)).alias("commandlog-execution-slower-than").no_effect(),
-    integer("slowlog-max-len", 0, LONG_MAX, 128, number_at!(observation.slow_log_entries_max)).alias("commandlog-slow-execution-max-len").no_effect(),
-    memory("commandlog-request-larger-than", -1, LONG_MAX, MIB, Kept),
-    integer("commandlog-large-request-max-len", 0, LONG_MAX, 128, Kept),
-    memory("commandlog-reply-larger-than", -1, LONG_MAX, MIB, Kept),
-    integer("commandlog-large-reply-max-len", 0, LONG_MAX, 128, Kept),
-    integer("latency-monitor-threshold", 0, LONG_MAX, 0, number_at!(observation.latency_monitor_threshold_ms)).no_effect(),
-    flag("latency-tracking", true, flag_at!(observation.latency_tracking)).no_effect(),
-    special("latency-tracking-info-percentiles", Words::Many, "50 99 99.9", special::set_percentiles, special::get_percentiles).no_effect(),
+    integer("slowlog-log-slower-than", -1, LONG_MAX, 10_000, number_at!(observation.slow_log_threshold_us)).alias("commandlog-execution-slower-than"),
+    integer("slowlog-max-len", 0, LONG_MAX, 128, number_at!(observation.slow_log_entries_max)).alias("commandlog-slow-execution-max-len"),
+    integer("commandlog-request-larger-than", -1, LONG_MAX, MIB, number_at!(observation.request_bytes_min)),
+    integer("commandlog-large-request-max-len", 0, LONG_MAX, 128, number_at!(observation.large_request_entries_max)),
+    integer("commandlog-reply-larger-than", -1, LONG_MAX, MIB, number_at!(observation.reply_bytes_min)),
+    integer("commandlog-large-reply-max-len", 0, LONG_MAX, 128, number_at!(observation.large_reply_entries_max)),
+    integer("latency-monitor-threshold", 0, LONG_MAX, 0, number_at!(observation.latency_monitor_threshold_ms)),
+    flag("latency-tracking", true, flag_at!(observation.latency_tracking)),
+    special("latency-tracking-info-percentiles", Words::Many, "50 99 99.9", special::set_percentiles, special::get_percentiles),
 
     // Scripts.
     integer("busy-reply-threshold", 0, LONG_MAX, 5000, number_at!(script_busy_after_ms)).alias("lua-time-limit"),
@@ -262,8 +275,8 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     flag("rdb-del-sync-files", false, Kept),
     flag("rdb-save-incremental-fsync", true, flag_at!(persistence.syncs_meanwhile)),
     choice("rdb-version-check", &["strict", "relaxed"], 0, Kept),
-    integer("rdb-key-save-delay", INT_MIN, INT_MAX, 0, Kept).hidden(),
-    integer("key-load-delay", INT_MIN, INT_MAX, 0, Kept).hidden(),
+    integer("rdb-key-save-delay", INT_MIN, INT_MAX, 0, number_at!(persistence.key_save_delay_us)).hidden(),
+    integer("key-load-delay", INT_MIN, INT_MAX, 0, number_at!(persistence.key_load_delay_us)).hidden(),
     integer("loading-process-events-interval-bytes", 1024, INT_MAX, 2 * MIB, Kept).hidden(),
     flag("stop-writes-on-bgsave-error", true, flag_at!(persistence.refuses_unsaved)),
     choice("sanitize-dump-payload", &["no", "yes", "clients"], 0, Kept),
@@ -326,32 +339,35 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     flag("cluster-slot-stats-enabled", false, Kept),
 
     // TLS.
-    checked_text("tls-port", "0", special::check_no_tls_port, Kept),
-    text("tls-cert-file", "", Kept),
-    text("tls-key-file", "", Kept),
-    text("tls-key-file-pass", "", Kept).secret(),
-    text("tls-client-cert-file", "", Kept),
-    text("tls-client-key-file", "", Kept),
-    text("tls-client-key-file-pass", "", Kept).secret(),
+    integer("tls-port", 0, 65_535, 0, number_at!(tls.port)),
+    text("tls-cert-file", "", path_at!(tls.identity.certificate_file)),
+    text("tls-key-file", "", path_at!(tls.identity.key_file)),
+    text("tls-key-file-pass", "", bytes_at!(tls.identity.key_password)).secret(),
+    text("tls-client-cert-file", "", path_at!(tls.client_identity.certificate_file)),
+    text("tls-client-key-file", "", path_at!(tls.client_identity.key_file)),
+    text("tls-client-key-file-pass", "", bytes_at!(tls.client_identity.key_password)).secret(),
     text("tls-dh-params-file", "", Kept),
-    text("tls-ca-cert-file", "", Kept),
-    text("tls-ca-cert-dir", "", Kept),
-    choice("tls-auth-clients", &["no", "yes", "optional"], 1, Kept),
-    flag("tls-replication", false, Kept),
-    flag("tls-cluster", false, Kept),
-    text("tls-protocols", "", Kept),
-    text("tls-ciphers", "", Kept),
-    text("tls-ciphersuites", "", Kept),
-    flag("tls-prefer-server-ciphers", false, Kept),
-    flag("tls-session-caching", true, Kept),
-    integer("tls-session-cache-size", 0, INT_MAX, 20_480, Kept),
-    integer("tls-session-cache-timeout", 0, INT_MAX, 300, Kept),
+    text("tls-ca-cert-file", "", path_at!(tls.ca_file)),
+    text("tls-ca-cert-dir", "", path_at!(tls.ca_directory)),
+    choice("tls-auth-clients", ClientAuth::NAMES, ClientAuth::Yes as usize, choice_at!(ClientAuth, tls.client_auth)),
+    choice("tls-auth-clients-user", CertificateUser::NAMES, 0, choice_at!(CertificateUser, tls.user_from)),
+    integer("tls-auto-reload-interval", 0, INT_MAX, 0, number_at!(tls.reload_interval_s)),
+    // Nothing is replicated, and there is no cluster: the files are looked at, and there is nothing to encrypt.
+    flag("tls-replication", false, flag_at!(tls.replication)).no_effect(),
+    flag("tls-cluster", false, flag_at!(tls.cluster)).no_effect(),
+    text("tls-protocols", "", bytes_at!(tls.protocols)),
+    text("tls-ciphers", "", bytes_at!(tls.ciphers)),
+    text("tls-ciphersuites", "", bytes_at!(tls.cipher_suites)),
+    flag("tls-prefer-server-ciphers", false, flag_at!(tls.prefers_own_ciphers)),
+    flag("tls-session-caching", true, flag_at!(tls.caches_sessions)),
+    integer("tls-session-cache-size", 0, INT_MAX, 20_480, number_at!(tls.sessions_max)),
+    integer("tls-session-cache-timeout", 0, INT_MAX, 300, number_at!(tls.session_lifetime_s)),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::super::directive::{Context, Kind};
-    use super::super::load::tests::FakeMachine;
+    use super::super::load::tests::{FakeMachine, load, load_with};
     use super::*;
     use std::collections::HashSet;
 
@@ -385,6 +401,32 @@ mod tests {
                 assert_eq!(String::from_utf8_lossy(&row.get(&config)), text, "{}", row.name);
             }
         }
+    }
+
+    /// The lines of `torc.conf` that are directives with their defaults.
+    fn documented_lines() -> impl Iterator<Item = &'static str> {
+        let lines = include_str!("../../../torc.conf").lines().filter_map(|line| line.strip_prefix("# "));
+        lines.filter(|line| {
+            let word = line.split(' ').next().unwrap_or_default();
+            // A sentence may begin with the name of a directive.
+            directive(word.as_bytes()).is_some_and(|(_, name)| name == word)
+        })
+    }
+
+    #[test]
+    fn the_documented_file_names_every_directive_with_its_default() {
+        let documented: HashSet<&str> = documented_lines().filter_map(|line| line.split(' ').next()).collect();
+        for row in DIRECTIVES {
+            assert!(documented.contains(row.name), "{} is not in torc.conf", row.name);
+        }
+        let text: String =
+            documented_lines().filter(|line| !line.starts_with("shards")).map(|line| format!("{line}\n")).collect();
+        let (loaded, plain) = (load_with(&["s", "/c"], &[("/c", &text)]), load(&["s"]));
+        for row in DIRECTIVES {
+            let [ours, default] = [&loaded.config, &plain.config].map(|config| String::from_utf8(row.get(config)));
+            assert_eq!(ours, default, "{}", row.name);
+        }
+        load_with(&["s", "/c"], &[("/c", include_str!("../../../torc.conf"))]);
     }
 
     #[test]

@@ -23,6 +23,8 @@ use super::connection::{Connection, ConnectionKey};
 use super::dispatch::Flow;
 use super::exec::Exec;
 use super::multi::Queue;
+use super::observe::Seen;
+use super::tracking::Address;
 use crate::command_table::CommandEntry;
 use crate::mailbox::{Message, PackedArguments, Request};
 use smallvec::SmallVec;
@@ -46,6 +48,8 @@ pub struct Waiter {
     is_claimed: AtomicBool,
     /// Where its connection is.
     pub origin: usize,
+    /// Which it is there.
+    connection: ConnectionKey,
     /// Its place in every line: the lowest has waited longest.
     pub number: u64,
     entry: &'static CommandEntry,
@@ -61,6 +65,11 @@ impl Waiter {
     /// Whether the caller is the one that decides.
     fn claim(&self) -> bool {
         !self.is_claimed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whose command it is.
+    fn address(&self) -> Address {
+        Address { shard: self.origin as u32, connection: self.connection }
     }
 
     fn is_over(&self) -> bool {
@@ -84,6 +93,8 @@ pub enum Over {
     TimedOut,
     /// CLIENT UNBLOCK ... ERROR.
     Unblocked,
+    /// It may no longer do what it waits for: the error.
+    Denied(&'static str),
     /// It is gone.
     Dead,
 }
@@ -132,6 +143,13 @@ impl Blocked {
     pub(super) fn clients(&self) -> usize {
         self.waits.len()
     }
+
+    /// Number of keys of this shard that are waited for, and of those that readers in a group wait for: these hear of the
+    /// key's end, too.
+    pub(super) fn keys(&self) -> [usize; 2] {
+        let has_group = |line: &&Line| line.waiters.iter().any(|waiter| waiter.entry.spec.name == "xreadgroup");
+        [self.lines.len(), self.lines.values().filter(has_group).count()]
+    }
 }
 
 /// On the connection's shard.
@@ -155,12 +173,13 @@ impl Core {
             let before = (out.bytes.len(), out.shared.len());
             self.run_whole(entry, arguments, None.into(), client, now, out);
             if !std::mem::take(&mut self.shard.keyspace.found_nothing) {
-                self.serve_ready();
+                self.serve_ready_after(connection.key);
                 return Flow::Next;
             }
             connection.output.tail().split_off(before);
         }
-        let waiter = self.new_waiter(entry, client, arguments);
+        self.observer.runs_here = None;
+        let waiter = self.new_waiter(entry, (connection.key, client), arguments);
         let number = waiter.number;
         let timeout_ms = waiter.wait.map_or(0, |wait| wait.timeout_ms);
         let deadline_ns =
@@ -192,7 +211,12 @@ impl Core {
         Flow::Next
     }
 
-    fn new_waiter(&self, entry: &'static CommandEntry, client: ClientContext, arguments: &[&[u8]]) -> Arc<Waiter> {
+    fn new_waiter(
+        &self,
+        entry: &'static CommandEntry,
+        (connection, client): (ConnectionKey, ClientContext),
+        arguments: &[&[u8]],
+    ) -> Arc<Waiter> {
         let wait = Wait::of(entry.spec.name, arguments);
         let range = wait.map_or(0..0, |wait| wait.keys.0..wait.keys.0 + wait.keys.1);
         let hashed = |key: &&[u8]| {
@@ -202,6 +226,7 @@ impl Core {
         Arc::new(Waiter {
             is_claimed: AtomicBool::new(false),
             origin: self.index,
+            connection,
             number: self.shared.take_waiter_number(),
             entry,
             client,
@@ -290,10 +315,22 @@ impl Core {
         match over {
             Over::TimedOut => reply.null_array(),
             Over::Unblocked => reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            Over::Denied(text) => reply.error(text),
             Over::Dead => {}
         }
         self.wait_ends(number, out);
         true
+    }
+
+    /// What a client waits with, and in which database.
+    pub(super) fn what_waits(&self, number: u64) -> Option<(&'static CommandEntry, PackedArguments, u32)> {
+        let waiter = &self.blocked.waits.get(&number)?.waiter;
+        Some((waiter.entry, waiter.arguments.clone(), waiter.client.database))
+    }
+
+    /// Ends a wait, unless somebody is about to serve it; whether it did, or will.
+    pub(super) fn end_wait_of_number(&mut self, number: u64, over: Over) -> bool {
+        self.end_wait(number, over)
     }
 
     /// A connection is gone.
@@ -461,6 +498,15 @@ impl Core {
         }
     }
 
+    /// The same behind a command of a connection of ours: what that has changed is told as its own.
+    #[inline]
+    pub(super) fn serve_ready_after(&mut self, connection: ConnectionKey) {
+        if self.shard.keyspace.has_ready() || !self.blocked.postponed.is_empty() {
+            self.tell_changes(Some(Address { shard: self.index as u32, connection }));
+            self.serve_all();
+        }
+    }
+
     #[cold]
     fn serve_all(&mut self) {
         for name in std::mem::take(&mut self.blocked.postponed) {
@@ -496,7 +542,8 @@ impl Core {
         let Some(id) = line.behind.get(&waiter.number).cloned() else { return };
         let (key, slot) = (line.key.clone(), line.slot);
         let hashed = Key { bytes: &key, slot, hash: name.1 };
-        let news = news(self.shard.keyspace.peek(name.0 as usize, &hashed, now), wait.group(&arguments), &id);
+        let entry = self.shard.keyspace.peek(name.0 as usize, &hashed, now);
+        let news = news(entry, &key, wait.group(&arguments), &id);
         if news == News::None && !waiter.is_over() {
             return;
         }
@@ -509,12 +556,23 @@ impl Core {
         let mut out = ReplyBuffer::default();
         if let News::Error(CommandError(text)) = news {
             self.counters.errors.count(&text);
+            self.counters.calls.failed[waiter.entry.id] += 1;
             Reply::new(&mut out, waiter.client.protocol).error_bytes(&text);
         } else {
             let words = wait.for_stream(&arguments, &key, &id);
+            let mut stopwatch = self.stopwatch();
             self.run_whole(waiter.entry, &words, None.into(), waiter.client, now, &mut out);
+            self.tell_changes(Some(waiter.address()));
+            self.observe_served(waiter, stopwatch.split(), out.len());
         }
         self.answer(waiter, out);
+    }
+
+    /// What a client has waited for is observed as it was sent.
+    fn observe_served(&mut self, waiter: &Waiter, took_ns: u64, reply_bytes: usize) {
+        if self.observer.is_on {
+            self.observe(waiter.entry, Seen { took_ns, reply_bytes }, &waiter.arguments.slices(), waiter.address());
+        }
     }
 
     fn answer(&mut self, waiter: &Waiter, reply: ReplyBuffer) {
@@ -579,8 +637,10 @@ impl Core {
         let Some(wait) = waiter.wait else { return };
         let place = waiter.keys.iter().position(|(_, other)| *other == hash).unwrap_or_default();
         let words = wait.for_key(&arguments, wait.keys.0 + place);
-        let mut out = ReplyBuffer::default();
+        let (mut out, mut stopwatch) = (ReplyBuffer::default(), self.stopwatch());
         self.run_whole(waiter.entry, &words, None.into(), waiter.client, now, &mut out);
+        self.tell_changes(Some(waiter.address()));
+        self.observe_served(waiter, stopwatch.split(), out.len());
         // Its other lines here need it no more; those elsewhere hear of it from its own shard.
         self.forget_waiter(waiter);
         self.answer(waiter, out);

@@ -11,10 +11,12 @@
 //!
 //! A long reply grows: what there is of the first place's goes to `ready` at once, that of others is kept in their places.
 
+use super::encrypted::Transport;
 use super::multi::Transaction;
 use super::pubsub::Interests;
 use super::query_buffer::QueryBuffer;
 use super::tracking::Tracking;
+use crate::access::Access;
 use crate::connection::parser::Parser;
 use crate::mailbox::{Request, Sequence};
 use crate::reactor::driver::{DetachedSocket, Ends, Segment, Socket};
@@ -284,12 +286,12 @@ pub enum ReplyMode {
 }
 
 /// What a client has told us about itself and its wishes; moves with the connection.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SessionState {
     /// Selected database, protocol, NO-TOUCH.
     pub client: ClientContext,
-    /// Whether it may run commands.
-    pub authenticated: bool,
+    /// Its user.
+    pub access: Access,
     /// CLIENT SETNAME.
     pub name: Box<[u8]>,
     /// CLIENT SETINFO.
@@ -304,6 +306,23 @@ pub struct SessionState {
     pub import_source: bool,
     /// CLIENT CAPA redirect.
     pub redirect_capable: bool,
+}
+
+impl SessionState {
+    /// Of a client that has said nothing yet.
+    pub fn new(access: Access) -> Self {
+        Self {
+            client: ClientContext::default(),
+            access,
+            name: Box::default(),
+            library_name: Box::default(),
+            library_version: Box::default(),
+            reply_mode: ReplyMode::default(),
+            no_evict: false,
+            import_source: false,
+            redirect_capable: false,
+        }
+    }
 }
 
 /// Figures of a connection; move with it.
@@ -375,6 +394,8 @@ pub struct Connection {
     pub socket: Option<Socket>,
     /// Both ends.
     pub ends: Ends,
+    /// What stands between the socket and the commands.
+    pub transport: Transport,
     /// What the client told us.
     pub session: SessionState,
     /// Figures.
@@ -526,6 +547,8 @@ pub struct MovedConnection {
     pub id: u64,
     /// Both ends.
     pub ends: Ends,
+    /// What stands between the socket and the commands.
+    pub transport: Transport,
     /// The session.
     pub session: SessionState,
     /// The figures.

@@ -3,12 +3,13 @@
 use super::connection::{
     Affinity, Connection, ConnectionFigures, ConnectionKey, MovedConnection, Output, Phase, Receiving, SessionState,
 };
+use super::encrypted::Transport;
 use super::multi::Transaction;
 use super::query_buffer::QueryBuffer;
 use super::{Arrival, ConnectionSlot, Core};
 use crate::connection::parser::Parser;
 use crate::mailbox::{Message, Request};
-use crate::reactor::driver::{DetachedSocket, Ends, Segment, Socket};
+use crate::reactor::driver::{DetachedSocket, Ends, Notice, Segment, Socket};
 use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,11 +17,14 @@ use torc_engine::reply::ReplyBuffer;
 use torc_engine::transaction::inbox::Node;
 use torc_engine::transaction::schedule::Ticket;
 
+/// More than this keeps memory, or a client that does not read, too long to be heard of only when something else happens.
+const LATE_NOTICE_BYTES_MAX: usize = 16 << 10;
+
 /// What the core loop is to do for a connection.
 #[derive(Debug)]
 pub enum Want {
     /// Send these; one at a time.
-    Send(Socket, Vec<Segment>),
+    Send(Socket, Vec<Segment>, Notice),
     /// Start the receive stream.
     StartReceiving(Socket),
     /// End it.
@@ -31,6 +35,16 @@ pub enum Want {
     Close(Socket),
     /// Detach it and call [`Core::depart`].
     Detach(Socket),
+}
+
+/// Whoever makes more once this is gone, or ends with it, is to hear at once that it is; others when there is something to do.
+pub(super) fn notice_for(connection: &Connection, bytes: usize) -> Notice {
+    let is_awaited = connection.phase != Phase::Open
+        || connection.paused
+        || !connection.runs.is_empty()
+        || !connection.output.is_empty()
+        || bytes > LATE_NOTICE_BYTES_MAX;
+    if is_awaited { Notice::Prompt } else { Notice::WithNext }
 }
 
 impl Core {
@@ -72,9 +86,9 @@ impl Core {
     }
 
     /// Sends a connection that was accepted here to its home.
-    pub fn send_to_home(&mut self, home: usize, socket: DetachedSocket) {
+    pub fn send_to_home(&mut self, home: usize, socket: DetachedSocket, is_encrypted: bool) {
         self.counters.messages_sent += 1;
-        self.shared.mailboxes.push_home(home, Node::new(Message::Adopt(socket)));
+        self.shared.mailboxes.push_home(home, Node::new(Message::Adopt(socket, is_encrypted)));
         self.wake_if_asleep(home);
     }
 
@@ -82,7 +96,7 @@ impl Core {
     pub fn admit(&mut self, socket: Socket, ends: Ends) -> Result<ConnectionKey, &'static str> {
         let refusal = if self.shared.connections() > self.settings.clients_max {
             Some("-ERR max number of clients reached\r\n")
-        } else if self.settings.protected_mode && self.settings.password.is_none() && !ends.is_loopback {
+        } else if self.settings.protected_mode && self.users.default_user().has_no_password && !ends.is_loopback {
             Some(PROTECTED_MODE_TEXT)
         } else {
             None
@@ -96,7 +110,7 @@ impl Core {
         let id = self.shared.take_client_id();
         let now_ns = self.clock.monotonic_ns;
         let figures = ConnectionFigures { created_ns: now_ns, active_ns: now_ns, ..ConnectionFigures::default() };
-        let session = SessionState { authenticated: self.settings.password.is_none(), ..SessionState::default() };
+        let session = SessionState::new(self.new_access());
         Ok(self.insert_connection(id, Some(socket), ends, session, figures))
     }
 
@@ -120,6 +134,7 @@ impl Core {
             key,
             socket,
             ends,
+            transport: Transport::default(),
             session,
             figures,
             parser: Parser::default(),
@@ -162,11 +177,14 @@ impl Core {
     /// Takes in a connection that another shard sent. From now on it is one of ours; it runs nothing before its socket has
     /// been attached.
     pub(super) fn arrive(&mut self, moved: MovedConnection) {
-        let MovedConnection { socket, id, ends, session, figures, query_buffer, transaction } = moved;
+        let MovedConnection { socket, id, ends, transport, session, figures, query_buffer, transaction } = moved;
         let key = self.insert_connection(id, None, ends, session, figures);
         let Some(connection) = self.connection_mut(key) else { return };
+        connection.transport = transport;
         connection.query_buffer = query_buffer;
         connection.transaction = transaction;
+        // Users may have changed since it left.
+        self.update_access(key, 0);
         self.arrivals.push(Arrival::Moved(key, socket));
     }
 
@@ -191,6 +209,7 @@ impl Core {
             socket,
             id: connection.id,
             ends: connection.ends.clone(),
+            transport: std::mem::take(&mut connection.transport),
             session: connection.session.clone(),
             figures: connection.figures.clone(),
             query_buffer: std::mem::take(&mut connection.query_buffer),
@@ -258,7 +277,6 @@ impl Core {
     /// A send is over.
     pub fn sent(&mut self, key: ConnectionKey, segments: Vec<Segment>, result: std::io::Result<()>) {
         let bytes: usize = segments.iter().map(|segment| segment.as_slice().len()).sum();
-        self.counters.sent_bytes += bytes as u64;
         self.counters.writes += 1;
         for segment in segments {
             if let Segment::Owned(buffer) = segment {
@@ -266,13 +284,15 @@ impl Core {
             }
         }
         let Some(connection) = self.connection_mut(key) else { return };
+        let bytes = connection.transport.note_sent(bytes);
         connection.is_sending = false;
-        connection.sending_bytes = 0;
-        connection.has_written &= connection.outstanding() > 0 || !connection.output.is_empty();
+        connection.sending_bytes = connection.sending_bytes.saturating_sub(bytes);
+        connection.has_written &= connection.outstanding() > 0 || !connection.is_drained();
         connection.figures.sent_bytes += bytes as u64;
         if result.is_err() {
             connection.phase = Phase::Dead;
         }
+        self.counters.sent_bytes += bytes as u64;
         self.mark_dirty_key(key);
         self.consider_resuming(key);
     }
@@ -282,7 +302,7 @@ impl Core {
         self.connection_mut(key).is_some_and(|connection| connection.has_written)
     }
 
-    fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
+    pub(super) fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
         const SPARE_BUFFERS_MAX: usize = 256;
         const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
         if self.spare_buffers.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX {
@@ -401,10 +421,11 @@ impl Core {
         carry_out: &mut impl FnMut(&mut Self, ConnectionKey, Want),
     ) {
         let now_ns = self.clock.monotonic_ns;
+        let pushes_ns = self.pace.in_haste(self.settings.gather_ns_max);
         let mut spare = self.spare_buffers.pop();
         let Some(connection) = self.connection_mut(key) else { return };
         let may_send = connection.phase != Phase::Dead && !connection.is_sending && !connection.output.ready.is_empty();
-        if may_send && hold_back(connection, now_ns) {
+        if may_send && hold_back(connection, now_ns, pushes_ns) {
             if !std::mem::replace(&mut connection.is_held, true) {
                 self.held.push(key);
             }
@@ -414,7 +435,8 @@ impl Core {
             connection.is_sending = true;
             connection.sending_bytes = bytes;
             let segments = connection.output.take_segments(spare.take().unwrap_or_default());
-            carry_out(self, key, Want::Send(socket, segments));
+            let notice = notice_for(connection, bytes);
+            carry_out(self, key, Want::Send(socket, segments, notice));
         }
         if let Some(spare) = spare {
             self.spare_buffers.push(spare);
@@ -423,9 +445,14 @@ impl Core {
 
     fn settle_one(&mut self, key: ConnectionKey, carry_out: &mut impl FnMut(&mut Self, ConnectionKey, Want)) {
         // Between two shards there is nothing to be done for it.
-        let Some(socket) = self.connection_mut(key).and_then(|connection| connection.socket) else { return };
+        let Some(connection) = self.connection_mut(key) else { return };
+        let (Some(socket), is_encrypted) = (connection.socket, connection.transport.is_encrypted()) else { return };
         self.check_output_limit(key);
-        self.send_ready(key, socket, carry_out);
+        if is_encrypted {
+            self.send_encrypted(key, socket, carry_out);
+        } else {
+            self.send_ready(key, socket, carry_out);
+        }
         let Some(connection) = self.connection_mut(key) else { return };
         if connection.phase == Phase::Closing && connection.blocked_on.is_some() {
             // What it waits for may never come.
@@ -435,7 +462,7 @@ impl Core {
             self.end_wait_of(key);
         }
         let Some(connection) = self.connection_mut(key) else { return };
-        let quiet = !connection.is_sending && connection.output.is_empty();
+        let quiet = !connection.is_sending && connection.is_drained();
         if connection.phase == Phase::Closing && quiet {
             connection.phase = Phase::Dead;
         }
@@ -513,6 +540,7 @@ impl Core {
         let timeout_ns = self.settings.idle_timeout_s * 1_000_000_000;
         for key in self.connection_keys() {
             self.check_output_limit(key);
+            self.look_at_handshake(key);
             let Some(connection) = self.connection_mut(key) else { continue };
             let idle_ns = now_ns.saturating_sub(connection.figures.active_ns);
             let frame_bytes = connection.parser.frame_bytes_known();
@@ -526,6 +554,7 @@ impl Core {
                 && connection.phase == Phase::Open
                 && connection.outstanding() == 0
                 && !connection.is_subscriber()
+                && !connection.is_own()
             {
                 tracing::debug!(id = connection.id, "Closing idle client");
                 connection.phase = Phase::Dead;
@@ -545,12 +574,20 @@ const TURN_BACKLOG_BYTES_MAX: usize = 256 << 10;
 const HOLD_BYTES_MAX: usize = 16 * 1024;
 
 /// Whether what is ready should wait for replies that are on their way from other shards: a pipeline whose keys are on
-/// several shards is then answered by one send instead of one a gap.
-fn hold_back(connection: &mut Connection, now_ns: u64) -> bool {
-    if connection.outstanding() == 0 || connection.output.ready.bytes.len() > HOLD_BYTES_MAX {
+/// several shards is then answered by one send instead of one a gap. What a busy shard has for those who only listen waits
+/// for `pushes_ns`, so that one send to each of them takes the messages of several turns.
+pub(super) fn hold_back(connection: &mut Connection, now_ns: u64, pushes_ns: u64) -> bool {
+    let longest_ns = if connection.outstanding() > 0 {
+        HOLD_NS
+    } else if connection.is_listener() && connection.figures.active_ns < now_ns {
+        pushes_ns
+    } else {
+        0
+    };
+    if longest_ns == 0 || connection.output.ready.len() > HOLD_BYTES_MAX {
         return false;
     }
-    let until_ns = *connection.hold_until_ns.get_or_insert(now_ns + HOLD_NS);
+    let until_ns = *connection.hold_until_ns.get_or_insert(now_ns + longest_ns);
     now_ns < until_ns
 }
 
@@ -560,6 +597,6 @@ const IDLE_AFTER_NS: u64 = 2_000_000_000;
 /// Generations fit in the tag of an event beside kind and index.
 pub const GENERATION_MASK: u32 = 0x00ff_ffff;
 
-const PROTECTED_MODE_TEXT: &str = "-DENIED Torc is running in protected mode because no password is set and this connection \
+pub(super) const PROTECTED_MODE_TEXT: &str = "-DENIED Torc is running in protected mode because no password is set and this connection \
 does not come from the loopback interface. To accept it: set a password with 'requirepass' (CONFIG SET requirepass from a \
 loopback connection, or the configuration file), or bind only trusted interfaces and set 'protected-mode no'.\r\n";

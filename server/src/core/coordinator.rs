@@ -13,6 +13,8 @@ use super::Core;
 use super::connection::{Connection, ConnectionKey, MovedConnection, ReplyMode};
 use super::inbox::claim_of;
 use super::multi::Watching;
+use super::observe::Seen;
+use super::owners::discovery_of;
 use super::pubsub::AudienceChange;
 use super::session::Conclude;
 use super::unit::{Captured, StageDone, UnitRun};
@@ -23,7 +25,7 @@ use crate::mailbox::{Envelope, InstantRequest, Message, Outcome, PackedArguments
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use torc_engine::command::{Discovery, FindKeys, Flags, Milliseconds, Spread};
+use torc_engine::command::{Discovery, Flags, Milliseconds, Spread};
 use torc_engine::keyspace::slot_of;
 use torc_engine::reply::{Reply, ReplyBuffer};
 use torc_engine::shard::{ClientContext, Shard};
@@ -72,6 +74,13 @@ pub(super) struct Transaction {
     pub(super) involved: SmallVec<[usize; 8]>,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) remaining: usize,
+    /// What the longest of its parts took, and all of them together.
+    took_ns: u64,
+    work_ns: u64,
+    /// It is one command's, which is observed when it is over.
+    is_observed: bool,
+    /// What may have to be remembered of that.
+    arguments: Option<Box<PackedArguments>>,
 }
 
 /// The transactions that this shard coordinates.
@@ -114,7 +123,7 @@ impl Core {
 
     /// One hop: each shard runs the command on the arguments that belong to its keys.
     fn start_one_hop(&mut self, connection: &mut Connection, entry: &'static CommandEntry, arguments: &[&[u8]]) {
-        let Some(groups) = self.split(entry, arguments) else {
+        let Some(groups) = self.shared.split(entry, arguments) else {
             // A key without its value: the handler says so.
             let Target::Engine(handler) = entry.target else { return };
             let now = self.shard.now();
@@ -131,30 +140,6 @@ impl Core {
             parts.push((shard, claim, work));
         }
         self.start(connection, entry, Kind::Merge { spread: entry.spec.spread, places }, parts);
-    }
-
-    /// A command of one hop, cut up: for each shard the arguments that belong there, and the places of their keys among all.
-    /// None if a key is without its value.
-    pub(super) fn split<'a>(&self, entry: &CommandEntry, arguments: &[&'a [u8]]) -> Option<Groups<'a>> {
-        let step = match entry.spec.keys[0].find {
-            FindKeys::Range { step, .. } | FindKeys::Count { step, .. } => step,
-            FindKeys::Unknown => 1,
-        };
-        let mut groups = Groups::new();
-        let mut place = 0;
-        let mut fits = true;
-        entry.spec.visit_keys(arguments, |index, _| {
-            let Some(chunk) = arguments.get(index..index + step) else {
-                fits = false;
-                return;
-            };
-            let shard = self.shared.shard_of(slot_of(arguments[index]));
-            let group = groups.entry(shard).or_insert_with(|| (vec![arguments[0]], Vec::new()));
-            group.0.extend_from_slice(chunk);
-            group.1.push(place);
-            place += 1;
-        });
-        fits.then_some(groups)
     }
 
     /// The values come to the command: first hop. If they may name further keys, every shard is held whole for a moment.
@@ -372,7 +357,19 @@ impl Core {
         let request = Request { connection: connection.key, sequence, entry, client, key: None.into(), here };
         // What this connection sent before comes before.
         self.flush_batches();
-        self.begin_transaction(Some(request), client, kind, parts);
+        let id = self.begin_transaction(Some(request), client, kind, parts);
+        self.observer.runs_here = None;
+        self.observer.started = Some(id);
+        if let Some(transaction) = self.coordinator.transactions.get_mut(&id) {
+            transaction.is_observed = true;
+        }
+    }
+
+    /// What may have to be remembered of a command that has become a transaction.
+    pub(super) fn remember_arguments(&mut self, id: u64, arguments: Option<Box<PackedArguments>>) {
+        if let Some(transaction) = self.coordinator.transactions.get_mut(&id) {
+            transaction.arguments = arguments;
+        }
     }
 
     fn begin_transaction(
@@ -381,7 +378,7 @@ impl Core {
         client: ClientContext,
         kind: Kind,
         parts: Vec<(usize, Claim, Work)>,
-    ) {
+    ) -> u64 {
         let asker = request.as_ref().map(|request| request.connection);
         // What a unit reads is known only where it does.
         let is_read = |request: &Request| request.entry.spec.flags.has(Flags::READONLY);
@@ -396,9 +393,14 @@ impl Core {
             involved: parts.iter().map(|(shard, ..)| *shard).collect(),
             outcomes: parts.iter().map(|_| Outcome::None).collect(),
             remaining: parts.len(),
+            took_ns: 0,
+            work_ns: 0,
+            is_observed: false,
+            arguments: None,
         };
         self.coordinator.transactions.insert(id, transaction);
         self.multicast(&header, id, (asker, client.tracks && reads), parts);
+        id
     }
 
     /// `asker`: whose command it is, and whether what it reads is remembered for it.
@@ -418,8 +420,19 @@ impl Core {
             let header = header.clone();
             let outcome = Outcome::None;
             let parts = count;
-            let part =
-                Part { header, coordinator, connection, tracks, transaction, index, parts, claim, work, outcome };
+            let part = Part {
+                header,
+                coordinator,
+                connection,
+                tracks,
+                transaction,
+                index,
+                parts,
+                claim,
+                work,
+                outcome,
+                took_ns: 0,
+            };
             (shard, Node::new(Message::Part(part)))
         });
         self.push_multicast(header, nodes, &involved);
@@ -466,6 +479,10 @@ impl Core {
             involved: parts.iter().map(|(shard, ..)| *shard).collect(),
             outcomes: parts.iter().map(|_| Outcome::None).collect(),
             remaining: parts.len(),
+            took_ns: 0,
+            work_ns: 0,
+            is_observed: false,
+            arguments: None,
         };
         self.coordinator.transactions.insert(id, transaction);
     }
@@ -474,6 +491,8 @@ impl Core {
     pub(super) fn part_done(&mut self, part: Part) {
         let Some(transaction) = self.coordinator.transactions.get_mut(&part.transaction) else { return };
         transaction.outcomes[part.index] = part.outcome;
+        transaction.took_ns = transaction.took_ns.max(part.took_ns);
+        transaction.work_ns += part.took_ns;
         transaction.remaining -= 1;
         if transaction.remaining > 0 {
             return;
@@ -484,7 +503,14 @@ impl Core {
 
     fn conclude(&mut self, id: u64, mut transaction: Transaction) {
         let request = transaction.request.take();
+        let (took_ns, is_observed) = (transaction.took_ns, transaction.is_observed);
+        if let (true, Some(request)) = (is_observed, &request) {
+            // The rest is added with the longest part, when it is observed.
+            self.counters.calls.add_time(request.entry.id, transaction.work_ns - took_ns);
+        }
+        let arguments = if matches!(transaction.kind, Kind::Overlay(_)) { None } else { transaction.arguments.take() };
         let mut out = ReplyBuffer::default();
+        let waits_for_files = matches!(transaction.kind, Kind::Merge { spread: Spread::AllShardsOkOnDisk, .. });
         match transaction.kind {
             Kind::Merge { spread, places } => {
                 let replies = transaction.outcomes.into_iter().map(|outcome| match outcome {
@@ -503,7 +529,11 @@ impl Core {
                     // Whoever meets the next multicast meets it behind the connection's arrival.
                     let parts = self.on_all_shards(&question);
                     let kind = Kind::Control(question, conclude);
-                    return self.begin_transaction(request, transaction.client, kind, parts);
+                    let again = self.begin_transaction(request, transaction.client, kind, parts);
+                    if let Some(transaction) = self.coordinator.transactions.get_mut(&again) {
+                        (transaction.is_observed, transaction.arguments) = (is_observed, arguments);
+                    }
+                    return;
                 }
                 conclude(self, replies, &mut Reply::new(&mut out, transaction.client.protocol));
             }
@@ -511,19 +541,30 @@ impl Core {
             Kind::Overlay(_) => return self.run_overlay(id, transaction, request),
             Kind::Unit(run) => {
                 let Transaction { client, header, involved, outcomes, .. } = transaction;
-                let stage = StageDone { id, client, now: header.now(), shards: involved, outcomes };
+                let stage = StageDone { id, client, now: header.now(), shards: involved, outcomes, took_ns };
                 return self.unit_stage_done(*run, stage, request);
             }
-            Kind::Watch(watching) => return self.watch_begun(watching, transaction.outcomes, request),
+            Kind::Watch(watching) => {
+                if let (true, Some(request)) = (is_observed, &request) {
+                    self.observe_late(request, Seen { took_ns, reply_bytes: 0 }, arguments.as_deref());
+                }
+                return self.watch_begun(watching, transaction.outcomes, request);
+            }
         }
-        if let Some(request) = request {
-            self.deliver(request, |place| place.append(&mut out));
+        if let (true, Some(request)) = (is_observed, &request) {
+            self.observe_late(request, Seen { took_ns, reply_bytes: out.len() }, arguments.as_deref());
+        }
+        match request {
+            Some(request) if waits_for_files => self.answer_flush(request, out),
+            Some(request) => self.deliver(request, |place| place.append(&mut out)),
+            None => {}
         }
     }
 
     /// Runs the command on the values, then the last hop; or has both done later.
     fn run_overlay(&mut self, id: u64, transaction: Transaction, request: Option<Request>) {
         let Kind::Overlay(mut hops) = transaction.kind else { return };
+        let (mut stopwatch, before_ns, arguments) = (self.stopwatch(), transaction.took_ns, transaction.arguments);
         let (tickets, gathered) = values(transaction.outcomes);
         hops.now = transaction.header.now();
         let asker = request.as_ref().map(|request| request.connection);
@@ -537,7 +578,7 @@ impl Core {
                 if unfinished.only_reads() && held.writes() {
                     let finishes = held.with(self.index, |overlay| overlay.finish(temporary, &mut self.shard));
                     self.last_hop(&mut held, finishes);
-                    return self.overlay_goes_on_later(unfinished, (request, out), None);
+                    return self.overlay_goes_on_later(unfinished, (request, out), (None, arguments));
                 }
                 if !held.writes() && !asks {
                     // No lock is held while a client is waited for; what it reads is its own.
@@ -546,7 +587,7 @@ impl Core {
                 }
                 self.count_as_long(&mut held.hops.counted);
                 let overlay = Box::new(OverlayRun { temporary, held });
-                self.overlay_goes_on_later(unfinished, (request, out), Some(overlay));
+                self.overlay_goes_on_later(unfinished, (request, out), (Some(overlay), arguments));
             }
             (unfinished, request) => {
                 if let Some(unfinished) = unfinished {
@@ -557,6 +598,8 @@ impl Core {
                 self.note_failure(held.hops.entry, errors);
                 self.last_hop(&mut held, finishes);
                 if let Some(request) = request {
+                    let seen = Seen { took_ns: before_ns + stopwatch.split(), reply_bytes: out.len() };
+                    self.observe_late(&request, seen, arguments.as_deref());
                     self.deliver(request, |place| place.append(&mut out));
                 }
             }
@@ -644,15 +687,6 @@ impl Hops {
         let (keys, parts, now, has_let_go) = (&self.keys, &self.places, self.now, self.asks);
         Overlay { handler, arguments, client, keys, parts, unit, now, has_let_go }
     }
-}
-
-/// For each shard the arguments that belong there, and the places of their keys among all.
-pub(super) type Groups<'a> = BTreeMap<usize, (Vec<&'a [u8]>, Vec<usize>)>;
-
-/// How further keys of a command are found, if it may have such.
-pub(super) fn discovery_of(entry: &CommandEntry, arguments: &[&[u8]]) -> Option<&'static Discovery> {
-    let discovery = entry.spec.key_finder?.discovery.as_ref()?;
-    (discovery.is_needed)(arguments).then_some(discovery)
 }
 
 /// The tickets of the parts that read, and what they have read.

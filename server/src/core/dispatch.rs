@@ -12,17 +12,17 @@
 
 use super::batches::{OpenBatches, ShardSet};
 use super::connection::{Connection, ConnectionKey, Phase, ReplyMode};
-use super::coordinator::discovery_of;
 use super::gate::may_write;
 use super::memory::{OUT_OF_MEMORY, Room};
+use super::observe::Stopwatch;
+use super::owners::{Owner, discovery_of};
 use super::session::Session;
 use super::tracking::Address;
 use super::unit::Captured;
 use super::{Core, Waiting};
-use crate::append_log::NOWHERE;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::connection::parser::{Limits, Parsed, Parser, Span};
-use crate::mailbox::{Batch, Deferred, Envelope, Message, PackedArguments, Request};
+use crate::mailbox::{Batch, Deferred, Envelope, KnownKey, Message, PackedArguments, Request};
 use smallvec::SmallVec;
 use torc_engine::command::{CommandError, Flags, Handler, Spread, unknown_command, unknown_subcommand, wrong_arity};
 use torc_engine::commands::blocking::Wait;
@@ -87,6 +87,17 @@ impl Core {
     /// Bytes arrived from a client.
     pub fn received(&mut self, key: ConnectionKey, bytes: &[u8]) {
         let Some(mut connection) = self.take_connection(key) else { return };
+        if connection.transport.is_plain() {
+            self.run_received(&mut connection, bytes);
+        } else {
+            self.received_otherwise(&mut connection, bytes);
+        }
+        self.put_connection(connection);
+    }
+
+    /// Bytes that the client means as they are.
+    #[inline]
+    pub(super) fn run_received(&mut self, connection: &mut Connection, bytes: &[u8]) {
         connection.figures.received_bytes += bytes.len() as u64;
         if connection.figures.active_ns != self.clock.monotonic_ns {
             connection.turn_bytes = 0;
@@ -95,8 +106,7 @@ impl Core {
         connection.figures.active_ns = self.clock.monotonic_ns;
         self.counters.received_bytes += bytes.len() as u64;
         self.counters.reads += 1;
-        self.run_input_of(&mut connection, bytes);
-        self.put_connection(connection);
+        self.run_input_of(connection, bytes);
     }
 
     /// A connection that had stopped reading may go on.
@@ -104,7 +114,8 @@ impl Core {
         let Some(mut connection) = self.take_connection(key) else { return };
         connection.go_on();
         self.run_input_of(&mut connection, &[]);
-        if connection.at_end && !connection.paused && connection.phase == Phase::Open {
+        let is_over = connection.at_end && !connection.paused && !connection.transport.is_away();
+        if is_over && connection.phase == Phase::Open {
             connection.phase = Phase::Closing;
         }
         self.put_connection(connection);
@@ -130,7 +141,7 @@ impl Core {
             connection.query_buffer.announce(connection.parser.frame_bytes_known());
         }
         let input_bytes = connection.query_buffer.len() + connection.transaction.bytes();
-        if input_bytes as u64 > self.settings.query_buffer_max {
+        if input_bytes as u64 > self.settings.query_buffer_max && !connection.is_own() {
             tracing::warn!(id = connection.id, "Closing client that reached max query buffer length");
             connection.phase = Phase::Dead;
         }
@@ -143,7 +154,7 @@ impl Core {
         while connection.phase == Phase::Open && !self.should_pause(connection) {
             let mut ahead = std::mem::take(&mut self.lookahead);
             let stop = self.parse_ahead(connection, input, consumed, &mut ahead);
-            self.warm(connection, &ahead);
+            self.warm(connection, input, &ahead);
             let (end, all_ran) = self.run_group(connection, input, consumed, &ahead);
             consumed = end;
             ahead.give_back();
@@ -163,8 +174,14 @@ impl Core {
                     let parser = std::mem::take(&mut connection.parser);
                     let arguments: SmallVec<[&[u8]; 8]> = parser.arguments(&input[consumed..]).collect();
                     let entry = self.shared.table.find(arguments[0]);
+                    let mut stopwatch = self.stopwatch();
+                    let out = connection.output.tail();
+                    let replied_from = (out.bytes.len(), out.shared.len());
                     if self.command(connection, entry, &arguments, None) == Flow::NotRun {
                         break;
+                    }
+                    if self.observer.is_on {
+                        self.observe_at_hand(connection, &arguments, end - consumed, replied_from, stopwatch.split());
                     }
                     consumed = end;
                 }
@@ -204,7 +221,8 @@ impl Core {
     fn parse_ahead(&mut self, connection: &mut Connection, input: &[u8], from: usize, ahead: &mut Lookahead) -> Stop {
         ahead.spans.clear();
         ahead.commands.clear();
-        let authenticated = connection.session.authenticated;
+        let authenticated = connection.session.access.is_admitted();
+        let is_own = connection.is_own();
         let limits = Limits { bulk_length_max: self.settings.bulk_length_max, authenticated };
         let group = if authenticated { LOOKAHEAD_COMMANDS } else { 1 };
         let mut position = from;
@@ -228,7 +246,8 @@ impl Core {
                     let rebased = |span: &Span| Span { offset: span.offset + position, length: span.length };
                     ahead.spans.extend(spans.iter().map(rebased));
                     let arguments = &ahead.spans[first_span..];
-                    let entry = self.shared.table.find(slice(input, arguments[0]));
+                    let (table, name) = (&self.shared.table, slice(input, arguments[0]));
+                    let entry = if is_own { table.find_original(name) } else { table.find(name) };
                     let key = entry.and_then(|entry| self.foresee(connection, entry, input, arguments));
                     let span_count = arguments.len();
                     ahead.commands.push(Ahead { first_span, span_count, end, entry, key });
@@ -261,7 +280,7 @@ impl Core {
 
     /// Brings what the group's commands will look at into the caches: each stage needs what the one before it asked for,
     /// and by the time it is asked the memory has had a group's length to answer.
-    fn warm(&self, connection: &Connection, ahead: &Lookahead) {
+    fn warm(&self, connection: &Connection, input: &[u8], ahead: &Lookahead) {
         if ahead.commands.len() < 2 {
             return;
         }
@@ -269,6 +288,17 @@ impl Core {
         let keys = ahead.commands.iter().filter_map(|command| command.key);
         let ours = keys.filter(|(slot, _)| self.shared.shard_of(*slot) == self.index);
         self.warm_keys(ours.map(|(slot, hash)| (database, slot, hash)));
+        let elements = ahead.commands.iter().filter_map(|command| {
+            let (entry, (slot, hash)) = (command.entry?, command.key?);
+            let (KeyPlan::One(key), element) = (entry.keys, entry.spec.element?) else { return None };
+            let spans = &ahead.spans[command.first_span..command.first_span + command.span_count];
+            let key = Key { bytes: slice(input, *spans.get(key)?), slot, hash };
+            Some((database, key, slice(input, *spans.get(element)?)))
+        });
+        let mut ours = elements.filter(|(_, key, _)| self.shared.shard_of(key.slot) == self.index).peekable();
+        if ours.peek().is_some() {
+            self.shard.keyspace.prefetch_elements(ours);
+        }
     }
 
     /// The stages of [`torc_engine::keyspace::Keyspace::prefetch`] behind the first, each over all keys.
@@ -288,15 +318,45 @@ impl Core {
         from: usize,
         ahead: &Lookahead,
     ) -> (usize, bool) {
+        let mut stopwatch = self.stopwatch();
+        let stopped = self.run_commands(connection, input, from, ahead, &mut stopwatch);
+        if let (false, Some(last)) = (self.observer.is_on, connection.figures.last_command) {
+            self.lap(&mut stopwatch, last.id);
+        }
+        stopped
+    }
+
+    fn run_commands(
+        &mut self,
+        connection: &mut Connection,
+        input: &[u8],
+        from: usize,
+        ahead: &Lookahead,
+        stopwatch: &mut Stopwatch,
+    ) -> (usize, bool) {
         let mut consumed = from;
-        for command in &ahead.commands {
+        let looks_at_each = self.observer.is_on;
+        for (index, command) in ahead.commands.iter().enumerate() {
+            if index > 0
+                && !looks_at_each
+                && command.entry.map(|entry| entry.id) != ahead.commands[index - 1].entry.map(|entry| entry.id)
+                && let Some(last) = connection.figures.last_command
+            {
+                self.lap(stopwatch, last.id);
+            }
             let spans = &ahead.spans[command.first_span..command.first_span + command.span_count];
             let arguments: SmallVec<[&[u8]; 8]> = spans.iter().map(|span| slice(input, *span)).collect();
             if connection.phase != Phase::Open || self.should_pause(connection) {
                 return (consumed, false);
             }
+            let out = connection.output.tail();
+            let replied_from = (out.bytes.len(), out.shared.len());
             if self.command(connection, command.entry, &arguments, command.key) == Flow::NotRun {
                 return (consumed, false);
+            }
+            if looks_at_each {
+                let (request_bytes, took_ns) = (command.end - consumed, stopwatch.split());
+                self.observe_at_hand(connection, &arguments, request_bytes, replied_from, took_ns);
             }
             connection.turn_bytes += command.end - consumed;
             consumed = command.end;
@@ -359,11 +419,16 @@ impl Core {
                     self.route(connection, entry, arguments, key)
                 };
                 let is_shown_later = std::mem::take(&mut self.shows_later);
-                if self.pubsub.is_monitored && connection.figures.commands != before && !is_shown_later {
+                if self.pubsub.is_monitored
+                    && connection.figures.commands != before
+                    && !is_shown_later
+                    && !connection.is_own()
+                {
                     self.monitor(connection, entry, arguments);
                 }
                 if is_script {
                     self.tell_script_lines();
+                    self.tell_own_script_denials(connection);
                 }
                 flow
             }
@@ -412,10 +477,10 @@ impl Core {
         Reply::new(connection.output.tail(), connection.session.client.protocol).error_bytes(text);
     }
 
-    /// Name, subcommand, arity, authentication.
+    /// Name, subcommand, arity, what its user may do.
     fn check(
-        &self,
-        connection: &Connection,
+        &mut self,
+        connection: &mut Connection,
         entry: Option<&'static CommandEntry>,
         arguments: &[&[u8]],
     ) -> Result<&'static CommandEntry, CommandError> {
@@ -431,9 +496,8 @@ impl Core {
         if !entry.spec.arity.accepts(arguments.len()) {
             return Err(wrong_arity(&entry.full_name, None));
         }
-        let is_open = connection.session.authenticated || self.settings.password.is_none();
-        if !is_open && !entry.spec.flags.has(Flags::NO_AUTH) {
-            return Err("NOAUTH Authentication required.".into());
+        if !connection.session.access.is_free() {
+            self.check_access(connection, entry, arguments)?;
         }
         if connection.interests.is_some() {
             check_listener(connection, entry)?;
@@ -448,10 +512,9 @@ impl Core {
         arguments: &[&[u8]],
         key: Option<(u16, u64)>,
     ) -> Flow {
-        if let Some(flow) = self.held_up(connection, entry) {
+        if let Some(flow) = self.held_up(connection, entry, arguments) {
             return flow;
         }
-        self.prepare_script(entry);
         let handler = match entry.target {
             Target::Engine(handler) => handler,
             Target::Session(handler) => {
@@ -499,6 +562,8 @@ impl Core {
             KeyPlan::One(index) => {
                 Some(self.shared.shard_of(key.map_or_else(|| slot_of(arguments[index]), |(slot, _)| slot)))
             }
+            // It waits for files where the only shard answers, too.
+            KeyPlan::None if entry.spec.spread == Spread::AllShardsOkOnDisk => None,
             KeyPlan::None => self.owner_without_keys(entry, arguments),
             KeyPlan::Many => self.owner_of_keys(entry, arguments),
         }
@@ -528,8 +593,13 @@ impl Core {
 
     /// What keeps a command from running now, if anything does.
     #[inline]
-    fn held_up(&mut self, connection: &mut Connection, entry: &'static CommandEntry) -> Option<Flow> {
-        if connection.socket == Some(NOWHERE) {
+    fn held_up(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static CommandEntry,
+        arguments: &[&[u8]],
+    ) -> Option<Flow> {
+        if connection.is_own() {
             return None;
         }
         if !self.gate.is_open()
@@ -546,12 +616,13 @@ impl Core {
             return Some(flow);
         }
         let is_about_messages = entry.spec.flags.has(Flags::PUBSUB);
-        if self.waits_for_pause(connection, entry.is_write)
+        if self.waits_for_pause(connection, |core| core.may_write(entry, arguments))
             || (is_about_messages && self.waits_for_messages(connection, entry))
+            || self.waits_for_evictions(connection)
         {
             return Some(Flow::NotRun);
         }
-        if let Some(busy) = self.busy_with_script(entry) {
+        if let Some(busy) = self.busy_with_script(entry).or_else(|| self.busy_elsewhere(entry, arguments)) {
             self.counters.calls.rejected[entry.id] += 1;
             self.fail(connection, &busy.into());
             return Some(Flow::Next);
@@ -628,6 +699,8 @@ impl Core {
             Some(owner) => self.send_to(owner, connection, entry, arguments, None),
             None => self.start_spread(connection, entry, arguments),
         }
+        // What is not in the table is not observed where it runs.
+        self.observer.runs_here = connection.figures.last_command;
     }
 
     #[inline]
@@ -639,12 +712,14 @@ impl Core {
             self.decide_tracking(connection, entry);
         }
         connection.figures.last_command = Some(entry);
+        self.observer.runs_here = Some(entry);
+        self.begins(entry);
     }
 
     /// A connection goes to the shard that most of its commands go to.
     pub(super) fn follow_keys(&mut self, connection: &mut Connection, owner: usize) {
         let (home, shards, window) = (self.index, self.shared.shards(), self.settings.affinity_window_commands);
-        if connection.socket != Some(NOWHERE)
+        if !connection.is_own()
             && let Some(target) = connection.affinity.count(owner, home, shards, window)
             && connection.phase == Phase::Open
             && connection.interests.is_none()
@@ -676,19 +751,10 @@ impl Core {
         if self.shared.shards() == 1 {
             return Some(self.index);
         }
-        if discovery_of(entry, arguments).is_some() {
-            return None;
-        }
-        let mut owner = None;
-        let mut several = false;
-        let fits = entry.spec.visit_keys(arguments, |index, _| {
-            let shard = self.shared.shard_of(slot_of(arguments[index]));
-            several |= *owner.get_or_insert(shard) != shard;
-        });
-        match (fits, several) {
-            (true, true) => None,
-            (true, false) => Some(owner.unwrap_or(self.index)),
-            (false, _) => Some(self.index),
+        match self.shared.owner_of_keys(entry, arguments) {
+            Owner::One(owner) => Some(owner),
+            Owner::Several => None,
+            Owner::Nobody => Some(self.index),
         }
     }
 
@@ -708,7 +774,7 @@ impl Core {
         if !in_order {
             return self.send_to(self.index, connection, entry, arguments, key);
         }
-        self.shard.keyspace.on_expired = self.on_expired(entry);
+        self.about_to_run(entry);
         if !self.schedule.is_idle() {
             self.learn_time();
             let claim = self.claim_of(entry, arguments);
@@ -718,10 +784,12 @@ impl Core {
                 let deferred = Deferred { origin: self.index, now: self.shard.now(), request, arguments };
                 // Its turn may come between the question and now (another shard sets a flag), but its reply finds the
                 // connection only when that is back in its place.
+                self.observer.runs_here = None;
                 return self.schedule.queue(claim, Waiting::Command(Box::new(deferred)));
             }
         }
         let now = self.shard.now();
+        self.prepare_script(entry, connection.session.client, connection.session.access.user_to_ask());
         let (client, out) = (connection.session.client, connection.output.tail());
         let (before, errors) = ((out.bytes.len(), out.shared.len()), self.shard.errors().total());
         let unfinished = match (key, entry.keys) {
@@ -731,6 +799,9 @@ impl Core {
             }
             _ => self.shard.begin(handler, arguments, client, now, out),
         };
+        if client.tracks && entry.is_script {
+            self.remember_script_reads(Address { shard: self.index as u32, connection: connection.key });
+        }
         if entry.is_script
             && let Some(missed) = self.scripting.missed.take()
         {
@@ -746,10 +817,11 @@ impl Core {
             if connection.session.reply_mode != ReplyMode::On {
                 connection.output.tail().split_off(before);
             }
+            self.observer.runs_here = None;
             let request = Self::expect_reply(connection, entry, true);
             self.connection_goes_on_later(connection, unfinished, request, arguments);
         }
-        self.serve_ready();
+        self.serve_ready_after(connection.key);
     }
 
     /// Leaves a place for the reply of a command that does not run inline.
@@ -766,7 +838,7 @@ impl Core {
             sequence,
             entry,
             client: connection.session.client,
-            key: None.into(),
+            key: if entry.is_script { KnownKey::of_user(connection.session.access.user_to_ask()) } else { None.into() },
             here,
         }
     }
@@ -790,7 +862,11 @@ impl Core {
             connection.open_batches &= !others;
         }
         connection.open_batches |= 1 << owner;
-        let request = Request { key: key.into(), ..Self::expect_reply(connection, entry, owner == self.index) };
+        self.observer.runs_here = None;
+        let mut request = Self::expect_reply(connection, entry, owner == self.index);
+        if key.is_some() {
+            request.key = key.into();
+        }
         let mut envelope = match self.batches.take(owner) {
             Some(open) => open,
             None => self.new_batch(owner),

@@ -23,13 +23,16 @@ use super::Core;
 use super::batches::shards_of;
 use super::blocked::Waiter;
 use super::connection::{Connection, ConnectionKey, ReplyMode};
-use super::coordinator::{Kind, ValuesWanted, discovery_of, merge};
+use super::coordinator::{Kind, ValuesWanted, merge};
 use super::inbox::claim_of;
 use super::multi::{Queue, Queued, Watching};
+use super::observe::{Seen, reply_bytes};
+use super::owners::discovery_of;
 use super::script_step::ScriptStep;
 use super::session::{Conclude, Session, SessionHandler};
 use super::tracking::Address;
 use super::unit::{Answered, Captured, Steps, UnitRun, values_of};
+use crate::access::User;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control::ControlRequest;
 use crate::mailbox::{KnownKey, PackedArguments};
@@ -66,6 +69,8 @@ pub(super) struct Exec {
     /// The next place: commands and the calls of scripts among them have ascending ones.
     number: usize,
     queue: Queue,
+    /// The user whom scripts run for.
+    pub(super) user: u64,
     /// For whom commands run; SELECT and HELLO in the queue change it.
     client: ClientContext,
     /// The first command that no stage has had yet.
@@ -73,13 +78,21 @@ pub(super) struct Exec {
     answers: Vec<Answer>,
     sources: Vec<ReplyBuffer>,
     /// A question that waits for a stage of its own.
-    question: Option<(usize, ControlRequest, Conclude)>,
+    question: Option<(Asking, ControlRequest, Conclude)>,
     /// What becomes of the answers to the question under way.
-    concluding: Option<(usize, Conclude)>,
+    concluding: Option<(Asking, Conclude)>,
     /// A command whose values are awaited.
     overlay: Option<Box<OverlayStep>>,
     /// What commands have made of values, for the next stage: by shard, with the command's place.
     writes: Vec<(usize, usize, Finish)>,
+}
+
+/// A command that asks all shards.
+struct Asking {
+    place: usize,
+    entry: &'static CommandEntry,
+    /// What may have to be remembered of it.
+    arguments: Option<Box<PackedArguments>>,
 }
 
 /// What there is of a command's reply.
@@ -155,6 +168,7 @@ impl Exec {
             is_single,
             number: 0,
             queue,
+            user: User::NOBODY,
             client,
             next: 0,
             answers,
@@ -166,9 +180,9 @@ impl Exec {
         }
     }
 
-    /// A script by itself.
-    pub(super) fn of_script(connection: ConnectionKey, client: ClientContext, queue: Queue) -> Self {
-        Self { is_single: true, ..Self::new(connection, client, queue, None) }
+    /// A script by itself, for a user.
+    pub(super) fn of_script(connection: ConnectionKey, client: ClientContext, user: u64, queue: Queue) -> Self {
+        Self { is_single: true, user, ..Self::new(connection, client, queue, None) }
     }
 
     /// Whether it is a script by itself.
@@ -320,7 +334,8 @@ impl Plan {
 impl Core {
     /// EXEC, by that name, of an open transaction that nothing has broken.
     pub fn exec(&mut self, connection: &mut Connection, entry: &'static CommandEntry, name: &[u8]) {
-        let (queue, watching) = connection.transaction.take();
+        let (mut queue, watching) = connection.transaction.take();
+        self.refuse_in_queue(connection, &mut queue);
         if self.is_all_here(connection, &queue, watching) {
             self.exec_here(connection, &queue, watching);
             if self.shared.shards() > 1 {
@@ -347,7 +362,8 @@ impl Core {
         if shown_as.is_none() {
             self.show_commands(connection, &queue);
         }
-        let exec = Exec { shown_as, ..Exec::new(connection.key, connection.session.client, *queue, None) };
+        let user = connection.session.access.user_to_ask();
+        let exec = Exec { shown_as, user, ..Exec::new(connection.key, connection.session.client, *queue, None) };
         self.start_unit(connection, entry, exec, watching, plan);
     }
 
@@ -405,8 +421,11 @@ impl Core {
         reply.array(queue.commands.len());
         self.show_commands(connection, queue);
         let history = self.shard.keyspace.journal.begin_unit();
+        let mut stopwatch = self.stopwatch();
         for (Queued { entry, key, .. }, arguments) in queue.commands.iter().zip(queue.arguments.commands()) {
             self.count_in_unit(Some(connection), entry);
+            let out = connection.output.tail();
+            let from = (out.bytes.len(), out.shared.len());
             match entry.target {
                 Target::Engine(_) => {
                     let client = connection.session.client;
@@ -427,10 +446,19 @@ impl Core {
                     }
                 }
             }
+            if self.observer.is_on {
+                let out = connection.output.tail();
+                let end = (out.bytes.len(), out.shared.len());
+                let seen = Seen { took_ns: stopwatch.split(), reply_bytes: reply_bytes(out, from, end) };
+                let by = Address { shard: self.index as u32, connection: connection.key };
+                self.observe(entry, seen, &arguments, by);
+            }
         }
+        // What its session commands may have called.
+        self.observer.runs_here = connection.figures.last_command;
         let unit = (self.index, self.coordinator.take_id());
         self.shard.keyspace.journal.end_unit(history, unit);
-        self.serve_ready();
+        self.serve_ready_after(connection.key);
     }
 
     /// A command of a transaction counts as any other.
@@ -571,11 +599,11 @@ impl Core {
         let exec = &mut run.exec;
         // A question sees what came before it: that goes first.
         if steps.is_empty()
-            && let Some((place, request, conclude)) = exec.question.take()
+            && let Some((asking, request, conclude)) = exec.question.take()
         {
             let request = Arc::new(request);
             shards.iter().for_each(|shard| steps.ask(*shard, request.clone()));
-            exec.concluding = Some((place, conclude));
+            exec.concluding = Some((asking, conclude));
         }
         let is_last = exec.is_through();
         (steps, is_last)
@@ -615,7 +643,10 @@ impl Core {
             let Some(connection) = connection.as_deref_mut() else { continue };
             match self.run_session(connection, &mut exec.answers[index].own, entry, handler, &arguments) {
                 Captured::Nothing => {}
-                Captured::Question(request, conclude) => exec.question = Some((place, request, conclude)),
+                Captured::Question(request, conclude) => {
+                    let arguments = self.observer.keep(entry, &arguments);
+                    exec.question = Some((Asking { place, entry, arguments }, request, conclude));
+                }
                 Captured::Command(entry, arguments) => {
                     self.place_command(exec, steps, place, entry, &arguments.slices(), None.into());
                 }
@@ -640,6 +671,7 @@ impl Core {
         arguments: &[&[u8]],
     ) -> Captured {
         let output = std::mem::take(&mut connection.output);
+        let mut stopwatch = self.stopwatch();
         self.capture = Some(Captured::Nothing);
         let mut session = Session { core: self, connection, entry };
         let result = handler(&mut session, arguments);
@@ -649,6 +681,11 @@ impl Core {
             self.fail(connection, &error);
         }
         *own = std::mem::replace(&mut connection.output, output).ready;
+        if self.observer.is_on && !matches!(captured, Captured::Question(..)) {
+            let seen = Seen { took_ns: stopwatch.split(), reply_bytes: own.len() };
+            let by = Address { shard: self.index as u32, connection: connection.key };
+            self.observe(entry, seen, arguments, by);
+        }
         captured
     }
 
@@ -682,17 +719,19 @@ impl Core {
         match entry.spec.spread {
             Spread::Walk => {
                 let (request, conclude) = Self::random_key_question(client.database as usize);
-                exec.question = Some((place, request, conclude));
+                let arguments = self.observer.keep(entry, arguments);
+                exec.question = Some((Asking { place, entry, arguments }, request, conclude));
             }
             spread if spread.is_on_all_shards() => {
                 for shard in 0..self.shared.shards() {
-                    let is_told = shard == 0 || spread != Spread::AllShardsOk;
+                    let is_told = shard == 0 || !spread.is_told_once();
                     steps.command(shard, command, arguments, key, is_told);
                 }
+                steps.are_one(place);
                 exec.answer_at(place).merge = Some((spread, Vec::new()));
             }
             spread @ (Spread::Sum | Spread::AllOk | Spread::Gather) => {
-                let Some(groups) = self.split(entry, arguments) else {
+                let Some(groups) = self.shared.split(entry, arguments) else {
                     // A key without its value: any shard will say so.
                     return steps.command(self.index, command, arguments, key, true);
                 };
@@ -701,6 +740,7 @@ impl Core {
                     steps.command(shard, command, &arguments, key, true);
                     places.push(group);
                 }
+                steps.are_one(place);
                 exec.answer_at(place).merge = Some((spread, places));
             }
             _ => self.place_overlay(exec, steps, place, entry, arguments),
@@ -730,12 +770,19 @@ impl Core {
     }
 
     /// The answers to a stage that is not the last.
-    pub(super) fn exec_answered(&mut self, run: &mut UnitRun, mut answered: Vec<Answered>, id: u64) {
+    pub(super) fn exec_answered(&mut self, run: &mut UnitRun, mut answered: Vec<Answered>, id: u64, took_ns: u64) {
         let protocol = run.exec.client.protocol;
-        if let Some((place, conclude)) = run.exec.concluding.take() {
+        if let Some((Asking { place, entry, arguments }, conclude)) = run.exec.concluding.take() {
             let replies = answered.iter_mut().filter_map(|answered| answered.outcome.answers.pop());
             let replies = replies.collect();
-            conclude(self, replies, &mut Reply::new(run.exec.own_reply(place), protocol));
+            let own = run.exec.own_reply(place);
+            conclude(self, replies, &mut Reply::new(own, protocol));
+            if self.observer.is_on {
+                let seen = Seen { took_ns, reply_bytes: own.len() };
+                let arguments = arguments.as_ref().map(|arguments| arguments.slices()).unwrap_or_default();
+                let by = Address { shard: self.index as u32, connection: run.exec.connection };
+                self.observe(entry, seen, &arguments, by);
+            }
         }
         if let Some(step) = run.exec.overlay.take() {
             self.overlay_answered(run, *step, &mut answered, id);
@@ -747,6 +794,7 @@ impl Core {
     fn overlay_answered(&mut self, run: &mut UnitRun, mut step: OverlayStep, answered: &mut [Answered], id: u64) {
         const STEP_UNITS: u64 = 1 << 16;
         let Target::Engine(handler) = step.entry.target else { return };
+        let mut stopwatch = self.stopwatch();
         let begun = step.begun.take();
         let packed = std::mem::take(&mut step.arguments);
         let arguments = packed.slices();
@@ -788,6 +836,11 @@ impl Core {
         }
         let finishes = overlay.finish(temporary, &mut self.shard);
         self.note_failure(step.entry, errors);
+        if self.observer.is_on {
+            let by = Address { shard: self.index as u32, connection: run.exec.connection };
+            let seen = Seen { took_ns: stopwatch.split(), reply_bytes: out.len() };
+            self.observe(step.entry, seen, &arguments, by);
+        }
         for (&shard, finish) in step.shards.iter().zip(finishes) {
             run.exec.writes.push((shard, step.place, finish));
         }

@@ -1,14 +1,17 @@
 //! The drain: work for our keys, answers for our connections.
 
 use super::memory::OUT_OF_MEMORY;
+use super::observe::{Seen, reply_bytes};
 use super::tracking::Address;
 use super::{Arrival, Core, Waiting};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control;
-use crate::mailbox::{Batch, Deferred, Envelope, Message, Outcome, PackedArguments, Part, ReplyEnd, Request, Work};
+use crate::mailbox::{
+    Batch, Deferred, Envelope, Message, Outcome, PackedArguments, PackedCommands, Part, ReplyEnd, Request, Work,
+};
 use crate::tasks::Assignment;
 use smallvec::SmallVec;
-use torc_engine::command::{Milliseconds, Spread};
+use torc_engine::command::Milliseconds;
 use torc_engine::keyspace::{Key, KeyHasher, OnExpired, slot_of};
 use torc_engine::long::Unfinished;
 use torc_engine::reply::{Reply, ReplyBuffer};
@@ -20,6 +23,13 @@ use torc_engine::transaction::schedule::{Claim, Entry, Intent, Mode, Ticket};
 
 /// Requests of a batch whose pages are fetched ahead.
 const WARMED_REQUESTS: usize = 16;
+
+/// The arguments of a batch once more, for what is to be fetched ahead; read only where somebody asks.
+struct Ahead<'a> {
+    arguments: PackedCommands<'a>,
+    /// So many commands are not to be looked at.
+    behind: usize,
+}
 
 impl Core {
     /// Takes everything that is in the inbox and acts on it in order, then on parts whose flag has been set.
@@ -76,6 +86,7 @@ impl Core {
                 }
             }
             Message::Recheck(waiter) => self.recheck(waiter),
+            Message::Noted(noted) => self.log_note(noted.0, noted.1.clone()),
             Message::Unwatch(watcher) => self.shard.keyspace.unwatch(*watcher),
             Message::PartDone(part) => {
                 let part = std::mem::replace(part, Part::nothing(self.index));
@@ -109,10 +120,10 @@ impl Core {
                     act(self);
                 }
             }
-            Message::Adopt(_) => {
+            Message::Adopt(..) => {
                 let Node { message, .. } = *envelope;
-                if let Message::Adopt(socket) = message {
-                    self.arrivals.push(Arrival::New(socket));
+                if let Message::Adopt(socket, is_encrypted) = message {
+                    self.arrivals.push(Arrival::New(socket, is_encrypted));
                 }
             }
         }
@@ -122,63 +133,117 @@ impl Core {
     fn run_batch(&mut self, mut envelope: Envelope) {
         let Message::Requests(batch) = &mut envelope.message else { return };
         self.shard.advance_time(if self.rules().clocks { batch.now } else { self.clock.wall_ms });
+        let (mut stopwatch, looks_at_each) = (self.stopwatch(), self.observer.is_on);
+        let (mut last, mut from) = (None, (0, 0));
+        let mut ahead = Ahead { arguments: batch.arguments.commands(), behind: 0 };
         for (index, (request, arguments)) in batch.requests.iter().zip(batch.arguments.commands()).enumerate() {
             if index % WARMED_REQUESTS == 0 {
-                self.warm_requests(&batch.requests[index..]);
+                self.warm_requests(&batch.requests[index..], &mut ahead);
             }
-            self.shard.keyspace.on_expired = self.on_expired(request.entry);
-            if !self.schedule.is_idle() {
-                self.learn_time();
-                let claim = self.claim_of(request.entry, &arguments);
-                if !self.schedule.may_run(&claim) {
-                    if let Some(busy) = self.busy_with_script(request.entry) {
-                        self.counters.errors.count(busy.as_bytes());
-                        Reply::new(&mut batch.replies, request.client.protocol).error(busy);
-                        batch.reply_ends.push(ReplyEnd::of(&batch.replies));
-                        continue;
-                    }
-                    let (now, arguments) = (self.shard.now(), PackedArguments::new(&arguments));
-                    self.defer(claim, Deferred { origin: batch.origin, now, request: *request, arguments });
-                    batch.reply_ends.push(ReplyEnd::LATER);
-                    continue;
-                }
+            if let Some(last) = last.replace(request.entry.id)
+                && last != request.entry.id
+                && !looks_at_each
+            {
+                self.lap(&mut stopwatch, last);
             }
-            self.prepare_script(request.entry);
-            if request.entry.takes_memory && !self.has_room() {
-                self.counters.errors.count(OUT_OF_MEMORY);
-                Reply::new(&mut batch.replies, request.client.protocol).error_bytes(OUT_OF_MEMORY);
-            } else if let Target::Engine(handler) = request.entry.target {
-                let (now, replies) = (self.shard.now(), &mut batch.replies);
-                let (before, errors) = ((replies.bytes.len(), replies.shared.len()), self.shard.errors().total());
-                let unfinished = match (request.key.get(), request.entry.keys) {
-                    (Some((slot, hash)), KeyPlan::One(index)) => {
-                        let key = Key { bytes: arguments[index], slot, hash };
-                        self.shard.begin_hashed(handler, &arguments, &key, request.client, now, replies)
-                    }
-                    _ => self.shard.begin(handler, &arguments, request.client, now, replies),
-                };
-                self.note_failure(request.entry, errors);
+            let reply_end = self.run_request(batch.origin, request, &arguments, &mut batch.replies);
+            batch.reply_ends.push(reply_end);
+            if !looks_at_each {
+                continue;
+            }
+            let took_ns = stopwatch.split();
+            if let Some(to) = reply_end.get() {
                 let by = Address { shard: batch.origin as u32, connection: request.connection };
-                self.note_command(request.entry, &arguments, request.client, by);
-                if self.shard.keyspace.has_ready() {
-                    // Who is served here gets it by another message than this batch.
-                    self.serve_ready();
-                }
-                if request.entry.is_script && self.script_has_missed(batch.origin, *request, &arguments) {
-                    batch.reply_ends.push(ReplyEnd::LATER);
-                    continue;
-                }
-                if let Some(unfinished) = unfinished {
-                    let beginning = batch.replies.split_off(before);
-                    self.go_on_later(unfinished, batch.origin, (*request, beginning), &arguments, None);
-                    batch.reply_ends.push(ReplyEnd::LATER);
-                    continue;
-                }
+                let seen = Seen { took_ns, reply_bytes: reply_bytes(&batch.replies, from, to) };
+                from = to;
+                self.observe(request.entry, seen, &arguments, by);
+            } else {
+                self.counters.calls.add_time(request.entry.id, took_ns);
             }
-            batch.reply_ends.push(ReplyEnd::of(&batch.replies));
+        }
+        if let (Some(last), false) = (last, looks_at_each) {
+            self.lap(&mut stopwatch, last);
         }
         batch.now = self.shard.now();
-        let origin = batch.origin;
+        // What this has cost in keys is on its way before whoever reads the replies can ask for more.
+        self.keep_memory_limit();
+        self.batch_is_done(envelope);
+    }
+
+    /// One command of a batch: where its reply ends.
+    #[inline]
+    fn run_request(
+        &mut self,
+        origin: usize,
+        request: &Request,
+        arguments: &[&[u8]],
+        replies: &mut ReplyBuffer,
+    ) -> ReplyEnd {
+        self.about_to_run(request.entry);
+        if !self.schedule.is_idle()
+            && let Some(reply_end) = self.hold_up(origin, request, arguments, replies)
+        {
+            return reply_end;
+        }
+        self.prepare_script(request.entry, request.client, request.key.user());
+        if request.entry.takes_memory && !self.has_room() {
+            self.counters.errors.count(OUT_OF_MEMORY);
+            Reply::new(replies, request.client.protocol).error_bytes(OUT_OF_MEMORY);
+        } else if let Target::Engine(handler) = request.entry.target {
+            let now = self.shard.now();
+            let (before, errors) = ((replies.bytes.len(), replies.shared.len()), self.shard.errors().total());
+            let unfinished = match (request.key.get(), request.entry.keys) {
+                (Some((slot, hash)), KeyPlan::One(index)) => {
+                    let key = Key { bytes: arguments[index], slot, hash };
+                    self.shard.begin_hashed(handler, arguments, &key, request.client, now, replies)
+                }
+                _ => self.shard.begin(handler, arguments, request.client, now, replies),
+            };
+            self.note_failure(request.entry, errors);
+            let by = Address { shard: origin as u32, connection: request.connection };
+            self.note_command(request.entry, arguments, request.client, by);
+            if self.shard.keyspace.has_ready() {
+                // Who is served here gets it by another message than this batch.
+                self.serve_ready();
+            }
+            if request.entry.is_script && self.script_has_missed(origin, *request, arguments) {
+                return ReplyEnd::LATER;
+            }
+            if let Some(unfinished) = unfinished {
+                let beginning = replies.split_off(before);
+                self.go_on_later(unfinished, origin, (*request, beginning), arguments, None);
+                return ReplyEnd::LATER;
+            }
+        }
+        ReplyEnd::of(replies)
+    }
+
+    /// Puts a command that may not run now in line, or refuses it where a script keeps the shard. None: it may run.
+    fn hold_up(
+        &mut self,
+        origin: usize,
+        request: &Request,
+        arguments: &[&[u8]],
+        replies: &mut ReplyBuffer,
+    ) -> Option<ReplyEnd> {
+        self.learn_time();
+        let claim = self.claim_of(request.entry, arguments);
+        if self.schedule.may_run(&claim) {
+            return None;
+        }
+        if let Some(busy) = self.busy_with_script(request.entry) {
+            self.counters.errors.count(busy.as_bytes());
+            Reply::new(replies, request.client.protocol).error(busy);
+            return Some(ReplyEnd::of(replies));
+        }
+        let (now, arguments) = (self.shard.now(), PackedArguments::new(arguments));
+        self.defer(claim, Deferred { origin, now, request: *request, arguments });
+        Some(ReplyEnd::LATER)
+    }
+
+    /// A batch goes home, with its replies.
+    fn batch_is_done(&mut self, mut envelope: Envelope) {
+        let Message::Requests(Batch { origin, .. }) = envelope.message else { return };
         let placeholder = Message::Replies(Batch::new(0, 0));
         if let Message::Requests(batch) = std::mem::replace(&mut envelope.message, placeholder) {
             envelope.message = Message::Replies(batch);
@@ -187,7 +252,7 @@ impl Core {
     }
 
     /// Brings the pages of the next requests into the caches.
-    fn warm_requests(&self, requests: &[Request]) {
+    fn warm_requests(&self, requests: &[Request], ahead: &mut Ahead<'_>) {
         let requests = &requests[..requests.len().min(WARMED_REQUESTS)];
         if requests.len() < 2 {
             return;
@@ -200,6 +265,24 @@ impl Core {
             self.shard.keyspace.prefetch(database, &Key { bytes: &[], slot, hash });
         }
         self.warm_keys(keys);
+        self.warm_elements(requests, ahead);
+    }
+
+    /// The same for elements of large values that they name.
+    fn warm_elements(&self, requests: &[Request], ahead: &mut Ahead<'_>) {
+        if !requests.iter().any(|request| request.entry.spec.element.is_some()) {
+            ahead.behind += requests.len();
+            return;
+        }
+        let skipped = std::mem::take(&mut ahead.behind);
+        let arguments = ahead.arguments.by_ref().skip(skipped).take(requests.len());
+        let elements = requests.iter().zip(arguments).filter_map(|(request, arguments)| {
+            let (KeyPlan::One(key), element) = (request.entry.keys, request.entry.spec.element?) else { return None };
+            let (slot, hash) = request.key.get()?;
+            let key = Key { bytes: arguments.get(key)?, slot, hash };
+            Some((request.client.database as usize, key, *arguments.get(element)?))
+        });
+        self.shard.keyspace.prefetch_elements(elements);
     }
 
     pub(super) fn send_home(&mut self, shard: usize, envelope: Envelope) {
@@ -243,11 +326,13 @@ impl Core {
         let arguments = arguments.slices();
         let Target::Engine(handler) = request.entry.target else { return };
         self.has_room();
-        self.prepare_script(request.entry);
+        self.prepare_script(request.entry, request.client, request.key.user());
+        self.begins(request.entry);
         self.shard.keyspace.on_expired = if request.entry.is_write { OnExpired::Tell } else { OnExpired::Leave };
-        let errors = self.error_count();
+        let (errors, mut stopwatch) = (self.error_count(), self.stopwatch());
         let unfinished = self.shard.begin(handler, &arguments, request.client, now, &mut batch.replies);
         self.note_failure(request.entry, errors);
+        let took_ns = stopwatch.split();
         let by = Address { shard: origin as u32, connection: request.connection };
         self.note_command(request.entry, &arguments, request.client, by);
         if let Some(unfinished) = unfinished {
@@ -258,6 +343,10 @@ impl Core {
         self.serve_ready();
         if request.entry.is_script && self.script_has_missed(origin, request, &arguments) {
             return;
+        }
+        if self.observer.is_on {
+            let seen = Seen { took_ns, reply_bytes: batch.replies.len() };
+            self.observe(request.entry, seen, &arguments, by);
         }
         batch.reply_ends.push(ReplyEnd::of(&batch.replies));
         batch.requests.push(request);
@@ -368,6 +457,7 @@ impl Core {
         self.has_room();
         let header = Self::part_mut(&mut envelope).header.clone();
         let now = self.part_time(&header);
+        let mut stopwatch = self.stopwatch();
         let part = Self::part_mut(&mut envelope);
         let asker = part.asker();
         match &mut part.work {
@@ -375,6 +465,7 @@ impl Core {
                 let (replies, unfinished) = self.run_command_part(part, now);
                 self.release(ticket);
                 self.serve_ready();
+                part.took_ns = stopwatch.split();
                 if let Some(unfinished) = unfinished {
                     return self.part_goes_on_later(unfinished, envelope, replies);
                 }
@@ -408,6 +499,7 @@ impl Core {
             Work::Leave(key) => self.has_arrived(*key, ticket),
             Work::Write { .. } | Work::Arrive(_) => unreachable!("seen to before"),
         }
+        Self::part_mut(&mut envelope).took_ns += stopwatch.split();
         self.part_is_done(envelope);
     }
 
@@ -418,13 +510,13 @@ impl Core {
         let arguments = arguments.slices();
         if let Target::Engine(handler) = entry.target {
             let (told, errors) = (self.shard.keyspace.journal.len(), self.error_count());
-            self.shard.keyspace.on_expired = self.on_expired(entry);
+            self.about_to_run(entry);
             unfinished = self.shard.begin(handler, &arguments, *client, now, &mut replies);
             if part.index == 0 {
                 // Each part fails with the command.
                 self.note_failure(entry, errors);
             }
-            if entry.spec.spread == Spread::AllShardsOk {
+            if entry.spec.spread.is_told_once() {
                 debug_assert!(unfinished.is_none(), "its effects are shared out now");
                 let unit = (part.coordinator, part.transaction);
                 let shares = self.shared.shards();
@@ -463,6 +555,9 @@ impl Core {
         client: ClientContext,
         by: Address,
     ) {
+        if client.tracks && entry.is_script {
+            self.remember_script_reads(by);
+        }
         self.tell_changes(Some(by));
         if client.tracks {
             self.remember(entry, arguments, by);
@@ -499,13 +594,16 @@ impl Core {
         }
     }
 
-    /// What a command that is about to run here does with a key whose time is over.
-    pub(super) fn on_expired(&self, entry: &CommandEntry) -> OnExpired {
-        match (self.schedule.is_idle(), entry.is_write) {
+    /// Before any command's handler: what it does with a key whose time is over, and what a report of a crash says.
+    #[inline]
+    pub(super) fn about_to_run(&mut self, entry: &CommandEntry) {
+        self.begins(entry);
+        // While clients are paused nothing expires.
+        self.shard.keyspace.on_expired = match (self.schedule.is_idle() && !self.is_paused(), entry.is_write) {
             (true, _) => OnExpired::Remove,
             (false, true) => OnExpired::Tell,
             (false, false) => OnExpired::Leave,
-        }
+        };
     }
 
     pub(super) fn keep_node(&mut self, envelope: Envelope) {
@@ -565,6 +663,7 @@ impl Part {
             claim: Claim::Place,
             work: Work::Read { keys: Vec::new(), instant: None },
             outcome: Outcome::None,
+            took_ns: 0,
         }
     }
 }

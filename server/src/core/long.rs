@@ -24,9 +24,10 @@ use super::Core;
 use super::connection::{Connection, ConnectionKey, Phase, RunId, Stream};
 use super::coordinator::OverlayRun;
 use super::instants::Awaited;
+use super::observe::Seen;
 use super::tracking::Address;
 use crate::command_table::CommandEntry;
-use crate::mailbox::{Envelope, Message, Outcome, Piece, Request};
+use crate::mailbox::{Envelope, Message, Outcome, PackedArguments, Piece, Request};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 use torc_engine::long::{Progress, STEP_BYTES_MAX, Unfinished};
@@ -70,6 +71,10 @@ pub(super) struct Run {
     budget: u64,
     /// Nobody wants the reply any more.
     is_abandoned: bool,
+    /// What its slices took, and how long its reply is so far.
+    seen: Seen,
+    /// What may have to be remembered of it.
+    kept: Option<Box<PackedArguments>>,
 }
 
 impl Run {
@@ -79,7 +84,17 @@ impl Run {
         ticket: Option<Ticket>,
         overlay: Option<Box<OverlayRun>>,
     ) -> Self {
-        Self { unfinished, destination, ticket, overlay, awaited: None, budget: UNITS_A_STEP, is_abandoned: false }
+        Self {
+            unfinished,
+            destination,
+            ticket,
+            overlay,
+            awaited: None,
+            budget: UNITS_A_STEP,
+            is_abandoned: false,
+            seen: Seen::default(),
+            kept: None,
+        }
     }
 
     /// The connection whose command it is.
@@ -89,6 +104,13 @@ impl Run {
             Destination::Away { origin, request, .. } => {
                 Some(Address { shard: *origin as u32, connection: request.connection })
             }
+            Destination::Part { .. } => None,
+        }
+    }
+
+    fn entry(&self) -> Option<&'static CommandEntry> {
+        match &self.destination {
+            Destination::Here(request) | Destination::Away { request, .. } => Some(request.entry),
             Destination::Part { .. } => None,
         }
     }
@@ -141,6 +163,7 @@ fn slice(
     shard: &mut Shard,
     out: &mut ReplyBuffer,
     clock: &impl Fn() -> u64,
+    seen: &mut Seen,
 ) -> Progress {
     let (began_ns, bytes, reads) = (clock(), out.len(), unfinished.only_reads());
     let mut before_ns = began_ns;
@@ -155,6 +178,8 @@ fn slice(
         let is_late = took_ns == 0 || now_ns.saturating_sub(began_ns) + STEP_NS > SLICE_NS;
         let is_enough = is_late || out.len() - bytes >= STEP_BYTES_MAX;
         if progress == Progress::Done || is_enough || unfinished.only_reads() != reads || unfinished.awaits_answers() {
+            seen.took_ns += now_ns.saturating_sub(began_ns);
+            seen.reply_bytes += out.len() - bytes;
             return progress;
         }
         before_ns = now_ns;
@@ -200,7 +225,8 @@ impl Core {
         arguments: &[&[u8]],
     ) {
         let ticket = self.hold_on(&unfinished, request.entry, arguments, None);
-        let id = self.add_run(Run::new(unfinished, Destination::Here(request), ticket, None));
+        let kept = self.observer.keep(request.entry, arguments);
+        let id = self.add_run(Run { kept, ..Run::new(unfinished, Destination::Here(request), ticket, None) });
         connection.runs.push(id);
     }
 
@@ -218,10 +244,12 @@ impl Core {
             if let Some(connection) = self.connection_mut(request.connection) {
                 connection.output.grow(request.sequence, |out| out.append(&mut beginning));
             }
-            self.add_run_here(unfinished, request, ticket, None);
+            let kept = self.observer.keep(request.entry, arguments);
+            self.add_run_here(unfinished, request, ticket, (None, kept));
         } else {
             let destination = Destination::Away { origin, request, credit: PIECES_AHEAD, reply: beginning };
-            self.add_run(Run::new(unfinished, destination, ticket, None));
+            let kept = self.observer.keep(request.entry, arguments);
+            self.add_run(Run { kept, ..Run::new(unfinished, destination, ticket, None) });
         }
     }
 
@@ -235,12 +263,12 @@ impl Core {
         &mut self,
         unfinished: Unfinished,
         (request, mut beginning): (Request, ReplyBuffer),
-        overlay: Option<Box<OverlayRun>>,
+        rest: (Option<Box<OverlayRun>>, Option<Box<PackedArguments>>),
     ) {
         if let Some(connection) = self.connection_mut(request.connection) {
             connection.output.grow(request.sequence, |out| out.append(&mut beginning));
         }
-        self.add_run_here(unfinished, request, None, overlay);
+        self.add_run_here(unfinished, request, None, rest);
     }
 
     /// A first step does no more than would have been done at once.
@@ -254,9 +282,9 @@ impl Core {
         unfinished: Unfinished,
         request: Request,
         ticket: Option<Ticket>,
-        overlay: Option<Box<OverlayRun>>,
+        (overlay, kept): (Option<Box<OverlayRun>>, Option<Box<PackedArguments>>),
     ) {
-        let id = self.add_run(Run::new(unfinished, Destination::Here(request), ticket, overlay));
+        let id = self.add_run(Run { kept, ..Run::new(unfinished, Destination::Here(request), ticket, overlay) });
         if let Some(connection) = self.connection_mut(request.connection) {
             connection.runs.push(id);
         }
@@ -296,7 +324,7 @@ impl Core {
         let Some(id) = self.long.ready.pop_front() else { return };
         let Some(mut run) = self.long.runs.remove(&id) else { return };
         let went = self.step_run(id, &mut run, &clock);
-        self.tell_changes(run.asker(self.index));
+        self.tell_slice(run.asker(self.index));
         if !matches!(went, Went::Over) && run.holds_keys() && run.unfinished.only_reads() {
             self.let_go(&mut run);
         }
@@ -311,6 +339,16 @@ impl Core {
             }
             Went::Over => self.end_run(id, run),
         }
+    }
+
+    /// What a slice has read for a client that tracks, if it is a script's, and what it has changed.
+    fn tell_slice(&mut self, by: Option<Address>) {
+        if let Some(reader) = by
+            && !self.scripting.reads.borrow().is_empty()
+        {
+            self.remember_script_reads(reader);
+        }
+        self.tell_changes(by);
     }
 
     /// Whether it is over because nobody wants to hear of it.
@@ -347,7 +385,8 @@ impl Core {
                 }
                 let shard = run.overlay.as_mut().map_or(&mut self.shard, |overlay| &mut overlay.temporary);
                 let stepped = (&mut run.unfinished, &mut run.budget);
-                let step = connection.output.grow(request.sequence, |out| slice(stepped, shard, out, clock));
+                let seen = &mut run.seen;
+                let step = connection.output.grow(request.sequence, |out| slice(stepped, shard, out, clock, seen));
                 let went = match step {
                     Progress::Done => Went::Over,
                     Progress::More if has_room(&connection) => Went::On,
@@ -361,8 +400,8 @@ impl Core {
             Destination::Away { credit: 0, .. } => Went::Waits,
             Destination::Away { origin, request, credit, reply } => {
                 let stepped = (&mut run.unfinished, &mut run.budget);
-                let step = slice(stepped, &mut self.shard, reply, clock);
-                self.tell_changes(Some(Address { shard: *origin as u32, connection: request.connection }));
+                let step = slice(stepped, &mut self.shard, reply, clock, &mut run.seen);
+                self.tell_slice(Some(Address { shard: *origin as u32, connection: request.connection }));
                 if step == Progress::More && reply.is_empty() {
                     return Went::On;
                 }
@@ -384,7 +423,7 @@ impl Core {
                 }
             }
             Destination::Part { reply, .. } => {
-                slice((&mut run.unfinished, &mut run.budget), &mut self.shard, reply, clock).into()
+                slice((&mut run.unfinished, &mut run.budget), &mut self.shard, reply, clock, &mut run.seen).into()
             }
         }
     }
@@ -392,7 +431,8 @@ impl Core {
     /// A write whose client has gone.
     fn step_unheard(&mut self, run: &mut Run, clock: &impl Fn() -> u64) -> Went {
         let shard = run.overlay.as_mut().map_or(&mut self.shard, |overlay| &mut overlay.temporary);
-        slice((&mut run.unfinished, &mut run.budget), shard, &mut ReplyBuffer::default(), clock).into()
+        let nobody = &mut ReplyBuffer::default();
+        slice((&mut run.unfinished, &mut run.budget), shard, nobody, clock, &mut run.seen).into()
     }
 
     fn is_gone(&mut self, key: ConnectionKey) -> bool {
@@ -420,7 +460,7 @@ impl Core {
 
     fn end_run(&mut self, id: RunId, mut run: Run) {
         self.free_keys(&mut run);
-        if let Some(overlay) = run.overlay {
+        if let Some(overlay) = run.overlay.take() {
             self.end_overlay(*overlay);
         }
         self.serve_ready();
@@ -444,6 +484,12 @@ impl Core {
                 Destination::Part { .. } => {}
             }
         }
+        if let (true, Some(entry), Some(by)) = (self.observer.is_on, run.entry(), run.asker(self.index)) {
+            let arguments = run.kept.as_ref().map(|kept| kept.slices()).unwrap_or_default();
+            self.observe(entry, run.seen, &arguments, by);
+        } else if let Some(entry) = run.entry() {
+            self.counters.calls.add_time(entry.id, run.seen.took_ns);
+        }
         match run.destination {
             Destination::Here(request) => {
                 if let Some(connection) = self.connection_mut(request.connection) {
@@ -453,7 +499,9 @@ impl Core {
             }
             Destination::Away { .. } => {}
             Destination::Part { mut envelope, reply } => {
-                Self::part_mut(&mut envelope).outcome = Outcome::Reply(reply);
+                let part = Self::part_mut(&mut envelope);
+                part.outcome = Outcome::Reply(reply);
+                part.took_ns += run.seen.took_ns;
                 self.part_is_done(envelope);
             }
         }
@@ -580,11 +628,11 @@ mod tests {
         let mut out = ReplyBuffer::default();
         let unfinished = shard.begin(handler, &[], ClientContext::default(), 0, &mut out);
         let (mut unfinished, mut budget) = (unfinished.expect("work"), UNITS_A_STEP);
-        let mut longest_ns = 0;
-        let mut slices = 0;
+        let (mut longest_ns, mut slices, mut seen) = (0, 0, Seen::default());
         loop {
             let began_ns = NOW_NS.get();
-            let progress = slice((&mut unfinished, &mut budget), &mut shard, &mut out, &|| NOW_NS.get());
+            let parts = (&mut unfinished, &mut budget);
+            let progress = slice(parts, &mut shard, &mut out, &|| NOW_NS.get(), &mut seen);
             longest_ns = longest_ns.max(NOW_NS.get() - began_ns);
             slices += 1;
             if progress == Progress::Done {
@@ -594,6 +642,7 @@ mod tests {
         let dear_ns = STAGES[1].0 * STAGES[1].1;
         assert!(longest_ns <= SLICE_NS + UNITS_MAX * STAGES[1].1, "{longest_ns}");
         assert!(longest_ns <= 1_500_000, "{longest_ns}");
+        assert_eq!(seen.took_ns, NOW_NS.get());
         // And not one a turn because it has been dear once.
         assert!(slices <= 10 + 2 * dear_ns / SLICE_NS, "{slices}");
     }

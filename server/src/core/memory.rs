@@ -18,12 +18,12 @@
 //! Keys that a lock holds stay. A pause of clients stops eviction.
 
 use super::Core;
-use super::connection::ConnectionKey;
+use super::connection::{Connection, ConnectionKey};
 use crate::allocator;
 use crate::mailbox::Message;
 use crate::settings::Settings;
 use crate::shared::Shared;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use torc_engine::command::Milliseconds;
 use torc_engine::keyspace::{Eviction, EvictionPolicy};
 use torc_engine::transaction::inbox::Node;
@@ -66,6 +66,8 @@ pub(super) struct MemoryLimit {
     threshold: i64,
     /// More is to be evicted at once.
     is_behind: bool,
+    /// A shard has been asked for room, and what it evicted for that need not have been heard of here when the turn began.
+    is_promised: bool,
     waiting: Vec<ConnectionKey>,
 }
 
@@ -78,6 +80,7 @@ impl MemoryLimit {
             slice_keys: slice_keys(settings.memory.eviction_tenacity),
             threshold: i64::MIN,
             is_behind: false,
+            is_promised: false,
             waiting: Vec::new(),
         }
     }
@@ -125,6 +128,13 @@ impl Core {
             allocator::publish_myself();
             self.measure_bytes = |_| allocator::thread_bytes();
             self.read_unpublished_bytes = allocator::unpublished_bytes;
+        }
+    }
+
+    /// MEMORY PURGE: in tests this is not the process's allocator, and keeps what it has.
+    pub fn purge_memory(&self) {
+        if allocator::total_bytes() != 0 {
+            allocator::purge();
         }
     }
 
@@ -211,6 +221,27 @@ impl Core {
                 || self.shared.gauges[self.index].owed_bytes.load(Relaxed) > 0)
     }
 
+    /// Before a turn hears of what others have done: whether they have evicted what they were asked for. They tell of that
+    /// before they call it paid, so whoever sees no debt now hears of all of it in this turn.
+    #[inline]
+    pub(super) fn look_at_debts(&mut self) {
+        if self.memory.bytes_max.is_some() {
+            self.memory.is_promised = self.has_trackers() && self.promised_bytes() > 0;
+        }
+    }
+
+    /// A client that is told which keys have gone waits for what other shards evict before it is answered, as long as somebody
+    /// is above the limit: with one shard, too, room is made before a command runs.
+    #[inline]
+    pub(super) fn waits_for_evictions(&mut self, connection: &mut Connection) -> bool {
+        let waits = self.memory.is_promised && connection.tracking().is_some();
+        if waits {
+            connection.paused = true;
+            self.wait_for_memory(connection.key);
+        }
+        waits
+    }
+
     /// The connection stops reading until there is room, or none to be had.
     pub(super) fn wait_for_memory(&mut self, key: ConnectionKey) {
         self.memory.waiting.push(key);
@@ -269,7 +300,7 @@ impl Core {
     /// What other shards have been asked to free and have not yet.
     fn promised_bytes(&self) -> i64 {
         let others = self.shared.gauges.iter().enumerate().filter(|(shard, _)| *shard != self.index);
-        others.map(|(_, gauges)| gauges.owed_bytes.load(Relaxed)).sum()
+        others.map(|(_, gauges)| gauges.owed_bytes.load(Acquire)).sum()
     }
 
     fn evict_or_ask(&mut self, policy: EvictionPolicy, bytes_max: i64, used: i64, may_wait: bool) {
@@ -289,8 +320,17 @@ impl Core {
         }
     }
 
-    /// Frees so many bytes, or as many as one slice does; whether keys are left that may go.
+    /// Frees so many bytes, or as many as one slice does; whether keys are left that may go. Nobody has changed these keys:
+    /// that is told before the command that had to have room.
     fn evict_here(&mut self, policy: EvictionPolicy, bytes: i64) -> bool {
+        let stopwatch = self.stopwatch_of_events();
+        let has_more = self.evict_slice(policy, bytes);
+        self.note_event("eviction-cycle", stopwatch);
+        self.tell_changes(None);
+        has_more
+    }
+
+    fn evict_slice(&mut self, policy: EvictionPolicy, bytes: i64) -> bool {
         let goal = self.used_here() - bytes;
         let now = self.shard.now();
         for _ in 0..self.memory.slice_keys {
@@ -334,6 +374,7 @@ impl Core {
     }
 
     fn ask_for_eviction(&mut self, payer: usize, bytes: i64) {
+        self.memory.is_promised = self.has_trackers();
         if self.shared.gauges[payer].owed_bytes.fetch_add(bytes, Relaxed) == 0 {
             self.counters.messages_sent += 1;
             self.shared.mailboxes.push(payer, Node::new(Message::Evict));
@@ -352,11 +393,13 @@ impl Core {
             Some(policy) if !self.is_paused() && self.memory.bytes_max.is_some() => self.evict_here(policy, owed),
             _ => false,
         };
+        // Who finds it paid has been told which keys are gone.
+        self.tell_before_leaving();
         self.publish_memory();
         let paid = (before - self.used_here()).clamp(0, owed);
         // A slice without any gain ends the debt, too: keys may be locked, and who asked will ask again.
         let settled = if can_pay && paid > 0 { paid } else { owed };
-        self.shared.gauges[self.index].owed_bytes.fetch_sub(settled, Relaxed);
+        self.shared.gauges[self.index].owed_bytes.fetch_sub(settled, Release);
     }
 
     /// Regularly: keeps the candidates that others are told of true, and the figures of INFO.

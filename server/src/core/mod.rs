@@ -12,20 +12,26 @@
 //! This order is one of the rules that the promise to clients rests on (`server/ARCHITECTURE.md`): until 4 has ended,
 //! nothing is acted on that another core did after 3 began.
 
+mod access;
 mod batches;
 pub mod blocked;
 pub mod connection;
 pub mod connections;
 mod coordinator;
 mod dispatch;
+pub mod encrypted;
 mod errands;
 mod exec;
+mod flushes;
 pub mod gate;
 mod inbox;
 mod instants;
 mod long;
 mod memory;
 pub mod multi;
+pub(crate) mod observe;
+pub mod own_client;
+pub(crate) mod owners;
 mod pause;
 pub mod pubsub;
 pub mod query_buffer;
@@ -41,8 +47,11 @@ mod unit_batches;
 mod watch;
 pub mod whole;
 
+use crate::access::Users;
 use crate::command_table::CommandEntry;
 use crate::control::{ControlReply, DatabaseFigures, ShardFigures};
+use crate::insight::histograms::Histograms;
+use crate::longest_turn::LongestTurn;
 use crate::mailbox::{self, Deferred, Envelope, LateUnit};
 use crate::pace::Pace;
 use crate::reactor::driver::Clock;
@@ -50,6 +59,7 @@ use crate::scripting::ShardScripting;
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::tasks::Tasks;
+pub(crate) use access::check_found_keys;
 pub(crate) use batches::ShardSet;
 use connection::{Connection, ConnectionKey};
 use coordinator::Coordinator;
@@ -71,12 +81,36 @@ pub struct CallCounts {
     pub rejected: Vec<u64>,
     /// Called, and answered with an error.
     pub failed: Vec<u64>,
+    /// Nanoseconds that they took, on the connection's shard and where their keys are. What EXEC and scripts run is in the time
+    /// of these as well.
+    pub took_ns: Vec<u64>,
 }
 
 impl CallCounts {
     /// Of so many commands.
     pub fn new(ids: usize) -> Self {
-        Self { calls: vec![0; ids], rejected: vec![0; ids], failed: vec![0; ids] }
+        Self { calls: vec![0; ids], rejected: vec![0; ids], failed: vec![0; ids], took_ns: vec![0; ids] }
+    }
+}
+
+impl CallCounts {
+    /// A command took so long, or its likes did. What is not in the table counts nowhere.
+    #[inline]
+    pub fn add_time(&mut self, id: usize, took_ns: u64) {
+        if let Some(sum_ns) = self.took_ns.get_mut(id) {
+            *sum_ns += took_ns;
+        }
+    }
+
+    /// And these.
+    pub fn add(&mut self, others: &Self) {
+        let add = |ours: &mut Vec<u64>, theirs: &[u64]| {
+            ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| *ours += theirs);
+        };
+        add(&mut self.calls, &others.calls);
+        add(&mut self.rejected, &others.rejected);
+        add(&mut self.failed, &others.failed);
+        add(&mut self.took_ns, &others.took_ns);
     }
 }
 
@@ -155,6 +189,8 @@ pub struct Core {
     pub shard: Shard,
     /// Settings in force here.
     pub settings: Arc<Settings>,
+    /// Users in force here.
+    pub users: Arc<Users>,
     /// Counters.
     pub counters: Counters,
     /// The turn's clock.
@@ -203,6 +239,8 @@ pub struct Core {
     spare_nodes: Vec<Envelope>,
     /// Buffers for reuse by outputs.
     spare_buffers: Vec<Vec<u8>>,
+    /// Scratch for records of encrypted connections: as they came, and what was in them.
+    records: (Vec<u8>, Vec<u8>),
     /// Shards to be woken with the next submit.
     wakes: Vec<usize>,
     /// Connections that came from elsewhere and wait to be attached: by the core loop.
@@ -213,7 +251,10 @@ pub struct Core {
     pub cron_runs: bool,
     /// How busy it is, and how it sleeps.
     pub pace: Pace,
+    /// The most CPU time that a turn took.
+    pub longest_turn: LongestTurn,
     memory: memory::MemoryLimit,
+    observer: observe::Observer,
     /// What counts as taken by this shard: the allocator's count for its thread, or, where that is not there, what the
     /// keyspace knows.
     pub measure_bytes: fn(&Shard) -> i64,
@@ -232,15 +273,25 @@ pub struct Core {
     read_clock: Box<dyn Fn() -> i64>,
     /// Wall microseconds, for TIME; none where the clock counts milliseconds.
     pub read_precise_clock: Option<fn() -> i64>,
+    /// Monotonic nanoseconds, for what commands take; none where nothing is measured.
+    read_clock_ns: Option<fn() -> u64>,
 }
 
 /// A socket that comes from another shard.
 #[derive(Debug)]
 pub enum Arrival {
-    /// Just accepted.
-    New(crate::reactor::driver::DetachedSocket),
+    /// Just accepted, and whether it is to be encrypted.
+    New(crate::reactor::driver::DetachedSocket, bool),
     /// Of a connection that is in the slab already.
     Moved(ConnectionKey, crate::reactor::driver::DetachedSocket),
+}
+
+/// The engine's part, and what it knows of the server around it.
+fn new_shard(shared: &Shared, settings: &Settings, seed: u64, index: usize, scripting: &Rc<ShardScripting>) -> Shard {
+    let mut shard = Shard::new(shared.databases, shared.hasher.clone(), settings.engine.clone(), seed);
+    shard.next_shard_cursor = shared.cursor_behind(index);
+    shard.companion = Some(scripting.clone());
+    shard
 }
 
 impl Core {
@@ -253,16 +304,13 @@ impl Core {
         read_clock: Box<dyn Fn() -> i64>,
     ) -> Self {
         let shards = shared.shards();
-        let mut shard = Shard::new(shared.databases, shared.hasher.clone(), settings.engine.clone(), seed);
-        shard.next_shard_cursor = shared.cursor_behind(index);
         let scripting = Rc::new(ShardScripting::new(&shared, index));
-        shard.companion = Some(scripting.clone());
-        let (counters, memory) = (Counters::new(shared.table.ids), memory::MemoryLimit::new(&settings));
+        let shard = new_shard(&shared, &settings, seed, index, &scripting);
         let mut core = Self {
             index,
             shard,
-            settings,
-            counters,
+            users: shared.access.users(),
+            counters: Counters::new(shared.table.ids),
             clock: Clock::default(),
             schedule: Schedule::default(),
             coordinator: Coordinator::default(),
@@ -289,12 +337,15 @@ impl Core {
             in_flight_bytes: vec![0; shards],
             spare_nodes: Vec::new(),
             spare_buffers: Vec::new(),
+            records: Default::default(),
             wakes: Vec::new(),
             arrivals: Vec::new(),
             active_expire: true,
             cron_runs: true,
             pace: Pace::default(),
-            memory,
+            longest_turn: LongestTurn::default(),
+            memory: memory::MemoryLimit::new(&settings),
+            observer: observe::Observer::new(settings.observation, shared.table.ids),
             measure_bytes: |shard| shard.keyspace.used_bytes() as i64,
             read_unpublished_bytes: || 0,
             pause: pause::PauseState::default(),
@@ -308,12 +359,19 @@ impl Core {
             effects: None,
             read_clock,
             read_precise_clock: None,
+            read_clock_ns: None,
+            settings,
             shared,
         };
-        core.listen_to_events();
-        core.apply_log_settings();
-        core.scripting.undoes_killed.set(core.settings.undoes_killed_scripts);
+        core.begin();
         core
+    }
+
+    /// As the settings say.
+    fn begin(&mut self) {
+        self.listen_to_events();
+        self.apply_log_settings();
+        self.scripting.undoes_killed.set(self.settings.undoes_killed_scripts);
     }
 
     /// Begins a turn: the clock has been read after the completions were reaped.
@@ -324,9 +382,18 @@ impl Core {
         self.counters.turns += 1;
         let gauges = &self.shared.gauges[self.index];
         gauges.turns.store(self.counters.turns, Ordering::Relaxed);
+        gauges.command_begun.store(0, Ordering::Relaxed);
         gauges.commands.store(self.counters.commands, Ordering::Relaxed);
         gauges.dirty.store(self.shard.keyspace.dirty, Ordering::Relaxed);
         self.publish_memory();
+        self.look_at_debts();
+        self.log_pending(None);
+    }
+
+    /// A command is about to run, for who asks what the shard is at: the control plane, a report of a crash.
+    #[inline]
+    pub(crate) fn begins(&self, entry: &CommandEntry) {
+        self.shared.gauges[self.index].command_begun.store(entry.id + 1, Ordering::Relaxed);
     }
 
     /// Local work runs at the turn's clock, or at the shard's time if that is ahead.
@@ -349,6 +416,11 @@ impl Core {
         self.read_precise_clock.map_or(turn_us, |read| read().max(turn_us))
     }
 
+    /// Whether anything here is locked, or waits for a lock.
+    pub fn holds_locks(&self) -> bool {
+        !self.schedule.is_idle()
+    }
+
     /// How many errors this shard's data have been answered with: what a command changes here is its own.
     #[inline]
     fn error_count(&self) -> u64 {
@@ -358,8 +430,10 @@ impl Core {
     /// A command has run here; there were so many errors before.
     #[inline]
     fn note_failure(&mut self, entry: &CommandEntry, errors_before: u64) {
-        if self.error_count() != errors_before {
-            self.counters.calls.failed[entry.id] += 1;
+        if self.error_count() != errors_before
+            && let Some(failed) = self.counters.calls.failed.get_mut(entry.id)
+        {
+            *failed += 1;
         }
     }
 
@@ -369,6 +443,7 @@ impl Core {
         self.shard.set_options(settings.engine.clone());
         self.apply_memory_settings();
         self.apply_log_settings();
+        self.apply_observation();
         self.scripting.undoes_killed.set(settings.undoes_killed_scripts);
         self.listen_to_events();
         self.look_at_saves();
@@ -378,6 +453,7 @@ impl Core {
         let log = &self.shared.append_log;
         log.set_policy(self.settings.append_fsync);
         log.set_stamps(self.settings.stamps_log);
+        log.time_writes(self.settings.observation.spike_ns);
     }
 
     /// Events are collected if somebody might hear of them.
@@ -419,11 +495,13 @@ impl Core {
         const EXPIRE_BUDGET_ENTRIES: usize = 2_000;
         self.pay_owed_memory();
         let mut more = self.collect_garbage(clock) || self.is_behind_with_memory();
-        more |= self.free_readers();
+        more |= self.tidy_readers();
         // Locked keys are not expired: with anything in the schedule expiry waits for the next slice.
         let rests = self.is_paused() || self.gate.is_loading();
         if self.schedule.is_idle() && self.active_expire && self.cron_runs && !rests {
+            let stopwatch = self.stopwatch_of_events();
             more |= self.shard.keyspace.expire_step(self.shard.now(), EXPIRE_BUDGET_ENTRIES).more;
+            self.note_event("expire-cycle", stopwatch);
         }
         more
     }
@@ -469,14 +547,17 @@ impl Core {
         errors.add(self.shard.errors());
         errors.add(&self.scripting.errors.borrow());
         let mut calls = self.counters.calls.clone();
-        calls.calls.iter_mut().zip(&*self.scripting.calls.borrow()).for_each(|(calls, inside)| *calls += inside);
+        calls.add(&self.scripting.calls.borrow());
         let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
         ShardFigures {
             shard: self.index,
+            interpreter_bytes: self.scripting.interpreters.memory_bytes(),
             commands: self.counters.commands,
             calls,
-            connections: self.connection_count,
-            blocked: self.paused_clients() + self.blocked.clients(),
+            histograms: Histograms::default(),
+            connections: self.connection_count - self.tasks.own_clients.len(),
+            blocked: self.paused_clients() + self.blocked.clients() + self.tasks.awaited_answers.get(),
+            awaited_keys: self.blocked.keys(),
             watching: connections().filter(|connection| connection.transaction.watched_keys() > 0).count(),
             watched_keys: keyspace.watched_keys(),
             subscribers: self.pubsub.subscribers(),
@@ -510,20 +591,40 @@ impl Core {
             dirty: keyspace.dirty,
             output_bytes: connections().map(Connection::output_bytes).sum(),
             query_bytes: connections().map(|connection| connection.query_buffer.capacity()).sum(),
+            longest_turn_ns: self.longest_turn.ns(),
             rates: self.rates.figures(),
             databases: databases.collect(),
         }
+    }
+
+    /// The figures, and how long commands took here.
+    pub fn detailed_figures(&self) -> ShardFigures {
+        // In this order: what the copies take is no part of the memory that the figures tell of.
+        let figures = self.figures();
+        ShardFigures { histograms: self.histograms(), ..figures }
+    }
+
+    /// How long commands took here, those of scripts among them.
+    pub fn histograms(&self) -> Histograms {
+        let mut histograms = self.observer.histograms.clone();
+        histograms.add(&self.scripting.histograms.borrow());
+        histograms
     }
 
     /// CONFIG RESETSTAT.
     pub fn reset_figures(&mut self) {
         let turns = self.counters.turns;
         self.counters = Counters { calls: CallCounts::new(self.shared.table.ids), turns, ..Counters::default() };
+        self.longest_turn.reset();
         self.shard.reset_errors();
         *self.scripting.errors.borrow_mut() = ErrorCounts::default();
-        self.scripting.calls.borrow_mut().fill(0);
+        *self.scripting.calls.borrow_mut() = CallCounts::new(self.shared.table.ids);
+        self.observer.histograms = Histograms::new(self.shared.table.ids);
+        *self.scripting.histograms.borrow_mut() = Histograms::new(self.shared.table.ids);
+        self.shared.scripting.scripts().reset_evicted();
         self.shard.keyspace.statistics = torc_engine::keyspace::Statistics::default();
         self.shared.exceeded_total_ms.store(0, Ordering::Relaxed);
+        self.shared.access.reset_counts();
         self.publish_memory();
     }
 

@@ -16,7 +16,6 @@ use super::batches::ShardSet;
 use super::connection::Connection;
 use super::dispatch::Flow;
 use super::memory::{OUT_OF_MEMORY, Room};
-use crate::append_log::NOWHERE;
 use crate::command_table::CommandEntry;
 use crate::mailbox::{KnownKey, PackedArguments};
 use torc_engine::command::{CommandError, Flags};
@@ -61,18 +60,42 @@ impl Queue {
     /// Of one command.
     pub fn one(entry: &'static CommandEntry, arguments: &[&[u8]]) -> Self {
         let mut queue = Self::default();
-        queue.add(entry, arguments, None);
+        queue.add(entry, arguments, None, entry.is_write);
         queue
     }
 
-    fn add(&mut self, entry: &'static CommandEntry, arguments: &[&[u8]], key: Option<(u16, u64)>) {
+    fn add(&mut self, entry: &'static CommandEntry, arguments: &[&[u8]], key: Option<(u16, u64)>, may_write: bool) {
         let offset = self.arguments.len();
         self.arguments.add(arguments);
         self.commands.push(Queued { entry, key: key.into(), offset });
         self.is_write |= entry.is_write;
-        self.may_write |= entry.is_write || entry.spec.flags.has(Flags::MAY_REPLICATE);
+        self.may_write |= may_write;
         self.takes_memory |= entry.takes_memory;
         self.has_script |= entry.is_script;
+    }
+
+    /// Replaces commands by an entry that gives an error, where `refuse` has one for them.
+    pub(super) fn replace(
+        &mut self,
+        refusal: &'static CommandEntry,
+        mut refuse: impl FnMut(&'static CommandEntry, &[&[u8]]) -> Option<CommandError>,
+    ) {
+        let errors: Vec<Option<CommandError>> = self
+            .commands
+            .iter()
+            .zip(self.arguments.commands())
+            .map(|(queued, arguments)| refuse(queued.entry, &arguments))
+            .collect();
+        if errors.iter().all(Option::is_none) {
+            return;
+        }
+        let (commands, packed) = (std::mem::take(&mut self.commands), std::mem::take(&mut self.arguments));
+        for ((queued, arguments), error) in commands.into_iter().zip(packed.commands()).zip(errors) {
+            match error {
+                None => self.add(queued.entry, &arguments, queued.key.get(), false),
+                Some(CommandError(text)) => self.add(refusal, &[refusal.full_name.as_bytes(), &text], None, false),
+            }
+        }
     }
 
     fn reset(&mut self) {
@@ -213,16 +236,13 @@ impl Core {
         arguments: &[&[u8]],
         key: Option<(u16, u64)>,
     ) -> Flow {
-        if let Some(busy) = self.busy_with_script(entry) {
+        if let Some(busy) = self.busy_with_script(entry).or_else(|| self.busy_elsewhere(entry, arguments)) {
             self.reject(connection, Some(entry), &busy.into());
             return Flow::Next;
         }
         if !entry.is_queued {
-            let refusal = if self.gate.is_open() || connection.socket == Some(NOWHERE) {
-                None
-            } else {
-                self.refused_at_gate(connection, entry)
-            };
+            let refusal =
+                if self.gate.is_open() || connection.is_own() { None } else { self.refused_at_gate(connection, entry) };
             if let Some(refusal) = refusal {
                 self.reject(connection, Some(entry), &refusal);
                 return Flow::Next;
@@ -239,7 +259,7 @@ impl Core {
             return Flow::Next;
         }
         if !self.gate.is_open()
-            && connection.socket != Some(NOWHERE)
+            && !connection.is_own()
             && let Some(refusal) = self.refused_at_gate(connection, entry)
         {
             self.reject(connection, Some(entry), &refusal);
@@ -247,6 +267,7 @@ impl Core {
         }
         // Where memory is short nothing is queued, whatever it does.
         match self.room() {
+            _ if connection.is_own() => {}
             Room::None => {
                 self.reject(connection, Some(entry), &CommandError(OUT_OF_MEMORY.into()));
                 return Flow::Next;
@@ -254,11 +275,12 @@ impl Core {
             Room::Soon if entry.takes_memory => return self.without_room(connection).unwrap_or(Flow::NotRun),
             Room::Soon | Room::Enough => {}
         }
-        if self.waits_for_pause(connection, entry.is_write || entry.spec.flags.has(Flags::MAY_REPLICATE)) {
+        let may_write = self.may_write(entry, arguments);
+        if self.waits_for_pause(connection, |_| may_write) {
             return Flow::NotRun;
         }
         let queue = connection.transaction.queue.get_or_insert_default();
-        queue.add(entry, arguments, key);
+        queue.add(entry, arguments, key, may_write);
         queue.is_about_any_key |= self.is_about_any_key(entry, arguments);
         connection.figures.last_command = Some(entry);
         Reply::new(connection.output.tail(), connection.session.client.protocol).status("QUEUED");
@@ -269,6 +291,20 @@ impl Core {
     fn exec_has_to_wait(&mut self, connection: &mut Connection) -> Option<Flow> {
         let queue = connection.transaction.queue.get_or_insert_default();
         let (takes_memory, may_write, is_about_any_key) = (queue.takes_memory, queue.may_write, queue.is_about_any_key);
+        let mut needed = 0;
+        if self.shared.scripting.has_long_scripts() {
+            for (queued, arguments) in queue.commands.iter().zip(queue.arguments.commands()) {
+                needed |= self.shards_needed(queued.entry, &arguments);
+            }
+        }
+        if needed != 0
+            && !connection.is_own()
+            && !connection.transaction.is_broken
+            && let Some(busy) = self.busy_on(needed)
+        {
+            self.abort(connection, busy.as_bytes());
+            return Some(Flow::Next);
+        }
         if takes_memory && !connection.transaction.is_broken {
             match self.room() {
                 Room::Enough => {}
@@ -279,7 +315,7 @@ impl Core {
                 }
             }
         }
-        let waits = self.waits_for_pause(connection, may_write)
+        let waits = self.waits_for_pause(connection, |_| may_write)
             || is_about_any_key && !connection.transaction.is_broken && self.waits_for_units(connection);
         waits.then_some(Flow::NotRun)
     }

@@ -39,6 +39,11 @@ impl Core {
         self.pause.pause.is_some()
     }
 
+    /// Whether the pause in force is one of writers that ends then.
+    pub fn is_paused_until(&self, until_ns: u64) -> bool {
+        self.pause.pause == Some(Pause { until_ns, only_writes: true })
+    }
+
     /// How many connections wait for its end.
     pub(super) fn paused_clients(&self) -> usize {
         let is_here = |key: &ConnectionKey| {
@@ -58,9 +63,13 @@ impl Core {
 
     /// Whether the command has to wait; then its connection reads no more until the end of the pause.
     #[inline]
-    pub(super) fn waits_for_pause(&mut self, connection: &mut Connection, may_write: bool) -> bool {
+    pub(super) fn waits_for_pause(
+        &mut self,
+        connection: &mut Connection,
+        may_write: impl FnOnce(&Self) -> bool,
+    ) -> bool {
         let Some(pause) = self.pause.pause else { return false };
-        if pause.only_writes && !may_write {
+        if connection.is_own() || pause.only_writes && !may_write(self) {
             return false;
         }
         connection.paused = true;

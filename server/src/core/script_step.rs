@@ -122,6 +122,7 @@ impl Core {
         shards: ShardSet,
     ) {
         connection.is_waiting = true;
+        self.observer.runs_here = None;
         let request = Self::expect_reply(connection, entry, true);
         self.launch_script(request, shards, PackedArguments::new(arguments));
     }
@@ -164,7 +165,7 @@ impl Core {
     fn launch_script(&mut self, request: Request, shards: ShardSet, arguments: PackedArguments) {
         let (entry, client, connection) = (request.entry, request.client, request.connection);
         let queue = Queue::one(entry, &arguments.slices());
-        let exec = Exec::of_script(connection, client, queue);
+        let exec = Exec::of_script(connection, client, request.key.user(), queue);
         let shards = shards | 1 << self.index;
         let (mut run, claims, _) = self.planned(exec, Plan::alone(shards_of(shards)), entry.is_write, false);
         run.holds_connection = true;
@@ -194,8 +195,8 @@ impl Core {
         entry: &'static CommandEntry,
         arguments: &[&[u8]],
     ) {
-        self.prepare_script(entry);
         let client = exec.client();
+        self.prepare_script(entry, client, exec.user);
         match ScriptRun::prepare(&self.scripting, entry.spec.name, arguments, client.database as usize) {
             Ok(mut run) => {
                 run.is_monitored(self.shard.keyspace.journal.audience().borrow().monitors() != 0);
@@ -235,7 +236,7 @@ impl Core {
                 run.asked |= needed;
                 let is_told = step.run.tells_effects();
                 let (database, protocol) = (step.run.database() as u32, protocol_of(&step.run));
-                let client = ClientContext { database, protocol, ..step.client };
+                let client = ClientContext { database, protocol, in_script: true, ..step.client };
                 let number = run.exec.take_number();
                 step.call = Some(Call::new(number));
                 run.exec.script = Some(step);

@@ -87,6 +87,10 @@ impl Core {
 
     /// SHUTDOWN ABORT; whether there was one that could be.
     pub fn abort_shutdown(&mut self) -> bool {
+        // A signal that nobody has looked at yet.
+        if self.shared.signal.swap(0, Ordering::Relaxed) != 0 {
+            return true;
+        }
         let is_under_way =
             self.shared.shutting_down.load(Ordering::SeqCst) && !self.shared.stopping.load(Ordering::SeqCst);
         is_under_way && self.cancel_save().is_some()

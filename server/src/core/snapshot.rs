@@ -1,10 +1,11 @@
 //! What a shard has to do with snapshots, and with the tasks that take them (`snapshot/`).
 
 use super::Core;
+use super::flushes::{FlushWaiter, OVERTAKEN};
 use crate::config::SavePoint;
 use crate::control::{ControlReply, ControlRequest};
 use crate::settings::Settings;
-use crate::snapshot::part::Part;
+use crate::snapshot::part::{Pace, Part};
 use crate::snapshot::procedure::{self, Cut, Saved};
 use crate::snapshot::{Order, Snapshot};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::sync::atomic::Ordering;
 const SLICE_NS: u64 = 250_000;
 const SLICE_AMONG_COMMANDS_NS: u64 = 100_000;
 /// So many times as long as it took, a slice among commands is followed by none: whoever shares the processor has it meanwhile.
-const RESTS_A_SLICE: u64 = 3;
+const RESTS_A_SLICE: u64 = 5;
 /// Clients count as being served if there were so many commands in so many nanoseconds.
 const SERVING_COMMANDS: u64 = 10;
 const SERVING_NS: u64 = 10_000_000;
@@ -27,6 +28,8 @@ const RETRY_MS: i64 = 5_000;
 pub(super) struct Snapshots {
     parts: Vec<Part>,
     rest: Rest,
+    /// Replies to FLUSHALL that wait for a save; on shard 0.
+    pub(super) flush_waiters: Vec<FlushWaiter>,
 }
 
 /// When snapshots rest, since clients are served.
@@ -54,6 +57,8 @@ pub enum SaveKind {
     Background,
     /// In front of the end of the process: nothing is written behind the cut.
     Last,
+    /// Of empty databases, behind FLUSHALL.
+    Flushed,
 }
 
 /// A shard's part.
@@ -64,6 +69,9 @@ impl Core {
             self.pause_clients(u64::MAX, true);
         }
         self.log_at_cut(snapshot.order.at_cut);
+        if self.index == 0 {
+            snapshot.flushes_at_cut.store(self.shard.keyspace.all_flushes, Ordering::Relaxed);
+        }
         let now = self.shard.now();
         let keyspace = &mut self.shard.keyspace;
         let databases = 0..keyspace.database_count();
@@ -78,7 +86,12 @@ impl Core {
 
     /// Whether a slice of a snapshot is due.
     pub fn has_snapshot_work(&self) -> bool {
-        self.snapshots.rest.until_ns <= self.clock.monotonic_ns && self.snapshots.parts.iter().any(Part::has_work)
+        let is_rested = self.snapshots.rest.until_ns <= self.clock.monotonic_ns || self.has_failed_part();
+        is_rested && self.snapshots.parts.iter().any(Part::has_work)
+    }
+
+    fn has_failed_part(&self) -> bool {
+        self.snapshots.parts.iter().any(Part::is_failed)
     }
 
     /// When the next slice is due, if that is later, monotonic nanoseconds.
@@ -102,17 +115,22 @@ impl Core {
             rest.is_serving = self.counters.commands.saturating_sub(rest.commands) >= SERVING_COMMANDS;
             (rest.commands, rest.looked_ns) = (self.counters.commands, began_ns);
         }
-        if rest.until_ns > began_ns {
+        let is_serving = rest.is_serving;
+        if rest.until_ns > began_ns && !self.has_failed_part() {
             return;
         }
-        let is_serving = rest.is_serving;
         let slice_ns = if is_serving { SLICE_AMONG_COMMANDS_NS } else { SLICE_NS };
+        let pace = Pace { slice_ns, key_delay_ns: self.settings.key_save_delay_ns };
         for part in &mut self.snapshots.parts {
-            part.slice(&mut self.shard.keyspace, &self.tasks, slice_ns, clock);
+            part.slice(&mut self.shard.keyspace, &self.tasks, pace, clock);
         }
         if is_serving && !self.snapshots.parts.iter().any(Part::is_pressed) {
             let now_ns = clock();
             self.snapshots.rest.until_ns = now_ns + RESTS_A_SLICE * (now_ns - began_ns);
+        }
+        let resume_ns = self.snapshots.parts.iter().map(Part::resume_ns).max().unwrap_or(0);
+        if resume_ns > began_ns && pace.key_delay_ns > 0 {
+            self.snapshots.rest.until_ns = resume_ns;
         }
     }
 
@@ -138,7 +156,8 @@ impl Core {
             return false;
         }
         let number = shared.take_snapshot_number();
-        let order = Order { pauses_writes: kind == SaveKind::Last, ..Order::new(&shared.config(), number) };
+        let (pauses_writes, is_background) = (kind == SaveKind::Last, kind == SaveKind::Background);
+        let order = Order { pauses_writes, is_background, ..Order::new(&shared.config()) };
         let waits = (self.index, self.tasks.take_name());
         let snapshot = Arc::new(Snapshot::new(number, order, shared.shards(), waits));
         let now_ms = self.clock.wall_ms;
@@ -169,12 +188,19 @@ impl Core {
         let began_ms = figures.running.take().map_or(now_ms, |(_, began_ms)| began_ms);
         figures.last_took_s = Some((now_ms - began_ms).max(0) / 1000);
         figures.last_kept_bytes = snapshot.kept_bytes_peak.load(Ordering::Relaxed);
-        let is_cancelled = snapshot.failure().as_deref() == Some(CANCELLED);
-        figures.is_last_good = outcome.is_ok() || is_cancelled && figures.is_last_good;
+        figures.last_spilled_bytes = snapshot.spilled_bytes.load(Ordering::Relaxed);
+        let is_cancelled = matches!(snapshot.failure().as_deref(), Some(CANCELLED | OVERTAKEN));
+        // As in the real server one of FLUSHALL that fails is told by the log alone.
+        let says_nothing = is_cancelled || kind == SaveKind::Flushed;
+        figures.is_last_good = outcome.is_ok() || says_nothing && figures.is_last_good;
         if let Ok(saved) = &outcome {
             figures.last_s = now_ms / 1000;
-            figures.good += 1;
+            figures.good += u64::from(kind != SaveKind::Flushed);
             figures.dirty_at_last = saved.dirty;
+            figures.flushes_saved = figures.flushes_saved.max(snapshot.flushes_at_cut.load(Ordering::Relaxed));
+        } else if kind == SaveKind::Flushed {
+            // It is tried once; by shard 0.
+            figures.flushes_saved = self.shard.keyspace.all_flushes;
         }
         drop(figures);
         match &outcome {
@@ -215,8 +241,11 @@ impl Core {
     /// Whether writes are refused since they could not be saved; looked at whenever that may have changed.
     pub fn look_at_saves(&mut self) {
         let Settings { has_save_points, refuses_unsaved, .. } = *self.settings;
+        // `rdb-key-save-delay` may have changed.
+        self.snapshots.rest.until_ns = 0;
         let is_bad = has_save_points && refuses_unsaved && !self.shared.saves.figures().is_last_good;
         self.gate.set_unsaved(is_bad);
+        self.look_at_flushes();
     }
 
     /// Changes of all shards, as they last told.
@@ -230,6 +259,7 @@ impl Core {
         {
             return;
         }
+        self.look_at_flushes();
         let now_ms = self.clock.wall_ms;
         let figures = self.shared.saves.figures().clone();
         if figures.running.is_some() || self.shared.shutting_down.load(Ordering::Relaxed) {

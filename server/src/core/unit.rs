@@ -25,6 +25,7 @@ use super::batches::ShardSet;
 use super::blocked::Waiter;
 use super::exec::Exec;
 use super::multi::Watching;
+use super::observe::{Seen, reply_bytes};
 use super::session::Conclude;
 use super::tracking::Address;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
@@ -68,6 +69,8 @@ pub(super) struct StageDone {
     pub(super) now: Milliseconds,
     pub(super) shards: SmallVec<[usize; 8]>,
     pub(super) outcomes: Vec<Outcome>,
+    /// What the longest of its parts took.
+    pub(super) took_ns: u64,
 }
 
 /// What the next stage is to do, by shard.
@@ -105,8 +108,22 @@ impl Steps {
         is_told: bool,
     ) {
         let part = self.parts.entry(shard).or_default();
-        part.steps.push(UnitStep::Command { place: place as u32, entry, client, key, is_told, waiter: None });
+        let (place, is_further_part, waiter) = (place as u32, false, None);
+        part.steps.push(UnitStep::Command { place, entry, client, key, is_told, is_further_part, waiter });
         part.arguments.add(arguments);
+    }
+
+    /// The command at this place has parts on several shards: it is one.
+    pub(super) fn are_one(&mut self, place: usize) {
+        let last = self.parts.values_mut().filter_map(|part| part.steps.last_mut());
+        let mut is_known = false;
+        for step in last {
+            if let UnitStep::Command { place: other, is_further_part, .. } = step
+                && *other as usize == place
+            {
+                *is_further_part = std::mem::replace(&mut is_known, true);
+            }
+        }
     }
 
     /// If the last command of a shard finds nothing, its client waits.
@@ -164,6 +181,8 @@ pub(super) struct UnitRun {
     pub(super) missed: Option<ShardSet>,
     /// The shards that its script has asked.
     pub(super) asked: ShardSet,
+    /// What its stages took, added.
+    pub(super) took_ns: u64,
 }
 
 impl UnitRun {
@@ -181,6 +200,7 @@ impl UnitRun {
             is_undone: false,
             missed: None,
             asked: 0,
+            took_ns: 0,
         }
     }
 
@@ -299,12 +319,14 @@ impl Core {
             // What only reads comes before all that the unit changes: it tells no more than which keys had expired by then.
             let (mut told_at, mut is_told) = (0, true);
             match step {
-                UnitStep::Command { place, entry, client, key, is_told: tells, waiter } => {
+                UnitStep::Command { place, entry, client, key, is_told: tells, is_further_part, waiter } => {
                     (told_at, is_told) = (place + 1, tells);
                     let arguments = arguments.next().unwrap_or_default();
                     let before = (outcome.replies.bytes.len(), outcome.replies.shared.len());
                     self.shard.keyspace.found_nothing = false;
+                    let mut stopwatch = self.stopwatch();
                     self.run_whole(entry, &arguments, key, client, now, &mut outcome.replies);
+                    let took_ns = stopwatch.split();
                     if let Some(by) = asker {
                         self.note_command(entry, &arguments, client, by);
                     }
@@ -312,6 +334,10 @@ impl Core {
                         outcome.replies.split_off(before);
                         outcome.is_waiting = true;
                         self.line_up(&waiter);
+                    } else if let (true, Some(by)) = (self.observer.is_on, asker) {
+                        let end = (outcome.replies.bytes.len(), outcome.replies.shared.len());
+                        let seen = Seen { took_ns, reply_bytes: reply_bytes(&outcome.replies, before, end) };
+                        self.observe_step(entry, seen, &arguments, by, is_further_part);
                     }
                     outcome.reply_ends.push(ReplyEnd::of(&outcome.replies));
                 }
@@ -357,8 +383,8 @@ impl Core {
         out: &mut ReplyBuffer,
     ) {
         let Target::Engine(handler) = entry.target else { return };
-        self.prepare_script(entry);
-        self.shard.keyspace.on_expired = self.on_expired(entry);
+        self.prepare_script(entry, client, key.user());
+        self.about_to_run(entry);
         let errors = self.error_count();
         let unfinished = match (key.get(), entry.keys) {
             (Some((slot, hash)), KeyPlan::One(index)) => {
@@ -371,6 +397,22 @@ impl Core {
             unfinished.run_to_end(&mut self.shard, out);
         }
         self.note_failure(entry, errors);
+    }
+
+    /// A command of a unit has run here; a further part of one has been observed elsewhere.
+    pub(super) fn observe_step(
+        &mut self,
+        entry: &CommandEntry,
+        seen: Seen,
+        arguments: &[&[u8]],
+        by: Address,
+        is_further_part: bool,
+    ) {
+        if is_further_part {
+            self.counters.calls.add_time(entry.id, seen.took_ns);
+        } else {
+            self.observe(entry, seen, arguments, by);
+        }
     }
 
     /// The unit is through on this shard: the journal hears of it.
@@ -387,7 +429,8 @@ impl Core {
 impl Core {
     /// A stage has been answered by all shards that it was sent to.
     pub(super) fn unit_stage_done(&mut self, mut run: UnitRun, stage: StageDone, request: Option<Request>) {
-        let StageDone { id, client, now, shards, outcomes } = stage;
+        let StageDone { id, client, now, shards, outcomes, took_ns } = stage;
+        run.took_ns += took_ns;
         if run.now == 0 {
             run.now = now;
         }
@@ -413,7 +456,7 @@ impl Core {
             run.exec.is_aborted = true;
             return self.send_stage(run, Steps::default(), true, id, client, request);
         }
-        self.exec_answered(&mut run, answered, id);
+        self.exec_answered(&mut run, answered, id, took_ns);
         self.go_on_with_unit(run, id, client, request);
     }
 
@@ -446,8 +489,11 @@ impl Core {
             if is_last || !run.exec.is_in_script() || !steps.is_only_for(self.index) {
                 return self.send_stage(run, steps, is_last, id, client, request);
             }
+            let mut stopwatch = self.stopwatch();
             let answered = self.run_stage_here(&mut run, steps, id, client.tracks);
-            self.exec_answered(&mut run, answered, id);
+            let took_ns = stopwatch.split();
+            run.took_ns += took_ns;
+            self.exec_answered(&mut run, answered, id, took_ns);
         }
     }
 
@@ -504,6 +550,7 @@ impl Core {
             return self.relaunch_script(&run, missed, request);
         }
         self.tell_script_lines();
+        self.tell_script_denials(self.index, run.exec.connection);
         let mut out = ReplyBuffer::default();
         match answered {
             Some(answered) if !run.exec.is_aborted => {
@@ -511,6 +558,11 @@ impl Core {
                 run.exec.reply(client.protocol, &mut out);
             }
             _ => torc_engine::reply::Reply::new(&mut out, client.protocol).null_array(),
+        }
+        // A single command that might have waited has been observed where it ran.
+        if let (None, Some(request)) = (&run.exec.waiter, &request) {
+            let seen = Seen { took_ns: run.took_ns, reply_bytes: out.len() };
+            self.observe_late(request, seen, Some(run.exec.arguments()));
         }
         // Otherwise the connection may be waiting for something else by now.
         if run.holds_connection

@@ -15,6 +15,7 @@
 
 use super::connection::Connection;
 use super::multi::{Queue, Queued};
+use super::observe::{Seen, reply_bytes};
 use super::tracking::Address;
 use super::{Core, Waiting};
 use crate::command_table::{CommandEntry, KeyPlan, Target};
@@ -48,6 +49,8 @@ struct OwedUnit {
     commands_end: usize,
     /// Shards that have not answered.
     remaining: usize,
+    /// What it took on the others, added.
+    took_ns: u64,
 }
 
 /// What is sent in one multicast, until all of it has been answered.
@@ -135,6 +138,7 @@ impl Core {
         let mut group = self.unit_batches.open.take().unwrap_or_else(|| self.new_group());
         let is_here = owners.iter().any(|owner| *owner as usize == self.index);
         let request = Self::expect_reply(connection, entry, is_here);
+        self.observer.runs_here = None;
         let number = group.units.len() as u32;
         let mut remaining = 0;
         let offsets = queue.commands.iter().map(|queued| queued.offset);
@@ -146,8 +150,8 @@ impl Core {
             let Message::Units(batch) = &mut envelope.message else { continue };
             if batch.units.last().is_none_or(|last| last.number != number) {
                 let (connection, client, first_step) = (request.connection, request.client, batch.steps.len());
-                let (is_told_as_one, is_late) = (false, false);
-                let unit = BatchedUnit { number, connection, client, first_step, is_told_as_one, is_late };
+                let (is_told_as_one, is_late, took_ns) = (false, false, 0);
+                let unit = BatchedUnit { number, connection, client, first_step, is_told_as_one, is_late, took_ns };
                 batch.units.push(unit);
                 remaining += 1;
             }
@@ -161,7 +165,7 @@ impl Core {
             unit.is_told_as_one = queue.is_write;
         }
         group.owners.extend_from_slice(owners);
-        group.units.push(OwedUnit { request, commands_end: group.owners.len(), remaining });
+        group.units.push(OwedUnit { request, commands_end: group.owners.len(), remaining, took_ns: 0 });
         group.argument_bytes += queue.arguments.len();
         let is_full = group.argument_bytes > ARGUMENT_BYTES_MAX || group.units.len() >= UNITS_MAX;
         self.unit_batches.open = Some(group);
@@ -219,11 +223,11 @@ impl Core {
         group.parts[owner] = Some(envelope);
         let mut next = 0;
         while let Some(Message::UnitsDone(batch)) = group.parts[owner].as_ref().map(|part| &part.message)
-            && let Some(BatchedUnit { number, is_late, .. }) = batch.units.get(next)
+            && let Some(BatchedUnit { number, is_late, took_ns, .. }) = batch.units.get(next)
         {
-            let number = *number as usize;
+            let (number, took_ns) = (*number as usize, *took_ns);
             if !is_late {
-                self.unit_answered(&mut group, number);
+                self.unit_answered(&mut group, number, took_ns);
             }
             next += 1;
         }
@@ -232,10 +236,10 @@ impl Core {
 
     /// The same of a unit that had to wait there.
     pub(super) fn late_unit_done(&mut self, late: LateUnit) {
-        let (id, number) = (late.group, late.unit.number as usize);
+        let (id, number, took_ns) = (late.group, late.unit.number as usize, late.unit.took_ns);
         let Some(mut group) = self.unit_batches.sent.remove(&id) else { return };
         group.late.push(late);
-        self.unit_answered(&mut group, number);
+        self.unit_answered(&mut group, number, took_ns);
         self.keep_group(id, group);
     }
 
@@ -260,14 +264,16 @@ impl Core {
     }
 
     /// One shard has answered a unit: with all answers there its client gets the reply.
-    fn unit_answered(&mut self, group: &mut Group, number: usize) {
+    fn unit_answered(&mut self, group: &mut Group, number: usize, took_ns: u64) {
         let unit = &mut group.units[number];
+        unit.took_ns += took_ns;
         unit.remaining -= 1;
         if unit.remaining > 0 {
             return;
         }
-        let request = unit.request;
+        let (request, took_ns) = (unit.request, unit.took_ns);
         group.unanswered -= 1;
+        self.observe_late(&request, Seen { took_ns, reply_bytes: 0 }, None);
         let commands = number.checked_sub(1).map_or(0, |before| group.units[before].commands_end);
         let owners = &group.owners[commands..group.units[number].commands_end];
         let mut sources: SmallVec<[Option<Source<'_>>; 8]> = SmallVec::new();
@@ -356,7 +362,6 @@ impl Core {
             }
             self.run_unit_of(batch, index, now, arguments.by_ref());
         }
-        drop(arguments);
         batch.arguments = packed;
         let coordinator = batch.coordinator;
         if let Message::Units(batch) = std::mem::replace(&mut envelope.message, Message::Evict) {
@@ -374,7 +379,7 @@ impl Core {
     ) {
         let steps = batch.steps_of(index);
         let UnitBatch { units, steps: all, replies, reply_ends, coordinator, group, .. } = batch;
-        let unit = (&units[index], &all[steps]);
+        let unit = (&mut units[index], &all[steps]);
         self.run_unit_steps(unit, arguments, (*coordinator, *group), now, (replies, reply_ends));
         self.serve_ready();
     }
@@ -382,7 +387,7 @@ impl Core {
     /// Runs what a unit does here; it is told as one.
     fn run_unit_steps<'a>(
         &mut self,
-        (unit, steps): (&BatchedUnit, &[BatchedStep]),
+        (unit, steps): (&mut BatchedUnit, &[BatchedStep]),
         arguments: impl Iterator<Item = Arguments<'a>>,
         (coordinator, group): (usize, u64),
         now: Milliseconds,
@@ -390,10 +395,19 @@ impl Core {
     ) {
         let by = Address { shard: coordinator as u32, connection: unit.connection };
         let history = self.shard.keyspace.journal.len();
+        let (mut stopwatch, looks_at_each) = (self.stopwatch(), self.observer.is_on);
         for (BatchedStep { entry, key }, arguments) in steps.iter().zip(arguments) {
+            let from = (replies.bytes.len(), replies.shared.len());
             self.run_whole(entry, &arguments, *key, unit.client, now, replies);
             self.note_command(entry, &arguments, unit.client, by);
-            reply_ends.push(ReplyEnd::of(replies));
+            let end = ReplyEnd::of(replies);
+            reply_ends.push(end);
+            if looks_at_each {
+                let took_ns = stopwatch.split();
+                unit.took_ns += took_ns;
+                let reply_bytes = reply_bytes(replies, from, end.get().unwrap_or(from));
+                self.observe(entry, Seen { took_ns, reply_bytes }, &arguments, by);
+            }
         }
         let journal = &mut self.shard.keyspace.journal;
         if unit.is_told_as_one && journal.len() > history {

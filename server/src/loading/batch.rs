@@ -8,10 +8,12 @@ use torc_engine::keyspace::{Expiry, Key, OwnedEntry};
 use torc_persistence::rdb::decode::{self, Decoded, Target};
 use torc_persistence::rdb::file::Entry;
 use torc_persistence::rdb::input::Input;
-use torc_persistence::rdb::{Dialect, kinds};
+use torc_persistence::rdb::{Dialect, kinds, packed_form};
 
 /// What is taken for the next batch because the last one needed it, at most, in bytes.
 const KEPT_BYTES_MAX: usize = 512 << 10;
+/// Keys without a value that a batch names in the log; all are counted.
+const EMPTY_TOLD_MAX: u64 = 16;
 
 /// One key.
 #[derive(Debug)]
@@ -85,6 +87,10 @@ impl Batch {
             if !self.is_base && item.expires_at.is_some_and(|at| at < now) {
                 expired += 1;
             } else if !self.put_item(core, item, now)? {
+                let name = self.bytes[item.key.clone()].escape_ascii();
+                if empty < EMPTY_TOLD_MAX {
+                    tracing::info!("skipping empty key: {name}");
+                }
                 empty += 1;
             }
         }
@@ -102,7 +108,10 @@ impl Batch {
         let keyspace = &mut core.shard.keyspace;
         let before = keyspace.len(item.database);
         let broken = |malformed: &dyn std::fmt::Display| {
-            format!("key '{}' in DB {}: {malformed}", name.escape_ascii(), item.database)
+            let (name, form) = (name.escape_ascii(), packed_form(item.kind));
+            let broken = format!("key '{name}' in DB {}: {form} integrity check failed: {malformed}", item.database);
+            tracing::warn!("Internal error in RDB reading: {broken}");
+            broken
         };
         if item.kind == kinds::STRING && item.idle_s.is_none() && item.frequency.is_none() {
             let text = Input::new(value).text().map_err(|malformed| broken(&malformed))?;

@@ -4,7 +4,7 @@
 //!   file ──> reader (task) ──> pieces ──> cutter (task of the shard that loads): Scanner finds where items end
 //!                                          │  each key's bytes, uncopied but once, into the open batch of its shard
 //!                                          ▼
-//!                      every shard: decodes and puts what is its own         at most AHEAD batches of a shard are under way
+//!                      every shard: decodes and puts what is its own         a few batches of a shard are under way
 //! ```
 //!
 //! * Meanwhile commands are answered `-LOADING`, but for those that say they may run ([`Gate`](crate::core::gate::Gate)).
@@ -13,10 +13,14 @@
 //! * Whatever is wrong with the file is one clear error, with the place in the file, and nothing is served.
 
 mod batch;
+mod delivery;
+mod pieces;
 mod procedure;
 mod startup;
 
 pub use batch::Batch;
+pub use delivery::{Delivery, Receipt};
+pub use pieces::Pieces;
 pub use procedure::{LoadFailure, Loaded, load};
 pub use startup::{Reload, begin, end, reload, source};
 

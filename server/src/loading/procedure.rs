@@ -1,28 +1,23 @@
 //! A load from top to bottom, as the shard that was asked for it sees it.
 
-use super::{Batch, Source};
+use super::delivery::{Delivery, Receipt};
+use super::{Batch, Pieces, Source};
 use crate::commands::load_libraries;
-use crate::reactor::operations::FileHandle;
+use crate::core::Core;
 use crate::shared::Shared;
 use crate::tasks::Tasks;
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use torc_engine::keyspace::slot_of;
 use torc_persistence::rdb::Dialect;
 use torc_persistence::rdb::file::{Entry, Item, Scanner};
 use torc_persistence::rdb::functions::OWN_FIELD;
 
-/// Bytes that are read at a time, and how many such pieces ahead.
-const PIECE_BYTES: usize = 256 << 10;
-const PIECES_AHEAD: usize = 4;
 /// A batch this full is sent.
 const BATCH_BYTES: usize = 64 << 10;
-/// Batches of a shard that are under way.
-const AHEAD: usize = 4;
 
 /// What was loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,33 +51,11 @@ impl std::fmt::Display for LoadFailure {
     }
 }
 
-/// What the shards say of the batches that they were sent.
-struct Shards {
-    /// Batches under way to each.
-    under_way: Vec<AtomicUsize>,
-    is_failed: AtomicBool,
-    failure: Mutex<Option<String>>,
-}
-
-impl Shards {
-    fn fail(&self, reason: String) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
-        self.is_failed.store(true, Ordering::SeqCst);
-    }
-
-    fn take_failure(&self) -> Option<String> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
 /// The open batches, and where they go.
 struct Router {
-    tasks: Tasks,
     shared: Arc<Shared>,
-    shards: Arc<Shards>,
+    delivery: Delivery,
     open: Vec<Batch>,
-    /// By which the cutter waits for batches to come home.
-    name: u64,
 }
 
 /// Loads a file of keys and values.
@@ -92,50 +65,35 @@ pub async fn load(tasks: Tasks, shared: Arc<Shared>, source: Source) -> Result<L
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LoadFailure::Absent),
         Err(error) => return Err(LoadFailure::Unreadable(error)),
     };
-    let pieces = Rc::new(Read { name: tasks.take_name(), ..Read::default() });
-    let reader = tasks.executor.spawn(read_pieces(tasks.clone(), file, pieces.clone())).cancel_on_drop();
-    let outcome = cut(&tasks, &shared, &source, &pieces).await;
-    drop(reader);
-    outcome
+    cut(&tasks, &shared, &source, &Pieces::of(&tasks, Rc::new(file), 0)).await
 }
 
-/// What was read of a file and not looked at.
+/// `key-load-delay`, for tests.
 #[derive(Default)]
-struct Read {
-    pieces: RefCell<VecDeque<io::Result<Vec<u8>>>>,
-    spare: RefCell<Vec<Vec<u8>>>,
-    is_over: Cell<bool>,
-    name: u64,
+struct Delay {
+    is_set: bool,
+    /// Keys that have not been waited for.
+    keys: u32,
 }
 
-async fn read_pieces(tasks: Tasks, file: FileHandle, read: Rc<Read>) {
-    let mut offset = 0;
-    while !read.is_over.get() {
-        let buffer = read.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(PIECE_BYTES));
-        let piece = file.read_at(offset, buffer).await.map_err(io::Error::from);
-        let length = piece.as_ref().map_or(0, Vec::len);
-        offset += length as u64;
-        read.pieces.borrow_mut().push_back(piece);
-        if length == 0 {
-            read.is_over.set(true);
+impl Delay {
+    /// Waits for as long as the setting says now; it may be changed meanwhile.
+    async fn wait(&mut self, tasks: &Tasks, shared: &Arc<Shared>) {
+        const STEP: Duration = Duration::from_millis(20);
+        let mut waited = Duration::ZERO;
+        loop {
+            let delay_us = shared.config().persistence.key_load_delay_us.max(0) as u64;
+            let left = (Duration::from_micros(delay_us) * self.keys).saturating_sub(waited);
+            // A timer is not worth less than that.
+            if left < Duration::from_millis(1) {
+                if !waited.is_zero() || delay_us == 0 {
+                    self.keys = 0;
+                }
+                return;
+            }
+            tasks.executor.sleep(left.min(STEP)).await;
+            waited += left.min(STEP);
         }
-        tasks.wake(read.name);
-        tasks.until(read.name, || read.pieces.borrow().len() < PIECES_AHEAD).await;
-    }
-}
-
-impl Read {
-    /// The next piece; empty at the end.
-    async fn next(&self, tasks: &Tasks) -> io::Result<Vec<u8>> {
-        tasks.until(self.name, || !self.pieces.borrow().is_empty()).await;
-        let piece = self.pieces.borrow_mut().pop_front();
-        tasks.wake(self.name);
-        piece.unwrap_or_else(|| Ok(Vec::new()))
-    }
-
-    fn give_back(&self, mut piece: Vec<u8>) {
-        piece.clear();
-        self.spare.borrow_mut().push(piece);
     }
 }
 
@@ -147,16 +105,17 @@ struct Cutter {
     libraries: Vec<Vec<u8>>,
 }
 
-async fn cut(tasks: &Tasks, shared: &Arc<Shared>, source: &Source, read: &Read) -> Result<Loaded, LoadFailure> {
+async fn cut(tasks: &Tasks, shared: &Arc<Shared>, source: &Source, pieces: &Pieces) -> Result<Loaded, LoadFailure> {
     let mut scanner = Scanner::new(shared.config().persistence.sums);
     let mut router = Router::new(tasks, shared, source);
     let mut cutter = Cutter::default();
+    let mut delay = Delay { is_set: shared.config().persistence.key_load_delay_us > 0, ..Delay::default() };
     let begun_at = shared.loading.bytes_done.load(Ordering::Relaxed);
     loop {
-        let piece = read.next(tasks).await.map_err(LoadFailure::Unreadable)?;
+        let piece = pieces.next().await.map_err(LoadFailure::Unreadable)?;
         let is_all = piece.is_empty();
         scanner.feed(&piece);
-        read.give_back(piece);
+        pieces.give_back(piece);
         loop {
             let (at, dialect) = (scanner.position(), scanner.header().map_or(Dialect::Redis, |(_, dialect)| dialect));
             match scanner.next(is_all) {
@@ -172,6 +131,10 @@ async fn cut(tasks: &Tasks, shared: &Arc<Shared>, source: &Source, read: &Read) 
                     let entry = cutter.item(item, shared.databases).map_err(|what| LoadFailure::Broken(at, what))?;
                     if let Some(entry) = entry {
                         router.add(dialect, cutter.database, &entry);
+                        delay.keys += 1;
+                    }
+                    if delay.is_set {
+                        delay.wait(tasks, shared).await;
                     }
                 }
                 Err(malformed) => return Err(LoadFailure::Broken(at, malformed.to_string())),
@@ -231,18 +194,8 @@ async fn load_functions(tasks: &Tasks, codes: Vec<Vec<u8>>, at: u64) -> Result<(
 impl Router {
     fn new(tasks: &Tasks, shared: &Arc<Shared>, source: &Source) -> Self {
         let batch = || Batch::new(source.is_base, source.twice);
-        let shards = Shards {
-            under_way: (0..shared.shards()).map(|_| AtomicUsize::new(0)).collect(),
-            is_failed: AtomicBool::new(false),
-            failure: Mutex::default(),
-        };
-        Self {
-            open: (0..shared.shards()).map(|_| batch()).collect(),
-            tasks: tasks.clone(),
-            shared: shared.clone(),
-            shards: Arc::new(shards),
-            name: tasks.take_name(),
-        }
+        let open = (0..shared.shards()).map(|_| batch()).collect();
+        Self { shared: shared.clone(), delivery: Delivery::new(tasks, shared.shards()), open }
     }
 
     fn add(&mut self, dialect: Dialect, database: usize, entry: &Entry<'_>) {
@@ -263,45 +216,21 @@ impl Router {
     async fn send(&mut self, shard: usize) -> Result<(), String> {
         let fresh = self.open[shard].fresh();
         let batch = std::mem::replace(&mut self.open[shard], fresh);
-        let shards = self.shards.clone();
-        self.tasks
-            .until(self.name, || {
-                shards.under_way[shard].load(Ordering::SeqCst) < AHEAD || shards.is_failed.load(Ordering::SeqCst)
-            })
-            .await;
-        if let Some(failure) = shards.take_failure() {
-            return Err(failure);
-        }
-        shards.under_way[shard].fetch_add(1, Ordering::SeqCst);
-        let name = self.name;
-        self.tasks
-            .on_core(move |core| {
-                let home = core.index;
-                core.run_on(shard, move |core| {
-                    if let Err(reason) = batch.put(core) {
-                        shards.fail(reason);
-                    }
-                    shards.under_way[shard].fetch_sub(1, Ordering::SeqCst);
-                    core.run_on(home, move |core| core.tasks.wake(name));
-                });
-            })
-            .await;
-        Ok(())
+        let put = move |core: &mut Core, receipt: Receipt| {
+            let outcome = batch.put(core);
+            receipt.give_back(core, outcome);
+        };
+        self.delivery.send(shard, put).await
     }
 
     /// Sends what is left, and waits until all of it is where it belongs.
     async fn finish(&mut self, at: u64) -> Result<(), LoadFailure> {
+        let broken = |what| LoadFailure::Broken(at, what);
         for shard in 0..self.open.len() {
             if !self.open[shard].is_empty() {
-                self.send(shard).await.map_err(|what| LoadFailure::Broken(at, what))?;
+                self.send(shard).await.map_err(broken)?;
             }
         }
-        let shards = self.shards.clone();
-        let is_home = || shards.under_way.iter().all(|count| count.load(Ordering::SeqCst) == 0);
-        self.tasks.until(self.name, is_home).await;
-        match self.shards.take_failure() {
-            Some(what) => Err(LoadFailure::Broken(at, what)),
-            None => Ok(()),
-        }
+        self.delivery.settle().await.map_err(broken)
     }
 }

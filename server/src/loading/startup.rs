@@ -1,6 +1,7 @@
 //! What a server begins with; and DEBUG RELOAD, which begins again.
 
 use super::{LoadFailure, Loaded, Source, Twice, load};
+use crate::commands::keep_libraries;
 use crate::config::Config;
 use crate::control::{ControlReply, ControlRequest};
 use crate::core::Core;
@@ -42,8 +43,8 @@ pub async fn begin(tasks: Tasks, shared: Arc<Shared>, source: Source, outcome: S
             Ok(())
         }
         Err(failure) => Err(format!(
-            "Loading {} failed: {failure}. Nothing was changed. Look at it with torc-check, restore it from a backup, or move it \
-             away to begin without data",
+            "Loading {} failed: {failure}. Terminating server after rdb file reading failure. Nothing was changed. Look at \
+             it with torc-check, restore it from a backup, or move it away to begin without data",
             path.display()
         )),
     };
@@ -115,9 +116,15 @@ async fn reload_paused(tasks: &Tasks, shared: &Arc<Shared>, reload: Reload) -> R
     let source = Source { path, bytes: 0, is_base: false, twice };
     let now_ms = tasks.on_core(|core| core.clock.wall_ms).await;
     shared.loading.begin(0, now_ms);
-    let loaded = load(tasks.clone(), shared.clone(), source).await.map_err(|failure| failure.to_string());
+    let before = shared.scripting.functions();
+    let mut loaded = load(tasks.clone(), shared.clone(), source).await.map(drop).map_err(|failure| failure.to_string());
+    if reload.flushes_not && !Arc::ptr_eq(&before, &shared.scripting.functions()) {
+        let (kept, refusal) = tasks.on_core(move |core| keep_libraries(core, &before, reload.merges)).await;
+        tasks.ask_all(kept).await;
+        loaded = loaded.and(refusal.map_or(Ok(()), |error| Err(String::from_utf8_lossy(&error.0).into_owned())));
+    }
     end(tasks, shared).await;
-    loaded.map(drop)
+    loaded
 }
 
 /// A save that is awaited.

@@ -88,6 +88,15 @@ impl Segment {
     }
 }
 
+/// When the event of a send is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// As soon as all is taken.
+    Prompt,
+    /// With the next turn, whatever makes it: the event ends no wait, unless the send fails or cannot be taken at once.
+    WithNext,
+}
+
 /// How long [`Driver::turn`] may wait for an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -101,6 +110,16 @@ pub enum Wait {
     Forever,
 }
 
+/// What a write is beside others for the same disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Urgency {
+    /// Somebody waits for it.
+    #[default]
+    Normal,
+    /// It gives way, where the disk's scheduler knows priorities.
+    Background,
+}
+
 /// A file operation; paths are relative to the process's directory or absolute. Buffers travel with the operation.
 #[derive(Debug)]
 pub enum FileOperation {
@@ -108,8 +127,9 @@ pub enum FileOperation {
     Open { path: PathBuf, read: bool, write: bool, create: bool, truncate: bool, append: bool, mode: u32 },
     /// Reads up to the buffer's capacity at an offset.
     Read { file: File, offset: u64, buffer: Vec<u8> },
-    /// Writes the buffer at an offset; may be short.
-    Write { file: File, offset: u64, buffer: Vec<u8> },
+    /// Writes the buffer at an offset; may be short. Where `durable`, what was written, and the file's length, is on disk when it
+    /// is done; a failure says no more of what is than a failed `Sync` does.
+    Write { file: File, offset: u64, buffer: Vec<u8>, durable: bool, urgency: Urgency },
     /// fsync, or fdatasync where `data_only`.
     Sync { file: File, data_only: bool },
     /// Reserves or frees space up to `length`.
@@ -232,7 +252,7 @@ pub trait Driver {
     fn recycle(&mut self, buffer: BufferId);
 
     /// Sends all segments in order; one [`Event::Sent`] when all are taken, or on error.
-    fn send(&mut self, socket: Socket, segments: Vec<Segment>, tag: Tag);
+    fn send(&mut self, socket: Socket, segments: Vec<Segment>, tag: Tag, notice: Notice);
 
     /// Ends both directions at once without giving the descriptor back, so that a receive and a send under way end.
     fn shutdown(&mut self, socket: Socket);

@@ -15,7 +15,8 @@
 //!
 //! What waits in the middle of its work runs as tasks beside the loop: an [`executor::Executor`] (`handle().spawn(..)`,
 //! `advance(now)`, `run_ready(n)`, `next_deadline_ns()` for `Wait::Until`) and [`operations::Operations`], whose futures
-//! become driver calls in `submit(&mut driver)` and end in `complete(event)`, which gives every other event back.
+//! become driver calls in `submit(&mut driver)` and end in `complete(event)`, which gives every other event back; what goes over
+//! connections that they made is in [`streams`].
 //!
 //! [`uring`] is the kernel, [`simulated`] a world from a seed. A driver must be made on the thread that uses it (the ring
 //! has a single issuer), and drops only when the kernel has given back all memory. `turn` may return early and without
@@ -26,5 +27,6 @@ pub mod executor;
 pub mod operations;
 pub mod probe;
 pub mod simulated;
+pub mod streams;
 pub mod timer;
 pub mod uring;

@@ -8,7 +8,7 @@
 //!
 //! Invariants: a slot is freed by its completion, never before, so a tag always finds the slot that it was made for. A
 //! future that is dropped abandons its slot; when the completion comes, what it brought is given back (an opened file or a
-//! connected socket is closed). All tags have [`TAG_BIT`] set: the loop's own tags must not.
+//! connected socket is closed). What goes over a connection is in [`super::streams`]. All tags have [`TAG_BIT`] set: the loop's own tags must not.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -18,7 +18,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::driver::{Address, Driver, Event, File, FileFailure, FileOperation, FileOutcome, FileResult, Socket, Tag};
+use super::driver::{
+    Address, Driver, Event, File, FileFailure, FileOperation, FileOutcome, FileResult, Socket, Tag, Urgency,
+};
+use super::streams::{Stream, Streams};
 
 /// Set in every tag of an awaited operation.
 pub const TAG_BIT: Tag = 1 << 63;
@@ -86,6 +89,8 @@ impl State {
 #[derive(Clone, Default)]
 pub struct Operations {
     state: Rc<RefCell<State>>,
+    /// Connections that have been made.
+    pub streams: Streams,
 }
 
 impl Operations {
@@ -100,6 +105,7 @@ impl Operations {
                 Request::Wake(shard) => driver.wake(shard),
             }
         }
+        self.streams.submit(driver);
     }
 
     /// Whether there is something to submit.
@@ -150,12 +156,12 @@ impl Operations {
         Ok(())
     }
 
-    /// Connects.
-    pub async fn connect(&self, address: Address) -> io::Result<Socket> {
+    /// Connects. Whoever does not want to wait any longer drops this: a connection that comes later is closed.
+    pub async fn connect(&self, address: Address) -> io::Result<Stream> {
         let index = self.state.borrow_mut().start(|tag| Request::Connect(address, tag));
         let pending = Pending { state: Rc::clone(&self.state), index: Some(index) };
         match pending.await {
-            Completion::Connected(result) => result,
+            Completion::Connected(result) => Ok(self.streams.open(result?)),
             Completion::File(_) => Err(wrong_kind()),
         }
     }
@@ -213,7 +219,9 @@ impl Operations {
     /// Opens as told by a [`FileOperation::Open`].
     pub async fn open_with(&self, operation: FileOperation) -> io::Result<FileHandle> {
         match file_result(self.file(operation).await)? {
-            FileOutcome::Opened(file) => Ok(FileHandle { operations: self.clone(), file: Some(file) }),
+            FileOutcome::Opened(file) => {
+                Ok(FileHandle { operations: self.clone(), file: Some(file), urgency: Urgency::Normal })
+            }
             _ => Err(wrong_kind()),
         }
     }
@@ -239,9 +247,17 @@ pub struct FileHandle {
     operations: Operations,
     /// `None` only after `close`.
     file: Option<File>,
+    /// Of what is written by this handle.
+    urgency: Urgency,
 }
 
 impl FileHandle {
+    /// What is written by this handle gives way to other writes.
+    pub fn in_background(mut self) -> Self {
+        self.urgency = Urgency::Background;
+        self
+    }
+
     fn id(&self) -> io::Result<File> {
         self.file.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -255,9 +271,11 @@ impl FileHandle {
         }
     }
 
-    /// Writes at an offset; may be short. The buffer comes back as it was, with how much of it was written.
-    pub async fn write_at(&self, offset: u64, buffer: Vec<u8>) -> Result<(usize, Vec<u8>), FileFailure> {
-        let operation = FileOperation::Write { file: self.id()?, offset, buffer };
+    /// Writes at an offset; may be short. The buffer comes back as it was, with how much of it was written: on disk, if it is to
+    /// be `durable`.
+    pub async fn write_at(&self, offset: u64, buffer: Vec<u8>, durable: bool) -> Result<(usize, Vec<u8>), FileFailure> {
+        let urgency = self.urgency;
+        let operation = FileOperation::Write { file: self.id()?, offset, buffer, durable, urgency };
         match file_result(self.operations.file(operation).await)? {
             FileOutcome::Transferred(count, buffer) => Ok((count, buffer)),
             _ => Err(wrong_kind().into()),
@@ -268,7 +286,8 @@ impl FileHandle {
     /// failure it comes back with what is not written, so that its owner knows where the file ends and loses nothing.
     pub async fn write_all_at(&self, mut offset: u64, mut buffer: Vec<u8>) -> Result<Vec<u8>, FileFailure> {
         while !buffer.is_empty() {
-            let operation = FileOperation::Write { file: self.id()?, offset, buffer };
+            let (file, urgency) = (self.id()?, self.urgency);
+            let operation = FileOperation::Write { file, offset, buffer, durable: false, urgency };
             let FileOutcome::Transferred(count, returned) = file_result(self.operations.file(operation).await)? else {
                 return Err(wrong_kind().into());
             };

@@ -24,18 +24,27 @@ pub use host::Place;
 pub use reach::{Habits, all_shards, shards_of_command};
 pub use work::{ScriptRun, TICKS_A_SLICE, TICKS_INLINE, Went, begin, encode};
 
-use crate::core::ShardSet;
+use crate::access::{Denied, User};
+use crate::core::{CallCounts, ShardSet};
+use crate::insight::command_log::Noted;
+use crate::insight::histograms::Histograms;
 use crate::mailbox::PackedArguments;
+use crate::settings::ObservationSettings;
 use crate::shared::Shared;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use torc_engine::command::{Companion, Execution};
 use torc_engine::error_counts::ErrorCounts;
+use torc_engine::shard::ClientContext;
 use torc_scripting::libraries::{Library, Registry};
-use torc_scripting::{Interpreters, Script, Scripts, Settings, Sha};
+use torc_scripting::{FunctionFlags, Interpreters, Script, Scripts, Settings, Sha};
+
+/// What commands are looked at for, and the clock that they are measured with, if they are.
+pub type Observation = (ObservationSettings, Option<fn() -> u64>);
 
 /// Scripts and libraries beside one shard.
 pub struct ShardScripting {
@@ -51,10 +60,24 @@ pub struct ShardScripting {
     pub is_memory_out: Cell<bool>,
     /// Errors of commands inside scripts.
     pub errors: RefCell<ErrorCounts>,
-    /// Calls of commands inside scripts, by their ids.
-    pub calls: RefCell<Vec<u64>>,
+    /// What became of commands inside scripts, by their ids.
+    pub calls: RefCell<CallCounts>,
+    /// Of commands inside scripts.
+    pub observation: Cell<Observation>,
+    /// How long commands inside scripts took.
+    pub histograms: RefCell<Histograms>,
+    /// Those of the script that has just ended that are to be remembered.
+    pub notes: RefCell<Vec<Noted>>,
     /// Commands that scripts have called, for those who watch: with their databases.
     pub lines: RefCell<Vec<(u32, PackedArguments)>>,
+    /// For whom the next script runs.
+    pub client: Cell<ClientContext>,
+    /// The user that the next script runs for; none is asked nothing.
+    pub user: RefCell<Option<Arc<User>>>,
+    /// What scripts were denied.
+    pub denied: RefCell<Vec<Denied>>,
+    /// Keys that scripts have read for such clients in the step that runs.
+    pub reads: RefCell<BTreeSet<Box<[u8]>>>,
     /// What the script that has just been undone needs.
     pub missed: RefCell<Option<Missed>>,
     /// Which scripts are known to need more than they say.
@@ -88,8 +111,15 @@ impl ShardScripting {
             functions: RefCell::new(shared.scripting.functions()),
             is_memory_out: Cell::new(false),
             errors: RefCell::default(),
-            calls: RefCell::new(vec![0; shared.table.ids]),
+            calls: RefCell::new(CallCounts::new(shared.table.ids)),
+            observation: Cell::default(),
+            histograms: RefCell::new(Histograms::new(shared.table.ids)),
+            notes: RefCell::default(),
             lines: RefCell::default(),
+            client: Cell::default(),
+            user: RefCell::default(),
+            denied: RefCell::default(),
+            reads: RefCell::default(),
             missed: RefCell::default(),
             habits: RefCell::default(),
             undoes_killed: Cell::new(false),
@@ -155,13 +185,25 @@ impl ShardScripting {
         *self.functions.borrow_mut() = functions.clone();
     }
 
+    /// What a command that runs a script says of itself, by its name: nothing if there is no such script, or if it says
+    /// nothing.
+    pub fn flags_of(&self, name: &str, arguments: &[&[u8]]) -> Option<FunctionFlags> {
+        let called = arguments.get(1)?;
+        if name.starts_with("fcall") {
+            return self.library_of(called).map(|(.., flags)| flags);
+        }
+        let script =
+            if name.starts_with("evalsha") { self.script(&Sha::parse(called)?) } else { self.keep(called, false).ok() };
+        script?.flags
+    }
+
     /// The libraries that are in force here.
     pub fn functions(&self) -> Arc<Registry> {
         self.functions.borrow().clone()
     }
 
     /// The library that has a function, if there is one, and what that is called there.
-    pub fn library_of(&self, function: &[u8]) -> Option<(Arc<Library>, String, torc_scripting::FunctionFlags)> {
+    pub fn library_of(&self, function: &[u8]) -> Option<(Arc<Library>, String, FunctionFlags)> {
         let functions = self.functions.borrow();
         functions.function(function).map(|(library, spec)| (library.clone(), spec.name.to_string(), spec.flags))
     }
@@ -192,6 +234,10 @@ pub struct SharedScripting {
     scripts: Mutex<Scripts>,
     functions: Mutex<Arc<Registry>>,
     running: Mutex<Vec<Arc<Running>>>,
+    /// Scripts may call commands that are not allowed from scripts; only DEBUG says so.
+    pub denies_nothing: AtomicBool,
+    /// As many as `running` has: read before each command, so it is a number without a lock.
+    long_scripts: AtomicUsize,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -219,12 +265,22 @@ impl SharedScripting {
         lock(&self.running).clone()
     }
 
+    /// Whether anything runs for long on any shard.
+    #[inline]
+    pub fn has_long_scripts(&self) -> bool {
+        self.long_scripts.load(Ordering::Relaxed) > 0
+    }
+
     fn has_become_long(&self, running: &Arc<Running>) {
-        lock(&self.running).push(running.clone());
+        let mut all = lock(&self.running);
+        all.push(running.clone());
+        self.long_scripts.store(all.len(), Ordering::Relaxed);
     }
 
     fn is_over(&self, running: &Arc<Running>) {
-        lock(&self.running).retain(|other| !Arc::ptr_eq(other, running));
+        let mut all = lock(&self.running);
+        all.retain(|other| !Arc::ptr_eq(other, running));
+        self.long_scripts.store(all.len(), Ordering::Relaxed);
     }
 
     /// SCRIPT KILL or FUNCTION KILL: ends what runs for long and has not written, or can be undone; or the error.

@@ -267,7 +267,8 @@ fn host(
     if flags.is_some() && !allows_oom && !is_read_only && scripting.is_memory_out.get() {
         return Err(OUT_OF_MEMORY.into());
     }
-    Ok(Host::new(database, is_read_only || says_no_writes, allows_oom))
+    let user = scripting.user.borrow().clone();
+    Ok(Host::new(database, is_read_only || says_no_writes, allows_oom, (scripting.client.get(), user)))
 }
 
 /// Runs to the end, or far enough to know that it is long; or undoes it, where it needs other shards.

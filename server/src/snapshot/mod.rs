@@ -17,9 +17,11 @@
 //! * Each piece begins with SELECT, so pieces may follow each other in any order. An extent is as long as what is in it: what takes one,
 //!   has been encoded; of a value of more than [`part::KEPT_BYTES_MAX`] the length is found by encoding it once for nothing.
 //! * The file has its name only when it is whole and on the disk. A save that fails leaves the one before, and says why.
-//! * What a writer must record, and the disk has not taken, is bounded (`snapshot-buffer-limit`): beyond it the save ends, not the writer.
+//! * What a writer must record, and the disk has not taken, is bounded (`snapshot-buffer-limit`): the snapshot does not rest when much
+//!   waits, large values are spilled to the disk (`pieces.rs`), and beyond the limit the save ends, not the writer.
 
 pub mod part;
+mod pieces;
 pub mod procedure;
 
 use crate::append_log::AtCut;
@@ -27,17 +29,18 @@ use crate::config::Config;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use torc_persistence::crc64;
 use torc_persistence::rdb::Version;
 use torc_persistence::rdb::encode::Readers;
 
 /// A run of bytes of the file, and their checksum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
     /// Where it begins.
     pub offset: u64,
     /// How many bytes it has.
     pub bytes: u64,
-    /// CRC-64 of them.
+    /// CRC-64 of them, or 0 where sums are not asked for.
     pub sum: u64,
 }
 
@@ -68,6 +71,8 @@ pub struct Order {
     pub at_cut: Option<AtCut>,
     /// Whether commands that write wait from the cut on, for as long as the process lives.
     pub pauses_writes: bool,
+    /// Whether nobody waits for it: FLUSHALL ends it.
+    pub is_background: bool,
     /// The version and the family of those who are to read it.
     pub readers: Readers,
     /// `rdbcompression`.
@@ -84,7 +89,7 @@ pub struct Order {
 
 impl Order {
     /// A file of that name in the directory of the configuration.
-    pub fn new(config: &Config, number: u64) -> Self {
+    pub fn new(config: &Config) -> Self {
         use std::os::unix::ffi::OsStrExt;
         let directory = config.process.directory.clone();
         let name = std::ffi::OsStr::from_bytes(&config.persistence.database_file);
@@ -95,12 +100,14 @@ impl Order {
             _ => UseTold::Not,
         };
         Self {
-            temporary: directory.join(format!("temp-{}-{number}.rdb", std::process::id())),
+            // As the real server calls that of SAVE: there is one at a time.
+            temporary: directory.join(format!("temp-{}.rdb", std::process::id())),
             file: directory.join(name),
             directory,
             is_base: false,
             at_cut: None,
             pauses_writes: false,
+            is_background: false,
             readers: persistence.readers(),
             compresses: persistence.compresses,
             sums: persistence.sums,
@@ -126,8 +133,16 @@ pub struct Snapshot {
     pub kept_bytes: AtomicU64,
     /// The most of them at one time.
     pub kept_bytes_peak: AtomicU64,
+    /// Bytes that views may come to hold alone which writers left: at most what was there at the cut.
+    pub view_bytes: AtomicU64,
+    /// Bytes of large values that were written elsewhere first.
+    pub spilled_bytes: AtomicU64,
+    /// How often FLUSHALL had run at the cut; none as long as there is none.
+    pub flushes_at_cut: AtomicU64,
     /// The shard and the name there of the task that waits for the parts.
     pub waits: (usize, u64),
+    /// Files for what is spilled, so far.
+    next_spill: AtomicU64,
     /// Where the next extent begins; 0 as long as the header's length is not known.
     next_offset: AtomicU64,
     /// The lowest version that knows all values so far.
@@ -159,6 +174,10 @@ impl Snapshot {
             keys: AtomicU64::new(0),
             kept_bytes: AtomicU64::new(0),
             kept_bytes_peak: AtomicU64::new(0),
+            view_bytes: AtomicU64::new(0),
+            spilled_bytes: AtomicU64::new(0),
+            next_spill: AtomicU64::new(0),
+            flushes_at_cut: AtomicU64::new(u64::MAX),
             waits,
             next_offset: AtomicU64::new(0),
             is_failed: AtomicBool::new(false),
@@ -181,6 +200,18 @@ impl Snapshot {
     pub fn take_extent(&self, bytes: u64) -> u64 {
         debug_assert!(self.has_begun());
         self.next_offset.fetch_add(bytes, Ordering::AcqRel)
+    }
+
+    /// A piece at a place, with its sum.
+    fn extent(&self, offset: u64, piece: &[u8]) -> Extent {
+        let sum = if self.order.sums { crc64::of(piece) } else { 0 };
+        Extent { offset, bytes: piece.len() as u64, sum }
+    }
+
+    /// Where a shard may spill to: a file beside the other.
+    fn take_spill_path(&self) -> PathBuf {
+        let spill = self.next_spill.fetch_add(1, Ordering::Relaxed);
+        self.order.temporary.with_extension(format!("spill-{}-{spill}", self.number))
     }
 
     /// A value needs this version.
@@ -255,8 +286,12 @@ pub struct SaveFigures {
     pub good: u64,
     /// Changes of all shards when the last good one was cut.
     pub dirty_at_last: u64,
+    /// How often FLUSHALL had run at the cut of one that was good, or need not be saved.
+    pub flushes_saved: u64,
     /// The most bytes that the last one kept for the disk.
     pub last_kept_bytes: u64,
+    /// Bytes that the last one spilled.
+    pub last_spilled_bytes: u64,
 }
 
 /// Saves of the process.
@@ -275,7 +310,9 @@ impl Saves {
             tried_ms: 0,
             good: 0,
             dirty_at_last: 0,
+            flushes_saved: 0,
             last_kept_bytes: 0,
+            last_spilled_bytes: 0,
         }))
     }
 
@@ -290,7 +327,7 @@ mod tests {
     use super::*;
 
     fn snapshot(shards: usize) -> Snapshot {
-        Snapshot::new(1, Order::new(&Config::default(), 1), shards, (0, 0))
+        Snapshot::new(1, Order::new(&Config::default()), shards, (0, 0))
     }
 
     #[test]

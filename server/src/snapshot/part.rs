@@ -1,18 +1,28 @@
 //! A shard's part of a snapshot: what it has at the cut, turned into pieces of the file.
 //!
 //! ```text
-//!   walks, one a database ──┐ small values: encoded where they lie                    Pieces ──> two writers
-//!   writers ahead of them ──┴─> Recorder ── bytes ── 128 KiB: sealed ──> extent ──>    │  at most PENDING_BYTES_MAX
-//!                               │                                                      ▼
+//!   walks, one a database ──┐ small values: encoded where they lie                    Pieces ──> two writers (pieces.rs)
+//!   writers ahead of them ──┴─> Recorder ── bytes ── 128 KiB: sealed ──> extent ──>    │  the walk adds up to PENDING_BYTES_MAX,
+//!                               │                                                      ▼  writers as much as they record
 //!                               └ large values: views, in line ── a few hundred elements a step ──> extents in a row
 //! ```
 //!
 //! A slice takes what is in line before it walks on, so that views are let go soon. It stops when the disk has enough to do; then the
 //! end of a write goes on with it.
+//!
+//! **When writers are ahead** of the disk, what is kept for it grows, since they never wait:
+//!
+//! | kept: encoded, or held by views that writers left in line | what happens |
+//! |---|---|
+//! | more than a quarter of `snapshot-buffer-limit` | no rests; views are encoded although the disk has enough to do; a value whose length is unknown is spilled (`pieces.rs`) instead of being encoded twice |
+//! | encoded bytes beyond the limit | the save ends |
+//!
+//! A view holds what its value was at the cut, so views never hold more than there was then.
 
-use super::{Extent, Snapshot, UseTold};
+use super::pieces::Pieces;
+use super::{Extent, Order, Snapshot, UseTold};
 use crate::tasks::Tasks;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,14 +30,13 @@ use std::sync::atomic::Ordering;
 use torc_engine::command::Milliseconds;
 use torc_engine::keyspace::{Entry, Keyspace, OwnedEntry, SharedSink, Value, WalkId, WalkSink};
 use torc_engine::values::{Object, StringRef};
-use torc_persistence::crc64;
 use torc_persistence::lzf::Compressor;
 use torc_persistence::rdb::encode::{self, Plan, Steps, View};
 use torc_persistence::rdb::file::{Use, write_key, write_select};
 use torc_persistence::rdb::kinds;
 use torc_persistence::rdb::output::Output;
 
-/// A piece is sealed when it has so many bytes.
+/// A piece is sealed when it has so many bytes. Larger ones cost the kernel far more (`bench/snapshots.md`).
 const PIECE_BYTES: usize = 128 << 10;
 /// The walk waits while so many bytes of a shard have not been written.
 const PENDING_BYTES_MAX: usize = 4 << 20;
@@ -40,17 +49,6 @@ pub const KEPT_BYTES_MAX: usize = 8 << 20;
 /// Keys that the walk shows between two looks at the clock, and elements of a large value.
 const KEYS_A_STEP: u64 = 48;
 const ELEMENTS_A_STEP: usize = 192;
-
-/// Buffers that are ready to be written, between the shard and its writers.
-#[derive(Default)]
-struct Pieces {
-    queue: RefCell<VecDeque<(u64, Vec<u8>)>>,
-    spare: RefCell<Vec<Vec<u8>>>,
-    extents: RefCell<Vec<Extent>>,
-    pending_bytes: Cell<usize>,
-    is_closed: Cell<bool>,
-    writers: Cell<usize>,
-}
 
 /// What is recorded and has no place in the file yet.
 struct Recorder {
@@ -66,6 +64,10 @@ struct Recorder {
     keys: u64,
     /// Bytes in `sealed`.
     sealed_bytes: usize,
+    /// Bytes that views may come to hold alone, since writers left them.
+    view_bytes: usize,
+    /// The walk records, not a writer.
+    is_walking: bool,
 }
 
 /// A value that is recorded step by step.
@@ -74,6 +76,8 @@ struct Large {
     key: Box<[u8]>,
     entry: OwnedEntry,
     used: Use,
+    /// What it may come to hold, if a writer left it.
+    view_bytes: usize,
 }
 
 /// What a walk over a database shows its keys to.
@@ -97,13 +101,17 @@ impl Recorder {
             UseTold::Frequency => Use::Frequency(entry.frequency(self.now)),
         };
         let view = View::of_entry(entry);
-        let is_large = match view {
-            View::String(StringRef::Shared(blob)) => blob.len() > COMPRESSED_BYTES_MAX,
-            View::Object(object) => object.heap_bytes() > LARGE_BYTES_MIN,
-            View::String(_) | View::Packed(..) => false,
+        let bytes_max = self.snapshot.order.step_bytes_max();
+        let (bytes, is_large) = match view {
+            View::String(StringRef::Shared(blob)) => (blob.len(), blob.len() > COMPRESSED_BYTES_MAX.min(bytes_max)),
+            View::Object(object) => (object.heap_bytes(), object.heap_bytes() > LARGE_BYTES_MIN.min(bytes_max)),
+            View::String(_) | View::Packed(..) => (0, false),
         };
         if is_large {
-            self.large.push_back(Large { database, key: key.into(), entry: entry.to_owned(), used });
+            let view_bytes = if self.is_walking { 0 } else { bytes };
+            self.view_bytes += view_bytes;
+            self.snapshot.view_bytes.fetch_add(view_bytes as u64, Ordering::Relaxed);
+            self.large.push_back(Large { database, key: key.into(), entry: entry.to_owned(), used, view_bytes });
             return;
         }
         let plan = encode::plan(view, self.snapshot.order.readers);
@@ -114,9 +122,15 @@ impl Recorder {
         }
         write_key(key, plan.kind, entry.expires_at(), used, &mut out);
         encode::value(view, plan, &mut out);
-        if self.bytes.len() >= PIECE_BYTES {
+        if self.bytes.len() >= self.snapshot.order.piece_bytes() {
             self.seal();
         }
+    }
+
+    /// A view is let go.
+    fn let_go(&mut self, large: Large) {
+        self.view_bytes -= large.view_bytes;
+        self.snapshot.view_bytes.fetch_sub(large.view_bytes as u64, Ordering::Relaxed);
     }
 
     /// What has been recorded so far is a piece.
@@ -153,6 +167,8 @@ enum Mode {
     Kept(Vec<Vec<u8>>, usize),
     /// Encoded for nothing but the length.
     Counted(u64),
+    /// Encoded into another file, until the length is known.
+    Spilled(Extent),
     /// Encoded for good, from an offset on.
     Placed(u64),
 }
@@ -166,7 +182,7 @@ impl LargeWriter {
 
     /// Encodes some more into `bytes`; whether that was all.
     fn encode(&mut self, compressor: Option<&mut Compressor>) -> bool {
-        let Large { database, key, entry, used } = &self.large;
+        let Large { database, key, entry, used, .. } = &self.large;
         let mut out = Output { bytes: &mut self.bytes, compressor };
         match (&mut self.place, &entry.value) {
             (Place::Head, value) => {
@@ -208,6 +224,36 @@ fn elements_a_step(object: &Object) -> usize {
     (STEP_BYTES / mean_bytes.max(1)).clamp(1, ELEMENTS_A_STEP)
 }
 
+impl Order {
+    /// What the walk leaves to the disk before it waits.
+    fn walk_bytes_max(&self) -> usize {
+        PENDING_BYTES_MAX.min(self.buffer_bytes_max / 8)
+    }
+
+    /// Values and pieces of more than this are not made in one step: dozens of keys are recorded at once.
+    fn step_bytes_max(&self) -> usize {
+        self.buffer_bytes_max / 64
+    }
+
+    fn piece_bytes(&self) -> usize {
+        PIECE_BYTES.min(self.step_bytes_max())
+    }
+
+    /// An encoded value is kept up to so many bytes until its length is known.
+    fn value_bytes_max(&self) -> usize {
+        KEPT_BYTES_MAX.min(self.buffer_bytes_max / 8)
+    }
+}
+
+/// How fast a snapshot goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long a slice may take.
+    pub slice_ns: u64,
+    /// `rdb-key-save-delay`: how long it waits after each key.
+    pub key_delay_ns: u64,
+}
+
 /// A shard's part of one snapshot.
 pub struct Part {
     snapshot: Arc<Snapshot>,
@@ -215,8 +261,8 @@ pub struct Part {
     recorder: Rc<RefCell<Recorder>>,
     large: Option<Box<LargeWriter>>,
     pieces: Rc<Pieces>,
-    /// By which its writers wait for pieces.
-    name: u64,
+    /// With `rdb-key-save-delay`: no sooner than that.
+    resume_ns: u64,
 }
 
 impl Part {
@@ -234,6 +280,8 @@ impl Part {
             spare: Vec::new(),
             keys: 0,
             sealed_bytes: 0,
+            view_bytes: 0,
+            is_walking: false,
         }));
         let mut walks = VecDeque::new();
         for database in 0..keyspace.database_count() {
@@ -244,20 +292,8 @@ impl Part {
                 walks.push_back((keyspace.begin_walk(database, Milliseconds::MIN, &sink), sink));
             }
         }
-        let part = Self {
-            snapshot: snapshot.clone(),
-            walks,
-            recorder,
-            large: None,
-            pieces: Rc::new(Pieces { writers: Cell::new(WRITERS), ..Pieces::default() }),
-            name: tasks.take_name(),
-        };
-        for _ in 0..WRITERS {
-            let (tasks, pieces, snapshot, name) =
-                (tasks.clone(), part.pieces.clone(), part.snapshot.clone(), part.name);
-            tasks.clone().spawn(write_pieces(tasks, pieces, snapshot, name));
-        }
-        part
+        let pieces = Pieces::begin(snapshot, tasks);
+        Self { snapshot: snapshot.clone(), walks, recorder, large: None, pieces, resume_ns: 0 }
     }
 
     /// Which snapshot.
@@ -265,18 +301,40 @@ impl Part {
         self.snapshot.number
     }
 
+    /// When the next slice may begin.
+    pub fn resume_ns(&self) -> u64 {
+        self.resume_ns
+    }
+
+    /// Whether it ends here.
+    pub fn is_failed(&self) -> bool {
+        self.snapshot.is_failed()
+    }
+
     /// Whether a slice would get anywhere.
     pub fn has_work(&self) -> bool {
-        if self.pieces.is_closed.get() {
+        if self.pieces.is_closed() {
             return false;
         }
-        let has_room = self.pieces.pending_bytes.get() < PENDING_BYTES_MAX;
-        self.snapshot.is_failed() || (has_room && !self.is_held_up())
+        self.snapshot.is_failed() || (self.has_room() && !self.is_held_up())
+    }
+
+    /// Whether the disk may be given more: by the walk until it has enough to do, of views as much as may be kept for it.
+    fn has_room(&self) -> bool {
+        let order = &self.snapshot.order;
+        let is_about_views = order.is_much(self.recorder.borrow().view_bytes);
+        let bytes_max = if is_about_views { order.buffer_bytes_max / 2 } else { order.walk_bytes_max() };
+        self.pieces.pending_bytes() < bytes_max
+    }
+
+    /// Encoded bytes that wait for the disk.
+    fn kept_bytes(&self) -> usize {
+        self.recorder.borrow().sealed_bytes + self.pieces.pending_bytes()
     }
 
     /// Whether writers ahead of the walk have recorded so much that it is not to rest.
     pub fn is_pressed(&self) -> bool {
-        self.recorder.borrow().sealed_bytes > self.snapshot.order.buffer_bytes_max / 4
+        self.snapshot.order.is_much(self.kept_bytes() + self.recorder.borrow().view_bytes)
     }
 
     /// Whether what is recorded has to wait until extents can be taken. Then the shard is woken.
@@ -285,17 +343,21 @@ impl Part {
     }
 
     /// Records until a slice's time is over, the disk has enough to do, or all is recorded.
-    pub fn slice(&mut self, keyspace: &mut Keyspace, tasks: &Tasks, slice_ns: u64, clock: &impl Fn() -> u64) {
-        if self.pieces.is_closed.get() {
+    pub fn slice(&mut self, keyspace: &mut Keyspace, tasks: &Tasks, pace: Pace, clock: &impl Fn() -> u64) {
+        if self.pieces.is_closed() {
             return;
         }
         if self.snapshot.is_failed() {
             return self.give_up(tasks);
         }
         let began_ns = clock();
+        if began_ns < self.resume_ns && pace.key_delay_ns > 0 {
+            return;
+        }
+        let (slice_ns, keys_a_step) = if pace.key_delay_ns > 0 { (0, 1) } else { (pace.slice_ns, KEYS_A_STEP) };
         let mut is_over = false;
-        while !is_over && self.pieces.pending_bytes.get() < PENDING_BYTES_MAX {
-            is_over = !self.step(keyspace);
+        while !is_over && self.has_room() {
+            is_over = !self.step(keyspace, tasks, keys_a_step);
             self.submit_sealed(tasks);
             if self.is_held_up() || clock().saturating_sub(began_ns) >= slice_ns {
                 break;
@@ -303,32 +365,32 @@ impl Part {
         }
         // What commands have recorded ahead counts, too.
         self.submit_sealed(tasks);
-        self.note_progress();
+        let keys = self.note_progress();
+        self.resume_ns = began_ns.saturating_add(keys.saturating_mul(pace.key_delay_ns));
+        let (kept, limit) = (self.kept_bytes(), self.snapshot.order.buffer_bytes_max);
         let recorder = self.recorder.borrow();
-        let (kept, limit) =
-            (recorder.sealed_bytes + self.pieces.pending_bytes.get(), self.snapshot.order.buffer_bytes_max);
         if kept > limit {
             self.snapshot.fail(format!(
                 "the disk is too slow for what is being written: {kept} bytes of a shard wait for it, and \
                  snapshot-buffer-limit is {limit}; raise it, or save when less is written"
             ));
         }
-        let is_whole = is_over && recorder.sealed.is_empty() && recorder.bytes.is_empty();
+        let is_whole = is_over && self.resume_ns <= began_ns && recorder.sealed.is_empty() && recorder.bytes.is_empty();
         drop(recorder);
         if is_whole {
-            self.close(tasks);
+            self.pieces.close(tasks);
         }
     }
 
     /// A step; whether there may be another.
-    fn step(&mut self, keyspace: &mut Keyspace) -> bool {
+    fn step(&mut self, keyspace: &mut Keyspace, tasks: &Tasks, keys_a_step: u64) -> bool {
         if self.large.is_none() {
             let next = self.recorder.borrow_mut().large.pop_front();
             self.large = next.map(|large| Box::new(LargeWriter::new(large, &self.snapshot)));
         }
         if self.large.is_some() {
             if self.snapshot.has_begun() {
-                self.step_large();
+                self.step_large(tasks);
             }
             return true;
         }
@@ -336,55 +398,69 @@ impl Part {
             self.recorder.borrow_mut().seal();
             return false;
         };
-        if !keyspace.step_walk(*walk, KEYS_A_STEP) {
+        self.recorder.borrow_mut().is_walking = true;
+        if !keyspace.step_walk(*walk, keys_a_step) {
             self.walks.pop_front();
         }
+        self.recorder.borrow_mut().is_walking = false;
         true
     }
 
     /// A few elements of the large value.
-    fn step_large(&mut self) {
-        let Some(writer) = &mut self.large else { return };
-        let is_all = {
-            let mut recorder = self.recorder.borrow_mut();
-            writer.encode(recorder.compressor.as_mut())
-        };
-        if writer.bytes.len() < PIECE_BYTES && !is_all {
+    fn step_large(&mut self, tasks: &Tasks) {
+        let is_pressed = self.is_pressed();
+        let Self { large: Some(writer), snapshot, pieces, recorder, .. } = self else { return };
+        let is_all = writer.encode(recorder.borrow_mut().compressor.as_mut());
+        if writer.bytes.len() < snapshot.order.piece_bytes() && !is_all {
             return;
         }
+        let piece = std::mem::take(&mut writer.bytes);
+        let length = piece.len() as u64;
         match &mut writer.mode {
-            Mode::Kept(pieces, bytes) => {
-                *bytes += writer.bytes.len();
-                pieces.push(std::mem::take(&mut writer.bytes));
+            Mode::Kept(kept, bytes) => {
+                *bytes += piece.len();
+                kept.push(piece);
                 if is_all {
-                    let mut offset = self.snapshot.take_extent(*bytes as u64);
-                    for piece in std::mem::take(pieces) {
+                    let mut offset = snapshot.take_extent(*bytes as u64);
+                    for piece in std::mem::take(kept) {
                         let length = piece.len() as u64;
-                        submit(&self.pieces, &self.snapshot, offset, piece);
+                        pieces.submit(snapshot, offset, piece);
                         offset += length;
                     }
-                    self.large = None;
-                } else if *bytes > KEPT_BYTES_MAX {
-                    writer.mode = Mode::Counted(*bytes as u64);
+                } else if *bytes > snapshot.order.value_bytes_max() {
+                    writer.mode = if is_pressed {
+                        let mut of_all = Extent::default();
+                        std::mem::take(kept)
+                            .into_iter()
+                            .for_each(|piece| pieces.spill(snapshot, tasks, piece, &mut of_all));
+                        Mode::Spilled(of_all)
+                    } else {
+                        Mode::Counted(*bytes as u64)
+                    };
                 }
             }
             Mode::Counted(bytes) => {
-                *bytes += writer.bytes.len() as u64;
-                writer.bytes.clear();
+                *bytes += length;
                 if is_all {
-                    writer.mode = Mode::Placed(self.snapshot.take_extent(*bytes));
+                    writer.mode = Mode::Placed(snapshot.take_extent(*bytes));
                     writer.place = Place::Head;
+                    return;
+                }
+            }
+            Mode::Spilled(of_all) => {
+                pieces.spill(snapshot, tasks, piece, of_all);
+                if is_all {
+                    of_all.offset = snapshot.take_extent(of_all.bytes);
+                    pieces.place_spilled(*of_all);
                 }
             }
             Mode::Placed(offset) => {
-                let piece = std::mem::take(&mut writer.bytes);
-                let length = piece.len() as u64;
-                submit(&self.pieces, &self.snapshot, *offset, piece);
+                pieces.submit(snapshot, *offset, piece);
                 *offset += length;
-                if is_all {
-                    self.large = None;
-                }
             }
+        }
+        if is_all && let Some(writer) = self.large.take() {
+            self.recorder.borrow_mut().let_go(writer.large);
         }
     }
 
@@ -398,100 +474,31 @@ impl Part {
             recorder.sealed_bytes -= piece.len();
             self.snapshot.note_kept(0, piece.len() as u64);
             let offset = self.snapshot.take_extent(piece.len() as u64);
-            submit(&self.pieces, &self.snapshot, offset, piece);
+            self.pieces.submit(&self.snapshot, offset, piece);
         }
-        recorder.spare.append(&mut self.pieces.spare.borrow_mut());
-        if !self.pieces.queue.borrow().is_empty() {
-            tasks.wake(self.name);
-        }
+        self.pieces.take_spare(&mut recorder.spare);
+        self.pieces.wake_writers(tasks);
     }
 
-    fn note_progress(&self) {
+    /// How many keys more have been recorded.
+    fn note_progress(&self) -> u64 {
         let keys = std::mem::take(&mut self.recorder.borrow_mut().keys);
         self.snapshot.keys_done.fetch_add(keys, Ordering::Relaxed);
+        keys
     }
 
-    /// No more pieces come.
-    fn close(&mut self, tasks: &Tasks) {
-        self.pieces.is_closed.set(true);
-        tasks.wake(self.name);
-    }
-
+    /// It cannot be finished: nothing is kept for it.
     fn give_up(&mut self, tasks: &Tasks) {
         self.walks.clear();
-        self.large = None;
         let mut recorder = self.recorder.borrow_mut();
+        recorder.large.extend(self.large.take().map(|writer| writer.large));
         let kept: usize = recorder.sealed.drain(..).map(|piece| piece.len()).sum();
         self.snapshot.note_kept(0, kept as u64);
-        recorder.large.clear();
+        while let Some(large) = recorder.large.pop_front() {
+            recorder.let_go(large);
+        }
         recorder.bytes.clear();
         drop(recorder);
-        self.close(tasks);
-    }
-}
-
-fn submit(pieces: &Pieces, snapshot: &Snapshot, offset: u64, piece: Vec<u8>) {
-    let bytes = piece.len();
-    let sum = if snapshot.order.sums { crc64::of(&piece) } else { 0 };
-    pieces.extents.borrow_mut().push(Extent { offset, bytes: bytes as u64, sum });
-    pieces.pending_bytes.set(pieces.pending_bytes.get() + bytes);
-    snapshot.note_kept(bytes as u64, 0);
-    pieces.queue.borrow_mut().push_back((offset, piece));
-}
-
-/// Writes of a shard that are under way at a time.
-const WRITERS: usize = 2;
-/// The disk is told to begin after so many bytes of a writer.
-const SYNC_BYTES: usize = 16 << 20;
-/// Buffers that are kept for reuse.
-const SPARE_PIECES_MAX: usize = 8;
-
-/// Writes pieces until no more come. The last of a shard's writers says that its part is done.
-async fn write_pieces(tasks: Tasks, pieces: Rc<Pieces>, snapshot: Arc<Snapshot>, name: u64) {
-    let path = &snapshot.order.temporary;
-    tasks.until(name, || snapshot.has_begun() && !pieces.queue.borrow().is_empty() || pieces.is_closed.get()).await;
-    let file = if pieces.queue.borrow().is_empty() {
-        None
-    } else {
-        match tasks.operations.open_for_writing(path).await {
-            Ok(file) => Some(file),
-            Err(error) => {
-                snapshot.fail(format!("opening {} failed: {error}", path.display()));
-                None
-            }
-        }
-    };
-    let mut unsynced = 0;
-    loop {
-        tasks.until(name, || !pieces.queue.borrow().is_empty() || pieces.is_closed.get()).await;
-        let Some((offset, bytes)) = pieces.queue.borrow_mut().pop_front() else { break };
-        let length = bytes.len();
-        if let Some(file) = file.as_ref().filter(|_| !snapshot.is_failed()) {
-            match file.write_all_at(offset, bytes).await {
-                Ok(buffer) if pieces.spare.borrow().len() < SPARE_PIECES_MAX => pieces.spare.borrow_mut().push(buffer),
-                Ok(_) => {}
-                Err(failure) => snapshot.fail(format!("writing {} failed: {}", path.display(), failure.error)),
-            }
-            unsynced += length;
-            if snapshot.order.syncs_meanwhile && unsynced >= SYNC_BYTES {
-                unsynced = 0;
-                if let Err(error) = file.sync(true).await {
-                    snapshot.fail(format!("fsync of {} failed: {error}", path.display()));
-                }
-            }
-        }
-        pieces.pending_bytes.set(pieces.pending_bytes.get() - length);
-        snapshot.note_kept(0, length as u64);
-    }
-    pieces.writers.set(pieces.writers.get() - 1);
-    if pieces.writers.get() == 0 {
-        snapshot.part_done(pieces.extents.take());
-        let (number, (shard, waits)) = (snapshot.number, snapshot.waits);
-        tasks
-            .on_core(move |core| {
-                core.end_snapshot_part(number);
-                core.run_on(shard, move |core| core.tasks.wake(waits));
-            })
-            .await;
+        self.pieces.close(tasks);
     }
 }

@@ -1,7 +1,7 @@
 //! The log while the server runs.
 
 use super::support::server::{TORC, free_port, run_to_end};
-use super::support::{Server, eventually};
+use super::support::{Server, encode, eventually, values};
 use super::{ALWAYS, EVERY_SECOND, digest, fill};
 use std::fs;
 use std::process::Command;
@@ -53,6 +53,121 @@ fn a_rewrite_puts_a_base_in_the_place_of_what_has_gathered() {
         let again = Server::torc_on(server.kill(), shards, ALWAYS);
         assert_eq!(digest(&again), before);
     }
+}
+
+#[test]
+fn a_base_is_of_commands_where_that_is_wanted() {
+    for shards in [1, 2, 5] {
+        let arguments = [ALWAYS, &["--aof-use-rdb-preamble", "no"]].concat();
+        let server = Server::torc(shards, &arguments);
+        let mut client = server.client();
+        fill(&mut client);
+        assert_eq!(client.ask("SELECT 5"), "+OK");
+        values::fill(&mut client);
+        let library = b"#!lua name=lib\nredis.register_function('f', function() return 7 end)".as_slice();
+        assert_eq!(client.call_bytes(&[b"FUNCTION", b"LOAD", library]).text(), "lib");
+        assert_eq!(client.ask("BGREWRITEAOF"), "+Background append only file rewriting started");
+        let expected = "file appendonly.aof.2.base.aof seq 2 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
+        eventually("the base is there", || is_rewritten(&server, expected));
+        let base = fs::read(server.directory.join("appendonlydir/appendonly.aof.2.base.aof")).expect("the base");
+        assert!(base.starts_with(b"*"), "commands: {}", base[..20].escape_ascii());
+        let names = fs::read_dir(server.directory.join("appendonlydir")).expect("the directory");
+        assert_eq!(names.count(), 3, "nothing else is left");
+        client.ask("SET later 1");
+        let before = digest(&server);
+        let again = Server::torc_on(server.kill(), 6 - shards, &arguments);
+        assert_eq!((digest(&again), again.client().ask("FCALL f 0")), (before.clone(), ":7".to_owned()));
+        let real = ["--appendonly", "yes", "--enable-debug-command", "yes"];
+        let Some(real) = Server::real_on(again.end(), &real) else { continue };
+        assert_eq!((digest(&real), real.client().ask("FCALL f 0")), (before, ":7".to_owned()));
+    }
+}
+
+#[test]
+fn a_base_that_commands_cannot_tell_stays_what_it_is() {
+    let arguments = [ALWAYS, &["--aof-use-rdb-preamble", "no"]].concat();
+    let server = Server::torc(2, &arguments);
+    let mut client = server.client();
+    assert!(!client.call("XADD stream IDMP producer 1 * a 1").is_error());
+    assert_eq!(client.ask("BGREWRITEAOF"), "+Background append only file rewriting started");
+    let expected = "file appendonly.aof.2.base.aof seq 2 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
+    eventually("the base is there", || is_rewritten(&server, expected));
+    let before = digest(&server);
+    let again = Server::torc_on(server.kill(), 1, &arguments);
+    assert_eq!(digest(&again), before);
+    let mut client = again.client();
+    client.ask("XADD stream IDMP producer 1 * a 1");
+    assert_eq!(client.ask("XLEN stream"), ":1", "the producer is remembered");
+}
+
+#[test]
+fn the_log_is_loaded_again_on_request() {
+    for shards in [1, 2, 5] {
+        let server = Server::torc(shards, EVERY_SECOND);
+        let mut client = server.client();
+        let mut other = server.client();
+        for round in 0..3 {
+            fill(&mut client);
+            client.ask(&format!("SET {{x}}round {round} PX 3600000"));
+            client.ask("SET short 1 PX 1");
+            eventually("its time is over", || client.ask("EXISTS short") == ":0");
+            let before = digest(&server);
+            assert_eq!(client.ask("DEBUG LOADAOF"), "+OK");
+            assert_eq!(digest(&server), before, "on {shards} shards");
+            assert_eq!(other.ask("GET {x}round"), format!("\"{round}\""));
+            assert!((3_500_000..=3_600_000).contains(&other.call("PTTL {x}round").integer()));
+            assert_eq!(other.ask("GET short"), "nil");
+        }
+        // It goes on behind that.
+        client.ask("SET later 1");
+        let before = digest(&server);
+        let again = Server::torc_on(server.end(), shards, EVERY_SECOND);
+        assert_eq!(digest(&again), before, "on {shards} shards");
+    }
+    let server = Server::torc(2, &["--enable-debug-command", "yes"]);
+    let mut client = server.client();
+    client.ask("SET a 1");
+    assert_eq!((client.ask("DEBUG LOADAOF"), client.ask("DBSIZE")), ("+OK".to_owned(), ":0".to_owned()));
+}
+
+#[test]
+fn a_file_that_takes_a_part_of_a_write_refuses_writes_and_loses_nothing() {
+    for shards in [1, 2] {
+        let server = Server::torc_with_short_files(64, shards, ALWAYS);
+        let mut client = server.client();
+        assert_eq!(client.ask("SET first 1"), "+OK");
+        // Nobody is told that these are there.
+        let value = "x".repeat(1000);
+        let burst: Vec<u8> = (0..100).flat_map(|index| encode(&["SET", &format!("k{index}"), &value])).collect();
+        let mut writer = server.client();
+        writer.send(&burst);
+        // What is answered before that waits for what cannot be written.
+        eventually("writes are refused", || server.log().contains("Writes are refused"));
+        assert_eq!(client.info("aof_last_write_status"), "err");
+        assert!(client.ask("SET second 1").starts_with("-MISCONF"), "{}", server.log());
+        assert_eq!(client.ask("GET first"), "\"1\"");
+        let again = Server::torc_on(server.kill(), 3 - shards, ALWAYS);
+        assert_eq!(again.client().ask("MGET first second"), "[\"1\" nil]");
+        assert_eq!(again.client().ask("SET second 1"), "+OK");
+    }
+}
+
+#[test]
+fn what_a_crash_has_left_is_removed_at_the_start() {
+    let server = Server::torc(2, ALWAYS);
+    let mut client = server.client();
+    client.ask("SET a 1");
+    let directory = server.kill();
+    let left =
+        ["temp-4194305.rdb", "appendonlydir/temp-rewriteaof-bg-7-1.aof", "appendonlydir/temp-appendonly.aof.incr"];
+    for name in left {
+        fs::write(directory.join(name), "REDIS").expect("written");
+    }
+    fs::write(directory.join("temp-mine.rdb"), "").expect("written");
+    let again = Server::torc_on(directory, 2, ALWAYS);
+    assert_eq!(again.client().ask("GET a"), "\"1\"");
+    assert_eq!(left.map(|name| again.directory.join(name).exists()), [false; 3]);
+    assert!(again.directory.join("temp-mine.rdb").exists(), "not of this server's making");
 }
 
 #[test]

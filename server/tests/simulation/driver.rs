@@ -5,8 +5,8 @@
 use super::coroutine::{Pause, pause};
 use std::io;
 use torc_server::reactor::driver::{
-    Address, BufferId, Clock, DetachedSocket, Driver, Ends, Event, FileOperation, Segment, Socket, SocketOptions, Tag,
-    Wait,
+    Address, BufferId, Clock, DetachedSocket, Driver, Ends, Event, FileOperation, Notice, Segment, Socket,
+    SocketOptions, Tag, Wait,
 };
 use torc_server::reactor::simulated::SimulatedDriver;
 
@@ -55,8 +55,8 @@ impl Driver for SleepingDriver {
         self.inner.recycle(buffer);
     }
 
-    fn send(&mut self, socket: Socket, segments: Vec<Segment>, tag: Tag) {
-        self.inner.send(socket, segments, tag);
+    fn send(&mut self, socket: Socket, segments: Vec<Segment>, tag: Tag, notice: Notice) {
+        self.inner.send(socket, segments, tag, notice);
     }
 
     fn shutdown(&mut self, socket: Socket) {

@@ -92,7 +92,7 @@ struct Status {
     connections: Cell<usize>,
     moved: Cell<u64>,
     lock_waits: Cell<u64>,
-    /// When a command that waits for units looks at them again: nobody wakes it.
+    /// When a command that waits for units looks at them again, or a held reply is due: nobody wakes it.
     looks_at_ns: Cell<Option<u64>>,
 }
 
@@ -561,7 +561,8 @@ impl ShardRun {
                 shared_status.is_quiet.set(core.is_quiet());
                 shared_status.connections.set(core.connections().count());
                 shared_status.moved.set(core.counters.connections_moved);
-                shared_status.looks_at_ns.set(core.next_look_at_units_ns());
+                let looks = [core.next_look_at_units_ns(), core.next_hold_ns()];
+                shared_status.looks_at_ns.set(looks.into_iter().flatten().min());
             }
             shared_status.lock_waits.set(core_loop.core.figures().lock_waits);
             Ok(())

@@ -34,6 +34,18 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// The keys of the selected database, in order.
+pub fn keys(client: &mut Client) -> Vec<String> {
+    let mut keys: Vec<String> = client.call("KEYS *").elements().iter().map(Reply::text).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// What a key's value is, as one text.
+pub fn digest_of(client: &mut Client, key: &str) -> String {
+    client.call(&format!("DEBUG DIGEST-VALUE {key}")).elements()[0].text()
+}
+
 /// A figure of each shard's line in INFO.
 pub fn figures(client: &mut Client, name: &str) -> Vec<u64> {
     let shards = client.info_number("shards") as usize;

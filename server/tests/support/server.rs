@@ -6,7 +6,6 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The server under test.
@@ -39,6 +38,20 @@ impl Server {
         Self::start_in(TORC, "torc, once more", None, &arguments, Some(directory))
     }
 
+    /// Ours, whose files may be so long at the most: the system takes a part of the write that goes beyond that, and no more.
+    pub fn torc_with_short_files(kibibytes: usize, shards: usize, arguments: &[&str]) -> Self {
+        let directory = new_directory();
+        let script = directory.join("limited");
+        let text = format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f {}\nexec {TORC} \"$@\"\n", kibibytes * 2);
+        std::fs::write(&script, text).expect("a script");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, mode).expect("it can be run");
+        let shards = shards.to_string();
+        let arguments: Vec<&str> = ["--shards", &shards].into_iter().chain(arguments.iter().copied()).collect();
+        let script = script.to_str().expect("text").to_owned();
+        Self::start_in(&script, "torc with short files", None, &arguments, Some(directory))
+    }
+
     /// The real one on what a server before it has left.
     pub fn real_on(directory: PathBuf, arguments: &[&str]) -> Option<Self> {
         Path::new(REAL)
@@ -67,6 +80,19 @@ impl Server {
             return None;
         }
         Some(Self::start(REAL, "the real server", arguments))
+    }
+
+    /// A Valkey, on what a server before it has left, if that is given; none, with a printed reason, where VALKEY_SERVER names none.
+    pub fn valkey(left: Option<PathBuf>, arguments: &[&str]) -> Option<Self> {
+        match std::env::var("VALKEY_SERVER") {
+            Ok(program) if Path::new(&program).exists() => {
+                Some(Self::start_in(&program, "Valkey", None, arguments, left))
+            }
+            _ => {
+                println!("not exchanged with a Valkey: VALKEY_SERVER names none");
+                None
+            }
+        }
     }
 
     /// Ours, with a configuration file.
@@ -226,11 +252,7 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// A new directory for a test.
+/// A new directory for a test: one that nobody had before, for what a killed test has left would be loaded.
 pub fn new_directory() -> PathBuf {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("torc-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let directory = std::env::temp_dir().join(name);
-    fs::create_dir_all(&directory).expect("a directory");
-    directory
+    tempfile::Builder::new().prefix("torc-test-").tempdir().expect("a directory").keep()
 }

@@ -54,6 +54,12 @@ fn without_notes(spec: &Reply) -> String {
 /// What the real server says otherwise on purpose: the command, the fact, and why.
 const DIFFERENT: &[(&str, &str, &str)] = &[
     ("bgsave", "arguments", "takes CANCEL, of a later version"),
+    ("blmove", "flags", "may be called by scripts and waits for nothing there, as in later versions"),
+    ("blpop", "flags", "may be called by scripts and waits for nothing there, as in later versions"),
+    ("brpop", "flags", "may be called by scripts and waits for nothing there, as in later versions"),
+    ("brpoplpush", "flags", "may be called by scripts and waits for nothing there, as in later versions"),
+    ("bzpopmax", "flags", "may be called by scripts and waits for nothing there, as in later versions"),
+    ("bzpopmin", "flags", "may be called by scripts and waits for nothing there, as in later versions"),
     ("monitor", "complexity", "told, where the real server says nothing"),
     ("psetex", "doc_flags", "deprecated in the documentation of later versions"),
     ("setex", "doc_flags", "deprecated in the documentation of later versions"),

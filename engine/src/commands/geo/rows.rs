@@ -77,6 +77,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "geoadd",
+            element: Some(4),
             arity: AtLeast(5),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::UPDATE), 1, 1, 1)],
             flags: Flags::WRITE.or(Flags::DENYOOM),
@@ -119,6 +120,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "geopos",
+            element: Some(2),
             arity: AtLeast(2),
             complexity: "O(log N) for each place",
             summary: "Gives longitude and latitude of places",

@@ -45,6 +45,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hdel",
+            element: Some(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::DELETE), 1, 1, 1)],
             complexity: "O(log N) for each field",
@@ -58,6 +59,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hexists",
+            element: Some(2),
             arity: Exact(3),
             keys: &[KeySpec::range(KeyFlags::RO, 1, 1, 1)],
             summary: "Tells whether a hash has a field",
@@ -85,6 +87,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hget",
+            element: Some(2),
             arity: Exact(3),
             summary: "Gives the value of a field",
             arguments: &[key("key"), string("field")],
@@ -128,6 +131,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hincrby",
+            element: Some(2),
             arity: Exact(4),
             keys: ACCESS_AND_UPDATE,
             summary: "Adds to the number in a field",
@@ -139,6 +143,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hincrbyfloat",
+            element: Some(2),
             arity: Exact(4),
             keys: ACCESS_AND_UPDATE,
             since: "2.6.0",
@@ -167,6 +172,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hmget",
+            element: Some(2),
             arity: AtLeast(3),
             complexity: "O(log N) for each field",
             summary: "Gives the values of several fields",
@@ -178,6 +184,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hmset",
+            element: Some(2),
             arity: AtLeast(4),
             keys: UPDATE,
             complexity: "O(log N) for each field",
@@ -263,6 +270,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hset",
+            element: Some(2),
             arity: AtLeast(4),
             keys: UPDATE,
             complexity: "O(log N) for each field",
@@ -288,6 +296,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hsetnx",
+            element: Some(2),
             arity: Exact(4),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::INSERT), 1, 1, 1)],
             summary: "Sets a field, but only if it is not there",
@@ -299,6 +308,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hstrlen",
+            element: Some(2),
             arity: Exact(3),
             keys: &[KeySpec::range(KeyFlags::RO, 1, 1, 1)],
             since: "3.2.0",

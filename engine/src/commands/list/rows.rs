@@ -63,7 +63,7 @@ const HOW_MANY: Argument = block(
 const WAITING_POP: Spec = Spec {
     arity: AtLeast(3),
     keys: &[KeySpec::range(ACCESS_AND_DELETE, 1, -2, 1)],
-    flags: Flags::WRITE.or(Flags::NOSCRIPT).or(Flags::BLOCKING),
+    flags: Flags::WRITE.or(Flags::BLOCKING),
     spread: Spread::Overlay,
     since: "2.0.0",
     complexity: "O(N) in the number of keys",
@@ -78,7 +78,7 @@ pub static COMMANDS: &[Command] = &[
         spec: Spec {
             name: "blmove",
             arity: Exact(6),
-            flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::NOSCRIPT).or(Flags::BLOCKING),
+            flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::BLOCKING),
             since: "6.2.0",
             summary: "Moves an element from an end of a list to an end of another one, and waits for one if need be",
             arguments: &[SOURCE, DESTINATION, one_of("wherefrom", ENDS), one_of("whereto", ENDS), double("timeout")],
@@ -147,7 +147,7 @@ pub static COMMANDS: &[Command] = &[
         spec: Spec {
             name: "brpoplpush",
             arity: Exact(4),
-            flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::NOSCRIPT).or(Flags::BLOCKING),
+            flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::BLOCKING),
             since: "2.2.0",
             summary: "Moves the last element of a list to the front of another one, and waits for one if need be",
             arguments: &[SOURCE, DESTINATION, double("timeout")],

@@ -43,6 +43,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "sadd",
+            element: Some(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::INSERT), 1, 1, 1)],
             flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::FAST),
@@ -127,6 +128,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "sismember",
+            element: Some(2),
             arity: Exact(3),
             keys: &[KeySpec::range(KeyFlags::RO, 1, 1, 1)],
             flags: FAST_READ,
@@ -154,6 +156,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "smismember",
+            element: Some(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(READ, 1, 1, 1)],
             flags: FAST_READ,
@@ -215,6 +218,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "srem",
+            element: Some(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::DELETE), 1, 1, 1)],
             flags: Flags::WRITE.or(Flags::FAST),

@@ -111,9 +111,9 @@ impl<'a> Request<'a> {
         Order { downward: self.downward, stores: self.destination.is_some() }
     }
 
-    /// A stored result must be the same wherever the command is replayed.
-    fn settle_order(&mut self, kind: Type) {
-        if matches!(self.by, By::Nothing) && kind == Type::Set && self.destination.is_some() {
+    /// A stored result must be the same wherever the command is replayed, and so must what a script makes of it.
+    fn settle_order(&mut self, kind: Type, in_script: bool) {
+        if matches!(self.by, By::Nothing) && kind == Type::Set && (self.destination.is_some() || in_script) {
             (self.by, self.as_text) = (By::Element, true);
         }
     }
@@ -269,7 +269,7 @@ fn select<W>(
 
 /// Reads the elements and puts those that are wanted in order.
 fn read(execution: &mut Execution<'_>, key: &[u8], request: &mut Request<'_>) -> Result<Elements, CommandError> {
-    let access = execution.access();
+    let (access, in_script) = (execution.access(), execution.in_script);
     let Execution { keyspace, database, now, .. } = execution;
     let Some(entry) = keyspace.find(*database, &keyspace.key(key), *now, access) else {
         return Ok(Elements::default());
@@ -277,19 +277,19 @@ fn read(execution: &mut Execution<'_>, key: &[u8], request: &mut Request<'_>) ->
     if !matches!(entry.kind(), Type::List | Type::Set | Type::SortedSet) {
         return Err(wrong_type());
     }
-    request.settle_order(entry.kind());
+    request.settle_order(entry.kind(), in_script);
     Ok(Elements::of(entry, matches!(request.by, By::Nothing) && request.downward))
 }
 
 /// The work on many elements, or on few where the keys that they name are elsewhere.
 fn in_slices(execution: &mut Execution<'_>, key: &[u8], request: &mut Request<'_>) -> Option<Box<dyn LongWork>> {
-    let access = execution.access();
+    let (access, in_script) = (execution.access(), execution.in_script);
     let Execution { keyspace, database, now, options, .. } = &mut *execution;
     let entry = keyspace.peek(*database, &keyspace.key(key), *now)?;
     if !matches!(entry.kind(), Type::List | Type::Set | Type::SortedSet) {
         return None;
     }
-    request.settle_order(entry.kind());
+    request.settle_order(entry.kind(), in_script);
     let length = sliced::length_of(entry);
     let read = if matches!(request.by, By::Nothing) { request.selected(length as usize).len() as u64 } else { length };
     let units = read.saturating_mul(if request.looks_up() { sliced::UNITS_A_LOOK_UP } else { 1 });

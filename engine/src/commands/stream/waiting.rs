@@ -1,6 +1,7 @@
 //! XREAD and XREADGROUP that wait: when a stream has something for one of them.
 
-use super::{ids, stream_of};
+use super::super::errors::wrong_type;
+use super::{ids, no_group, stream_of};
 use crate::command::CommandError;
 use crate::keyspace::Entry;
 use crate::values::Type;
@@ -26,19 +27,19 @@ pub fn settled_id(entry: Option<Entry<'_>>, id: &[u8]) -> Vec<u8> {
     last.text().to_vec()
 }
 
-/// Looks for something behind an ID, or, with a group, that the group was not told of.
-pub fn news(entry: Option<Entry<'_>>, group: Option<&[u8]>, id: &[u8]) -> News {
+/// Looks for something behind an ID, or, with a group, that the group was not told of. Where there is no such group any more
+/// its reader is told what it would be told now.
+pub fn news(entry: Option<Entry<'_>>, key: &[u8], group: Option<&[u8]>, id: &[u8]) -> News {
     let stream = match (entry, group) {
         (Some(entry), _) if entry.kind() == Type::Stream => stream_of(entry),
-        (_, Some(_)) => return News::Error("UNBLOCKED the stream key no longer exists".into()),
+        (Some(_), Some(_)) => return News::Error(wrong_type()),
+        (None, Some(group)) => return News::Error(no_group(key, group, " in XREADGROUP with GROUP option")),
         (_, None) => None,
     };
     let Some(stream) = stream else { return News::None };
-    let behind = match group.map(|group| stream.group(group)) {
-        Some(None) => {
-            return News::Error("NOGROUP the consumer group this client was blocked on no longer exists".into());
-        }
-        Some(Some(group)) => group.last_id(),
+    let behind = match group.map(|group| stream.group(group).ok_or(group)) {
+        Some(Err(group)) => return News::Error(no_group(key, group, " in XREADGROUP with GROUP option")),
+        Some(Ok(group)) => group.last_id(),
         None if id == b"+" => StreamId::MIN,
         None => match ids::strict(id) {
             Ok(id) => id,

@@ -43,7 +43,7 @@ const LIMIT: Argument = block("offset_count", &[integer("offset"), integer("coun
 const WAITING_POP: Spec = Spec {
     arity: AtLeast(3),
     keys: &[KeySpec::range(ACCESS_AND_DELETE, 1, -2, 1)],
-    flags: Flags::WRITE.or(Flags::NOSCRIPT).or(Flags::BLOCKING).or(Flags::FAST),
+    flags: Flags::WRITE.or(Flags::BLOCKING).or(Flags::FAST),
     spread: Spread::Overlay,
     since: "5.0.0",
     complexity: "O(log N)",
@@ -94,6 +94,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zadd",
+            element: Some(3),
             arity: AtLeast(4),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::UPDATE), 1, 1, 1)],
             flags: ADD,
@@ -164,6 +165,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zincrby",
+            element: Some(3),
             arity: Exact(4),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::ACCESS.or(KeyFlags::UPDATE)), 1, 1, 1)],
             flags: ADD,
@@ -242,6 +244,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zmscore",
+            element: Some(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(READ, 1, 1, 1)],
             since: "6.2.0",
@@ -361,6 +364,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zrank",
+            element: Some(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(READ, 1, 1, 1)],
             since: "2.0.0",
@@ -374,6 +378,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zrevrank",
+            element: Some(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(READ, 1, 1, 1)],
             since: "2.0.0",
@@ -387,6 +392,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zrem",
+            element: Some(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::DELETE), 1, 1, 1)],
             flags: Flags::WRITE.or(Flags::FAST),
@@ -502,6 +508,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zscore",
+            element: Some(2),
             arity: Exact(3),
             keys: &[KeySpec::range(READ, 1, 1, 1)],
             since: "1.2.0",

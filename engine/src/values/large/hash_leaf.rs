@@ -22,6 +22,7 @@ use super::hasher::{Hash, MemberHasher};
 use super::reference::{self, REFERENCE_BYTES};
 use super::tree::{Leaf, Split};
 use crate::values::page::size_class;
+use crate::values::prefetch;
 use crate::values::{Blob, StringRef};
 use smallvec::SmallVec;
 
@@ -444,6 +445,16 @@ impl HashLeaf {
                 Field::Position(position) => position == hash.position && element.value.is_some_and(&accept),
             }
         })
+    }
+
+    /// Asks for the entry that [`HashLeaf::find`] will look at first.
+    #[inline]
+    pub(super) fn prefetch_entry(&self, hash: Hash) {
+        if let Some(index) = memchr::memchr(hash.tag, self.tags()) {
+            let entry = entry_bytes(self.0.bytes(), index);
+            prefetch::line(entry);
+            prefetch::address(entry.as_ptr().wrapping_add(64));
+        }
     }
 
     /// Adds an element whose field is not here yet.

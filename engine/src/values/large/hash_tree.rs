@@ -4,6 +4,7 @@
 //! seen as many elements as were asked for, and answers where the next leaf begins. Leaves split and join between calls
 //! without harm: what is at or behind the cursor has not been seen, and nothing that stays moves across it.
 
+use super::foresight::{Foreseen, Foresight};
 use super::hash_leaf::{Draft, Element, Field, HashLeaf, Old};
 use super::hasher::{Hash, MemberHasher};
 use super::tree::{Branch, Path, Tree, Walk};
@@ -25,12 +26,23 @@ pub(super) struct Place {
 
 /// Chooses the child that holds a position. Hashes are spread evenly, so where a position lies between the ends of a branch
 /// tells where it lies among the children, but for a few: a search from there touches one cache line of the keys.
-#[inline]
-fn child_of(position: u32) -> impl FnMut(&Branch<HashLeaf>) -> usize {
-    let (mut low, mut high) = (0, 1u64 << 32);
-    move |branch| {
-        let keys = branch.later_keys();
-        let guess = ((u64::from(position) - low) * branch.len() as u64 / (high - low)) as usize;
+pub(super) struct Interpolation {
+    position: u32,
+    /// Where the branch begins and ends.
+    low: u64,
+    high: u64,
+}
+
+impl Interpolation {
+    pub(super) fn of(position: u32) -> Self {
+        Self { position, low: 0, high: 1 << 32 }
+    }
+
+    /// The child of that branch; the next branch is it.
+    #[inline]
+    pub(super) fn child(&mut self, branch: &Branch<HashLeaf>) -> usize {
+        let (position, keys) = (self.position, branch.later_keys());
+        let guess = ((u64::from(position) - self.low) * branch.len() as u64 / (self.high - self.low)) as usize;
         let mut child = guess.min(keys.len());
         branch.prefetch_child(child);
         while child > 0 && keys[child - 1] > position {
@@ -40,12 +52,34 @@ fn child_of(position: u32) -> impl FnMut(&Branch<HashLeaf>) -> usize {
             child += 1;
         }
         if child > 0 {
-            low = u64::from(keys[child - 1]);
+            self.low = u64::from(keys[child - 1]);
         }
         if let Some(key) = keys.get(child) {
-            high = u64::from(*key);
+            self.high = u64::from(*key);
         }
         child
+    }
+}
+
+#[inline]
+fn child_of(position: u32) -> impl FnMut(&Branch<HashLeaf>) -> usize {
+    let mut between = Interpolation::of(position);
+    move |branch| between.child(branch)
+}
+
+/// What a look-up looks for.
+#[derive(Clone, Copy)]
+pub(super) struct Target(Hash);
+
+impl Target {
+    pub(super) fn position(self) -> u32 {
+        self.0.position
+    }
+
+    /// Asks for the entry in its leaf.
+    #[inline]
+    pub(super) fn prefetch_in(self, leaf: &HashLeaf) {
+        leaf.prefetch_entry(self.0);
     }
 }
 
@@ -92,6 +126,12 @@ impl HashTree {
         let hash = self.hasher.hash(field);
         let leaf = self.tree.leaf(child_of(hash.position))?;
         Some(leaf.element(leaf.find(hash, field, |_| false)?))
+    }
+
+    /// Looks an element up beside others, see [`Foresight`].
+    #[inline]
+    pub fn foresee<'t>(&'t self, field: &[u8], others: &mut Foresight<'t>) {
+        others.push(Foreseen::new(Target(self.hasher.hash(field)), self.tree.descent()));
     }
 
     /// Whether there is such a field or member.
@@ -383,6 +423,11 @@ impl ExactSizeIterator for HashIter<'_> {}
 
 #[cfg(test)]
 impl HashTree {
+    /// The leaf where an element is, or would be.
+    pub(super) fn leaf_of(&self, field: &[u8]) -> Option<&HashLeaf> {
+        self.tree.leaf(child_of(self.hasher.hash(field).position))
+    }
+
     /// Counts everything anew and checks that all elements are where they belong.
     pub(in crate::values) fn audit(&self) {
         let mut from = 0;

@@ -44,6 +44,7 @@
 //! blocks would be filled by ln 2 = 69 %. (`benches/large_values.rs` measures them.)
 
 mod chunk;
+mod foresight;
 mod garbage;
 mod hash_build;
 mod hash_leaf;
@@ -62,6 +63,7 @@ mod stream_leaf;
 mod stream_tree;
 mod tree;
 
+pub use foresight::Foresight;
 pub(crate) use garbage::discard_each;
 pub use garbage::{collect, units};
 pub use hash_leaf::{Element, Field, Old};

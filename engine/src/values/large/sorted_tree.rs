@@ -101,6 +101,11 @@ impl SortedTree {
         Self { tree: Tree::default(), index: HashTree::new(hasher), shared_bytes: 0 }
     }
 
+    /// The index from a member to its score.
+    pub fn index(&self) -> &HashTree {
+        &self.index
+    }
+
     /// The hasher of the index.
     pub fn hasher(&self) -> &MemberHasher {
         self.index.hasher()

@@ -217,6 +217,14 @@ impl<L: Leaf> Branch<L> {
         }
     }
 
+    /// Asks for what a look-up reads before it knows which child it goes to.
+    fn prefetch_keys(&self) {
+        let keys: *const u8 = std::ptr::from_ref(&self.keys).cast();
+        (0..=size_of_val(&self.keys) / 64).for_each(|line| prefetch::address(keys.wrapping_add(64 * line)));
+        prefetch::line(&self.counts);
+        prefetch::line(&self.children);
+    }
+
     /// The first leaf below a child.
     pub(super) fn first_leaf(&self, index: usize) -> &L {
         let mut branch = self;
@@ -304,6 +312,46 @@ enum NodeRef<'a, L: Leaf> {
     Leaf(&'a L),
 }
 
+/// A look-up in steps, each of which asks for the lines that the next one reads.
+pub(super) enum Descent<'t, L: Leaf> {
+    /// At a branch: the child is to be chosen.
+    At(&'t Branch<L>),
+    /// The child is chosen.
+    Chosen(&'t Branch<L>, usize),
+    /// At a leaf.
+    Leaf(&'t L),
+}
+
+impl<'t, L: Leaf> Descent<'t, L> {
+    fn to(node: NodeRef<'t, L>) -> Self {
+        match node {
+            NodeRef::Branch(branch) => {
+                let branch: &'t Branch<L> = branch;
+                branch.prefetch_keys();
+                Self::At(branch)
+            }
+            NodeRef::Leaf(leaf) => {
+                prefetch_head(leaf);
+                Self::Leaf(leaf)
+            }
+        }
+    }
+
+    /// The next step; the leaf after the last one.
+    #[inline]
+    pub(super) fn step(self, find: impl FnOnce(&Branch<L>) -> usize) -> Result<Self, &'t L> {
+        match self {
+            Self::At(branch) => {
+                let child = find(branch);
+                branch.prefetch_child(child);
+                Ok(Self::Chosen(branch, child))
+            }
+            Self::Chosen(branch, child) => Ok(Self::to(branch.child(child))),
+            Self::Leaf(leaf) => Err(leaf),
+        }
+    }
+}
+
 impl<L: Leaf> Node<L> {
     fn as_ref(&self) -> NodeRef<'_, L> {
         match self {
@@ -363,6 +411,12 @@ impl<L: Leaf> Tree<L> {
                 NodeRef::Branch(branch) => node = branch.child(find(branch)),
             }
         }
+    }
+
+    /// The beginning of a look-up in steps.
+    #[inline]
+    pub(super) fn descent(&self) -> Option<Descent<'_, L>> {
+        Some(Descent::to(self.root.as_ref()?.as_ref()))
     }
 
     /// The leaf that `find` leads to, and the way there.

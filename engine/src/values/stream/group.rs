@@ -85,6 +85,12 @@ impl Consumer {
     }
 }
 
+/// A count of entries, if it is one. Numbers of a stream that came from elsewhere may make it anything; below 0 is how files and
+/// commands say that it is not known.
+fn counted(entries_read: Option<i64>) -> Option<i64> {
+    entries_read.filter(|count| *count >= 0)
+}
+
 /// A consumer group.
 #[derive(Clone)]
 pub struct Group {
@@ -104,7 +110,7 @@ impl Group {
     pub fn new(last_id: StreamId, entries_read: Option<i64>) -> Self {
         Self {
             last_id,
-            entries_read,
+            entries_read: counted(entries_read),
             pending: IdTree::default(),
             consumers: Vec::new(),
             free: Vec::new(),
@@ -126,7 +132,7 @@ impl Group {
     /// Sets both.
     pub fn set_position(&mut self, last_id: StreamId, entries_read: Option<i64>) {
         self.last_id = last_id;
-        self.entries_read = entries_read;
+        self.entries_read = counted(entries_read);
     }
 
     /// Bytes of heap, what views share included.
@@ -293,5 +299,20 @@ impl Group {
         assert_eq!(self.consumers_bytes, bytes);
         let owned = self.pending_from(StreamId::MIN).filter(|(_, pending)| pending.consumer.is_some());
         assert_eq!(owned.count() as u64, held);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_below_zero_is_not_known() {
+        let mut group = Group::new(StreamId::default(), Some(-7));
+        assert_eq!(group.entries_read(), None);
+        group.set_position(StreamId::default(), Some(3));
+        assert_eq!(group.entries_read(), Some(3));
+        group.set_position(StreamId::default(), Some(i64::MIN));
+        assert_eq!(group.entries_read(), None);
     }
 }

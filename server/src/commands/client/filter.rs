@@ -55,8 +55,8 @@ enum Condition {
     LocalAddress(Box<[u8]>),
     /// Its kind.
     Kind(ClientKind),
-    /// Its user, of whom there is one.
-    DefaultUser,
+    /// The name of its user.
+    User(Box<[u8]>),
     /// Its name.
     Name(Box<[u8]>),
     /// The name of its library.
@@ -85,7 +85,7 @@ impl Condition {
             Self::Ip(ip) => **ip == *without_port(&ends.peer).as_bytes(),
             Self::LocalAddress(address) => **address == *ends.local.as_bytes(),
             Self::Kind(kind) => *kind == ClientKind::of(connection),
-            Self::DefaultUser => true,
+            Self::User(name) => *name == session.access.user().name,
             Self::Name(name) => *name == session.name,
             Self::LibraryName(name) => *name == session.library_name,
             Self::LibraryVersion(version) => *version == session.library_version,
@@ -118,12 +118,14 @@ pub struct ClientFilter {
 }
 
 /// What is known where a filter is parsed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asker {
+#[derive(Clone, Copy)]
+pub(super) struct Asker<'a> {
     /// Who asks.
     pub id: u64,
     /// How many databases there are.
     pub databases: usize,
+    /// Tells names of users.
+    pub is_user: &'a dyn Fn(&[u8]) -> bool,
 }
 
 impl ClientFilter {
@@ -138,7 +140,7 @@ impl ClientFilter {
     }
 
     /// The arguments of CLIENT LIST behind its name.
-    pub(super) fn parse_list(arguments: &[&[u8]], asker: Asker) -> Result<Self, CommandError> {
+    pub(super) fn parse_list(arguments: &[&[u8]], asker: Asker<'_>) -> Result<Self, CommandError> {
         // An id that nobody can have fits nobody.
         let id = |text: &[u8]| {
             let id = parse_integer(text).ok_or("ERR Invalid client ID")?;
@@ -148,7 +150,7 @@ impl ClientFilter {
     }
 
     /// The arguments of the new form of CLIENT KILL behind its name; it spares the caller unless told otherwise.
-    pub(super) fn parse_kill(arguments: &[&[u8]], asker: Asker) -> Result<Self, CommandError> {
+    pub(super) fn parse_kill(arguments: &[&[u8]], asker: Asker<'_>) -> Result<Self, CommandError> {
         let id = |text: &[u8]| {
             let id = parse_integer(text).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
             id.ok_or_else(|| "ERR client-id should be greater than 0".into())
@@ -158,7 +160,7 @@ impl ClientFilter {
 
     fn parse(
         arguments: &[&[u8]],
-        asker: Asker,
+        asker: Asker<'_>,
         mut skips_asker: bool,
         parse_id: impl Fn(&[u8]) -> Result<u64, CommandError>,
     ) -> Result<Self, CommandError> {
@@ -183,7 +185,7 @@ impl ClientFilter {
                 }
                 filter.set(holds, Condition::Ids(ids));
             } else {
-                filter.set(holds, parse_condition(name, holds, value, asker.databases)?);
+                filter.set(holds, parse_condition(name, holds, value, asker)?);
             }
         }
         if !rest.is_empty() {
@@ -220,7 +222,7 @@ fn yes_or_no(text: &[u8]) -> Result<bool, CommandError> {
 }
 
 /// An option without its `NOT-`, and what follows it.
-fn parse_condition(name: &[u8], holds: bool, value: &[u8], databases: usize) -> Result<Condition, CommandError> {
+fn parse_condition(name: &[u8], holds: bool, value: &[u8], asker: Asker<'_>) -> Result<Condition, CommandError> {
     Ok(match name {
         b"addr" => Condition::Address(value.into()),
         b"ip" => Condition::Ip(value.into()),
@@ -229,9 +231,9 @@ fn parse_condition(name: &[u8], holds: bool, value: &[u8], databases: usize) -> 
         b"lib-name" => Condition::LibraryName(value.into()),
         b"lib-ver" => Condition::LibraryVersion(value.into()),
         b"type" => Condition::Kind(ClientKind::parse(value)?),
-        b"user" if value == b"default" => Condition::DefaultUser,
+        b"user" if (asker.is_user)(value) => Condition::User(value.into()),
         b"user" => return Err(CommandError::echo("ERR No such user '", value, "'")),
-        b"db" => Condition::Database(parse_database(value, holds, databases)?),
+        b"db" => Condition::Database(parse_database(value, holds, asker.databases)?),
         b"flags" => Condition::Flags(parse_letters("flags", value, holds, FLAGS)?),
         b"capa" => Condition::Capabilities(parse_letters("capa", value, holds, CAPABILITIES)?),
         b"maxage" if holds => Condition::AgeMin(parse_seconds("maxage", value)?),
@@ -265,7 +267,7 @@ fn parse_letters(name: &str, text: &[u8], holds: bool, known: &str) -> Result<Bo
 mod tests {
     use super::*;
 
-    const ASKER: Asker = Asker { id: 9, databases: 16 };
+    const ASKER: Asker<'_> = Asker { id: 9, databases: 16, is_user: &|name| name == b"default" };
 
     fn words(text: &str) -> Vec<&[u8]> {
         text.split_whitespace().map(str::as_bytes).collect()

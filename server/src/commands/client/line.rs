@@ -37,7 +37,9 @@ fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns:
     write!(line, " obl={} oll={}", output.ready.bytes.len(), output.ready.shared.len())?;
     write!(line, " omem={output_bytes} tot-mem={total_bytes} events={}", events(connection))?;
     write!(line, " cmd={}", figures.last_command.map_or("NULL", |entry| &entry.full_name))?;
-    write!(line, " user=default redir={}", redirection(connection))?;
+    line.extend_from_slice(b" user=");
+    line.extend_from_slice(&session.access.user().name);
+    write!(line, " redir={}", redirection(connection))?;
     write!(line, " resp={}", if session.client.protocol == Protocol::Resp3 { 3 } else { 2 })?;
     line.extend_from_slice(b" lib-name=");
     line.extend_from_slice(&session.library_name);

@@ -497,12 +497,15 @@ fn unblock(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     Ok(())
 }
 
-fn asker(session: &Session<'_>) -> Asker {
-    Asker { id: session.connection.id, databases: session.core.shared.databases }
+/// What is known of who asks; `is_user` tells names of users.
+fn asker<'a>(session: &Session<'_>, is_user: &'a dyn Fn(&[u8]) -> bool) -> Asker<'a> {
+    Asker { id: session.connection.id, databases: session.core.shared.databases, is_user }
 }
 
 fn list(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
-    let filter = ClientFilter::parse_list(&arguments[2..], asker(session))?;
+    let users = session.core.users.clone();
+    let is_user = |name: &[u8]| users.find(name).is_some();
+    let filter = ClientFilter::parse_list(&arguments[2..], asker(session, &is_user))?;
     session.ask_all(
         ControlRequest::Clients(filter),
         Box::new(|_, answers, reply| {
@@ -522,10 +525,12 @@ fn kill(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let own_id = session.connection.id;
     // One argument is an address: the old form, which answers OK or an error instead of a count.
     let is_old_form = arguments.len() == 3;
+    let users = session.core.users.clone();
+    let is_user = |name: &[u8]| users.find(name).is_some();
     let filter = if is_old_form {
         ClientFilter::of_address(arguments[2])
     } else {
-        ClientFilter::parse_kill(&arguments[2..], asker(session))?
+        ClientFilter::parse_kill(&arguments[2..], asker(session, &is_user))?
     };
     session.ask_all(
         ControlRequest::KillClients { filter, own_id },

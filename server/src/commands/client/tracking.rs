@@ -186,6 +186,8 @@ pub(super) fn caching(session: &mut Session<'_>, arguments: &[&[u8]]) -> Session
     }
     if let Some(tracking) = session.connection.tracking_mut() {
         tracking.is_next_chosen = true;
+        let tracks = tracking.remembers();
+        session.connection.session.client.tracks = tracks;
     }
     session.reply().ok();
     Ok(())

@@ -10,6 +10,7 @@ pub(super) use sections::{MemoryFigures, percent};
 use super::SessionCommand;
 use crate::control::{ControlReply, ControlRequest, ShardFigures};
 use crate::core::session::{Session, SessionResult};
+use crate::shared::Shared;
 use sections::{Report, Sections};
 use torc_engine::command::argument::string;
 use torc_engine::command::{Categories, Flags, Spec};
@@ -31,10 +32,16 @@ pub(super) static COMMANDS: &[SessionCommand] = &[SessionCommand {
     run: info,
 }];
 
+/// All sections of these figures: for whoever asks for them elsewhere than by a command.
+pub(crate) fn whole_report(shared: &Shared, shards: &[ShardFigures], now_us: i64) -> String {
+    Report::new(shared, shards, now_us).write(&Sections::parse(&[b"everything"]))
+}
+
 fn info(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let sections = Sections::parse(&arguments[1..]);
+    let question = if sections.is_detailed() { ControlRequest::DetailedFigures } else { ControlRequest::Figures };
     session.ask_all(
-        ControlRequest::Figures,
+        question,
         Box::new(move |core, answers, reply| {
             let shards = answers.into_iter().filter_map(|answer| match answer {
                 ControlReply::Figures(figures) => Some(*figures),

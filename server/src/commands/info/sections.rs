@@ -1,14 +1,17 @@
 //! The sections of INFO, in the real server's order and names; `shards` is Torc's own.
 
 use super::process::ProcessFigures;
+use crate::access::Reason;
 use crate::config::Config;
 use crate::control::{DatabaseFigures, ShardFigures};
 use crate::core::CallCounts;
+use crate::insight::histograms::Histograms;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 use torc_engine::error_counts::ErrorCounts;
+use torc_scripting::libraries::Engine;
 
 /// A section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,16 +23,18 @@ enum Section {
     Stats,
     Shards,
     Replication,
+    Threads,
     Cpu,
     Modules,
     CommandStats,
     ErrorStats,
+    LatencyStats,
     Cluster,
     Keyspace,
 }
 
 /// In the order in which they are shown, with the name that asks for each.
-const SECTIONS: [(Section, &str); 13] = [
+const SECTIONS: [(Section, &str); 15] = [
     (Section::Server, "server"),
     (Section::Clients, "clients"),
     (Section::Memory, "memory"),
@@ -37,10 +42,12 @@ const SECTIONS: [(Section, &str); 13] = [
     (Section::Stats, "stats"),
     (Section::Shards, "shards"),
     (Section::Replication, "replication"),
+    (Section::Threads, "threads"),
     (Section::Cpu, "cpu"),
     (Section::Modules, "modules"),
     (Section::CommandStats, "commandstats"),
     (Section::ErrorStats, "errorstats"),
+    (Section::LatencyStats, "latencystats"),
     (Section::Cluster, "cluster"),
     (Section::Keyspace, "keyspace"),
 ];
@@ -53,7 +60,7 @@ impl Sections {
     /// Names, and the groups `default`, `all` and `everything`; nothing is `default`. Unknown names are no error.
     pub(super) fn parse(names: &[&[u8]]) -> Self {
         let is_wanted = |section: Section, own_name: &str| {
-            let is_default = section != Section::CommandStats;
+            let is_default = !matches!(section, Section::CommandStats | Section::LatencyStats);
             let fits = |name: &&[u8]| match name.to_ascii_lowercase().as_slice() {
                 b"default" => is_default,
                 b"all" => section != Section::Modules,
@@ -63,6 +70,13 @@ impl Sections {
             if names.is_empty() { is_default } else { names.iter().any(fits) }
         };
         Self(SECTIONS.iter().filter(|(section, name)| is_wanted(*section, name)).map(|(section, _)| *section).collect())
+    }
+}
+
+impl Sections {
+    /// Whether shards are to tell how long commands took.
+    pub(super) fn is_detailed(&self) -> bool {
+        self.0.contains(&Section::LatencyStats)
     }
 }
 
@@ -93,10 +107,12 @@ impl<'a> Report<'a> {
                 Section::Stats => self.stats(&mut text),
                 Section::Shards => self.shards(&mut text),
                 Section::Replication => self.replication(&mut text),
+                Section::Threads => self.threads(&mut text),
                 Section::Cpu => self.cpu(&mut text),
                 Section::Modules => text.title("Modules"),
                 Section::CommandStats => self.command_stats(&mut text),
                 Section::ErrorStats => self.error_stats(&mut text),
+                Section::LatencyStats => self.latency_stats(&mut text),
                 Section::Cluster => {
                     text.title("Cluster");
                     text.field("cluster_enabled", 0);
@@ -152,6 +168,8 @@ impl<'a> Report<'a> {
         text.field("watching_clients", self.sum(|shard| shard.watching as u64));
         text.field("clients_in_timeout_table", 0);
         text.field("total_watched_keys", self.sum(|shard| shard.watched_keys as u64));
+        text.field("total_blocking_keys", self.sum(|shard| shard.awaited_keys[0] as u64));
+        text.field("total_blocking_keys_on_nokey", self.sum(|shard| shard.awaited_keys[1] as u64));
     }
 
     /// `used_memory` is what the allocator has handed out; where it does not count, what the keyspace knows of.
@@ -173,16 +191,7 @@ impl<'a> Report<'a> {
         text.field("allocator_active", process.resident_bytes.max(used));
         text.field("allocator_resident", process.resident_bytes.max(used));
         text.bytes("total_system_memory", process.machine_bytes);
-        text.bytes("used_memory_lua", 0);
-        text.field("used_memory_vm_eval", 0);
-        text.field("used_memory_scripts_eval", 0);
-        text.field("number_of_cached_scripts", 0);
-        text.field("number_of_functions", 0);
-        text.field("number_of_libraries", 0);
-        text.field("used_memory_vm_functions", 0);
-        text.bytes("used_memory_vm_total", 0);
-        text.field("used_memory_functions", 0);
-        text.bytes("used_memory_scripts", 0);
+        self.scripts(text);
         text.bytes("maxmemory", self.config.memory.bytes_max);
         text.field("maxmemory_policy", self.config.memory.policy.name());
         let ratio = |whole: u64, part: u64| if part == 0 { 0.0 } else { whole as f64 / part as f64 };
@@ -206,6 +215,32 @@ impl<'a> Report<'a> {
         text.field("active_defrag_running", 0);
         text.field("lazyfree_pending_objects", self.sum(|shard| shard.garbage_pending as u64));
         text.field("lazyfreed_objects", self.sum(|shard| shard.lazily_freed));
+    }
+
+    /// Texts are kept once, interpreters on each shard.
+    fn scripts(&self, text: &mut Text) {
+        let functions = self.shared.scripting.functions();
+        let (libraries, count) = Engine::ALL.iter().fold((0, 0), |(libraries, count), engine| {
+            let of_engine = functions.counts(*engine);
+            (libraries + of_engine.0, count + of_engine.1)
+        });
+        let function_bytes: u64 = functions.libraries().map(|library| library.code.len() as u64).sum();
+        let (script_count, script_bytes) = {
+            let scripts = self.shared.scripting.scripts();
+            (scripts.len(), scripts.bytes() as u64)
+        };
+        let vm_eval = self.sum(|shard| shard.interpreter_bytes[0] as u64);
+        let vm_functions = self.sum(|shard| shard.interpreter_bytes[1] as u64);
+        text.bytes("used_memory_lua", vm_eval);
+        text.field("used_memory_vm_eval", vm_eval);
+        text.field("used_memory_scripts_eval", script_bytes);
+        text.field("number_of_cached_scripts", script_count);
+        text.field("number_of_functions", count);
+        text.field("number_of_libraries", libraries);
+        text.field("used_memory_vm_functions", vm_functions);
+        text.bytes("used_memory_vm_total", vm_eval + vm_functions);
+        text.field("used_memory_functions", function_bytes);
+        text.bytes("used_memory_scripts", script_bytes + function_bytes);
     }
 
     /// `*_cow_size` is what the shards keep for the disk: nothing is copied because of a snapshot but that.
@@ -241,6 +276,11 @@ impl<'a> Report<'a> {
         text.field("rdb_current_bgsave_time_sec", running.map_or(-1, |(_, began_ms)| (now_ms - began_ms) / 1000));
         text.field("rdb_saves", saves.good);
         text.field("rdb_last_cow_size", saves.last_kept_bytes);
+        text.field("snapshot_buffered_bytes", kept);
+        text.field("snapshot_buffered_bytes_peak", running.map_or(saves.last_kept_bytes, |_| peak));
+        text.field("snapshot_view_bytes", of_running(|snapshot| snapshot.view_bytes.load(Relaxed)));
+        let spilled = of_running(|snapshot| snapshot.spilled_bytes.load(Relaxed));
+        text.field("snapshot_spilled_bytes", running.map_or(saves.last_spilled_bytes, |_| spilled));
         text.field("rdb_last_load_keys_expired", loading.keys_expired.load(Relaxed));
         text.field("rdb_last_load_keys_loaded", loading.keys.load(Relaxed));
         self.append_log(text, now_ms);
@@ -313,6 +353,7 @@ impl<'a> Report<'a> {
         text.field("expired_keys", self.sum(|shard| shard.expired));
         text.field("evicted_keys", self.sum(|shard| shard.evicted));
         text.field("evicted_clients", 0);
+        text.field("evicted_scripts", self.shared.scripting.scripts().evicted());
         let since_ms = self.shared.exceeded_since_ms.load(Relaxed);
         let current_ms = if since_ms == 0 { 0 } else { (self.now_us / 1000 - since_ms).max(0) };
         text.field("total_eviction_exceeded_time", self.shared.exceeded_total_ms.load(Relaxed) + current_ms);
@@ -342,6 +383,18 @@ impl<'a> Report<'a> {
         text.field("total_writes_processed", self.sum(|shard| shard.writes));
         text.field("io_threaded_reads_processed", 0);
         text.field("io_threaded_writes_processed", 0);
+        self.denials(text);
+    }
+
+    fn denials(&self, text: &mut Text) {
+        for reason in Reason::ALL {
+            let name = match reason {
+                Reason::Command => "cmd",
+                Reason::Database => "db",
+                reason => reason.name(),
+            };
+            text.field(&format!("acl_access_denied_{name}"), self.shared.access.denied_count(reason));
+        }
     }
 
     fn shards(&self, text: &mut Text) {
@@ -358,7 +411,8 @@ impl<'a> Report<'a> {
                 &format!("shard{}", shard.shard),
                 format_args!(
                     "commands={},ops_per_sec={},connections={},keys={keys},cross_shard_requests={},\
-                     cross_shard_messages={},multicasts={},lock_waits={},connections_moved={},wakes={},turns={}",
+                     cross_shard_messages={},multicasts={},lock_waits={},connections_moved={},wakes={},turns={},\
+                     longest_turn_us={}",
                     shard.commands,
                     shard.rates.commands.round(),
                     shard.connections,
@@ -369,6 +423,7 @@ impl<'a> Report<'a> {
                     shard.connections_moved,
                     shard.wakes,
                     shard.turns,
+                    shard.longest_turn_ns / 1000,
                 ),
             );
         }
@@ -389,6 +444,17 @@ impl<'a> Report<'a> {
         text.field("repl_backlog_histlen", 0);
     }
 
+    /// Each shard is the thread of its clients' input and output.
+    fn threads(&self, text: &mut Text) {
+        text.title("Threads");
+        for ShardFigures { shard, connections, reads, writes, .. } in self.shards {
+            text.field(
+                &format!("io_thread_{shard}"),
+                format_args!("clients={connections},read={reads},write={writes}"),
+            );
+        }
+    }
+
     fn cpu(&self, text: &mut Text) {
         let process = &self.process;
         text.title("CPU");
@@ -402,7 +468,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Counts only: what a command costs is not measured.
+    /// Commands in EXEC and in scripts count, too; what they took is in the time of EXEC, or of the script, as well.
     fn command_stats(&self, text: &mut Text) {
         text.title("Commandstats");
         for entry in self.shared.table.all() {
@@ -411,9 +477,12 @@ impl<'a> Report<'a> {
             };
             let (calls, rejected, failed) =
                 (sum(|counts| &counts.calls), sum(|counts| &counts.rejected), sum(|counts| &counts.failed));
+            let took_us = sum(|counts| &counts.took_ns) / 1000;
             if calls + rejected + failed > 0 {
-                let counts = format_args!("calls={calls},rejected_calls={rejected},failed_calls={failed}");
-                text.field(&format!("cmdstat_{}", entry.full_name), counts);
+                let each_us = if calls == 0 { 0.0 } else { took_us as f64 / calls as f64 };
+                let time = format_args!("usec={took_us},usec_per_call={each_us:.2}").to_string();
+                let counts = format_args!("rejected_calls={rejected},failed_calls={failed}").to_string();
+                text.field(&format!("cmdstat_{}", entry.full_name), format_args!("calls={calls},{time},{counts}"));
             }
         }
     }
@@ -424,6 +493,25 @@ impl<'a> Report<'a> {
         text.title("Errorstats");
         for (kind, count) in errors.kinds() {
             text.field(&format!("errorstat_{kind}"), format_args!("count={count}"));
+        }
+    }
+
+    /// Nothing while nobody keeps it.
+    fn latency_stats(&self, text: &mut Text) {
+        text.title("Latencystats");
+        let observation = &self.config.observation;
+        if !observation.latency_tracking {
+            return;
+        }
+        let mut histograms = Histograms::default();
+        self.shards.iter().for_each(|shard| histograms.add(&shard.histograms));
+        for entry in self.shared.table.all() {
+            let Some(distribution) = histograms.of(entry.id) else { continue };
+            let shown = observation.percentiles.0.iter().zip(observation.percentiles.names());
+            let shown =
+                shown.map(|(percentile, name)| format!("p{name}={:.3}", distribution.percentile_us(*percentile)));
+            let name = format!("latency_percentiles_usec_{}", entry.full_name);
+            text.field(&name, shown.collect::<Vec<_>>().join(","));
         }
     }
 
@@ -532,7 +620,7 @@ mod tests {
         assert!(!parse("").contains(&Section::CommandStats));
         assert!(parse("all").contains(&Section::CommandStats));
         assert_eq!(parse("everything").len(), SECTIONS.len());
-        assert_eq!(parse("default commandstats").len(), SECTIONS.len());
+        assert_eq!(parse("default commandstats latencystats").len(), SECTIONS.len());
     }
 
     #[test]

@@ -182,6 +182,23 @@ pub(crate) fn load_libraries(core: &Core, codes: &[Vec<u8>]) -> Result<ControlRe
     Ok(ControlRequest::Functions(changed, None))
 }
 
+/// After a file was loaded beside the libraries that were there: both, which is to be told to all shards. Where two have one
+/// name that of the file counts, or what was there stays as it was, and the reason is told.
+pub(crate) fn keep_libraries(
+    core: &Core,
+    before: &Arc<Registry>,
+    is_replacing: bool,
+) -> (ControlRequest, Option<CommandError>) {
+    let mut functions = core.shared.scripting.change_functions();
+    let policy = if is_replacing { Policy::Replace } else { Policy::Append };
+    let (kept, refusal) = match before.joined(&functions, policy) {
+        Ok(joined) => (Arc::new(joined), None),
+        Err(error) => (before.clone(), Some(error.into())),
+    };
+    *functions = kept.clone();
+    (ControlRequest::Functions(kept, None), refusal)
+}
+
 fn load(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let (code, options) = arguments[2..].split_last().expect("arity is checked");
     let mut is_replacing = false;
@@ -205,7 +222,16 @@ fn delete(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     change(session, arguments, |functions| functions.without(arguments[2]), all_done())
 }
 
+/// The error about arguments that the table's arity lets pass.
+fn too_many(name: &[u8]) -> CommandError {
+    let before = "ERR unknown subcommand or wrong number of arguments for '";
+    CommandError::echo(before, name, "'. Try FUNCTION HELP.")
+}
+
 fn flush(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    if arguments.len() > 3 {
+        return Err(too_many(arguments[1]));
+    }
     if !is_flush_mode(&arguments[2..]) {
         return Err("ERR FUNCTION FLUSH only supports SYNC|ASYNC option".into());
     }
@@ -232,7 +258,7 @@ fn restore(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
             b"replace" => Policy::Replace,
             _ => return Err(BAD_POLICY.into()),
         },
-        _ => return Err("ERR wrong number of arguments for 'function|restore' command".into()),
+        _ => return Err(too_many(arguments[1])),
     };
     let mut restored = Registry::default();
     for code in payload::read(arguments[2])? {

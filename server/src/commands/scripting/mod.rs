@@ -10,7 +10,7 @@ mod functions;
 mod runs;
 mod scripts;
 
-pub(crate) use functions::load_libraries;
+pub(crate) use functions::{keep_libraries, load_libraries};
 pub(super) use runs::RUNS;
 
 use super::SessionCommand;

@@ -2,10 +2,12 @@
 
 use super::ROW;
 use crate::commands::SessionCommand;
+use crate::core::Core;
 use crate::core::session::{Session, SessionResult};
 use std::time::Duration;
 use torc_engine::command::argument::integer;
 use torc_engine::command::{Arity, Flags, Spec, parse_integer};
+use torc_engine::reply::Reply;
 
 pub(super) const BGREWRITEAOF: SessionCommand = SessionCommand {
     spec: Spec {
@@ -44,6 +46,8 @@ fn rewrite(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     Ok(())
 }
 
+const OFF: &str = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+
 /// How often the log is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -62,41 +66,52 @@ fn wait(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         return Err("ERR timeout is negative".into());
     }
     let shared = session.core.shared.clone();
-    if local > 0 && !shared.config().persistence.append_only {
-        return Err("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.".into());
+    let is_off = {
+        let shared = shared.clone();
+        move || local > 0 && !shared.config().persistence.append_only
+    };
+    if is_off() {
+        return Err(OFF.into());
     }
     session.core.hand_over_effects();
     let ticket = shared.append_log.pushed();
-    let is_durable = move || shared.append_log.durable() >= ticket;
-    if (is_durable() || local == 0) && replicas == 0 || session.core.is_in_unit() {
+    let is_durable = shared.append_log.durable() >= ticket && session.connection.outstanding() == 0;
+    if (is_durable || local == 0) && replicas == 0 || session.core.is_in_unit() {
         let mut reply = session.reply();
         reply.array(2);
-        reply.integer(i64::from(is_durable()));
+        reply.integer(i64::from(is_durable));
         reply.integer(0);
         return Ok(());
     }
     let key = session.connection.key;
-    let request = session.core.owe_answer(session.connection, session.entry);
+    let request = session.core.owe_answer_alone(session.connection, session.entry);
     let tasks = session.core.tasks.clone();
     session.core.tasks.spawn(async move {
-        let until_ns = tasks.executor.now_ns().saturating_add(timeout_ms as u64 * 1_000_000);
+        let limit_ns = (timeout_ms as u64).saturating_mul(1_000_000);
+        let until_ns = tasks.executor.now_ns().saturating_add(limit_ns);
+        while tasks.on_core(move |core| core.has_others_under_way(key)).await {
+            tasks.executor.sleep(Duration::ZERO).await;
+        }
+        let pushed = |core: &mut Core| {
+            core.hand_over_effects();
+            core.shared.append_log.pushed()
+        };
+        let ticket = tasks.on_core(pushed).await;
+        let is_durable = move || shared.append_log.durable() >= ticket;
         let is_over = |now_ns: u64| timeout_ms > 0 && now_ns >= until_ns;
-        while !(is_over(tasks.executor.now_ns()) || is_durable() && replicas == 0) {
+        let mut is_gone = false;
+        while !(is_gone || is_over(tasks.executor.now_ns()) || is_off() || is_durable() && replicas == 0) {
             tasks.executor.sleep(LOOK_AGAIN).await;
-            if tasks.on_core(move |core| core.connection_mut(key).is_none()).await {
-                return;
-            }
+            is_gone = tasks.on_core(move |core| core.connection_mut(key).is_none()).await;
         }
         let acknowledged = i64::from(is_durable());
-        tasks
-            .on_core(move |core| {
-                core.answer_later(request, |reply| {
-                    reply.array(2);
-                    reply.integer(acknowledged);
-                    reply.integer(0);
-                });
-            })
-            .await;
+        let fill = move |reply: &mut Reply<'_>| {
+            reply.array(2);
+            reply.integer(acknowledged);
+            reply.integer(0);
+        };
+        let answer = if is_off() { Err(OFF.as_bytes().to_vec()) } else { Ok(fill) };
+        tasks.on_core(move |core| core.answer_alone(request, answer)).await;
     });
     Ok(())
 }

@@ -2,20 +2,23 @@
 //! permission `enable-debug-command`.
 
 use super::{ADMIN, ROW};
-use crate::command_table::{CommandEntry, KeyPlan, Target};
+use crate::append_log;
+use crate::command_table::{CommandEntry, KeyPlan, Target, UNCOUNTED};
 use crate::commands::{SessionCommand, all_done};
 use crate::control::ControlRequest;
 use crate::core::Core;
 use crate::core::session::{Session, SessionHandler, SessionResult};
 use crate::loading::{self, Reload};
 use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use torc_engine::command::{
     Arity, CommandError, CommandResult, Execution, Flags, KeyFlags, KeySpec, Spec, Spread, parse_integer,
 };
 use torc_engine::digest::{digest_dataset, digest_values};
 use torc_engine::keyspace::{Entry, Expiry, Key, slot_of};
-use torc_engine::reply::Protocol;
+use torc_engine::reply::{Protocol, Reply};
+use torc_persistence::crc64;
 
 /// The row.
 pub(super) const DEBUG: SessionCommand = SessionCommand {
@@ -46,6 +49,8 @@ const ANY: usize = usize::MAX;
 
 #[rustfmt::skip]
 static SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand { name: "aof-flush-sleep", arguments: 1..=1, syntax: "<microseconds>", run: aof_flush_sleep,
+        summary: "Each write of the append-only file waits for so long first" },
     Subcommand { name: "dict-resizing", arguments: 1..=1, syntax: "<0|1>", run: nothing_to_switch,
         summary: "Accepted: tables here grow in small steps and never at once" },
     Subcommand { name: "digest", arguments: 0..=0, syntax: "", run: digest,
@@ -56,10 +61,14 @@ static SUBCOMMANDS: &[Subcommand] = &[
         summary: "Answers with this error" },
     Subcommand { name: "help", arguments: 0..=0, syntax: "", run: help,
         summary: "Lists the subcommands" },
+    Subcommand { name: "loadaof", arguments: 0..=0, syntax: "", run: load_log,
+        summary: "Removes all data and loads them again from the append-only file" },
     Subcommand { name: "log", arguments: 1..=1, syntax: "<text>", run: log,
         summary: "Writes a line into the log" },
     Subcommand { name: "object", arguments: 1..=1, syntax: "<key>", run: object,
         summary: "How a value is stored" },
+    Subcommand { name: "panic", arguments: 0..=0, syntax: "", run: |_, _| panic!("DEBUG PANIC, as asked for"),
+        summary: "Crashes the server by a panic" },
     Subcommand { name: "pause-cron", arguments: 1..=1, syntax: "<0|1>", run: pause_cron,
         summary: "Stops regular background work" },
     Subcommand { name: "populate", arguments: 1..=3, syntax: "<count> [<prefix>] [<size>]", run: populate_all,
@@ -70,10 +79,14 @@ static SUBCOMMANDS: &[Subcommand] = &[
         summary: "Accepted: there are no quicklists" },
     Subcommand { name: "reload", arguments: 0..=3, syntax: "[option ...]", run: reload_all,
         summary: "Saves all data and loads them again; NOSAVE, NOFLUSH and MERGE leave parts of that out" },
+    Subcommand { name: "segfault", arguments: 0..=0, syntax: "", run: segfault,
+        summary: "Crashes the server by an access to memory that is not there" },
     Subcommand { name: "set-active-expire", arguments: 1..=1, syntax: "<0|1>", run: set_active_expire,
         summary: "Says whether expired keys are removed without being asked for" },
-    Subcommand { name: "set-disable-deny-scripts", arguments: 1..=1, syntax: "<0|1>", run: nothing_to_switch,
-        summary: "Accepted: there are no scripts" },
+    Subcommand { name: "set-disable-deny-scripts", arguments: 1..=1, syntax: "<0|1>", run: set_deny_scripts,
+        summary: "Says whether scripts may call what they may not" },
+    Subcommand { name: "set-skip-checksum-validation", arguments: 1..=1, syntax: "<0|1>", run: set_skips_sums,
+        summary: "Says whether checksums of payloads and files are left unread" },
     Subcommand { name: "shard", arguments: 1..=1, syntax: "<key>", run: shard,
         summary: "The key's slot, the shard that owns it, and the shard of this connection" },
     Subcommand { name: "sleep", arguments: 1..=1, syntax: "<seconds>", run: sleep,
@@ -81,7 +94,7 @@ static SUBCOMMANDS: &[Subcommand] = &[
 ];
 
 /// Known by name, so that the error is better than "unknown".
-const ABSENT: &[&str] = &["aof-flush-sleep", "change-repl-id", "htstats", "htstats-key", "jmap", "loadaof"];
+const ABSENT: &[&str] = &["change-repl-id", "htstats", "htstats-key", "jmap"];
 
 fn debug(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let permission = session.core.shared.config().security.debug_command;
@@ -127,6 +140,11 @@ fn nothing_to_switch(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     Ok(())
 }
 
+fn segfault(_: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    let raised = signal_hook::low_level::raise(signal_hook::consts::SIGSEGV);
+    Err(format!("ERR the signal cannot be raised: {raised:?}").into_bytes().into())
+}
+
 fn error(_: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     Err(arguments[2].to_vec().into())
 }
@@ -165,11 +183,21 @@ fn leading_integer(text: &[u8]) -> i64 {
     std::str::from_utf8(&text[..digits]).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
-fn sleep(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
-    let seconds = std::str::from_utf8(arguments[2]).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-    let duration = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
-    session.ask_all(ControlRequest::Sleep(duration), all_done());
+fn set_deny_scripts(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    session.core.shared.scripting.denies_nothing.store(leading_integer(arguments[2]) != 0, Ordering::Relaxed);
+    session.reply().ok();
     Ok(())
+}
+
+fn sleep(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    session.ask_all(ControlRequest::Sleep(seconds_of(arguments[2])), all_done());
+    Ok(())
+}
+
+/// So many seconds, with decimals; none where it is no number.
+pub fn seconds_of(text: &[u8]) -> Duration {
+    let seconds = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
 }
 
 fn shard(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
@@ -185,11 +213,16 @@ fn shard(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
 }
 
 fn protocol(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let protocol = session.connection.protocol();
+    sample(arguments[2], protocol, &mut session.reply())
+}
+
+/// A reply of each type, as DEBUG PROTOCOL gives it.
+pub fn sample(kind: &[u8], protocol: Protocol, reply: &mut Reply<'_>) -> SessionResult {
     const ATTRIBUTE: &[u8] = b"|1\r\n$14\r\nkey-popularity\r\n*2\r\n$7\r\nkey:123\r\n:90\r\n";
     const BIG_NUMBER: &[u8] = b"1234567999999999999999999999999999999";
-    let is_resp3 = session.connection.protocol() == Protocol::Resp3;
-    let mut reply = session.reply();
-    match arguments[2].to_ascii_lowercase().as_slice() {
+    let is_resp3 = protocol == Protocol::Resp3;
+    match kind.to_ascii_lowercase().as_slice() {
         b"string" => reply.bulk(b"Hello World"),
         b"integer" => reply.integer(12_345),
         b"double" if is_resp3 => reply.buffer().bytes.extend_from_slice(b",3.141\r\n"),
@@ -257,6 +290,27 @@ fn reload_all(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     Ok(())
 }
 
+fn load_log(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    let request = session.core.owe_answer(session.connection, session.entry);
+    let (tasks, shared) = (session.core.tasks.clone(), session.core.shared.clone());
+    let plan = append_log::Plan::of(&shared.config());
+    session.core.tasks.spawn(append_log::reload(tasks, shared, plan, request));
+    Ok(())
+}
+
+fn aof_flush_sleep(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let delay = Duration::from_micros(leading_integer(arguments[2]).unsigned_abs());
+    session.core.shared.append_log.set_write_delay(delay);
+    session.reply().ok();
+    Ok(())
+}
+
+fn set_skips_sums(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    crc64::skip(leading_integer(arguments[2]) != 0);
+    session.reply().ok();
+    Ok(())
+}
+
 fn populate_all(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     const REFUSAL: &str = "ERR value is out of range, must be positive";
     let positive = |text: &[u8]| parse_integer(text).and_then(|number| u64::try_from(number).ok()).ok_or(REFUSAL);
@@ -302,7 +356,7 @@ static OBJECT: CommandEntry = CommandEntry {
     is_queued: true,
     may_wait: false,
     is_script: false,
-    id: 0,
+    id: UNCOUNTED,
     subcommands: Vec::new(),
 };
 
@@ -311,11 +365,12 @@ fn object(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     Ok(())
 }
 
-/// `at` is the key's position in the order of its table: values have no address that stays.
+/// `at` is the key's position in the order of its table: values have no address that stays. A key whose time is over is there
+/// until somebody comes for it.
 fn object_here(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let key = execution.keyspace.key(arguments[2]);
     let now = execution.now;
-    let Some(entry) = execution.keyspace.peek(execution.database, &key, now) else {
+    let Some(entry) = execution.keyspace.peek(execution.database, &key, 0) else {
         return Err("ERR no such key".into());
     };
     let idle_s = entry.idle_seconds(now);
@@ -355,7 +410,7 @@ static DIGEST: CommandEntry = CommandEntry {
     is_queued: true,
     may_wait: false,
     is_script: false,
-    id: 0,
+    id: UNCOUNTED,
     subcommands: Vec::new(),
 };
 
@@ -377,7 +432,7 @@ static DIGEST_VALUE: CommandEntry = CommandEntry {
     is_queued: true,
     may_wait: false,
     is_script: false,
-    id: 0,
+    id: UNCOUNTED,
     subcommands: Vec::new(),
 };
 

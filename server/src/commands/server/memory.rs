@@ -1,9 +1,9 @@
-//! MEMORY: what is measured; the rest says that it is not there.
+//! MEMORY: what all shards have measured, and what can be done about it.
 
-use super::{ROW, absent, help_row};
-use crate::command_table::{CommandEntry, KeyPlan, Target};
+use super::{ROW, help_row};
+use crate::command_table::{CommandEntry, KeyPlan, Target, UNCOUNTED};
 use crate::commands::info::{MemoryFigures, ProcessFigures, percent};
-use crate::commands::{SessionCommand, help, run_subcommand, specs};
+use crate::commands::{SessionCommand, all_done, help, run_subcommand, specs};
 use crate::control::{ControlReply, ControlRequest, DatabaseFigures, ShardFigures};
 use crate::core::session::{Session, SessionResult};
 use crate::shared::Shared;
@@ -31,27 +31,37 @@ pub(super) const MEMORY: SessionCommand = SessionCommand {
 
 const OF_ALL_SHARDS: &[&str] = &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"];
 
+/// A subcommand's row.
+const fn row(name: &'static str, summary: &'static str, tips: &'static [&'static str]) -> Spec {
+    Spec { name, arity: Arity::Exact(2), flags: Flags::NONE, since: "4.0.0", summary, tips, ..ROW }
+}
+
 static SPECS: [&Spec; SUBCOMMANDS.len()] = specs(&SUBCOMMANDS);
 static SUBCOMMANDS: [SessionCommand; 6] = [
-    absent("doctor", Arity::Exact(2), Flags::NONE, "4.0.0", "Explains what is wrong with memory").tipped(OF_ALL_SHARDS),
-    help_row("4.0.0", |session, _| help("MEMORY", &SUBCOMMANDS, session)),
-    absent("malloc-stats", Arity::Exact(2), Flags::NONE, "4.0.0", "Gives the allocator's own report")
-        .tipped(OF_ALL_SHARDS),
-    absent("purge", Arity::Exact(2), Flags::NONE, "4.0.0", "Asks the allocator to give memory back")
-        .tipped(&["request_policy:all_shards", "response_policy:all_succeeded"]),
     SessionCommand {
-        spec: Spec {
-            name: "stats",
-            arity: Arity::Exact(2),
-            flags: Flags::NONE,
-            since: "4.0.0",
-            summary: "Gives figures of memory",
-            tips: OF_ALL_SHARDS,
-            ..ROW
-        },
+        spec: row("doctor", "Explains what is wrong with memory", OF_ALL_SHARDS),
         syntax: "",
-        run: stats,
+        run: doctor,
     },
+    help_row("4.0.0", |session, _| help("MEMORY", &SUBCOMMANDS, session)),
+    SessionCommand {
+        spec: row("malloc-stats", "Gives the allocator's figures, by shard", OF_ALL_SHARDS),
+        syntax: "",
+        run: malloc_stats,
+    },
+    SessionCommand {
+        spec: row(
+            "purge",
+            "Asks the allocator to give memory back",
+            &["request_policy:all_shards", "response_policy:all_succeeded"],
+        ),
+        syntax: "",
+        run: |session, _| {
+            session.ask_all(ControlRequest::Purge, all_done());
+            Ok(())
+        },
+    },
+    SessionCommand { spec: row("stats", "Gives figures of memory", OF_ALL_SHARDS), syntax: "", run: stats },
     SessionCommand { spec: USAGE, syntax: "key [SAMPLES count]", run: usage },
 ];
 
@@ -79,7 +89,7 @@ static USAGE_ENTRY: CommandEntry = CommandEntry {
     is_queued: true,
     may_wait: false,
     is_script: false,
-    id: 0,
+    id: UNCOUNTED,
     subcommands: Vec::new(),
 };
 static USAGE_SPEC: Spec = USAGE;
@@ -118,18 +128,92 @@ fn measure(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult 
     Ok(())
 }
 
-fn stats(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+/// What is made of all shards' figures.
+type Make = fn(&Shared, &[ShardFigures], &ProcessFigures, &mut Reply<'_>);
+
+fn of_all_shards(session: &mut Session<'_>, make: Make) -> SessionResult {
     session.ask_all(
         ControlRequest::Figures,
-        Box::new(|core, answers, reply| {
+        Box::new(move |core, answers, reply| {
             let shards = answers.into_iter().filter_map(|answer| match answer {
                 ControlReply::Figures(figures) => Some(*figures),
                 _ => None,
             });
-            reply_stats(&core.shared, &shards.collect::<Vec<_>>(), &ProcessFigures::read(), reply);
+            make(&core.shared, &shards.collect::<Vec<_>>(), &ProcessFigures::read(), reply);
         }),
     );
     Ok(())
+}
+
+fn stats(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    of_all_shards(session, reply_stats)
+}
+
+fn doctor(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    of_all_shards(session, |shared, shards, process, reply| {
+        let memory = MemoryFigures::of(shared, shards);
+        let clients = shards.iter().map(|shard| shard.connections as u64).sum();
+        let client_bytes = shards.iter().map(|shard| (shard.query_bytes + shard.output_bytes) as u64).sum();
+        let limit = shared.config().memory.bytes_max;
+        let text = diagnosis(&memory, process.resident_bytes, (clients, client_bytes), limit);
+        reply.verbatim(*b"txt", text.as_bytes());
+    })
+}
+
+/// What is out of the ordinary, and what may be done about it.
+fn diagnosis(memory: &MemoryFigures, resident: u64, (clients, client_bytes): (u64, u64), limit: u64) -> String {
+    const SMALL_BYTES: u64 = 5 << 20;
+    const CLIENT_BYTES: u64 = 200 << 10;
+    let mut lines: Vec<String> = Vec::new();
+    if memory.used < SMALL_BYTES {
+        return "This instance is empty or nearly so: figures of memory say little.\n".to_owned();
+    }
+    if memory.peak > memory.used + memory.used / 2 {
+        lines.push(
+            "Peak: there was more than half as much again in use once. What the system still counts as ours of that \
+             can be given back by MEMORY PURGE; the peak itself is set back by a restart."
+                .to_owned(),
+        );
+    }
+    if resident > memory.used + memory.used * 2 / 5 && resident - memory.used > 10 << 20 {
+        lines.push(
+            "Resident memory: much more than what is in use. Pages that hold a little of what is left keep their \
+             memory; MEMORY PURGE gives back what is free, and writing values anew packs them."
+                .to_owned(),
+        );
+    }
+    if client_bytes / clients.max(1) > CLIENT_BYTES {
+        lines.push(
+            "Clients: their buffers are large. CLIENT LIST tells which (omem, qbuf); client-output-buffer-limit \
+            bounds them."
+                .to_owned(),
+        );
+    }
+    if limit > 0 && memory.used > limit - limit / 10 {
+        lines.push(
+            "Limit: more than nine tenths of maxmemory are in use; keys will be evicted, or writes refused.".to_owned(),
+        );
+    }
+    if lines.is_empty() {
+        return "No problem with memory is seen.\n".to_owned();
+    }
+    lines.iter().map(|line| format!("* {line}\n")).collect()
+}
+
+/// What a shard's thread has taken, by the allocator's count, and what of it is keys and values.
+fn malloc_stats(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    of_all_shards(session, |shared, shards, process, reply| {
+        let memory = MemoryFigures::of(shared, shards);
+        let mut text = format!(
+            "mimalloc: {} bytes in use (peak {}), {} resident (peak {})\n",
+            memory.used, memory.peak, process.resident_bytes, process.resident_peak_bytes
+        );
+        for shard in shards {
+            let (index, taken, values) = (shard.shard, shard.allocated_bytes, shard.used_bytes);
+            text.push_str(&format!("shard {index}: {taken} bytes taken, {values} of them keys and values\n"));
+        }
+        reply.verbatim(*b"txt", text.as_bytes());
+    })
 }
 
 fn reply_stats(shared: &Shared, shards: &[ShardFigures], process: &ProcessFigures, reply: &mut Reply<'_>) {
@@ -169,6 +253,25 @@ fn reply_stats(shared: &Shared, shards: &[ShardFigures], process: &ProcessFigure
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_doctor_names_what_is_out_of_the_ordinary() {
+        let mib = |count: u64| count << 20;
+        let memory = |used, peak| MemoryFigures { used, peak, startup: 0, dataset: used / 2, overhead: used / 2 };
+        let says = |memory: &MemoryFigures, resident, client_bytes, limit| {
+            diagnosis(memory, resident, (1, client_bytes), limit)
+        };
+        assert!(says(&memory(mib(1), mib(1)), mib(9), 0, 0).contains("empty"));
+        assert!(says(&memory(mib(100), mib(110)), mib(110), 0, 0).starts_with("No problem"));
+        for (text, word) in [
+            (says(&memory(mib(100), mib(151)), mib(110), 0, 0), "* Peak"),
+            (says(&memory(mib(100), mib(100)), mib(150), 0, 0), "* Resident"),
+            (says(&memory(mib(100), mib(100)), mib(100), mib(1), 0), "* Clients"),
+            (says(&memory(mib(100), mib(100)), mib(100), 0, mib(105)), "* Limit"),
+        ] {
+            assert!(text.starts_with(word) && text.lines().count() == 1, "{text}");
+        }
+    }
 
     #[test]
     fn samples_are_checked() {

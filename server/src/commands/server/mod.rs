@@ -2,12 +2,15 @@
 
 mod append_log;
 mod debug;
+mod hot_keys;
+mod latency;
 mod lolwut;
 mod memory;
 mod monitor;
 mod save;
+mod slow_log;
 
-pub use debug::{Switch, populate};
+pub use debug::{Switch, populate, sample, seconds_of};
 
 use super::{SessionCommand, help, not_supported, run_subcommand, specs};
 use crate::core::session::{Session, SessionResult};
@@ -17,26 +20,17 @@ use torc_engine::command::{Arity, Categories, Flags, Spec, parse_integer};
 const ROW: Spec = Spec { group: "server", flags: Flags::LOADING.or(Flags::STALE).or(Flags::FAST), ..Spec::BASE };
 const ADMIN: Flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE);
 
+/// The same of what tells administrators of the server.
+const ADMIN_ROW: Spec = Spec { flags: Flags::ADMIN.or(Flags::LOADING).or(Flags::STALE), ..ROW };
+
 /// The rows.
 pub(super) static COMMANDS: &[SessionCommand] = &[
     append_log::BGREWRITEAOF,
     save::BGSAVE,
     debug::DEBUG,
+    hot_keys::HOTKEYS,
     save::LASTSAVE,
-    SessionCommand {
-        spec: Spec {
-            name: "latency",
-            arity: Arity::AtLeast(2),
-            flags: Flags::NONE,
-            since: "2.8.13",
-            complexity: "Depends on the subcommand",
-            summary: "Tells of slow events",
-            subcommands: &LATENCY_SPECS,
-            ..ROW
-        },
-        syntax: "",
-        run: |session, arguments| run_subcommand(&LATENCY, session, arguments),
-    },
+    latency::LATENCY,
     lolwut::LOLWUT,
     memory::MEMORY,
     monitor::MONITOR,
@@ -85,20 +79,8 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
     },
     save::SAVE,
     save::SHUTDOWN,
-    SessionCommand {
-        spec: Spec {
-            name: "slowlog",
-            arity: Arity::AtLeast(2),
-            flags: Flags::NONE,
-            since: "2.2.12",
-            complexity: "Depends on the subcommand",
-            summary: "Tells of slow commands",
-            subcommands: &SLOWLOG_SPECS,
-            ..ROW
-        },
-        syntax: "",
-        run: |session, arguments| run_subcommand(&SLOWLOG, session, arguments),
-    },
+    slow_log::COMMANDLOG,
+    slow_log::SLOWLOG,
     SessionCommand {
         spec: Spec {
             name: "time",
@@ -114,17 +96,6 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
     append_log::WAITAOF,
 ];
 
-/// A subcommand that there is no machinery for yet.
-pub(super) const fn absent(
-    name: &'static str,
-    arity: Arity,
-    flags: Flags,
-    since: &'static str,
-    summary: &'static str,
-) -> SessionCommand {
-    SessionCommand { spec: Spec { name, arity, since, summary, flags, ..ROW }, syntax: "", run: not_supported }
-}
-
 /// The row of a container's HELP.
 const fn help_row(since: &'static str, run: crate::core::session::SessionHandler) -> SessionCommand {
     let flags = Flags::LOADING.or(Flags::STALE);
@@ -135,43 +106,8 @@ const fn help_row(since: &'static str, run: crate::core::session::SessionHandler
 const OF_ALL_NODES: &[&str] = &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"];
 const DONE_BY_ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
 
-static LATENCY_SPECS: [&Spec; LATENCY.len()] = specs(&LATENCY);
-static LATENCY: [SessionCommand; 7] = [
-    absent("doctor", Arity::Exact(2), ADMIN, "2.8.13", "Explains what made the server slow").tipped(OF_ALL_NODES),
-    absent("graph", Arity::Exact(3), ADMIN, "2.8.13", "Draws an event's latency")
-        .taking(&[string("event")])
-        .tipped(OF_ALL_NODES),
-    help_row("2.8.13", |session, _| help("LATENCY", &LATENCY, session)),
-    absent("histogram", Arity::AtLeast(2), ADMIN, "7.0.0", "Gives the distribution of commands' latencies")
-        .taking(&[string("command").optional().multiple()])
-        .tipped(OF_ALL_NODES),
-    absent("history", Arity::Exact(3), ADMIN, "2.8.13", "Gives an event's latencies over time")
-        .taking(&[string("event")])
-        .tipped(OF_ALL_NODES),
-    absent("latest", Arity::Exact(2), ADMIN, "2.8.13", "Gives the latest latency of all events").tipped(OF_ALL_NODES),
-    absent("reset", Arity::AtLeast(2), ADMIN, "2.8.13", "Forgets events")
-        .taking(&[string("event").optional().multiple()])
-        .tipped(DONE_BY_ALL_NODES),
-];
-
-const SLOWLOG_FLAGS: Flags = Flags::ADMIN.or(Flags::LOADING).or(Flags::STALE);
-static SLOWLOG_SPECS: [&Spec; SLOWLOG.len()] = specs(&SLOWLOG);
-static SLOWLOG: [SessionCommand; 4] = [
-    absent("get", Arity::AtLeast(2), SLOWLOG_FLAGS, "2.2.12", "Gives the latest slow commands")
-        .taking(&[integer("count").optional()])
-        .tipped(&["request_policy:all_nodes", "nondeterministic_output"])
-        .changed(&[("4.0.0", "New in the reply: the client's address and name.")]),
-    help_row("6.2.0", |session, _| help("SLOWLOG", &SLOWLOG, session)),
-    absent("len", Arity::Exact(2), SLOWLOG_FLAGS, "2.2.12", "Counts the slow commands kept").tipped(&[
-        "request_policy:all_nodes",
-        "response_policy:agg_sum",
-        "nondeterministic_output",
-    ]),
-    absent("reset", Arity::Exact(2), SLOWLOG_FLAGS, "2.2.12", "Forgets the slow commands").tipped(DONE_BY_ALL_NODES),
-];
-
 static MODULE_SPECS: [&Spec; MODULE.len()] = specs(&MODULE);
-static MODULE: [SessionCommand; 2] = [
+static MODULE: [SessionCommand; 5] = [
     help_row("5.0.0", |session, _| help("MODULE", &MODULE, session)),
     SessionCommand {
         spec: Spec {
@@ -189,7 +125,27 @@ static MODULE: [SessionCommand; 2] = [
             Ok(())
         },
     },
+    no_module("load", Arity::AtLeast(3), "4.0.0", "path [arg ...]")
+        .taking(&[string("path"), string("arg").optional().multiple()]),
+    no_module("loadex", Arity::AtLeast(3), "7.0.0", "path [CONFIG name value ...] [ARGS arg ...]").taking(&[
+        string("path"),
+        block("configs", &[string("name"), string("value")]).token("CONFIG").optional().multiple_with_token(),
+        block("args", &[string("arg")]).token("ARGS").optional().multiple(),
+    ]),
+    no_module("unload", Arity::Exact(3), "4.0.0", "name").taking(&[string("name")]),
 ];
+
+/// Modules are C libraries that expect to be inside of the real server.
+const fn no_module(name: &'static str, arity: Arity, since: &'static str, syntax: &'static str) -> SessionCommand {
+    let flags = Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING);
+    let summary = "Refuses: there are no modules";
+    let spec = Spec { name, arity, since, flags, summary, ..ROW };
+    SessionCommand {
+        spec,
+        syntax,
+        run: |_, _| Err("ERR Modules are not supported: this server is no host for native libraries".into()),
+    }
+}
 
 fn replica_of(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let (host, port) = (arguments[1], arguments[2]);

@@ -140,6 +140,7 @@ fn shutdown(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         if !session.core.abort_shutdown() {
             return Err("ERR No shutdown in progress.".into());
         }
+        tracing::info!("Shutdown manually aborted.");
         session.reply().ok();
         return Ok(());
     }

@@ -9,6 +9,7 @@ use super::super::batches::shards_of;
 use super::super::connection::{Connection, Phase};
 use super::Notice;
 use crate::command_table::CommandEntry;
+use crate::insight::secrets::{REDACTED, is_secret};
 use bytes::Bytes;
 use std::io::Write;
 use torc_engine::command::Flags;
@@ -35,7 +36,7 @@ impl Core {
         for (index, argument) in arguments.iter().enumerate() {
             line.push(b' ');
             if is_secret(entry, arguments, index) {
-                line.extend_from_slice(b"\"(redacted)\"");
+                quote(&mut line, REDACTED);
             } else {
                 quote(&mut line, argument);
             }
@@ -86,19 +87,6 @@ impl Core {
                 }
             });
         }
-    }
-}
-
-/// Whether an argument is a password, or says whose.
-fn is_secret(entry: &CommandEntry, arguments: &[&[u8]], index: usize) -> bool {
-    match entry.spec.name {
-        "auth" => index > 0,
-        "hello" => {
-            let words = arguments.get(2..index).unwrap_or_default();
-            let is_auth = |back: usize| words.len() >= back && words[words.len() - back].eq_ignore_ascii_case(b"auth");
-            is_auth(1) || is_auth(2)
-        }
-        _ => false,
     }
 }
 

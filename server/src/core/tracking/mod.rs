@@ -74,14 +74,16 @@ impl TrackingTable {
 }
 
 impl Core {
-    /// Whether a read of this command is to be remembered for a connection; the choice of CLIENT CACHING is spent.
+    /// Whether a read of this command is to be remembered for a connection. The choice of CLIENT CACHING is spent, by a
+    /// transaction as a whole; one in it is for the rest of it.
     #[cold]
     pub(super) fn decide_tracking(&self, connection: &mut Connection, entry: &CommandEntry) {
-        let tracking = connection.interests.as_mut().and_then(|interests| interests.tracking.as_deref_mut());
-        let is_client_command = entry.full_name.starts_with("client|");
-        let tracks = tracking.is_some_and(|tracking| {
+        let keeps_choice = entry.full_name.starts_with("client|") || entry.spec.name == "multi";
+        let is_transaction_over = connection.figures.last_command.is_some_and(|last| last.spec.name == "exec");
+        let tracks = connection.tracking_mut().is_some_and(|tracking| {
+            tracking.is_next_chosen &= !is_transaction_over;
             let remembers = tracking.remembers();
-            tracking.is_next_chosen &= is_client_command;
+            tracking.is_next_chosen &= keeps_choice;
             remembers
         });
         connection.session.client.tracks = tracks;
@@ -90,12 +92,21 @@ impl Core {
     /// A command that reads has run here for a connection that tracks.
     #[cold]
     pub(super) fn remember(&mut self, entry: &CommandEntry, arguments: &[&[u8]], reader: Address) {
-        if !entry.spec.flags.has(Flags::READONLY) {
+        // A script has read what it has read, whatever it declares.
+        if !entry.spec.flags.has(Flags::READONLY) || entry.is_script {
             return;
         }
         let mut keys: SmallVec<[&[u8]; 4]> = SmallVec::new();
         let _ = entry.spec.visit_keys(arguments, |index, _| keys.push(arguments[index]));
         keys.into_iter().for_each(|key| self.remember_key(key, reader));
+    }
+
+    /// What the script has read that has just run here. Its own changes are told behind that: whatever it has answered
+    /// may be older.
+    #[cold]
+    pub(super) fn remember_script_reads(&mut self, reader: Address) {
+        let keys = self.scripting.reads.take();
+        keys.iter().for_each(|key| self.remember_key(key, reader));
     }
 
     /// One key that has been read.
@@ -109,17 +120,39 @@ impl Core {
         }
     }
 
-    /// Gives up keys when there are as many as may be: one for one that comes, and some more where the limit has been lowered.
+    /// Gives up a key for one that comes when there are as many as may be; some more where the limit has been lowered.
     fn make_place_for_a_key(&mut self) {
+        self.give_up_keys(self.tracking.readers.len() + 1);
+    }
+
+    /// Comes down to a limit that has been lowered, and gives back some memory of what a flush has made forget. Whether
+    /// more is left to do.
+    pub(super) fn tidy_readers(&mut self) -> bool {
+        let is_above = self.give_up_keys(self.tracking.readers.len());
+        self.tracking.readers.free_some() || is_above
+    }
+
+    /// Of so many keys, what is more than this shard's part of the limit, in steps. Whether more is left.
+    fn give_up_keys(&mut self, keys: usize) -> bool {
         const KEYS_A_STEP: usize = 32;
-        let most = self.settings.tracked_keys_max as usize;
-        let most = if most == 0 { usize::MAX } else { most.div_ceil(self.shared.shards()) };
-        let too_many = (self.tracking.readers.len() + 1).saturating_sub(most);
+        let (most, shards) = (self.settings.tracked_keys_max as usize, self.shared.shards());
+        if keys <= most / shards || most == 0 {
+            return false;
+        }
+        // All parts together come to the limit.
+        let part = most / shards + usize::from(self.index < most % shards);
+        let too_many = keys.saturating_sub(part);
         for _ in 0..too_many.min(KEYS_A_STEP) {
             if let Some((key, readers)) = self.tracking.readers.take_next() {
                 self.invalidate_for(&key, readers, None);
             }
         }
+        too_many > KEYS_A_STEP
+    }
+
+    /// Whether a connection of this shard tracks.
+    pub(super) fn has_trackers(&self) -> bool {
+        !self.tracking.clients.is_empty()
     }
 
     /// Says whether the keyspace is to tell of changes.
@@ -183,7 +216,11 @@ impl Core {
             let tracking = connection.tracking();
             let hears = |tracking: &Tracking| !(tracking.is_broadcast || (is_own && tracking.no_loop));
             if tracking.is_some_and(hears) {
+                // What it hears of its own command, which has waited, comes behind the reply.
+                let lets_pass = connection.lets_pass;
+                connection.lets_pass &= !is_own;
                 core.tell_invalid(connection, &Invalid::Keys(SmallVec::from_iter([key])));
+                connection.lets_pass = lets_pass;
             }
         });
     }
@@ -258,8 +295,12 @@ impl Core {
         }
     }
 
-    /// Tells a connection what another one has read; false if it is gone.
+    /// Tells a connection what another one has read; false if it is gone, or as good as that: whoever has read the answer
+    /// to its QUIT counts on it.
     pub(super) fn redirected(&mut self, target: ConnectionKey, invalid: &Invalid) -> bool {
+        if self.connection_mut(target).is_some_and(|at| matches!(at.phase, Phase::Closing | Phase::Dead)) {
+            return false;
+        }
         let invalid = invalid.clone();
         self.with_connection(target, move |core, connection| core.push_invalid(connection, &invalid))
     }
@@ -304,11 +345,6 @@ impl Core {
             reply.integer(id as i64);
             self.push(connection, &out.bytes.into());
         }
-    }
-
-    /// Gives back some memory of what a flush has made forget. Whether more is left.
-    pub(super) fn free_readers(&mut self) -> bool {
-        self.tracking.readers.free_some()
     }
 
     /// Puts tracking in force for a connection, anew if it was; prefixes are added to those that it had.

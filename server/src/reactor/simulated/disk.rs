@@ -212,6 +212,21 @@ impl Disk {
         Ok(count)
     }
 
+    /// What the last write has changed, and how long the file is, lasts; what was written before may not.
+    fn sync_last_write(&mut self, owner: Owner, file: File) -> io::Result<()> {
+        let (_, inode) = self.opened(owner, file)?;
+        let last = inode.unsynced.len().saturating_sub(1);
+        let changes = std::mem::take(&mut inode.unsynced);
+        for (index, change) in changes.into_iter().enumerate() {
+            if index == last || matches!(change, Change::SetLength(_)) {
+                change.apply(&mut inode.durable);
+            } else {
+                inode.unsynced.push(change);
+            }
+        }
+        Ok(())
+    }
+
     fn sync(&mut self, owner: Owner, file: File, fails: bool) -> io::Result<()> {
         let (_, inode) = self.opened(owner, file)?;
         let changes = std::mem::take(&mut inode.unsynced);
@@ -322,14 +337,20 @@ impl State {
                 let result = self.disk.read(owner, file, offset, &mut buffer, max);
                 transferred(result, buffer)
             }
-            FileOperation::Write { file, offset, buffer } => {
+            FileOperation::Write { file, offset, buffer, durable, urgency: _ } => {
                 let is_full = self.disk.used_bytes() + buffer.len() as u64 > self.faults.disk_bytes_max;
                 if is_full || self.happens(self.faults.no_space_per_million) {
                     return Err(FileFailure::with_buffer(error(libc::ENOSPC), buffer));
                 }
                 let max = self.transfer_max(buffer.len());
-                let result = self.disk.write(owner, file, offset, &buffer, max);
-                transferred(result, buffer)
+                let written = self.disk.write(owner, file, offset, &buffer, max);
+                if durable && self.happens(self.faults.io_error_per_million) {
+                    // It was taken, and is lost on its way to the disk.
+                    drop(self.disk.sync(owner, file, true));
+                    return Err(FileFailure::with_buffer(error(libc::EIO), buffer));
+                }
+                let synced = if durable { self.disk.sync_last_write(owner, file) } else { Ok(()) };
+                transferred(synced.and(written), buffer)
             }
             FileOperation::Truncate { file, length } => {
                 let (_, inode) = self.disk.opened(owner, file)?;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::driver::{
-    Address, BufferId, Clock, DetachedSocket, Driver, Ends, Event, FileOperation, Segment, Socket, SocketOptions, Tag,
-    Wait,
+    Address, BufferId, Clock, DetachedSocket, Driver, Ends, Event, FileOperation, Notice, Segment, Socket,
+    SocketOptions, Tag, Wait,
 };
 use super::network::{Acceptor, EndId, Holder};
 use super::{Action, State, WALL_START_MS};
@@ -42,6 +42,7 @@ struct Sending {
     uid: u64,
     tag: Tag,
     segments: Vec<Segment>,
+    notice: Notice,
     is_submitted: bool,
     /// Set when it is over and the event is on its way.
     result: Option<Result<(), i32>>,
@@ -70,6 +71,8 @@ pub(super) struct ShardState {
     pub(super) life: u64,
     has_driver: bool,
     pub(super) events: VecDeque<Event>,
+    /// Those that come with the next turn, but make none.
+    late_events: Vec<Event>,
     sockets: Vec<Option<SocketState>>,
     sockets_free: Vec<u32>,
     /// Sockets whose stream has something to deliver, in the order in which it came.
@@ -144,9 +147,11 @@ impl State {
         if socket.sending.as_ref().is_none_or(|sending| sending.uid != uid) {
             return;
         }
-        if let Some(Sending { tag, segments, result, .. }) = socket.sending.take() {
+        if let Some(Sending { tag, segments, notice, result, .. }) = socket.sending.take() {
             let result = result.unwrap_or(Ok(())).map_err(io::Error::from_raw_os_error);
-            self.shards[shard].events.push_back(Event::Sent { tag, segments, result });
+            let is_late = notice == Notice::WithNext && result.is_ok();
+            let (event, shard) = (Event::Sent { tag, segments, result }, &mut self.shards[shard]);
+            if is_late { shard.late_events.push(event) } else { shard.events.push_back(event) }
         }
     }
 
@@ -397,12 +402,12 @@ impl Driver for SimulatedDriver {
         self.buffers_free.push(buffer.0);
     }
 
-    fn send(&mut self, socket: Socket, segments: Vec<Segment>, tag: Tag) {
+    fn send(&mut self, socket: Socket, segments: Vec<Segment>, tag: Tag, notice: Notice) {
         let mut state = self.state.borrow_mut();
         let uid = state.uid();
         let socket_state = state.shards[self.shard].socket(socket);
         assert!(socket_state.sending.is_none(), "one send per socket");
-        socket_state.sending = Some(Sending { uid, tag, segments, is_submitted: false, result: None });
+        socket_state.sending = Some(Sending { uid, tag, segments, notice, is_submitted: false, result: None });
         self.submissions.push(Submission::Send(socket.0));
     }
 
@@ -463,6 +468,7 @@ impl Driver for SimulatedDriver {
             if std::mem::take(&mut shard.is_woken) || is_woken_from_outside {
                 events.push(Event::Woken);
             }
+            events.append(&mut shard.late_events);
             events.extend(shard.events.drain(..));
         }
         self.deliver(events);

@@ -15,7 +15,7 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::super::driver::{File, FileFailure, FileOperation, FileOutcome, FileResult, Tag};
+use super::super::driver::{File, FileFailure, FileOperation, FileOutcome, FileResult, Tag, Urgency};
 
 /// The kernel moves at most this much in one call.
 const TRANSFER_BYTES_MAX: usize = 1 << 30;
@@ -25,7 +25,7 @@ const TRANSFER_BYTES_MAX: usize = 1 << 30;
 enum Step {
     Open { path: CString, flags: i32, mode: u32 },
     Read { descriptor: RawFd, offset: u64, buffer: Vec<u8> },
-    Write { descriptor: RawFd, offset: u64, buffer: Vec<u8> },
+    Write { descriptor: RawFd, offset: u64, buffer: Vec<u8>, durable: bool, urgency: Urgency },
     Sync { descriptor: RawFd, data_only: bool },
     Truncate { descriptor: RawFd, length: u64 },
     Rename { from: CString, to: CString },
@@ -91,8 +91,8 @@ impl Files {
                     Err(error) => return Err(FileFailure::with_buffer(error, buffer)),
                 }
             }
-            FileOperation::Write { file, offset, buffer } => match self.descriptor(file) {
-                Ok(descriptor) => Step::Write { descriptor, offset, buffer },
+            FileOperation::Write { file, offset, buffer, durable, urgency } => match self.descriptor(file) {
+                Ok(descriptor) => Step::Write { descriptor, offset, buffer, durable, urgency },
                 Err(error) => return Err(FileFailure::with_buffer(error, buffer)),
             },
             FileOperation::Sync { file, data_only } => Step::Sync { descriptor: self.descriptor(file)?, data_only },
@@ -124,9 +124,11 @@ impl Files {
                 let length = buffer.capacity().min(TRANSFER_BYTES_MAX) as u32;
                 opcode::Read::new(types::Fd(*descriptor), buffer.as_mut_ptr(), length).offset(*offset).build()
             }
-            Step::Write { descriptor, offset, buffer } => {
+            Step::Write { descriptor, offset, buffer, durable, urgency } => {
                 let length = buffer.len().min(TRANSFER_BYTES_MAX) as u32;
-                opcode::Write::new(types::Fd(*descriptor), buffer.as_ptr(), length).offset(*offset).build()
+                let flags = if *durable { libc::RWF_DSYNC } else { 0 };
+                let write = opcode::Write::new(types::Fd(*descriptor), buffer.as_ptr(), length).offset(*offset);
+                write.rw_flags(flags).ioprio(priority(*urgency)).build()
             }
             Step::Sync { descriptor, data_only } => {
                 let flags = if *data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
@@ -238,6 +240,17 @@ impl Drop for Files {
 
 fn outcome(result: i32) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+}
+
+/// A best effort, as everything is: but the least of it in the background.
+fn priority(urgency: Urgency) -> u16 {
+    const BEST_EFFORT: u16 = 2 << 13;
+    const LEAST: u16 = 7;
+    match urgency {
+        // That of the thread.
+        Urgency::Normal => 0,
+        Urgency::Background => BEST_EFFORT | LEAST,
+    }
 }
 
 fn terminated(path: &Path) -> io::Result<CString> {

@@ -13,7 +13,7 @@
 //! | memory | owner | the kernel is done with it |
 //! |---|---|---|
 //! | provided buffers, spares | [`buffers`] | when the completion names the buffer; it is then lent until `recycle` |
-//! | segments, vectors, header of a send | [`sends`], boxed in the socket's slot | at the send's completion |
+//! | segments, vectors, header of a send | [`sends`], boxed in the socket's slot | at the send's completion; of one that is tried, when it is submitted |
 //! | paths and buffers of file operations | [`files`], one task each | at the completion of the task's step |
 //! | the address of a connect | the slot's role, boxed | at the connect's completion |
 //! | the eventfd's counter | the driver, boxed | at the read's completion, after which it is armed again |
@@ -48,8 +48,8 @@ pub use peers::{Peers, RingWaker};
 pub use trial::{Failure, Step, try_out};
 
 use super::driver::{
-    Address, BufferId, Clock, DetachedSocket, Driver, Ends, Event, FileOperation, Segment, Socket, SocketOptions, Tag,
-    Wait,
+    Address, BufferId, Clock, DetachedSocket, Driver, Ends, Event, FileOperation, Notice, Segment, Socket,
+    SocketOptions, Tag, Wait,
 };
 use buffers::Buffers;
 use files::{Files, Next};
@@ -117,6 +117,10 @@ pub struct UringDriver {
     /// For each shard, the ring's submit count when a wake for it was queued: while that is the present count, the wake is
     /// still to go out, and a second one adds nothing.
     wake_queued_at: Vec<u64>,
+    /// Whether the kernel tells of a send that is tried what it took of it.
+    tries_sends: bool,
+    /// Sockets whose sends are tried with the next submit.
+    tried: Vec<u32>,
     /// Scratch of `turn`.
     completions: Vec<Completion>,
     #[allow(clippy::vec_box)] // boxed where they are used, and moved there as they are
@@ -127,7 +131,8 @@ impl UringDriver {
     /// Makes the driver of a shard and tells its peers where its ring is.
     pub fn new(shard: usize, peers: Arc<Peers>, options: &Options) -> io::Result<Self> {
         let buffers = Buffers::new(options.receive_buffers, options.receive_buffer_bytes, options.spare_buffers_max)?;
-        let ring = Ring::new(options)?;
+        let mut ring = Ring::new(options)?;
+        let tries_sends = trial::tells_of_sends_that_are_tried(&mut ring)?;
         buffers.register(&ring.submitter())?;
         let mut probe = io_uring::Probe::new();
         let can_truncate =
@@ -146,6 +151,8 @@ impl UringDriver {
             starved: Vec::new(),
             paused: Vec::new(),
             wake_queued_at: vec![u64::MAX; shards],
+            tries_sends,
+            tried: Vec::new(),
             completions: Vec::new(),
             sendings_free: Vec::new(),
         };
@@ -426,13 +433,37 @@ impl UringDriver {
         let (raw, generation) = (slot.raw(), slot.generation);
         let Some(sending) = &mut slot.sending else { return };
         let entry = sending.submission(raw);
-        // SAFETY: the segments, vectors and header are in the slot's boxed `Sending`, untouched until the completion.
-        unsafe { self.push(entry, Kind::Send, index, generation) }
+        let kind = if sending.is_tried { Kind::TriedSend } else { Kind::Send };
+        // SAFETY: the segments, vectors and header are in the slot's boxed `Sending`, untouched until the completion, or for one that
+        // is tried until the kernel has taken the submission, after which it refers to nothing.
+        unsafe { self.push(entry, kind, index, generation) }
+        if kind == Kind::TriedSend {
+            self.tried.push(index);
+        }
+    }
+
+    /// Sends that were tried, and that nothing was heard of, are over: all of them was taken.
+    fn end_tried(&mut self, events: &mut Vec<Event>) {
+        if self.tried.is_empty() || self.ring.has_queued() {
+            return;
+        }
+        let mut tried = std::mem::take(&mut self.tried);
+        for index in tried.drain(..) {
+            let Some(slot) = self.slots.get_mut(index) else { continue };
+            if let Some(mut sending) = slot.sending.take_if(|sending| sending.is_tried) {
+                events.push(Event::Sent { tag: sending.tag, segments: sending.take_segments(), result: Ok(()) });
+                self.keep_sending(sending);
+                self.finish_closing(index);
+            }
+        }
+        self.tried = tried;
     }
 
     fn on_send(&mut self, index: u32, generation: u32, result: i32, events: &mut Vec<Event>) {
         let Some(slot) = self.slots.of_completion(index, generation) else { return };
         let Some(sending) = &mut slot.sending else { return };
+        // What is left of one that was tried waits for room.
+        sending.is_tried = false;
         let result = match -result {
             libc::EINTR | libc::EAGAIN => return self.submit_send(index),
             error if error > 0 => Err(io::Error::from_raw_os_error(error)),
@@ -470,7 +501,7 @@ impl UringDriver {
             Kind::Ignored => {}
             Kind::Accept => self.on_accept(index, generation, completion, events),
             Kind::Receive => self.on_receive(index, generation, completion, events),
-            Kind::Send => self.on_send(index, generation, completion.result, events),
+            Kind::Send | Kind::TriedSend => self.on_send(index, generation, completion.result, events),
             Kind::Connect => self.on_connect(index, generation, completion.result, events),
             Kind::File => {
                 let next = self.files.complete(index, completion.result);
@@ -501,6 +532,7 @@ impl UringDriver {
             }
             self.ring.enter(Patience::None, 1)?;
         }
+        self.end_tried(events);
         if woken {
             events.push(Event::Woken);
         }
@@ -589,7 +621,7 @@ impl Driver for UringDriver {
         self.buffers.recycle(buffer);
     }
 
-    fn send(&mut self, socket: Socket, segments: Vec<Segment>, tag: Tag) {
+    fn send(&mut self, socket: Socket, segments: Vec<Segment>, tag: Tag, notice: Notice) {
         let Some(slot) = self.slots.get_mut(socket.0).filter(|slot| slot.sending.is_none()) else {
             debug_assert!(false, "one send per socket");
             let result = Err(io::Error::from_raw_os_error(libc::EBADF));
@@ -597,7 +629,7 @@ impl Driver for UringDriver {
             return;
         };
         let mut sending = self.sendings_free.pop().unwrap_or_else(|| Box::new(Sending::new()));
-        sending.reset(tag, segments);
+        sending.reset(tag, segments, notice == Notice::WithNext && self.tries_sends);
         if sending.is_complete() {
             self.ready.push(Event::Sent { tag, segments: sending.take_segments(), result: Ok(()) });
             self.keep_sending(sending);
@@ -605,13 +637,17 @@ impl Driver for UringDriver {
         }
         slot.sending = Some(sending);
         self.submit_send(socket.0);
-        self.ring.expect_prompt();
     }
 
     fn shutdown(&mut self, socket: Socket) {
+        // Not for reading, too: what is received afterwards opens the window no more, and a peer in the middle of a large request would
+        // hear of the end when its probes are no longer answered, a minute later.
         if let Some(descriptor) = self.slots.descriptor(socket) {
             // Fails only where the other side was quicker.
-            let _ = socket2::SockRef::from(descriptor).shutdown(Shutdown::Both);
+            let _ = socket2::SockRef::from(descriptor).shutdown(Shutdown::Write);
+        }
+        if let Some(tag) = self.slots.get(socket.0).map(|slot| slot.receive_tag) {
+            self.stop_receiving(socket, tag);
         }
     }
 
@@ -622,11 +658,9 @@ impl Driver for UringDriver {
         }
         debug_assert!(!slot.is_busy(), "closed with something under way");
         let receive = slot.receive;
-        let tag = slot.receive_tag;
         slot.role = Role::Closing;
         if slot.is_busy() || receive != Receive::Idle {
             self.shutdown(socket);
-            self.stop_receiving(socket, tag);
         }
         self.finish_closing(socket.0);
     }

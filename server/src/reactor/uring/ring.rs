@@ -65,16 +65,7 @@ pub(super) struct Ring {
     submit_count: u64,
     /// Submissions that found no room, in order. Empty but under kernel memory pressure.
     backlog: VecDeque<squeue::Entry>,
-    /// Sends queued since the last `enter`: they complete while they are submitted, which is no reason to wake up.
-    prompt_count: u32,
-    /// How long a wait may go on for completions of sends, in microseconds; 0 where the kernel cannot (before 6.12).
-    min_wait_us: u32,
 }
-
-/// A send that does not complete at once (a full socket) may delay other completions of its turn by this much.
-const MIN_WAIT_US: u32 = 100;
-/// More sends than this in one turn are not all waited for.
-const PROMPT_COUNT_MAX: u32 = 256;
 
 impl Ring {
     /// Makes the ring. Must run on the thread that will use it.
@@ -89,16 +80,8 @@ impl Ring {
             // An idle shard must not look like one that waits for a disk.
             enter_flags |= EnterFlags::NO_IOWAIT;
         }
-        let min_wait_us = if ring.params().is_feature_min_timeout() { MIN_WAIT_US } else { 0 };
-        let mut this = Self {
-            enter_descriptor: ring.as_raw_fd(),
-            ring,
-            enter_flags,
-            submit_count: 0,
-            backlog: VecDeque::new(),
-            prompt_count: 0,
-            min_wait_us,
-        };
+        let mut this =
+            Self { enter_descriptor: ring.as_raw_fd(), ring, enter_flags, submit_count: 0, backlog: VecDeque::new() };
         if options.register_ring_descriptor
             && let Ok(index) = this.register_descriptor()
         {
@@ -134,9 +117,9 @@ impl Ring {
         self.ring.submitter()
     }
 
-    /// The submission queued last completes at once, as a rule.
-    pub(super) fn expect_prompt(&mut self) {
-        self.prompt_count += 1;
+    /// Whether something is queued that the kernel has not taken yet.
+    pub(super) fn has_queued(&mut self) -> bool {
+        !self.ring.submission().is_empty() || !self.backlog.is_empty()
     }
 
     /// Queues a submission for the next `enter`.
@@ -162,7 +145,7 @@ impl Ring {
 
     fn submit_only(&mut self) -> io::Result<()> {
         let flags = self.enter_flags - EnterFlags::GETEVENTS;
-        self.enter_with(flags, 0, None, 0)
+        self.enter_with(flags, 0, None)
     }
 
     /// Moves the backlog into the queue as far as there is room.
@@ -187,22 +170,16 @@ impl Ring {
         self.ring.submission().cq_overflow()
     }
 
-    /// The one system call: submits everything, runs deferred work, and waits as told for `want` completions that are not
-    /// those of sends. Returns early on a signal.
+    /// The one system call: submits everything, runs deferred work, and waits as told for `wanted` completions. Returns early on a
+    /// signal.
     pub(super) fn enter(&mut self, patience: Patience, wanted: u32) -> io::Result<()> {
         self.drain_backlog();
         // With a backlog there is more to submit right after: do not sleep on it.
         let patience = if self.backlog.is_empty() { patience } else { Patience::None };
-        // What completes at once is not what the shard waits for: it wants completions more than that.
-        let prompt_count = std::mem::take(&mut self.prompt_count).min(PROMPT_COUNT_MAX);
-        let want = if self.min_wait_us > 0 || wanted > 1 { wanted + prompt_count } else { wanted };
         let result = match patience {
-            Patience::None => self.enter_with(self.enter_flags, 0, None, 0),
-            Patience::Unlimited => self.enter_with(self.enter_flags, want, None, self.min_wait_us),
-            Patience::AtMost(limit) => {
-                let min_wait_us = if wanted > 1 { 0 } else { self.min_wait_us };
-                self.enter_with(self.enter_flags, want, Some(types::Timespec::from(limit)), min_wait_us)
-            }
+            Patience::None => self.enter_with(self.enter_flags, 0, None),
+            Patience::Unlimited => self.enter_with(self.enter_flags, wanted, None),
+            Patience::AtMost(limit) => self.enter_with(self.enter_flags, wanted, Some(types::Timespec::from(limit))),
         };
         match result {
             Err(error) if is_passing(&error) => Ok(()),
@@ -210,19 +187,10 @@ impl Ring {
         }
     }
 
-    fn enter_with(
-        &mut self,
-        flags: EnterFlags,
-        want: u32,
-        limit: Option<types::Timespec>,
-        min_wait_us: u32,
-    ) -> io::Result<()> {
+    fn enter_with(&mut self, flags: EnterFlags, want: u32, limit: Option<types::Timespec>) -> io::Result<()> {
         let to_submit = self.ring.submission().len() as u32;
         self.submit_count += 1;
-        let arguments = (limit.is_some() || want > 1).then(|| {
-            let arguments = types::SubmitArgs::new().min_wait_usec(if want > 1 { min_wait_us } else { 0 });
-            limit.as_ref().map_or(arguments, |limit| arguments.timespec(limit))
-        });
+        let arguments = limit.as_ref().map(|limit| types::SubmitArgs::new().timespec(limit));
         let (flags, address, bytes) = match &arguments {
             Some(arguments) => {
                 let address = std::ptr::from_ref(arguments).cast::<libc::c_void>();

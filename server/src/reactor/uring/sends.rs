@@ -4,8 +4,18 @@
 //! MSG_WAITALL, so that the kernel itself goes on after a partial write. A short result is followed by a send of the
 //! rest, which either moves on or says what is wrong.
 //!
-//! Invariant: from the submission to its completion neither the segments' bytes nor the header and its vectors are
-//! touched. A `Sending` is boxed, so that the header stays where it is when the table of sockets grows.
+//! ```text
+//!   Notice::WithNext ──> tried: MSG_DONTWAIT, a completion only of what fails ──> all taken: no completion; it is over when the
+//!                          │                                                        enter that submitted it returns
+//!                          └──> a part taken, or nothing: a completion with that ──┐
+//!   Notice::Prompt ──────────────────────────────────────────────────────────────>  sent: MSG_WAITALL, a completion
+//! ```
+//! Nearly every reply is taken while it is submitted. A completion for it would end the very wait that it goes out with: the shard
+//! would turn once more for nothing, for each reply of a client that waits for it.
+//!
+//! Invariant: from the submission to its completion, or for a send that is tried to the end of the enter that submits it,
+//! neither the segments' bytes nor the header and its vectors are touched. A `Sending` is boxed, so that the header stays where it is
+//! when the table of sockets grows.
 
 use io_uring::{opcode, squeue, types};
 use std::io;
@@ -21,6 +31,8 @@ const BYTES_PER_CALL_MAX: usize = 1 << 30;
 /// A send under way.
 pub(super) struct Sending {
     pub(super) tag: Tag,
+    /// Submitted to be tried, and nothing is known of it yet.
+    pub(super) is_tried: bool,
     segments: Vec<Segment>,
     /// The first segment that is not sent in full, and how much of it is.
     segment_index: usize,
@@ -33,6 +45,7 @@ impl Sending {
     pub(super) fn new() -> Self {
         Self {
             tag: 0,
+            is_tried: false,
             segments: Vec::new(),
             segment_index: 0,
             segment_sent_bytes: 0,
@@ -43,8 +56,11 @@ impl Sending {
     }
 
     /// Starts over with other segments.
-    pub(super) fn reset(&mut self, tag: Tag, segments: Vec<Segment>) {
+    pub(super) fn reset(&mut self, tag: Tag, segments: Vec<Segment>, is_tried: bool) {
         self.tag = tag;
+        // One call must be able to take it all: what is not heard of is over.
+        let bytes: usize = segments.iter().map(|segment| segment.as_slice().len()).sum();
+        self.is_tried = is_tried && segments.len() <= SEGMENTS_PER_CALL_MAX && bytes <= BYTES_PER_CALL_MAX;
         self.segments = segments;
         self.segment_index = 0;
         self.segment_sent_bytes = 0;
@@ -88,7 +104,8 @@ impl Sending {
 
     /// The submission for what is left; there must be something.
     pub(super) fn submission(&mut self, descriptor: RawFd) -> squeue::Entry {
-        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        let waits = if self.is_tried { libc::MSG_DONTWAIT } else { 0 };
+        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL | waits;
         let first = &self.segments[self.segment_index].as_slice()[self.segment_sent_bytes..];
         let rest = &self.segments[self.segment_index + 1..];
         if rest.is_empty() || first.len() >= BYTES_PER_CALL_MAX {
@@ -117,7 +134,7 @@ mod tests {
 
     fn sending(parts: &[&[u8]]) -> Sending {
         let mut sending = Sending::new();
-        sending.reset(7, parts.iter().map(|part| Segment::Owned(part.to_vec())).collect());
+        sending.reset(7, parts.iter().map(|part| Segment::Owned(part.to_vec())).collect(), false);
         sending
     }
 

@@ -36,12 +36,14 @@ pub(super) enum Kind {
     WakeFailed,
     /// A cancellation found nothing; the index is the socket's.
     CancelFailed,
+    /// A send that is tried once: it completes only where not all was taken.
+    TriedSend,
 }
 
 const GENERATION_BITS: u32 = 24;
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Ignored,
         Self::Accept,
         Self::Receive,
@@ -52,6 +54,7 @@ impl Kind {
         Self::Woken,
         Self::WakeFailed,
         Self::CancelFailed,
+        Self::TriedSend,
     ];
 
     /// The user data of a submission.

@@ -1,6 +1,6 @@
 //! The driver against the kernel: loopback sockets, temporary files, threads that only wake.
 
-use super::super::driver::{File, FileOutcome, FileResult, Waker};
+use super::super::driver::{File, FileOutcome, FileResult, Urgency, Waker};
 use super::*;
 use bytes::Bytes;
 use std::io::{Read, Write};
@@ -120,7 +120,7 @@ fn a_connection_receives_answers_and_ends() {
     for _ in 0..3 {
         client.write_all(b"PING\r\n").unwrap();
         assert_eq!(receive(&mut driver, 6), b"PING\r\n");
-        driver.send(socket, vec![Segment::Owned(b"+PONG\r\n".to_vec())], 3);
+        driver.send(socket, vec![Segment::Owned(b"+PONG\r\n".to_vec())], 3, Notice::Prompt);
         let (segments, result) = sent(&mut driver);
         assert!(result.is_ok() && segments.len() == 1);
         let mut answer = [0; 7];
@@ -269,6 +269,32 @@ fn a_starved_stream_can_be_stopped() {
 }
 
 #[test]
+fn large_sends_that_are_tried_arrive_whole() {
+    for segment_count in [1, 2, 1024, 1025] {
+        let mut driver = driver();
+        let (mut client, socket) = connected(&mut driver);
+        let bytes = |index: usize| vec![index as u8; (8 << 20) / segment_count];
+        let expected: Vec<u8> = (0..segment_count).flat_map(bytes).collect();
+        driver.send(
+            socket,
+            (0..segment_count).map(|index| Segment::Owned(bytes(index))).collect(),
+            3,
+            Notice::WithNext,
+        );
+        // Nobody reads, so a part is taken, and the rest waits.
+        assert!(turn_now(&mut driver).is_empty());
+        let count = expected.len();
+        let reader = std::thread::spawn(move || {
+            let mut bytes = vec![0; count];
+            client.read_exact(&mut bytes).unwrap();
+            (bytes, client)
+        });
+        assert!(sent(&mut driver).1.is_ok());
+        assert!(reader.join().unwrap().0 == expected, "{segment_count} segments");
+    }
+}
+
+#[test]
 fn large_sends_of_many_segments_arrive_in_order() {
     let mut driver = driver();
     let (mut client, socket) = connected(&mut driver);
@@ -281,22 +307,66 @@ fn large_sends_of_many_segments_arrive_in_order() {
     }
     let count = expected.len();
     let reader = std::thread::spawn(move || {
-        let mut bytes = vec![0; count];
+        // Twice: as sends that are tried first, and as sends that wait.
+        let mut bytes = vec![0; 2 * count];
         client.read_exact(&mut bytes).unwrap();
         (bytes, client)
     });
-    driver.send(socket, segments, 3);
-    let (segments, result) = sent(&mut driver);
-    assert!(result.is_ok());
-    assert_eq!(segments.len(), 3000);
-    assert!(reader.join().unwrap().0 == expected);
+    for notice in [Notice::WithNext, Notice::Prompt] {
+        driver.send(socket, std::mem::take(&mut segments), 3, notice);
+        let result;
+        (segments, result) = sent(&mut driver);
+        assert!(result.is_ok());
+        assert_eq!(segments.len(), 3000);
+    }
+    assert!(reader.join().unwrap().0 == [&expected[..], &expected[..]].concat());
+}
+
+#[test]
+fn a_send_whose_end_nobody_awaits_ends_no_wait() {
+    let mut driver = driver();
+    assert!(driver.tries_sends, "this kernel tells what it took of a send that is tried");
+    let (mut client, socket) = connected(&mut driver);
+    for segments in [
+        vec![Segment::Owned(b"+OK\r\n".to_vec())],
+        vec![Segment::Owned(b"+O".to_vec()), Segment::Owned(b"K\r\n".to_vec())],
+    ] {
+        let mut events = Vec::new();
+        driver.send(socket, segments, 3, Notice::WithNext);
+        let until_ns = driver.clock().monotonic_ns + 20_000_000;
+        driver.turn(Wait::Until(until_ns), &mut events).unwrap();
+        assert!(driver.clock().monotonic_ns >= until_ns, "it waited to the end: {events:?}");
+        assert!(matches!(&events[..], [Event::Sent { tag: 3, result: Ok(()), .. }]), "{events:?}");
+        let mut bytes = [0; 5];
+        client.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"+OK\r\n");
+    }
+}
+
+#[test]
+fn a_send_that_is_tried_on_a_closed_connection_says_so_at_once() {
+    let mut driver = driver();
+    let (client, socket) = connected(&mut driver);
+    drop(client);
+    let error = loop {
+        driver.send(socket, vec![Segment::Owned(b"to nobody".to_vec())], 3, Notice::WithNext);
+        let mut events = Vec::new();
+        driver.turn(Wait::Not, &mut events).unwrap();
+        match events.pop() {
+            // What the other side answers may be on its way.
+            Some(Event::Sent { tag: 3, result: Ok(()), .. }) => {}
+            Some(Event::Sent { tag: 3, result: Err(error), .. }) => break error,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{error}");
 }
 
 #[test]
 fn sending_nothing_is_done_at_once() {
     let mut driver = driver();
     let (_client, socket) = connected(&mut driver);
-    driver.send(socket, vec![Segment::Owned(Vec::new())], 3);
+    driver.send(socket, vec![Segment::Owned(Vec::new())], 3, Notice::Prompt);
     assert!(sent(&mut driver).1.is_ok());
 }
 
@@ -305,7 +375,7 @@ fn shutdown_ends_a_stalled_send_and_the_receive() {
     let mut driver = driver();
     let (client, socket) = connected(&mut driver);
     driver.start_receiving(socket, 2);
-    driver.send(socket, vec![Segment::Owned(vec![1; 32 << 20])], 3);
+    driver.send(socket, vec![Segment::Owned(vec![1; 32 << 20])], 3, Notice::Prompt);
     for _ in 0..20 {
         assert!(turn_now(&mut driver).is_empty());
     }
@@ -329,6 +399,34 @@ fn shutdown_ends_a_stalled_send_and_the_receive() {
     }
     driver.close(socket);
     drop(client);
+}
+
+#[test]
+fn who_sends_much_hears_of_the_end_at_once() {
+    let mut driver = driver();
+    let (client, socket) = connected(&mut driver);
+    driver.start_receiving(socket, 2);
+    let sender =
+        std::thread::spawn(move || (&client).write_all(&vec![1; 64 << 20]).expect_err("nobody takes all of it"));
+    // A part is received, and then no more: the window closes.
+    let buffer = until(&mut driver, |_, event| match event {
+        Event::Received { buffer, .. } => Some(buffer),
+        other => panic!("{other:?}"),
+    });
+    driver.shutdown(socket);
+    until(&mut driver, |driver, event| match event {
+        Event::Received { buffer, .. } => {
+            driver.recycle(buffer);
+            None
+        }
+        Event::ReceiveEnded { tag: 2, .. } => Some(()),
+        other => panic!("{other:?}"),
+    });
+    driver.recycle(buffer);
+    driver.close(socket);
+    turn_now(&mut driver);
+    let error = sender.join().unwrap();
+    assert!(matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{error}");
 }
 
 #[test]
@@ -357,7 +455,7 @@ fn full_queues_lose_nothing() {
     }
     assert!(received.len() == clients.len() && received.values().all(|count| *count == 300));
     for socket in &sockets {
-        driver.send(*socket, vec![Segment::Owned(b"x".to_vec()), Segment::Owned(b"y".to_vec())], 3);
+        driver.send(*socket, vec![Segment::Owned(b"x".to_vec()), Segment::Owned(b"y".to_vec())], 3, Notice::WithNext);
     }
     let mut sent_count = 0;
     while sent_count < sockets.len() {
@@ -413,7 +511,7 @@ fn a_connection_moves_to_another_driver() {
         let socket = second.attach(detached);
         second.start_receiving(socket, 2);
         assert_eq!(receive(&mut second, 2), b"hi");
-        second.send(socket, vec![Segment::Owned(b"ho".to_vec())], 3);
+        second.send(socket, vec![Segment::Owned(b"ho".to_vec())], 3, Notice::Prompt);
         assert!(sent(&mut second).1.is_ok());
     });
     client.write_all(b"hi").unwrap();
@@ -446,17 +544,14 @@ fn connect_succeeds_and_fails() {
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }
 
-fn scratch(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("torc-uring-{}-{name}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&path);
-    std::fs::create_dir(&path).unwrap();
-    path
+fn scratch() -> PathBuf {
+    tempfile::Builder::new().prefix("torc-uring-").tempdir().unwrap().keep()
 }
 
 #[test]
 fn unix_sockets_replace_stale_files_and_have_modes() {
     use std::os::unix::fs::PermissionsExt;
-    let directory = scratch("unix");
+    let directory = scratch();
     let path = directory.join("socket");
     drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists());
@@ -530,13 +625,19 @@ fn open_operation(path: PathBuf, create: bool) -> FileOperation {
 
 #[test]
 fn files_are_written_synced_renamed_and_removed() {
-    let directory = scratch("files");
+    let directory = scratch();
     let (temporary, path) = (directory.join("temporary"), directory.join("file"));
     let mut driver = driver();
     let Ok(FileOutcome::Opened(file)) = file_done(&mut driver, open_operation(temporary.clone(), true)) else {
         panic!()
     };
-    let write = FileOperation::Write { file, offset: 0, buffer: b"hello world".to_vec() };
+    let write = FileOperation::Write {
+        file,
+        offset: 0,
+        buffer: b"hello world".to_vec(),
+        durable: false,
+        urgency: Urgency::Background,
+    };
     assert!(matches!(file_done(&mut driver, write), Ok(FileOutcome::Transferred(11, _))));
     let sync = FileOperation::Sync { file, data_only: true };
     assert!(matches!(file_done(&mut driver, sync), Ok(FileOutcome::Done)));
@@ -569,7 +670,7 @@ fn files_are_written_synced_renamed_and_removed() {
 
 #[test]
 fn buffers_come_back_from_operations_that_fail() {
-    let directory = scratch("failures");
+    let directory = scratch();
     let path = directory.join("file");
     std::fs::write(&path, b"abc").unwrap();
     let mut driver = driver();
@@ -594,11 +695,15 @@ fn buffers_come_back_from_operations_that_fail() {
     };
     // Refused before the kernel sees them ...
     let file = File(7);
-    check(FileOperation::Write { file, offset: 0, buffer: buffer() }, b"precious");
+    check(
+        FileOperation::Write { file, offset: 0, buffer: buffer(), durable: false, urgency: Urgency::Background },
+        b"precious",
+    );
     check(FileOperation::Read { file, offset: 0, buffer: buffer() }, b"");
     // ... and by the kernel.
     let Ok(FileOutcome::Opened(file)) = file_done(&mut driver, open(true, false)) else { panic!() };
-    let write = FileOperation::Write { file, offset: 0, buffer: buffer() };
+    let write =
+        FileOperation::Write { file, offset: 0, buffer: buffer(), durable: false, urgency: Urgency::Background };
     let failure = file_done(&mut driver, write).unwrap_err();
     assert_eq!((failure.error.raw_os_error(), failure.buffer), (Some(libc::EBADF), Some(b"precious".to_vec())));
     let Ok(FileOutcome::Opened(file)) = file_done(&mut driver, open(false, true)) else { panic!() };
@@ -696,7 +801,7 @@ fn dropping_a_busy_driver_waits_for_the_kernel() {
     let mut driver = driver();
     let (client, socket) = connected(&mut driver);
     driver.start_receiving(socket, 2);
-    driver.send(socket, vec![Segment::Owned(vec![1; 32 << 20])], 3);
+    driver.send(socket, vec![Segment::Owned(vec![1; 32 << 20])], 3, Notice::Prompt);
     assert!(turn_now(&mut driver).is_empty());
     let start = Instant::now();
     drop(driver);

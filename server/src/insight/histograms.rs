@@ -1,0 +1,108 @@
+//! How long commands took, a histogram for each that has run: from 1 ns to 1 s, to two digits.
+//!
+//! One takes 24 KiB, so it is made when its command first runs; a shard that serves thirty kinds of commands spends less than a
+//! mebibyte on them.
+
+use hdrhistogram::Histogram;
+
+const LOWEST_NS: u64 = 1;
+const HIGHEST_NS: u64 = 1_000_000_000;
+const DIGITS: u8 = 2;
+/// The first bound that LATENCY HISTOGRAM shows; each further one is twice the one before.
+const FIRST_BOUND_NS: u64 = 1024;
+
+/// By the ids of commands.
+#[derive(Clone, Debug, Default)]
+pub struct Histograms(Vec<Option<Box<Histogram<u64>>>>);
+
+impl Histograms {
+    /// Of so many commands, none of which has run.
+    pub fn new(ids: usize) -> Self {
+        Self(vec![None; ids])
+    }
+
+    /// A command took so long; what is longer than can be told counts as the longest.
+    #[inline]
+    pub fn record(&mut self, id: usize, took_ns: u64) {
+        let Some(place) = self.0.get_mut(id) else { return };
+        let histogram = place.get_or_insert_with(|| Box::new(new_histogram()));
+        histogram.saturating_record(took_ns.clamp(LOWEST_NS, HIGHEST_NS));
+    }
+
+    /// And these.
+    pub fn add(&mut self, others: &Self) {
+        self.0.resize(self.0.len().max(others.0.len()), None);
+        for (ours, theirs) in self.0.iter_mut().zip(&others.0) {
+            let Some(theirs) = theirs else { continue };
+            match ours {
+                Some(ours) => ours.add(&**theirs).expect("all have the same bounds"),
+                None => *ours = Some(theirs.clone()),
+            }
+        }
+    }
+
+    /// Of one command, if it has run.
+    pub fn of(&self, id: usize) -> Option<Distribution<'_>> {
+        self.0.get(id)?.as_deref().map(Distribution)
+    }
+}
+
+#[cold]
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS).expect("bounds that are in order")
+}
+
+/// How long one command took.
+#[derive(Clone, Copy, Debug)]
+pub struct Distribution<'a>(&'a Histogram<u64>);
+
+impl Distribution<'_> {
+    /// How often it ran.
+    pub fn calls(self) -> u64 {
+        self.0.len()
+    }
+
+    /// Within which time so much of all were done, in microseconds.
+    pub fn percentile_us(self, percentile: f64) -> f64 {
+        self.0.value_at_quantile(percentile / 100.0) as f64 / 1000.0
+    }
+
+    /// Bounds in microseconds, and how many were done within each; bounds that add none are left out.
+    pub fn cumulative(self) -> Vec<(u64, u64)> {
+        let (all, mut before, mut bound_ns) = (self.calls(), 0, FIRST_BOUND_NS);
+        let mut steps = Vec::new();
+        while before < all {
+            let highest_ns = self.0.highest_equivalent(bound_ns);
+            let within = if bound_ns >= HIGHEST_NS { all } else { self.0.count_between(0, highest_ns) };
+            if within > before {
+                steps.push((highest_ns / 1000, within));
+            }
+            (before, bound_ns) = (within, bound_ns * 2);
+        }
+        steps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_told_apart_and_shards_add_up() {
+        let mut one = Histograms::new(3);
+        let mut other = Histograms::new(3);
+        one.record(1, 500);
+        one.record(1, 1_500);
+        other.record(1, 40_000);
+        other.record(2, 5_000_000_000);
+        one.add(&other);
+        assert!(one.of(0).is_none() && one.of(9).is_none());
+        let distribution = one.of(1).expect("it has run");
+        assert_eq!(distribution.calls(), 3);
+        assert_eq!(distribution.cumulative(), [(1, 1), (2, 2), (66, 3)]);
+        let p100 = distribution.percentile_us(100.0);
+        assert!((40.0..40.4).contains(&p100), "{p100}");
+        // Longer than can be told.
+        assert_eq!(one.of(2).expect("it has run").cumulative().last().map(|last| last.1), Some(1));
+    }
+}
