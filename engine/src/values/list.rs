@@ -252,43 +252,50 @@ pub fn shrink(list: &mut impl Collection, limits: &Encodings) {
     }
 }
 
-fn change_tree(list: &mut impl Collection, change: impl FnOnce(&mut ListTree)) {
-    list.change_object(|object| {
-        if let Object::List(tree) = object {
-            change(tree);
-        }
-    });
+/// Changes a list that is a tree; nothing if it is not.
+#[inline]
+fn change_tree<R>(list: &mut impl Collection, change: impl FnOnce(&mut ListTree) -> R) -> Option<R> {
+    list.change_object(|object| match object {
+        Object::List(tree) => Some(change(tree)),
+        _ => None,
+    })?
 }
 
-/// Adds elements at an end, one after the other: at the left one, the last of them comes to be the first of the list.
+/// Adds elements at an end, one after the other: at the left one, the last of them comes to be the first of the list. The length then.
 #[inline]
-pub fn push<T: AsRef<[u8]>>(list: &mut impl Collection, end: End, texts: &[T], limits: &Encodings) {
-    make_room(list, texts, limits);
-    if list.object().is_none() {
-        let mut elements: SmallVec<[Encoded<'_>; 4]> = texts.iter().map(|text| Encoded::new(text.as_ref())).collect();
-        match end {
-            End::Left => {
-                elements.reverse();
-                listpack::insert(list, HEADER_BYTES, &elements);
-            }
-            End::Right => listpack::append(list, &elements),
-        }
-        return;
+pub fn push<T: AsRef<[u8]>>(list: &mut impl Collection, end: End, texts: &[T], limits: &Encodings) -> u64 {
+    if let Some(length) = change_tree(list, |tree| push_to_tree(tree, end, texts)) {
+        return length;
     }
-    change_tree(list, |tree| {
-        let texts = texts.iter().map(AsRef::as_ref);
-        match end {
-            End::Left => texts.for_each(|text| tree.push_front(text)),
-            End::Right => texts.for_each(|text| tree.push_back(text)),
+    make_room(list, texts, limits);
+    if let Some(length) = change_tree(list, |tree| push_to_tree(tree, end, texts)) {
+        return length;
+    }
+    let mut elements: SmallVec<[Encoded<'_>; 4]> = texts.iter().map(|text| Encoded::new(text.as_ref())).collect();
+    match end {
+        End::Left => {
+            elements.reverse();
+            listpack::insert(list, HEADER_BYTES, &elements);
         }
-    });
+        End::Right => listpack::append(list, &elements),
+    }
+    Listpack::new(list.bytes()).len() as u64
+}
+
+fn push_to_tree<T: AsRef<[u8]>>(tree: &mut ListTree, end: End, texts: &[T]) -> u64 {
+    let texts = texts.iter().map(AsRef::as_ref);
+    match end {
+        End::Left => texts.for_each(|text| tree.push_front(text)),
+        End::Right => texts.for_each(|text| tree.push_back(text)),
+    }
+    tree.len()
 }
 
 /// Puts an element in front of that of an index, or behind all.
 pub fn insert(list: &mut impl Collection, index: u64, text: &[u8], limits: &Encodings) {
     make_room(list, &[text], limits);
-    if list.object().is_some() {
-        return change_tree(list, |tree| tree.insert(index, text));
+    if change_tree(list, |tree| tree.insert(index, text)).is_some() {
+        return;
     }
     let packed = Listpack::new(list.bytes());
     let at = packed.seek(index as usize).unwrap_or(packed.end());
@@ -487,7 +494,10 @@ mod tests {
 
     fn apply(operation: &Operation, list: &mut NewCollection, index: usize, limits: &Encodings) -> u64 {
         match operation {
-            Operation::Push(end, texts) => push(list, *end, texts, limits),
+            Operation::Push(end, texts) => {
+                let length = push(list, *end, texts, limits);
+                assert_eq!(length, ListRef::of(list).len());
+            }
             Operation::Pop(end, count) => {
                 let indexes = ListRef::of(list).end(*end, *count);
                 remove(list, indexes, limits);

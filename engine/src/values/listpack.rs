@@ -619,8 +619,12 @@ fn count_in_header(packed: &impl Packed) -> u16 {
 #[inline]
 fn splice(packed: &mut impl Packed, range: Range<usize>, removed: usize, elements: &[Encoded<'_>]) {
     let count = count_in_header(packed);
-    let parts: SmallVec<[&[u8]; 12]> = elements.iter().flat_map(Encoded::parts).collect();
-    packed.splice(range, &parts);
+    if let [element] = elements {
+        packed.splice(range, &element.parts());
+    } else {
+        let parts: SmallVec<[&[u8]; 12]> = elements.iter().flat_map(Encoded::parts).collect();
+        packed.splice(range, &parts);
+    }
     set_header(packed, count, elements.len() as isize - removed as isize);
 }
 

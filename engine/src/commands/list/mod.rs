@@ -95,10 +95,7 @@ fn push_to<T: AsRef<[u8]>>(
     let Execution { keyspace, database, now, options, .. } = execution;
     let key = keyspace.key(key);
     let length = match keyspace.edit(*database, &key, Type::List, *now)? {
-        Some(mut entry) => {
-            list::push(&mut entry, end, texts, &options.encodings);
-            ListRef::of(&entry).len()
-        }
+        Some(mut entry) => list::push(&mut entry, end, texts, &options.encodings),
         None => {
             let mut new = list::empty();
             list::push(&mut new, end, texts, &options.encodings);

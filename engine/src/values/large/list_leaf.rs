@@ -2,11 +2,14 @@
 //! that.
 //!
 //! ```text
-//!   packed   ┌ listpack: total bytes, count, elements, 0xff ┬ room ┐
-//!   single   ┌ 0: 4 ┬ reference: 8 ┐        (no listpack has a total of 0)
+//!   packed   ┌ start: 2 ┬ room ┬ listpack: total bytes, count, elements, 0xff ┬ room ┐
+//!   single   ┌ 0: 2 ┬ - 2 ┬ reference: 8 ┐        (no listpack begins at 0)
 //! ```
+//! Room may be on either side, as in a double-ended queue: elements are put and taken at an end without moving the others. A change
+//! moves what is on the shorter side of it; where there is no room on that side, the whole listpack goes to the other end of the block.
 
 use super::chunk::{self, Chunk, Format};
+use super::hash_leaf::Old;
 use super::reference::{self, REFERENCE_BYTES};
 use super::tree::{Leaf, Split};
 use crate::values::listpack::{self, Encoded, Listpack, Packed};
@@ -18,7 +21,13 @@ use std::ops::Range;
 const LEAF_BYTES_MAX: usize = 4096;
 
 /// Bytes of the longest listpack.
-const PACKED_BYTES_MAX: usize = LEAF_BYTES_MAX - chunk::HEADER_BYTES;
+const PACKED_BYTES_MAX: usize = LEAF_BYTES_MAX - chunk::HEADER_BYTES - START_BYTES;
+
+/// Where the listpack begins, in front of all.
+const START_BYTES: usize = 2;
+
+/// Where the reference to a single element stands.
+const REFERENCE_AT: usize = 4;
 
 /// A text that is longer has a leaf and a block of its own, in bytes: either half of a full leaf has room for any other.
 pub(super) const PACKED_TEXT_BYTES_MAX: usize = 1000;
@@ -29,12 +38,43 @@ const USED_BYTES_MIN: usize = PACKED_BYTES_MAX / 4;
 /// Two leaves are joined if the result is not longer, in bytes.
 const JOINED_BYTES_MAX: usize = PACKED_BYTES_MAX * 3 / 4;
 
+/// Bytes of the total in the head of a listpack.
 const TOTAL_BYTES: usize = 4;
 
-/// The total in the head of a listpack; zero if there is a reference instead.
+/// The block for a listpack of so many bytes.
+fn block_bytes_for(packed_bytes: usize) -> usize {
+    size_class(chunk::HEADER_BYTES + START_BYTES + packed_bytes)
+}
+
+/// Where the listpack in a chunk begins; zero if there is a reference instead.
 #[inline]
-fn total(bytes: &[u8]) -> usize {
-    u32::from_le_bytes(*bytes.first_chunk().expect("a leaf is whole")) as usize
+fn start(bytes: &[u8]) -> usize {
+    u16::from_le_bytes(*bytes.first_chunk().expect("a leaf is whole")) as usize
+}
+
+/// Where it ends.
+#[inline]
+fn end(bytes: &[u8]) -> usize {
+    let start = start(bytes);
+    start + u32::from_le_bytes(*bytes[start..].first_chunk().expect("a leaf is whole")) as usize
+}
+
+/// The end of the block that has the room.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    InFront,
+    Behind,
+}
+
+/// A block with a listpack.
+fn place(block_bytes: usize, packed: &[u8], room: Room) -> Chunk<Elements> {
+    let at = match room {
+        Room::InFront => block_bytes - chunk::HEADER_BYTES - packed.len(),
+        Room::Behind => START_BYTES,
+    };
+    let mut chunk = Chunk::with_ends(block_bytes, &(at as u16).to_le_bytes(), &[]);
+    chunk.make_mut()[at..at + packed.len()].copy_from_slice(packed);
+    chunk
 }
 
 /// The format of the chunks.
@@ -42,16 +82,16 @@ pub(super) struct Elements;
 
 impl Format for Elements {
     fn retain(bytes: &[u8]) {
-        if total(bytes) == 0 {
+        if start(bytes) == 0 {
             // SAFETY: the bytes are a copy of a leaf's, which has a reference there.
-            unsafe { reference::retain(&bytes[TOTAL_BYTES..]) };
+            unsafe { reference::retain(&bytes[REFERENCE_AT..]) };
         }
     }
 
     fn release(bytes: &mut [u8]) {
-        if total(bytes) == 0 {
+        if start(bytes) == 0 {
             // SAFETY: the bytes are a leaf's, and nobody reads them any more.
-            drop(unsafe { reference::take(&bytes[TOTAL_BYTES..]) });
+            drop(unsafe { reference::take(&bytes[REFERENCE_AT..]) });
         }
     }
 }
@@ -79,25 +119,57 @@ impl Packed for Growing<'_> {
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         let bytes = self.leaf.0.make_mut();
-        let total = total(bytes);
-        &mut bytes[..total]
+        let packed = start(bytes)..end(bytes);
+        &mut bytes[packed]
     }
 
+    #[inline]
     fn splice(&mut self, range: Range<usize>, parts: &[&[u8]]) {
         let old_len = self.leaf.packed().len();
         let added: usize = parts.iter().map(|part| part.len()).sum();
         let new_len = old_len + added - range.len();
-        if new_len > self.leaf.0.bytes().len() {
-            self.leaf.move_to_block(size_class(chunk::HEADER_BYTES + new_len), self.heap_bytes);
-        }
+        // The shorter side moves.
+        let room = if range.start < old_len - range.end { Room::InFront } else { Room::Behind };
+        self.make_room(room, new_len);
         let bytes = self.leaf.0.make_mut();
-        bytes.copy_within(range.end..old_len, range.start + added);
-        let mut at = range.start;
+        let old = start(bytes)..end(bytes);
+        let mut new_start = old.start;
+        match room {
+            Room::InFront => {
+                new_start = old.end - new_len;
+                bytes.copy_within(old.start..old.start + range.start, new_start);
+                bytes[..START_BYTES].copy_from_slice(&(new_start as u16).to_le_bytes());
+            }
+            Room::Behind => bytes.copy_within(old.start + range.end..old.end, old.start + range.start + added),
+        }
+        let mut at = new_start + range.start;
         for part in parts {
             bytes[at..at + part.len()].copy_from_slice(part);
             at += part.len();
         }
-        bytes[..TOTAL_BYTES].copy_from_slice(&(new_len as u32).to_le_bytes());
+        bytes[new_start..new_start + TOTAL_BYTES].copy_from_slice(&(new_len as u32).to_le_bytes());
+    }
+}
+
+impl Growing<'_> {
+    /// Room on that side for the listpack to become so long.
+    #[inline]
+    fn make_room(&mut self, room: Room, new_len: usize) {
+        let bytes = self.leaf.0.bytes();
+        let (start, end) = (start(bytes), end(bytes));
+        let is_there = match room {
+            Room::InFront => new_len <= end - START_BYTES,
+            Room::Behind => start + new_len <= bytes.len(),
+        };
+        if !is_there {
+            self.move_for(room, new_len);
+        }
+    }
+
+    #[cold]
+    fn move_for(&mut self, room: Room, new_len: usize) {
+        let block_bytes = block_bytes_for(new_len).max(self.leaf.0.heap_bytes());
+        self.leaf.move_to_block(block_bytes, room, self.heap_bytes);
     }
 }
 
@@ -106,30 +178,30 @@ impl ListLeaf {
     pub(super) fn of(text: &[u8]) -> (Self, usize) {
         if text.len() <= PACKED_TEXT_BYTES_MAX {
             let encoded = Encoded::new(text);
-            let block_bytes = size_class(chunk::HEADER_BYTES + listpack::EMPTY.len() + encoded.len());
-            let mut leaf = Self(Chunk::with_ends(block_bytes, &listpack::EMPTY, &[]));
+            let block_bytes = block_bytes_for(listpack::EMPTY.len() + encoded.len());
+            let mut leaf = Self(place(block_bytes, &listpack::EMPTY, Room::Behind));
             let mut heap_bytes = block_bytes;
             listpack::append(&mut Growing { leaf: &mut leaf, heap_bytes: &mut heap_bytes }, &[encoded]);
             return (leaf, heap_bytes);
         }
-        let block_bytes = size_class(chunk::HEADER_BYTES + TOTAL_BYTES + REFERENCE_BYTES);
+        let block_bytes = size_class(chunk::HEADER_BYTES + REFERENCE_AT + REFERENCE_BYTES);
         let mut chunk = Chunk::with_ends(block_bytes, &[], &[]);
-        let text_bytes = reference::write_text(StringRef::Bytes(text), &mut chunk.make_mut()[TOTAL_BYTES..]);
+        let text_bytes = reference::write_text(StringRef::Bytes(text), &mut chunk.make_mut()[REFERENCE_AT..]);
         (Self(chunk), block_bytes + text_bytes)
     }
 
     /// A leaf with the elements of a listpack (not too many bytes of them), and its bytes of heap.
     pub(super) fn of_packed(list: Listpack<'_>) -> (Self, usize) {
-        let block_bytes = size_class(chunk::HEADER_BYTES + list.as_bytes().len());
-        (Self(Chunk::with_ends(block_bytes, list.as_bytes(), &[])), block_bytes)
+        let block_bytes = block_bytes_for(list.as_bytes().len());
+        (Self(place(block_bytes, list.as_bytes(), Room::Behind)), block_bytes)
     }
 
     /// What is in it.
     #[inline]
     pub(super) fn content(&self) -> Content<'_> {
-        if total(self.0.bytes()) == 0 {
+        if start(self.0.bytes()) == 0 {
             // SAFETY: the leaf holds its reference.
-            return Content::Single(unsafe { reference::read(&self.0.bytes()[TOTAL_BYTES..]) });
+            return Content::Single(unsafe { reference::read(&self.0.bytes()[REFERENCE_AT..]) });
         }
         Content::Packed(Listpack::new(self.packed()))
     }
@@ -138,7 +210,7 @@ impl ListLeaf {
     #[inline]
     fn packed(&self) -> &[u8] {
         let bytes = self.0.bytes();
-        &bytes[..total(bytes)]
+        &bytes[start(bytes)..end(bytes)]
     }
 
     /// Number of elements.
@@ -202,17 +274,25 @@ impl ListLeaf {
         self.shrink(bytes);
     }
 
+    /// Removes one element and hands it over.
+    #[inline]
+    pub(super) fn take(&mut self, index: usize, bytes: &mut usize) -> Old {
+        let old = Old::new(self.element(index).as_string());
+        self.remove(index, 1, bytes);
+        old
+    }
+
     /// Takes a smaller block if this one is too large by far, but not for the next elements.
     fn shrink(&mut self, bytes: &mut usize) {
         let used = self.packed().len();
-        let block_bytes = size_class(chunk::HEADER_BYTES + used + used / 4);
+        let block_bytes = block_bytes_for(used + used / 4);
         if block_bytes < self.0.heap_bytes() {
-            self.move_to_block(block_bytes, bytes);
+            self.move_to_block(block_bytes, Room::Behind, bytes);
         }
     }
 
-    fn move_to_block(&mut self, block_bytes: usize, bytes: &mut usize) {
-        let chunk = Chunk::with_ends(block_bytes, self.packed(), &[]);
+    fn move_to_block(&mut self, block_bytes: usize, room: Room, bytes: &mut usize) {
+        let chunk = place(block_bytes, self.packed(), room);
         *bytes += block_bytes;
         *bytes -= self.0.heap_bytes();
         std::mem::replace(&mut self.0, chunk).succeeded_by(&[&self.0]);
@@ -299,7 +379,10 @@ impl Leaf for ListLeaf {
 
     #[inline]
     fn is_small(&self) -> bool {
-        (1..USED_BYTES_MIN).contains(&total(self.0.bytes()))
+        match self.content() {
+            Content::Packed(list) => list.as_bytes().len() < USED_BYTES_MIN,
+            Content::Single(_) => false,
+        }
     }
 
     fn absorb(&mut self, right: &Self, bytes: &mut usize) -> bool {
@@ -326,6 +409,56 @@ impl ListLeaf {
         if let Content::Packed(list) = self.content() {
             assert!(Listpack::validate(list.as_bytes()).is_some());
             assert!(self.0.heap_bytes() <= LEAF_BYTES_MAX);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the last byte of the listpack is, and its first.
+    fn ends(leaf: &ListLeaf) -> (*const u8, *const u8) {
+        (leaf.packed().as_ptr_range().end, leaf.packed().as_ptr())
+    }
+
+    #[test]
+    fn at_an_end_nothing_else_moves_while_there_is_room() {
+        let (mut leaf, mut bytes) = ListLeaf::of(b"middle");
+        // The first to come in front makes room there, for the following, too.
+        assert!(leaf.try_insert(0, &[b'x'; 105], &mut bytes));
+        let (back, _) = ends(&leaf);
+        let room = start(leaf.0.bytes()) - START_BYTES;
+        assert!(room >= 8, "{room}");
+        assert!(leaf.try_insert(0, b"front", &mut bytes));
+        assert_eq!(ends(&leaf).0, back);
+        leaf.remove(0, 1, &mut bytes);
+        assert_eq!(ends(&leaf).0, back);
+        let (_, front) = ends(&leaf);
+        leaf.remove(1, 1, &mut bytes);
+        assert!(leaf.try_insert(1, b"last", &mut bytes));
+        assert_eq!(ends(&leaf).1, front);
+        assert_eq!(bytes, leaf.heap_bytes());
+        leaf.audit();
+    }
+
+    #[test]
+    fn a_queue_may_go_through_one_leaf_for_ever() {
+        for is_forward in [true, false] {
+            let (mut leaf, mut bytes) = ListLeaf::of(b"0");
+            for number in 1..2_000_u32 {
+                let (new, old) = if is_forward { (leaf.len(), 0) } else { (0, leaf.len()) };
+                assert!(leaf.try_insert(new, number.to_string().as_bytes(), &mut bytes));
+                if number > 50 {
+                    leaf.remove(old, 1, &mut bytes);
+                }
+                leaf.audit();
+            }
+            let newest = if is_forward { leaf.len() - 1 } else { 0 };
+            assert_eq!(leaf.len(), 51);
+            assert!(leaf.element(newest).as_string().with_bytes(|text| text == b"1999"));
+            assert_eq!(bytes, leaf.heap_bytes());
+            assert!(bytes <= 512, "{bytes}");
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use super::hash_leaf::Old;
 use super::list_leaf::{Content, ListElement, ListLeaf, PACKED_TEXT_BYTES_MAX};
-use super::tree::{Tree, Walk};
+use super::tree::{Path, Tree, Walk};
 use crate::values::Blob;
 use crate::values::listpack::{self, Listpack};
 
@@ -53,12 +53,24 @@ impl ListTree {
 
     /// Adds an element in front of all.
     pub fn push_front(&mut self, text: &[u8]) {
-        self.insert(0, text);
+        self.push(&Path::FIRST, text, |_| 0);
     }
 
     /// Adds an element behind all.
     pub fn push_back(&mut self, text: &[u8]) {
-        self.insert(self.len(), text);
+        self.push(&Path::LAST, text, ListLeaf::len);
+    }
+
+    /// Adds an element to the leaf at an end, where `place` says.
+    #[inline]
+    fn push(&mut self, end: &Path, text: &[u8], place: impl FnOnce(&ListLeaf) -> usize) {
+        if self.0.is_bare() {
+            return self.0.plant(ListLeaf::of(text).0);
+        }
+        self.0.edit(end, |leaf, bytes| {
+            let at = place(leaf);
+            ((), if leaf.try_insert(at, text, bytes) { None } else { Some(beside(leaf, at == 0, text, bytes)) })
+        });
     }
 
     /// Puts an element in front of the one of an index, or behind all if the index is the length.
@@ -79,12 +91,7 @@ impl ListTree {
                 return ((), None);
             }
             if at == 0 || at == len {
-                let (mut new, new_bytes) = ListLeaf::of(text);
-                *bytes += new_bytes;
-                if at == 0 {
-                    std::mem::swap(leaf, &mut new);
-                }
-                return ((), Some(((), new)));
+                return ((), Some(beside(leaf, at == 0, text, bytes)));
             }
             let middle = leaf.middle();
             let mut split = leaf.split_at(middle, bytes);
@@ -101,11 +108,7 @@ impl ListTree {
     fn insert_behind(&mut self, index: u64, text: &[u8]) {
         let mut rest = index;
         let Some((path, _)) = self.0.locate(|branch| branch.child_of_rank(&mut rest)) else { return };
-        self.0.edit(&path, |_, bytes| {
-            let (new, new_bytes) = ListLeaf::of(text);
-            *bytes += new_bytes;
-            ((), Some(((), new)))
-        });
+        self.0.edit(&path, |leaf, bytes| ((), Some(beside(leaf, false, text, bytes))));
     }
 
     /// Gives an element another text; whether there is one of that index.
@@ -142,12 +145,20 @@ impl ListTree {
 
     /// Removes the first element and hands it over.
     pub fn pop_front(&mut self) -> Option<Old> {
-        self.take(0)
+        self.pop(&Path::FIRST, |_| 0)
     }
 
     /// Removes the last element and hands it over.
     pub fn pop_back(&mut self) -> Option<Old> {
-        self.take(self.len().checked_sub(1)?)
+        self.pop(&Path::LAST, |leaf| leaf.len() - 1)
+    }
+
+    #[inline]
+    fn pop(&mut self, end: &Path, place: impl FnOnce(&ListLeaf) -> usize) -> Option<Old> {
+        if self.is_empty() {
+            return None;
+        }
+        Some(self.0.edit(end, |leaf, bytes| (leaf.take(place(leaf), bytes), None)))
     }
 
     /// Removes the element of an index and hands it over.
@@ -156,10 +167,8 @@ impl ListTree {
             return None;
         }
         let mut rest = index;
-        let (path, leaf) = self.0.locate(|branch| branch.child_of_rank(&mut rest))?;
-        let old = Old::new(leaf.element(rest as usize).as_string());
-        self.0.edit(&path, |leaf, bytes| (leaf.remove(rest as usize, 1, bytes), None));
-        Some(old)
+        let (path, _) = self.0.locate(|branch| branch.child_of_rank(&mut rest))?;
+        Some(self.0.edit(&path, |leaf, bytes| (leaf.take(rest as usize, bytes), None)))
     }
 
     /// The elements from an index on. A walk of a view may stop anywhere and go on from [`ListIter::index`].
@@ -215,6 +224,17 @@ impl ListTree {
     pub fn drop_slice(&mut self, budget: usize) -> bool {
         self.0.drop_slice(budget)
     }
+}
+
+/// A leaf of its own for an element beside another leaf, whose right neighbour it becomes, or which becomes its.
+#[cold]
+fn beside(leaf: &mut ListLeaf, is_in_front: bool, text: &[u8], bytes: &mut usize) -> ((), ListLeaf) {
+    let (mut new, new_bytes) = ListLeaf::of(text);
+    *bytes += new_bytes;
+    if is_in_front {
+        std::mem::swap(leaf, &mut new);
+    }
+    ((), new)
 }
 
 impl<'a> IntoIterator for &'a ListTree {

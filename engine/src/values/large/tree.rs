@@ -151,6 +151,10 @@ pub(super) struct Path {
 
 impl Path {
     const ROOT: Self = Self { steps: [0; HEIGHT_MAX], height: 0 };
+    /// To the first leaf, whatever the height.
+    pub(super) const FIRST: Self = Self::ROOT;
+    /// To the last leaf: no branch has so many children, and more than there are means the last one.
+    pub(super) const LAST: Self = Self { steps: [u8::MAX; HEIGHT_MAX], height: 0 };
 
     fn push(&mut self, index: usize) {
         self.steps[self.height as usize] = index as u8;
@@ -484,6 +488,12 @@ impl<L: Leaf> Tree<L> {
         Self { root, len, totals }
     }
 
+    /// Whether there is no leaf at all.
+    #[inline]
+    pub(super) fn is_bare(&self) -> bool {
+        self.root.is_none()
+    }
+
     /// Makes the first leaf of an empty tree.
     pub(super) fn plant(&mut self, leaf: L) {
         debug_assert!(self.root.is_none());
@@ -499,7 +509,7 @@ impl<L: Leaf> Tree<L> {
         let root = self.root.as_mut().expect("a path leads through a tree that is not empty");
         let (result, delta, split) = match root {
             Node::Leaf(leaf) => {
-                let outcome = edit_leaf(leaf, &mut self.totals, change);
+                let outcome = edit_leaf(leaf, self.len, &mut self.totals, change);
                 (outcome.result, outcome.delta, outcome.split.map(|(key, leaf, count)| (key, Node::Leaf(leaf), count)))
             }
             Node::Branch(branch) => {
@@ -612,14 +622,15 @@ fn prefetch_head<L: Leaf>(leaf: &L) {
     (0..L::HEAD_LINES).for_each(|line| prefetch::address(leaf.address().wrapping_add(64 * line)));
 }
 
-/// Changes a leaf.
+/// Changes a leaf that had so many elements.
 #[inline]
 fn edit_leaf<L: Leaf, R>(
     leaf: &mut L,
+    before: u64,
     totals: &mut Totals,
     change: impl FnOnce(&mut L, &mut usize) -> (R, Split<L>),
 ) -> Outcome<R, L::Key, L> {
-    let before = leaf.weight();
+    debug_assert_eq!(before, leaf.weight());
     let (result, split) = change(leaf, &mut totals.bytes);
     totals.leaves += u64::from(split.is_some());
     let split = split.map(|(key, right)| {
@@ -658,10 +669,11 @@ impl<L: Leaf> Branch<L> {
         totals: &mut Totals,
         change: impl FnOnce(&mut L, &mut usize) -> (R, Split<L>),
     ) -> (R, u64, Option<usize>) {
-        let index = path[0] as usize;
+        let index = (path[0] as usize).min(self.len() - 1);
         match &mut self.children {
             Children::Leaves(leaves) => {
-                let Outcome { result, delta, split } = edit_leaf(&mut leaves[index], totals, change);
+                let Outcome { result, delta, split } =
+                    edit_leaf(&mut leaves[index], self.counts[index], totals, change);
                 self.counts[index] = self.counts[index].wrapping_add(delta);
                 if let Some((key, right, count)) = split {
                     leaves.insert(index + 1, right);
