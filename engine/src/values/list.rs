@@ -322,8 +322,7 @@ pub fn remove(list: &mut impl Collection, indexes: Range<u64>, limits: &Encoding
     if count == 0 {
         return;
     }
-    if list.object().is_some() {
-        change_tree(list, |tree| tree.remove(indexes.start, count));
+    if change_tree(list, |tree| tree.remove(indexes.start, count)).is_some() {
         shrink(list, limits);
     } else if let Some(at) = Listpack::new(list.bytes()).seek(indexes.start as usize) {
         listpack::remove(list, at, count as usize);

@@ -137,17 +137,33 @@ impl Packed for Growing<'_> {
         match room {
             Room::InFront => {
                 new_start = old.end - new_len;
-                bytes.copy_within(old.start..old.start + range.start, new_start);
+                move_down(bytes, old.start..old.start + range.start, new_start);
                 bytes[..START_BYTES].copy_from_slice(&(new_start as u16).to_le_bytes());
             }
             Room::Behind => bytes.copy_within(old.start + range.end..old.end, old.start + range.start + added),
         }
         let mut at = new_start + range.start;
         for part in parts {
-            bytes[at..at + part.len()].copy_from_slice(part);
+            // What is around a short text is a byte on either side.
+            match part {
+                [byte] => bytes[at] = *byte,
+                _ => bytes[at..at + part.len()].copy_from_slice(part),
+            }
             at += part.len();
         }
         bytes[new_start..new_start + TOTAL_BYTES].copy_from_slice(&(new_len as u32).to_le_bytes());
+    }
+}
+
+/// Moves what is in front of a change, mostly no more than the head.
+#[inline]
+fn move_down(bytes: &mut [u8], from: Range<usize>, to: usize) {
+    match bytes[from.clone()].first_chunk::<{ listpack::HEADER_BYTES }>() {
+        Some(head) if from.len() == listpack::HEADER_BYTES => {
+            let head = *head;
+            bytes[to..to + listpack::HEADER_BYTES].copy_from_slice(&head);
+        }
+        _ => bytes.copy_within(from, to),
     }
 }
 

@@ -128,6 +128,12 @@ impl ListTree {
 
     /// Removes up to `count` elements from an index on.
     pub fn remove(&mut self, index: u64, count: u64) {
+        let (is_first, is_last) = (index == 0 && !self.is_empty(), index.checked_add(1) == Some(self.len()));
+        if count == 1 && (is_first || is_last) {
+            let end = if is_first { &Path::FIRST } else { &Path::LAST };
+            let place = |leaf: &ListLeaf| if is_first { 0 } else { leaf.len() - 1 };
+            return self.0.edit(end, |leaf, bytes| (leaf.remove(place(leaf), 1, bytes), None));
+        }
         let mut left = count.min(self.len().saturating_sub(index));
         let mut may_have_whole_leaves = true;
         while left > 0 {
