@@ -224,6 +224,10 @@ pub struct Security {
     pub new_users_have_all_channels: bool,
     /// `acllog-max-len`.
     pub denied_log_entries_max: u64,
+    /// `auth-failure-limit`: failed authentications of an address in a window before it is refused; 0 is no limit.
+    pub auth_failures_max: u32,
+    /// `auth-failure-window`: how long a window is.
+    pub auth_failure_window_s: u32,
     /// `rename-command` lines: old names and new ones, in order.
     pub renamings: Vec<Renaming>,
     /// `enable-protected-configs`.
