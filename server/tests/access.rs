@@ -3,6 +3,7 @@
 mod support;
 mod access {
     mod attempts;
+    mod files;
 }
 
 use std::process::Command;

@@ -64,9 +64,7 @@ impl Users {
 
     /// The next snapshot, as a file says it; or all that is wrong with it, named with its lines. It waits for the disk.
     pub fn from_file(&self, path: &Path, table: &CommandTable, settings: AccessSettings) -> Result<Self, String> {
-        let text = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
-        let users = parse_lines(&text, &path.display().to_string(), table, settings)?;
-        Ok(self.replaced_by(users, table, settings))
+        Ok(self.replaced_by(users_of(path, table, settings)?, table, settings))
     }
 
     /// A configuration with all users in the place of its `user` lines, or at its end. One that has none stays so if there is
@@ -105,6 +103,12 @@ impl Users {
 
 const NOTHING_CHANGED: &str =
     "WARNING: ACL errors detected, no change to the previously active ACL rules was performed";
+
+/// The users of a file, or all errors. It waits for the disk.
+pub fn users_of(path: &Path, table: &CommandTable, settings: AccessSettings) -> Result<Vec<User>, String> {
+    let text = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+    parse_lines(&text, &path.display().to_string(), table, settings)
+}
 
 /// What is said of a file that cannot be read.
 pub fn unreadable(path: &Path, error: &io::Error) -> String {
@@ -219,7 +223,6 @@ fn parse_user(
 
 /// What the tests and the fuzz target hold against any text: rules are refused, or tell themselves in words that lead to the
 /// same user.
-#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub fn check_rules(text: &[u8]) {
     use std::sync::LazyLock;

@@ -49,6 +49,5 @@ pub use session::Access;
 pub use user::User;
 pub use users::{AccessSettings, SharedAccess, Users};
 
-#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub use file::check_rules;

@@ -427,8 +427,9 @@ fn load(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     let path = users_file(&shared)?;
     if session.core.is_in_unit() {
         let settings = shared.config().security.access_settings();
+        let users = file::users_of(&path, &shared.table, settings).map_err(|errors| format!("ERR {errors}"))?;
         let newest = shared.access.change();
-        let next = newest.from_file(&path, &shared.table, settings).map_err(|errors| format!("ERR {errors}"))?;
+        let next = newest.replaced_by(users, &shared.table, settings);
         publish(session, newest, next);
         return Ok(());
     }
@@ -470,7 +471,7 @@ fn save(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     };
     let beside = shared.file_turns.name_beside(&path);
     if session.core.is_in_unit() {
-        let text = session.core.users.to_text();
+        let text = shared.access.users().to_text();
         replace_at_once(&path, &beside, &text).map_err(|error| failed(&path, error))?;
         session.reply().ok();
         return Ok(());

@@ -3,7 +3,6 @@
 //! order in which they were made.
 
 use super::{SessionCommand, all_done, help, run_subcommand, specs};
-use crate::access::Users;
 use crate::config::{Config, ConfigSetError, Machine, plain_text};
 use crate::control::ControlRequest;
 use crate::core::session::{Session, SessionResult};
@@ -216,8 +215,8 @@ fn rewrite(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     let file = file.ok_or("ERR The server is running without a config file")?;
     let beside = shared.file_turns.name_beside(&file);
     if session.core.is_in_unit() {
-        let written = or_empty(std::fs::read(&file))
-            .and_then(|old| replace_at_once(&file, &beside, &rewritten(&shared, &session.core.users, &old)));
+        let written =
+            or_empty(std::fs::read(&file)).and_then(|old| replace_at_once(&file, &beside, &rewritten(&shared, &old)));
         written.map_err(rewrite_failed)?;
         tell_rewritten();
         session.reply().ok();
@@ -228,7 +227,7 @@ fn rewrite(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
         let _turn = shared.file_turns.wait(&tasks.executor).await;
         let replace = async {
             let old = or_empty(tasks.operations.read_whole(&file).await)?;
-            let text = rewritten(&shared, &shared.access.users(), &old);
+            let text = rewritten(&shared, &old);
             tasks.operations.replace_whole(&file, &beside, text, NEW_FILE_MODE).await
         };
         replace.await.map_err(|error| rewrite_failed(error).into_bytes())?;
@@ -239,10 +238,10 @@ fn rewrite(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
 }
 
 /// The text of a configuration's file, with what is in force now.
-fn rewritten(shared: &Shared, users: &Users, old: &[u8]) -> Vec<u8> {
+fn rewritten(shared: &Shared, old: &[u8]) -> Vec<u8> {
     let config = shared.config().clone();
     let text = config.rewritten(old, &mut Machine);
-    if config.security.users_file.is_some() { text } else { users.rewritten_in(&text) }
+    if config.security.users_file.is_some() { text } else { shared.access.users().rewritten_in(&text) }
 }
 
 fn rewrite_failed(error: io::Error) -> String {

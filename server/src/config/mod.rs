@@ -33,9 +33,10 @@ pub use choices::{
 };
 pub use directive::{Directive, Mutability};
 pub use load::{Host, LineOrigin, Loaded, Machine, Start, StartError};
+pub use rewrite::check_text;
 pub(crate) use special::plain_text;
 pub use special::{BindAddress, KeyspaceEvents, OutputLimit, OutputLimits, Percentiles, SavePoint, ShutdownOptions};
-pub use table::directive;
+pub use table::{directive, names};
 pub use torc_engine::values::Encodings;
 pub use torc_persistence::words::{quote, split_words};
 

@@ -64,6 +64,11 @@ pub fn directive(name: &[u8]) -> Option<(&'static Directive, &'static str)> {
     })
 }
 
+/// Names of all directives.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    DIRECTIVES.iter().map(|row| row.name)
+}
+
 /// Names that older versions knew, which are read over with one value.
 pub(super) const RETIRED: &[&str] = &["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
 
