@@ -3,6 +3,8 @@
 
 use crate::support::server::new_directory;
 use crate::support::{Client, Server, encode, words};
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,10 +36,11 @@ impl Drop for Served {
     }
 }
 
-/// In the place of a file a pipe: who opens it waits until somebody opens its other end.
-fn make_pipe(path: &Path) {
+/// In the place of a file a pipe, whose text ends when what is given here goes: until then who reads waits.
+fn make_pipe(path: &Path) -> File {
     std::fs::remove_file(path).expect("it was there");
     assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo runs").success());
+    File::options().read(true).write(true).open(path).expect("a pipe")
 }
 
 #[test]
@@ -45,12 +48,10 @@ fn no_shard_waits_for_a_file() {
     for shards in [1, 3] {
         let served = Served::on(shards);
         let mut others: Vec<Client> = (0..2 * shards).map(|_| served.server.client()).collect();
-        for (command, path, text) in [
-            ("ACL LOAD", &served.acl, "user bob on nopass +@all ~*\n"),
-            ("ACL SAVE", &served.acl, ""),
-            ("CONFIG REWRITE", &served.conf, "# other\n"),
-        ] {
-            make_pipe(path);
+        for (command, path, text) in
+            [("ACL LOAD", &served.acl, "user bob on nopass +@all ~*\n"), ("CONFIG REWRITE", &served.conf, "# other\n")]
+        {
+            let mut pipe = make_pipe(path);
             let mut admin = served.server.client();
             // What stands behind waits for it, and runs.
             admin.send(&[encode(&words(command)), encode(&["PING"])].concat());
@@ -59,12 +60,12 @@ fn no_shard_waits_for_a_file() {
                     assert_eq!(client.ask(&format!("SET k{round} {round}")), "+OK", "{command}");
                 }
             }
-            std::fs::write(path, text).expect("the server opens the other end");
+            pipe.write_all(text.as_bytes()).expect("the server reads it");
+            drop(pipe);
             assert_eq!(admin.reply().to_string(), "+OK", "{command}");
             assert_eq!(admin.reply().to_string(), "+PONG", "{command}");
             assert_eq!(admin.ask("ACL USERS"), "[\"bob\" \"default\"]", "{command}");
         }
-        assert!(std::fs::metadata(&served.acl).expect("a file").is_file());
         let conf = std::fs::read_to_string(&served.conf).expect("a file");
         assert!(conf.starts_with("# other\n") && conf.contains("aclfile "), "{conf}");
     }
