@@ -300,14 +300,14 @@ fn shown(waits: &Histogram<u64>) -> String {
     format!("{} | {:.2} | {:.2} | {:.2}", waits.len(), at(0.5), at(0.99), ms(waits.max()))
 }
 
-/// Lines of the table until a condition ends it; resident MiB of each second, and all waits together.
+/// A line of the table for each second, the first in any case, as long as a condition holds; resident MiB of each second, and all waits together.
 fn watch(storm: &Storm, server: &Server, mut goes_on: impl FnMut() -> bool) -> Outcome<(Vec<f64>, Histogram<u64>)> {
     println!(
         "| second | connections | asked by the steady client | p50 ms | p99 ms | longest ms | resident MiB | descriptors |"
     );
     println!("|--:|--:|--:|--:|--:|--:|--:|--:|");
     let (mut resident, mut all, mut before) = (Vec::new(), histogram(), storm.visits.load(Ordering::Relaxed));
-    while goes_on() {
+    loop {
         std::thread::sleep(Duration::from_secs(1));
         let waits = std::mem::replace(&mut *locked(&storm.waits), histogram());
         let visits = storm.visits.load(Ordering::Relaxed);
@@ -316,8 +316,10 @@ fn watch(storm: &Storm, server: &Server, mut goes_on: impl FnMut() -> bool) -> O
         println!("| {second} | {} | {} | {mib:.1} | {} |", visits - before, shown(&waits), descriptors(server)?);
         all.add(&waits).map_err(|error| Failure(error.to_string()))?;
         before = visits;
+        if !goes_on() {
+            return Ok((resident, all));
+        }
     }
-    Ok((resident, all))
 }
 
 /// Whether all is as it was before.
@@ -375,7 +377,7 @@ fn measure(options: &Options) -> Outcome<Vec<String>> {
         let staying = scope.spawn(|| storm.stay(steady));
         let watched = (|| {
             println!("{}, {} shards. Nobody else:", contender.label, options.shards);
-            let mut seconds = 0..options.quiet;
+            let mut seconds = 1..options.quiet;
             watch(&storm, &server, || seconds.next().is_some())?;
             let began = Instant::now();
             let storm = &storm;
