@@ -84,6 +84,11 @@ impl Tasks {
         asked.await
     }
 
+    /// Goes on in the next turn: what clients want comes in between.
+    pub async fn next_turn(&self) {
+        self.on_core(|_| ()).await;
+    }
+
     /// Asks every shard; the answers are in the order of the shards.
     pub async fn ask_all(&self, question: ControlRequest) -> Vec<ControlReply> {
         self.ask_all_by(|core, conclude| core.ask_all(question, conclude)).await

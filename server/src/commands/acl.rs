@@ -15,7 +15,6 @@ use crate::tasks::Tasks;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
-use std::time::Duration;
 use torc_engine::command::argument::{integer, one_of, string, word};
 use torc_engine::command::{Arity, Categories, CommandError, Flags, Spec, parse_integer, wrong_arity};
 use torc_engine::reply::Reply;
@@ -456,7 +455,7 @@ async fn read_users(tasks: &Tasks, shared: &Shared, path: &Path) -> Result<Vec<U
     let (name, settings) = (path.display().to_string(), shared.config().security.access_settings());
     let mut lines = Lines::new(&text, &name, settings);
     while lines.parse_some(&shared.table) {
-        tasks.executor.sleep(Duration::ZERO).await;
+        tasks.next_turn().await;
     }
     lines.end()
 }
