@@ -200,7 +200,9 @@ fn what_is_wrong_is_named_with_its_line_and_changes_nothing() {
         std::fs::create_dir(&served.conf).expect("a directory");
         assert_eq!(admin.ask("CONFIG REWRITE"), "-ERR Rewriting config file: Is a directory");
         assert_eq!(admin.ask("MULTI"), "+OK");
-        ["ACL SAVE", "ACL LOAD", "CONFIG REWRITE"].map(|line| assert_eq!(admin.ask(line), "+QUEUED"));
+        for line in ["ACL SAVE", "ACL LOAD", "CONFIG REWRITE"] {
+            assert_eq!(admin.ask(line), "+QUEUED");
+        }
         let rewriting = "-ERR Rewriting config file: Is a directory";
         assert_eq!(admin.ask("EXEC"), format!("[{cannot} {directory} {rewriting}]"));
         stays(&mut admin, "in a transaction");
