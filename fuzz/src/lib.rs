@@ -1,4 +1,4 @@
-//! Hostile bytes for everything that reads files and payloads: whatever comes, it is refused or it is whole.
+//! Hostile bytes for everything that reads files, payloads, requests and configurations: whatever comes, it is refused or it is whole.
 //!
 //! ```text
 //!   seeds ──> mutate ──> bytes ──> target: read it, use what was accepted, write it, read that
@@ -17,6 +17,7 @@ pub mod log;
 pub mod memory;
 pub mod mutate;
 pub mod seeds;
+pub mod server;
 pub mod value;
 
 /// Something that reads bytes from outside.
@@ -44,6 +45,21 @@ pub const TARGETS: &[Target] = &[
         generate: log::generate_manifest,
         check: log::check_manifest,
     },
+    Target {
+        name: "requests",
+        seeds: server::request_seeds,
+        generate: server::generate_requests,
+        check: server::check_requests,
+    },
+    Target {
+        name: "config",
+        seeds: server::config_seeds,
+        generate: server::generate_config,
+        check: server::check_config,
+    },
+    Target { name: "rules", seeds: server::rule_seeds, generate: server::generate_rules, check: server::check_rules },
+    Target { name: "tls", seeds: server::tls_seeds, generate: server::generate_tls, check: server::check_tls },
+    Target { name: "http", seeds: server::http_seeds, generate: server::generate_http, check: server::check_http },
 ];
 
 impl Target {

@@ -1,5 +1,6 @@
 //! What of the configuration the data path looks at: plain numbers, one copy a shard, replaced whole by a multicast.
 
+use crate::access::AttemptLimit;
 use crate::config::{AppendFsync, Config, KeyspaceEvents, Observation};
 use crate::reactor::driver::SocketOptions;
 use torc_engine::command::EngineOptions;
@@ -110,6 +111,8 @@ pub struct Settings {
     pub protected_mode: bool,
     /// `acllog-max-len`.
     pub denied_log_entries_max: u64,
+    /// `auth-failure-limit` and its window.
+    pub attempts: AttemptLimit,
     /// The limit of memory.
     pub memory: MemorySettings,
     /// What commands are looked at for.
@@ -165,6 +168,7 @@ impl Default for Settings {
             bulk_length_max: 512 << 20,
             protected_mode: true,
             denied_log_entries_max: 128,
+            attempts: AttemptLimit { failures_max: 100, window_ms: 60_000 },
             memory: MemorySettings::default(),
             observation: ObservationSettings::default(),
             events: KeyspaceEvents::default(),
@@ -209,6 +213,10 @@ impl From<&Config> for Settings {
             bulk_length_max: config.clients.bulk_bytes_max,
             protected_mode: config.network.protected_mode,
             denied_log_entries_max: config.security.denied_log_entries_max,
+            attempts: AttemptLimit {
+                failures_max: config.security.auth_failures_max,
+                window_ms: u64::from(config.security.auth_failure_window_s) * 1000,
+            },
             memory: MemorySettings {
                 bytes_max: config.memory.bytes_max,
                 policy: config.memory.policy.to_engine(config.memory.samples),

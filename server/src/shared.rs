@@ -9,6 +9,7 @@ use crate::insight::Insight;
 use crate::loading::LoadFigures;
 use crate::log::Log;
 use crate::mailbox::Message;
+use crate::reactor::whole_files::FileTurns;
 use crate::scripting::SharedScripting;
 use crate::snapshot::Saves;
 use crate::tls::Tls;
@@ -90,6 +91,8 @@ pub struct Shared {
     pub loading: LoadFigures,
     /// What encrypted connections are served with.
     pub tls: Tls,
+    /// Files of the configuration that are being read or replaced.
+    pub file_turns: FileTurns,
     /// The server is to stop.
     pub stopping: AtomicBool,
     /// It is to stop as soon as the data are saved.
@@ -130,6 +133,7 @@ impl Shared {
             saves: Saves::new(since_epoch.as_ref().map_or(0, |elapsed| elapsed.as_millis() as i64)),
             loading: LoadFigures::default(),
             tls: Tls::default(),
+            file_turns: FileTurns::default(),
             stopping: AtomicBool::new(false),
             shutting_down: AtomicBool::new(false),
             signal: AtomicI32::new(0),

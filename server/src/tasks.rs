@@ -16,6 +16,7 @@
 use crate::control::{ControlReply, ControlRequest};
 use crate::core::Core;
 use crate::core::own_client::OwnClients;
+use crate::core::session::Conclude;
 use crate::migrate::Targets;
 use crate::reactor::executor::{Executor, Handle};
 use crate::reactor::operations::Operations;
@@ -83,12 +84,20 @@ impl Tasks {
         asked.await
     }
 
+    /// Goes on in the next turn: what clients want comes in between.
+    pub async fn next_turn(&self) {
+        self.on_core(|_| ()).await;
+    }
+
     /// Asks every shard; the answers are in the order of the shards.
     pub async fn ask_all(&self, question: ControlRequest) -> Vec<ControlReply> {
+        self.ask_all_by(|core, conclude| core.ask_all(question, conclude)).await
+    }
+
+    /// The same, by what the core does to ask.
+    pub async fn ask_all_by(&self, ask: impl FnOnce(&mut Core, Conclude) + 'static) -> Vec<ControlReply> {
         let (answer, asked) = answer();
-        self.leave(Box::new(move |core| {
-            core.ask_all(question, Box::new(move |_, replies, _| answer.give(replies)));
-        }));
+        self.leave(Box::new(move |core| ask(core, Box::new(move |_, replies, _| answer.give(replies)))));
         asked.await
     }
 

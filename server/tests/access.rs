@@ -1,6 +1,10 @@
 //! Users over shards: a change is felt by connections everywhere when it is answered, and files of users.
 
 mod support;
+mod access {
+    mod attempts;
+    mod files;
+}
 
 use std::process::Command;
 use support::server::{TORC, new_directory, run_to_end};

@@ -11,54 +11,43 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use tempfile::TempDir;
 
 /// A connection costs as much as so many commands, about.
 const COMMANDS_A_CONNECTION: u64 = 20;
 
-/// A certificate's two files.
-struct Identity {
+/// A certificate's two files, which go when it does.
+pub struct Identity {
     case: &'static str,
-    certificate: PathBuf,
-    key: PathBuf,
+    /// The certificate, which signs itself.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    _directory: TempDir,
 }
 
-/// Files that go when it does.
-struct Identities {
-    directory: PathBuf,
-    all: Vec<Identity>,
-}
-
-impl Drop for Identities {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-impl Identities {
-    fn new() -> Outcome<Self> {
-        let directory = std::env::temp_dir().join(format!("torc-bench-tls-{}", std::process::id()));
-        std::fs::create_dir_all(&directory)?;
-        let mut this = Self { directory, all: Vec::new() };
-        this.add_ecdsa()?;
-        // An RSA key takes a program that makes one.
-        this.add_rsa();
-        Ok(this)
+impl Identity {
+    fn new(case: &'static str) -> Outcome<Self> {
+        let directory = TempDir::with_prefix("torc-bench-tls-")?;
+        let file = |name: &str| directory.path().join(name);
+        Ok(Self { case, certificate: file("crt"), key: file("key"), _directory: directory })
     }
 
-    fn add_ecdsa(&mut self) -> Outcome<()> {
+    /// Of curves.
+    pub fn ecdsa() -> Outcome<Self> {
         let failed = |error: rcgen::Error| Failure(format!("no certificate: {error}"));
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let params = CertificateParams::new(vec!["localhost".to_owned()]).map_err(failed)?;
         let certificate = params.self_signed(&key).map_err(failed)?;
-        let identity = self.files("ECDSA P-256");
+        let identity = Self::new("ECDSA P-256")?;
         std::fs::write(&identity.certificate, certificate.pem())?;
         std::fs::write(&identity.key, key.serialize_pem())?;
-        self.all.push(identity);
-        Ok(())
+        Ok(identity)
     }
 
-    fn add_rsa(&mut self) {
-        let identity = self.files("RSA 2048");
+    /// An RSA key takes a program that makes one; none where there is none.
+    fn rsa() -> Outcome<Option<Self>> {
+        let identity = Self::new("RSA 2048")?;
         let mut command = Command::new("openssl");
         command.args([
             "req",
@@ -73,19 +62,12 @@ impl Identities {
             "-keyout",
         ]);
         command.arg(&identity.key).arg("-out").arg(&identity.certificate).stderr(Stdio::null());
-        if command.status().is_ok_and(|status| status.success()) {
-            self.all.push(identity);
-        }
-    }
-
-    fn files(&self, case: &'static str) -> Identity {
-        let file = |end: &str| self.directory.join(format!("{}.{end}", &case[..3]));
-        Identity { case, certificate: file("crt"), key: file("key") }
+        Ok(command.status().is_ok_and(|status| status.success()).then_some(identity))
     }
 }
 
 /// The contender with a second port, for TLS.
-fn with_tls(contender: &Contender, port: u16, identity: &Identity) -> Contender {
+pub fn with_tls(contender: &Contender, port: u16, identity: &Identity) -> Contender {
     let text = |path: &Path| path.display().to_string();
     let mut contender = contender.clone();
     let arguments =
@@ -99,8 +81,8 @@ fn with_tls(contender: &Contender, port: u16, identity: &Identity) -> Contender 
 
 /// One contender's part of a round.
 pub(super) fn run(plan: &Plan, contender: &Contender, recorder: &mut Recorder<'_>) -> Outcome<()> {
-    let identities = Identities::new()?;
-    for (position, identity) in identities.all.iter().enumerate() {
+    let identities = [Some(Identity::ecdsa()?), Identity::rsa()?];
+    for (position, identity) in identities.iter().flatten().enumerate() {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut server: Server = plan.start_filled(&with_tls(contender, port, identity))?;
         server.address.set_port(port);

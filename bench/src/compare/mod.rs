@@ -18,7 +18,7 @@
 //! - `report`: medians, Markdown, raw values. - `plot`: the picture.
 
 pub mod collections;
-mod encrypted;
+pub mod encrypted;
 pub mod load;
 pub mod plot;
 pub mod report;

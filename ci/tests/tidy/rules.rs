@@ -64,7 +64,11 @@ const IMPORTS: &[Imports] = &[
         in_tests: &[],
     },
     Imports { folder: "check/", anywhere: &["torc_engine", "torc_persistence"], in_tests: &[] },
-    Imports { folder: "fuzz/", anywhere: &["torc_engine", "torc_fuzz", "torc_persistence"], in_tests: &[] },
+    Imports {
+        folder: "fuzz/",
+        anywhere: &["torc_engine", "torc_fuzz", "torc_persistence", "torc_server"],
+        in_tests: &[],
+    },
     Imports { folder: "bench/", anywhere: &["torc_bench"], in_tests: &["torc_engine"] },
     Imports { folder: "ci/", anywhere: &["torc_ci"], in_tests: &[] },
 ];
@@ -252,7 +256,8 @@ pub(crate) fn dependency_comments(manifest: &str) -> Vec<Finding> {
 pub(crate) fn manifest(path: &str, text: &str) -> Vec<Finding> {
     let allowed: &[&str] = match path {
         "persistence/Cargo.toml" => &["torc-engine"],
-        "check/Cargo.toml" | "fuzz/Cargo.toml" => &["torc-engine", "torc-persistence"],
+        "check/Cargo.toml" => &["torc-engine", "torc-persistence"],
+        "fuzz/Cargo.toml" => &["torc-engine", "torc-persistence", "torc-server"],
         "server/Cargo.toml" => &["torc-engine", "torc-persistence", "torc-scripting"],
         _ => &[],
     };

@@ -1,14 +1,13 @@
 //! Users as lines: of the configuration (`user name rules`), and of an ACL file, which has nothing else.
 //!
-//! A file is read whole or not at all: each error is named with its line. A file is written beside the old one, is on disk
-//! before it takes that one's place, and its directory as well.
+//! A file is read whole or not at all: each error is named with its line. How it is replaced: `reactor::whole_files`.
 
 use super::rule::{Rule, RuleError, WordsError, has_spaces, merge_selectors, parse_all};
 use super::user::User;
 use super::users::{AccessSettings, Users};
 use crate::command_table::CommandTable;
-use std::fs::File;
-use std::io::{self, Write};
+use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use torc_persistence::words::{quote, split_words};
@@ -63,14 +62,9 @@ impl Users {
         Ok(users)
     }
 
-    /// The next snapshot, as a file says it; or all that is wrong with it, named with its lines.
+    /// The next snapshot, as a file says it; or all that is wrong with it, named with its lines. It waits for the disk.
     pub fn from_file(&self, path: &Path, table: &CommandTable, settings: AccessSettings) -> Result<Self, String> {
-        let shown = path.display();
-        let text = std::fs::read(path).map_err(|error| {
-            format!("Error loading ACLs, opening file '{shown}': {}", crate::config::plain_text(&error))
-        })?;
-        let users = parse_lines(&text, &shown.to_string(), table, settings)?;
-        Ok(self.replaced_by(users, table, settings))
+        Ok(self.replaced_by(users_of(path, table, settings)?, table, settings))
     }
 
     /// A configuration with all users in the place of its `user` lines, or at its end. One that has none stays so if there is
@@ -110,6 +104,17 @@ impl Users {
 const NOTHING_CHANGED: &str =
     "WARNING: ACL errors detected, no change to the previously active ACL rules was performed";
 
+/// The users of a file, or all errors. It waits for the disk.
+pub fn users_of(path: &Path, table: &CommandTable, settings: AccessSettings) -> Result<Vec<User>, String> {
+    let text = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+    parse_lines(&text, &path.display().to_string(), table, settings)
+}
+
+/// What is said of a file that cannot be read.
+pub fn unreadable(path: &Path, error: &io::Error) -> String {
+    format!("Error loading ACLs, opening file '{}': {}", path.display(), crate::config::plain_text(error))
+}
+
 /// The users of a file's lines, or all errors.
 pub(super) fn parse_lines(
     text: &[u8],
@@ -117,33 +122,73 @@ pub(super) fn parse_lines(
     table: &CommandTable,
     settings: AccessSettings,
 ) -> Result<Vec<User>, String> {
-    let mut users: Vec<User> = Vec::new();
-    let mut names = std::collections::BTreeSet::new();
-    let mut errors = String::new();
-    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        let place = format!("{path}:{}", index + 1);
+    let mut lines = Lines::new(text, path, settings);
+    while lines.parse_some(table) {}
+    lines.end()
+}
+
+/// Lines of a file on the way to users, some at a time: who serves clients has others to see to in between.
+pub struct Lines<'a> {
+    rest: std::slice::Split<'a, u8, fn(&u8) -> bool>,
+    path: &'a str,
+    settings: AccessSettings,
+    /// The number of the last line.
+    number: usize,
+    names: BTreeSet<&'a [u8]>,
+    users: Vec<User>,
+    errors: String,
+}
+
+/// So many bytes of lines are parsed at a time.
+const SLICE_BYTES: usize = 4096;
+
+impl<'a> Lines<'a> {
+    /// Of a text, which errors say is in that file.
+    pub fn new(text: &'a [u8], path: &'a str, settings: AccessSettings) -> Self {
+        let rest = text.split((|byte| *byte == b'\n') as fn(&u8) -> bool);
+        Self { rest, path, settings, number: 0, names: BTreeSet::new(), users: Vec::new(), errors: String::new() }
+    }
+
+    /// Parses a slice; whether there is more.
+    pub fn parse_some(&mut self, table: &CommandTable) -> bool {
+        let mut bytes = 0;
+        while bytes < SLICE_BYTES {
+            let Some(line) = self.rest.next() else { return false };
+            bytes += line.len() + 1;
+            self.parse_line(line, table);
+        }
+        true
+    }
+
+    fn parse_line(&mut self, line: &'a [u8], table: &CommandTable) {
+        self.number += 1;
+        let place = format!("{}:{}", self.path, self.number);
         let line = line.trim_ascii();
         if line.is_empty() {
-            continue;
+            return;
         }
         let mut words = line.split(|byte| *byte == b' ');
         let (Some(b"user"), Some(name)) = (words.next(), words.next()) else {
-            errors += &format!("{place} should start with user keyword followed by the username. ");
-            continue;
+            self.errors += &format!("{place} should start with user keyword followed by the username. ");
+            return;
         };
         let shown = String::from_utf8_lossy(name);
         if has_spaces(name) {
-            errors += &format!("'{place}: username '{shown}' contains invalid characters. ");
-            continue;
+            self.errors += &format!("'{place}: username '{shown}' contains invalid characters. ");
+            return;
         }
-        if !names.insert(name) {
-            errors += &format!("WARNING: Duplicate user '{shown}' found on line {}. ", index + 1);
-            continue;
+        if !self.names.insert(name) {
+            self.errors += &format!("WARNING: Duplicate user '{shown}' found on line {}. ", self.number);
+            return;
         }
         let words: Vec<&[u8]> = words.map(<[u8]>::trim_ascii).collect();
-        users.extend(parse_user(name, &words, &place, table, settings, &mut errors));
+        self.users.extend(parse_user(name, &words, &place, table, self.settings, &mut self.errors));
     }
-    if errors.is_empty() { Ok(users) } else { Err(errors + NOTHING_CHANGED) }
+
+    /// When there is no more: all users, or all errors.
+    pub fn end(self) -> Result<Vec<User>, String> {
+        if self.errors.is_empty() { Ok(self.users) } else { Err(self.errors + NOTHING_CHANGED) }
+    }
 }
 
 /// One line's user. Each unknown command is told; of other errors the first, which those behind it may come from.
@@ -176,28 +221,8 @@ fn parse_user(
     is_good.then_some(user)
 }
 
-/// Writes a file anew: it is there whole, or as it was.
-pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".tmp-{}", std::process::id()));
-    let temporary = Path::new(&temporary);
-    let written = File::create(temporary).and_then(|mut file| {
-        file.write_all(text)?;
-        file.sync_all()?;
-        std::fs::rename(temporary, path)
-    });
-    if written.is_err() {
-        // What is left of it is of no use.
-        let _ = std::fs::remove_file(temporary);
-    }
-    written?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
-}
-
 /// What the tests and the fuzz target hold against any text: rules are refused, or tell themselves in words that lead to the
 /// same user.
-#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub fn check_rules(text: &[u8]) {
     use std::sync::LazyLock;

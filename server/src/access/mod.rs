@@ -14,7 +14,7 @@
 //!   databases. `commands` is the part of it that is about commands, and how its rules are told again.
 //! - `user`: a name, passwords, one set of permissions and any number of selectors. `password`: hashes.
 //! - `users`: all users as one immutable snapshot, and how the next one is made. `file`: the same as lines of a file.
-//! - `denied`: what was denied lately (ACL LOG).
+//! - `denied`: what was denied lately (ACL LOG). `attempts`: addresses that passwords are guessed from.
 //! - `session`: what a connection knows of its user. `core::access` asks and applies.
 //!
 //! Invariants:
@@ -26,6 +26,7 @@
 //! 4. Who may do everything is asked nothing: one flag in the session says so.
 //! 5. Clear passwords are hashed where they are parsed, and kept nowhere.
 
+mod attempts;
 mod commands;
 mod denied;
 pub mod file;
@@ -39,6 +40,7 @@ mod users;
 #[cfg(test)]
 mod tests;
 
+pub use attempts::{AttemptLimit, Attempts, Origin};
 pub use denied::{Context, Denied, DeniedLog, Entry, Reason};
 pub use password::PasswordHash;
 pub use permissions::{Denial, Permissions, Requested};
@@ -47,6 +49,5 @@ pub use session::Access;
 pub use user::User;
 pub use users::{AccessSettings, SharedAccess, Users};
 
-#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub use file::check_rules;

@@ -1,5 +1,6 @@
 //! All users as one snapshot, and where the newest one is.
 
+use super::attempts::Attempts;
 use super::denied::{DeniedLog, Reason};
 use super::rule::{Rule, RuleError};
 use super::user::User;
@@ -136,13 +137,20 @@ pub struct SharedAccess {
     users: Mutex<Arc<Users>>,
     denied: Mutex<DeniedLog>,
     denied_counts: [AtomicU64; Reason::ALL.len()],
+    /// Who has failed to authenticate, from where.
+    pub attempts: Attempts,
 }
 
 impl SharedAccess {
     /// As the server begins, before the lines about users are read.
     pub fn new(table: &CommandTable, security: &Security) -> Self {
         let users = Users::new(table, security.access_settings(), security.password.as_deref());
-        Self { users: Mutex::new(Arc::new(users)), denied: Mutex::default(), denied_counts: Default::default() }
+        Self {
+            users: Mutex::new(Arc::new(users)),
+            denied: Mutex::default(),
+            denied_counts: Default::default(),
+            attempts: Attempts::default(),
+        }
     }
 
     /// The newest snapshot.
@@ -173,5 +181,6 @@ impl SharedAccess {
     /// CONFIG RESETSTAT.
     pub fn reset_counts(&self) {
         self.denied_counts.iter().for_each(|count| count.store(0, Ordering::Relaxed));
+        self.attempts.reset_counts();
     }
 }

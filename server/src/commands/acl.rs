@@ -1,15 +1,19 @@
 //! ACL: users and their rules, and what was denied (`crate::access`).
 //!
 //! A change makes the next snapshot of all users under a lock, and is answered when every shard has it. Files are read and
-//! written at once, as the rare work of an administrator that they are.
+//! written by tasks, one at a time over all shards; the connection waits, and nobody else.
 
 use super::{SessionCommand, all_done, help, run_subcommand, specs};
-use crate::access::{Denial, Entry, Requested, Rule, RuleError, User, Users, WordsError, file, parse_all};
+use crate::access::file::{self, Lines};
+use crate::access::{Denial, Entry, Requested, Rule, RuleError, User, Users, WordsError, parse_all};
 use crate::control::ControlRequest;
-use crate::core::session::{Session, SessionResult};
+use crate::core::Core;
+use crate::core::session::{Conclude, Session, SessionResult};
+use crate::reactor::whole_files::replace_at_once;
 use crate::shared::Shared;
-use std::io::Read;
-use std::path::PathBuf;
+use crate::tasks::Tasks;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
 use torc_engine::command::argument::{integer, one_of, string, word};
 use torc_engine::command::{Arity, Categories, CommandError, Flags, Spec, parse_integer, wrong_arity};
@@ -416,25 +420,68 @@ fn users_file(shared: &Shared) -> Result<PathBuf, CommandError> {
     Ok(shared.config().security.users_file.clone().ok_or(NO_FILE)?)
 }
 
+/// The file is read and understood by a task, so that no shard waits for the disk, or for a file of thousands of users.
 fn load(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     let shared = session.core.shared.clone();
     let path = users_file(&shared)?;
-    let settings = shared.config().security.access_settings();
-    let newest = shared.access.change();
-    let next = newest.from_file(&path, &shared.table, settings).map_err(|errors| format!("ERR {errors}"))?;
-    publish(session, newest, next);
+    if session.core.is_in_unit() {
+        let settings = shared.config().security.access_settings();
+        let users = file::users_of(&path, &shared.table, settings).map_err(|errors| format!("ERR {errors}"))?;
+        let newest = shared.access.change();
+        let next = newest.replaced_by(users, &shared.table, settings);
+        publish(session, newest, next);
+        return Ok(());
+    }
+    let (tasks, own_id) = (session.core.tasks.clone(), session.connection.id);
+    session.answer_by_task(async move {
+        let users = read_users(&tasks, &shared, &path).await.map_err(|errors| format!("ERR {errors}").into_bytes())?;
+        let put_in_force = move |core: &mut Core, conclude: Conclude| {
+            let settings = shared.config().security.access_settings();
+            // Held until it is on its way, as in `publish`.
+            let mut newest = shared.access.change();
+            *newest = Arc::new(newest.replaced_by(users, &shared.table, settings));
+            core.ask_all(ControlRequest::Users { users: newest.clone(), own_id }, conclude);
+        };
+        tasks.ask_all_by(put_in_force).await;
+        Ok(|reply: &mut Reply<'_>| reply.ok())
+    });
     Ok(())
 }
 
-fn save(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
-    let path = users_file(&session.core.shared)?;
-    let text = session.core.users.to_text();
-    if let Err(error) = file::write(&path, &text) {
-        tracing::warn!("Writing the ACL file {} for ACL SAVE: {error}", path.display());
-        return Err(
-            "ERR There was an error trying to save the ACLs. Please check the server logs for more information".into(),
-        );
+/// The users of a file, or all that is wrong with it.
+async fn read_users(tasks: &Tasks, shared: &Shared, path: &Path) -> Result<Vec<User>, String> {
+    let _turn = shared.file_turns.wait(&tasks.executor).await;
+    let text = tasks.operations.read_whole(path).await.map_err(|error| file::unreadable(path, &error))?;
+    let (name, settings) = (path.display().to_string(), shared.config().security.access_settings());
+    let mut lines = Lines::new(&text, &name, settings);
+    while lines.parse_some(&shared.table) {
+        tasks.next_turn().await;
     }
-    session.reply().ok();
+    lines.end()
+}
+
+fn save(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    const NEW_FILE_MODE: u32 = 0o666;
+    let shared = session.core.shared.clone();
+    let path = users_file(&shared)?;
+    let failed = |path: &Path, error: io::Error| {
+        tracing::warn!("Writing the ACL file {} for ACL SAVE: {error}", path.display());
+        "ERR There was an error trying to save the ACLs. Please check the server logs for more information"
+    };
+    let beside = shared.file_turns.name_beside(&path);
+    if session.core.is_in_unit() {
+        let text = shared.access.users().to_text();
+        replace_at_once(&path, &beside, &text).map_err(|error| failed(&path, error))?;
+        session.reply().ok();
+        return Ok(());
+    }
+    let tasks = session.core.tasks.clone();
+    session.answer_by_task(async move {
+        let _turn = shared.file_turns.wait(&tasks.executor).await;
+        let text = shared.access.users().to_text();
+        let written = tasks.operations.replace_whole(&path, &beside, text, NEW_FILE_MODE).await;
+        written.map_err(|error| failed(&path, error).as_bytes().to_vec())?;
+        Ok(|reply: &mut Reply<'_>| reply.ok())
+    });
     Ok(())
 }

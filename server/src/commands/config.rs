@@ -6,14 +6,16 @@ use super::{SessionCommand, all_done, help, run_subcommand, specs};
 use crate::config::{Config, ConfigSetError, Machine, plain_text};
 use crate::control::ControlRequest;
 use crate::core::session::{Session, SessionResult};
+use crate::reactor::whole_files::{or_empty, replace_at_once};
 use crate::server::clients_possible;
 use crate::settings::Settings;
+use crate::shared::Shared;
 use crate::tls::Acceptor;
-use std::io::{self, Read, Write};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 use torc_engine::command::argument::{block, string};
 use torc_engine::command::{Arity, CommandError, Flags, Spec};
+use torc_engine::reply::Reply;
 
 const ROW: Spec = Spec {
     group: "server",
@@ -204,50 +206,49 @@ fn new_acceptor(pairs: &[(&[u8], &[u8])], config: &Config) -> Result<Option<Acce
     })
 }
 
-/// The new file takes the place of the old one in one step: whoever reads it meanwhile reads one or the other.
+/// The new file takes the place of the old one in one step: whoever reads it meanwhile reads one or the other. A file that is
+/// gone counts as empty.
 fn rewrite(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    const NEW_FILE_MODE: u32 = 0o666;
     let shared = session.core.shared.clone();
-    let config = shared.config().clone();
-    let Some(file) = &config.process.config_file else {
-        return Err("ERR The server is running without a config file".into());
-    };
-    let users = session.core.users.clone();
-    let has_own_file = config.security.users_file.is_some();
-    let written = write_anew(file, |old| {
-        let text = config.rewritten(old, &mut Machine);
-        if has_own_file { text } else { users.rewritten_in(&text) }
-    });
-    if let Err(error) = written {
-        tracing::warn!("CONFIG REWRITE failed: {error}");
-        return Err(format!("ERR Rewriting config file: {}", plain_text(&error)).into());
+    let file = shared.config().process.config_file.clone();
+    let file = file.ok_or("ERR The server is running without a config file")?;
+    let beside = shared.file_turns.name_beside(&file);
+    if session.core.is_in_unit() {
+        let written =
+            or_empty(std::fs::read(&file)).and_then(|old| replace_at_once(&file, &beside, &rewritten(&shared, &old)));
+        written.map_err(rewrite_failed)?;
+        tell_rewritten();
+        session.reply().ok();
+        return Ok(());
     }
-    tracing::info!("CONFIG REWRITE executed with success.");
-    session.reply().ok();
+    let tasks = session.core.tasks.clone();
+    session.answer_by_task(async move {
+        let _turn = shared.file_turns.wait(&tasks.executor).await;
+        let replace = async {
+            let old = or_empty(tasks.operations.read_whole(&file).await)?;
+            let text = rewritten(&shared, &old);
+            tasks.operations.replace_whole(&file, &beside, text, NEW_FILE_MODE).await
+        };
+        replace.await.map_err(|error| rewrite_failed(error).into_bytes())?;
+        tell_rewritten();
+        Ok(|reply: &mut Reply<'_>| reply.ok())
+    });
     Ok(())
 }
 
-/// A file that is gone counts as empty.
-fn write_anew(file: &Path, make: impl FnOnce(&[u8]) -> Vec<u8>) -> io::Result<()> {
-    let (old, mode) = match std::fs::File::open(file) {
-        Ok(mut opened) => {
-            let mut old = Vec::new();
-            opened.read_to_end(&mut old)?;
-            (old, Some(opened.metadata()?.permissions()))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), None),
-        Err(error) => return Err(error),
-    };
-    let mut name = file.as_os_str().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let beside = Path::new(&name);
-    let write = || {
-        let mut written = std::fs::File::create(beside)?;
-        if let Some(mode) = mode {
-            written.set_permissions(mode)?;
-        }
-        written.write_all(&make(&old))?;
-        written.sync_all()?;
-        std::fs::rename(beside, file)
-    };
-    write().inspect_err(|_| drop(std::fs::remove_file(beside)))
+/// The text of a configuration's file, with what is in force now.
+fn rewritten(shared: &Shared, old: &[u8]) -> Vec<u8> {
+    let config = shared.config().clone();
+    let text = config.rewritten(old, &mut Machine);
+    if config.security.users_file.is_some() { text } else { shared.access.users().rewritten_in(&text) }
+}
+
+fn rewrite_failed(error: io::Error) -> String {
+    tracing::warn!("CONFIG REWRITE failed: {error}");
+    format!("ERR Rewriting config file: {}", plain_text(&error))
+}
+
+fn tell_rewritten() {
+    tracing::info!("CONFIG REWRITE executed with success.");
 }

@@ -116,13 +116,14 @@ const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user i
 
 /// Checks a user's password; on success the connection is that user's. `command` is how the client called it.
 fn authenticate(session: &mut Session<'_>, command: &[u8], name: &[u8], password: &[u8]) -> Result<(), CommandError> {
+    session.core.check_attempts(session.connection)?;
     // Hashed whether or not there is such a user: the time is to tell nothing.
     let hash = PasswordHash::of(password);
     let found = session.core.users.find(name).cloned();
     let Some(user) = found.filter(|user| user.accepts(hash)) else {
         let context = if session.connection.transaction.is_open() { Context::Multi } else { Context::TopLevel };
         let denied = Denied { reason: Reason::Authentication, context, object: command.to_vec(), user: name.into() };
-        session.core.note_denied(session.connection, denied);
+        session.core.note_failed_attempt(session.connection, denied);
         return Err(WRONG_PASSWORD.into());
     };
     session.core.log_in(session.connection, user);

@@ -135,22 +135,14 @@ fn run(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         session.reply().status(NO_KEY);
         return Ok(());
     }
-    let key = session.connection.key;
-    let request = session.core.owe_answer_alone(session.connection, session.entry);
     let tasks = session.core.tasks.clone();
-    session.core.tasks.spawn(async move {
-        // What the connection has sent before comes before.
-        while tasks.on_core(move |core| core.has_others_under_way(key)).await {
-            tasks.executor.sleep(Duration::ZERO).await;
-        }
-        let outcome = migrate(&tasks, order).await;
-        let answer = match outcome {
-            Outcome::Done => Ok("OK"),
-            Outcome::NoKey => Ok(NO_KEY),
-            Outcome::Failed(text) => Err(text),
+    session.answer_by_task(async move {
+        let text = match migrate(&tasks, order).await {
+            Outcome::Done => "OK",
+            Outcome::NoKey => NO_KEY,
+            Outcome::Failed(text) => return Err(text),
         };
-        let answer = answer.map(|text| move |reply: &mut Reply<'_>| reply.status(text));
-        tasks.on_core(move |core| core.answer_alone(request, answer)).await;
+        Ok(move |reply: &mut Reply<'_>| reply.status(text))
     });
     Ok(())
 }

@@ -33,9 +33,10 @@ pub use choices::{
 };
 pub use directive::{Directive, Mutability};
 pub use load::{Host, LineOrigin, Loaded, Machine, Start, StartError};
+pub use rewrite::check_text;
 pub(crate) use special::plain_text;
 pub use special::{BindAddress, KeyspaceEvents, OutputLimit, OutputLimits, Percentiles, SavePoint, ShutdownOptions};
-pub use table::directive;
+pub use table::{directive, names};
 pub use torc_engine::values::Encodings;
 pub use torc_persistence::words::{quote, split_words};
 
@@ -224,6 +225,10 @@ pub struct Security {
     pub new_users_have_all_channels: bool,
     /// `acllog-max-len`.
     pub denied_log_entries_max: u64,
+    /// `auth-failure-limit`: failed authentications of an address in a window before it is refused; 0 is no limit.
+    pub auth_failures_max: u32,
+    /// `auth-failure-window`: how long a window is.
+    pub auth_failure_window_s: u32,
     /// `rename-command` lines: old names and new ones, in order.
     pub renamings: Vec<Renaming>,
     /// `enable-protected-configs`.

@@ -64,6 +64,11 @@ pub fn directive(name: &[u8]) -> Option<(&'static Directive, &'static str)> {
     })
 }
 
+/// Names of all directives.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    DIRECTIVES.iter().map(|row| row.name)
+}
+
 /// Names that older versions knew, which are read over with one value.
 pub(super) const RETIRED: &[&str] = &["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
 
@@ -137,6 +142,8 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     choice("enable-module-command", Permission::NAMES, 0, choice_at!(Permission, security.module_command)).at_start().no_effect(),
     text("aclfile", "", path_at!(security.users_file)).at_start(),
     integer("acllog-max-len", 0, LONG_MAX, 128, number_at!(security.denied_log_entries_max)),
+    integer("auth-failure-limit", 0, INT_MAX, 100, number_at!(security.auth_failures_max)),
+    integer("auth-failure-window", 1, 86_400, 60, number_at!(security.auth_failure_window_s)),
     choice("acl-pubsub-default", &["allchannels", "resetchannels"], 1, Home::Field {
         get: |config| usize::from(!config.security.new_users_have_all_channels),
         set: |config, index| config.security.new_users_have_all_channels = index == 0,

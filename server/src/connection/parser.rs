@@ -462,7 +462,6 @@ fn hexadecimal(digit: u8) -> u8 {
 
 /// What the tests and the fuzz target hold against any input: fed in pieces or whole, it gives the same commands and the
 /// same error. The first byte of `data` chooses limits and the lengths of the pieces.
-#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub fn check_pieces(data: &[u8]) {
     let Some((&seed, stream)) = data.split_first() else { return };
@@ -473,11 +472,9 @@ pub fn check_pieces(data: &[u8]) {
     assert_eq!(whole, feed(stream, &limits, std::iter::repeat_with(|| random.usize(1..40))), "in pieces");
 }
 
-#[cfg(any(test, fuzzing))]
 type Fed = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>);
 
 /// Plays a connection: appends the pieces to a buffer, takes out commands.
-#[cfg(any(test, fuzzing))]
 fn feed(stream: &[u8], limits: &Limits, pieces: impl Iterator<Item = usize>) -> Fed {
     let (mut parser, mut buffer, mut commands, mut sent) = (Parser::default(), Vec::new(), Vec::new(), 0);
     let mut missing_length = 0;

@@ -239,6 +239,20 @@ impl Answer {
     }
 }
 
+/// What fuzzing holds against any bytes: they are the beginning of a head, a request, or refused; and a beginning is waited for
+/// or comes to the same.
+#[doc(hidden)]
+pub fn check_pieces(bytes: &[u8]) {
+    let whole = parse(bytes);
+    match &whole {
+        Parsed::Partial => assert!(bytes.len() < HEAD_BYTES_MAX),
+        Parsed::Request(_, length) => assert_eq!(parse(&bytes[..*length]), whole),
+        Parsed::Refused(_) => {}
+    }
+    let early = parse(&bytes[..bytes.len() / 2]);
+    assert!(early == Parsed::Partial || early == whole);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -89,6 +89,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("evicted_keys", "evicted_keys_total"), ("evicted_clients", "evicted_clients_total"), ("evicted_scripts", "evicted_scripts_total"),
     ("keyspace_hits", "keyspace_hits_total"), ("keyspace_misses", "keyspace_misses_total"),
     ("total_eviction_exceeded_time", "eviction_exceeded_milliseconds_total"), ("lazyfreed_objects", "lazyfreed_objects_total"),
+    ("auth_attempts_refused", "auth_attempts_refused_total"), ("auth_addresses_refused", "auth_addresses_refused_total"),
     ("rdb_saves", "rdb_saves_total"), ("aof_rewrites", "aof_rewrites_total"),
     ("unexpected_error_replies", ""), ("total_error_replies", ""), ("dump_payload_sanitizations", ""),
     ("total_reads_processed", ""), ("total_writes_processed", ""), ("io_threaded_reads_processed", ""), ("io_threaded_writes_processed", ""),

@@ -9,6 +9,7 @@
 //!   new users ──> each connection finds its own by id: gone, it is closed; changed, it has the new rules from now on.
 //!                 Subscribers of what they may no longer hear are closed; who waits for a key that it may no longer
 //!                 touch is told so
+//!   AUTH, HELLO ── address has failed too often ──> an error, and the end; else wrong ──> ACL LOG, and one more of its failures
 //! ```
 //! A snapshot of users reaches a shard by a multicast. A connection between two shards is seen to by the one that it comes to
 //! (`arrive`): it may have left before the old shard met the change, and arrive after the new one did.
@@ -17,7 +18,7 @@ use super::Core;
 use super::blocked::Over;
 use super::connection::{Connection, ConnectionKey, Phase};
 use super::multi::Queue;
-use crate::access::{Access, Context, Denial, Denied, Reason, Requested, User, Users};
+use crate::access::{Access, Context, Denial, Denied, Origin, Reason, Requested, User, Users};
 use crate::command_table::CommandEntry;
 use crate::commands::client::client_line;
 use crate::control::ControlRequest;
@@ -196,6 +197,44 @@ impl Core {
     pub(super) fn tell_own_script_denials(&self, connection: &Connection) {
         if !self.scripting.denied.borrow().is_empty() {
             self.scripting.denied.take().into_iter().for_each(|denied| self.note_denied(connection, denied));
+        }
+    }
+}
+
+/// Authentications.
+impl Core {
+    /// Where a connection's failed authentications count for. Not those of this machine: behind a proxy that runs here all
+    /// clients have its address, and who administers the server is to get in while others guess.
+    fn origin_of(connection: &Connection) -> Option<Origin> {
+        if connection.ends.is_loopback || connection.ends.is_unix { None } else { Origin::of(&connection.ends.peer) }
+    }
+
+    fn attempts_now_ms(&self) -> u64 {
+        self.clock.monotonic_ns / 1_000_000
+    }
+
+    /// An error, and the connection ends, if its address has failed too often.
+    pub fn check_attempts(&mut self, connection: &mut Connection) -> Result<(), CommandError> {
+        let (limit, now_ms) = (self.settings.attempts, self.attempts_now_ms());
+        let attempts = &self.shared.access.attempts;
+        let Some(rest_ms) = attempts.refuses(|| Self::origin_of(connection), limit, now_ms) else { return Ok(()) };
+        if connection.phase != Phase::Dead {
+            connection.phase = Phase::Closing;
+        }
+        let rest_s = rest_ms.div_ceil(1000);
+        Err(format!("ERR Too many failed authentications from this address: try again in {rest_s} seconds").into())
+    }
+
+    /// A connection has given a wrong password, or the name of nobody.
+    pub fn note_failed_attempt(&self, connection: &Connection, denied: Denied) {
+        self.note_denied(connection, denied);
+        let limit = self.settings.attempts;
+        let Some(origin) = Self::origin_of(connection) else { return };
+        if let Some(rest_ms) = self.shared.access.attempts.note_failure(origin, limit, self.attempts_now_ms()) {
+            let (count, rest_s) = (limit.failures_max, rest_ms.div_ceil(1000));
+            tracing::warn!(
+                "{count} authentications from {origin} have failed: none from there is heard for {rest_s} s"
+            );
         }
     }
 }

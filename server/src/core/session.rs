@@ -4,6 +4,7 @@ use super::Core;
 use super::connection::Connection;
 use crate::command_table::CommandEntry;
 use crate::control::{ControlReply, ControlRequest};
+use std::time::Duration;
 use torc_engine::command::CommandError;
 use torc_engine::reply::Reply;
 
@@ -36,6 +37,24 @@ impl Session<'_> {
     /// Asks every shard; the reply follows when all have answered.
     pub fn ask_all(&mut self, request: ControlRequest, conclude: Conclude) {
         self.core.start_control(self.connection, request, conclude);
+    }
+
+    /// The reply is what a task comes to: what is filled in, or an error. It begins when all that the connection has sent before is
+    /// answered, and the connection runs nothing before it has ended. Not for what runs as a part of a unit.
+    pub fn answer_by_task<F: FnOnce(&mut Reply<'_>) + 'static>(
+        &mut self,
+        task: impl Future<Output = Result<F, Vec<u8>>> + 'static,
+    ) {
+        let key = self.connection.key;
+        let request = self.core.owe_answer_alone(self.connection, self.entry);
+        let tasks = self.core.tasks.clone();
+        self.core.tasks.spawn(async move {
+            while tasks.on_core(move |core| core.has_others_under_way(key)).await {
+                tasks.executor.sleep(Duration::ZERO).await;
+            }
+            let answer = task.await;
+            tasks.on_core(move |core| core.answer_alone(request, answer)).await;
+        });
     }
 
     /// Runs a command of the engine that no client can name, where its keys are; its reply is this command's.

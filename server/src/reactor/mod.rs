@@ -30,3 +30,4 @@ pub mod simulated;
 pub mod streams;
 pub mod timer;
 pub mod uring;
+pub mod whole_files;

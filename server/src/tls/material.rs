@@ -9,7 +9,7 @@
 //!   -----BEGIN ENCRYPTED PRIVATE KEY-----    PKCS#8 under tls-key-file-pass (PBES2)
 //! ```
 
-use crate::config::{Tls, TlsIdentity};
+use crate::config::{CertificateUser, Tls, TlsIdentity};
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -158,6 +158,18 @@ pub(super) fn files(config: &Tls) -> impl Iterator<Item = &PathBuf> {
     let (own, client) = (&config.identity, &config.client_identity);
     let files = [&own.certificate_file, &own.key_file, &client.certificate_file, &client.key_file, &config.ca_file];
     files.into_iter().chain([&config.ca_directory]).flatten()
+}
+
+/// What fuzzing holds against any file: certificates and a key are made of it, or it is refused.
+#[doc(hidden)]
+pub fn check_material(text: &[u8]) {
+    let _ = private_key(text, b"x");
+    for certificate in certificates(text).unwrap_or_default() {
+        let _ = RootCertStore::empty().add(certificate.clone());
+        for from in [CertificateUser::CommonName, CertificateUser::Uri] {
+            let _ = super::user::name(&certificate, from);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -32,7 +32,11 @@ mod suites;
 mod user;
 
 pub use acceptor::Acceptor;
+#[doc(hidden)]
+pub use material::check_material;
 pub use session::Session;
+#[doc(hidden)]
+pub use suites::check_names;
 
 use crate::config::{Config, Tls as TlsConfig};
 use handshakes::Handshakes;

@@ -302,6 +302,18 @@ fn sort(order: &mut [usize], command: &str) -> Result<(), String> {
     }
 }
 
+/// What fuzzing holds against any list: it is an error, or suites, each once.
+#[doc(hidden)]
+pub fn check_names(words: &[u8]) {
+    let _ = versions(words);
+    for selection in [suites12(words), suites13(words)].into_iter().flatten() {
+        assert!(!selection.suites.is_empty());
+        let names: std::collections::BTreeSet<String> =
+            selection.suites.iter().map(|suite| format!("{:?}", suite.suite())).collect();
+        assert_eq!(names.len(), selection.suites.len(), "a suite is there twice");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

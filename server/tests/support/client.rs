@@ -2,7 +2,7 @@
 
 use super::{PATIENCE, Reply};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 
 /// A connection to a server.
 pub struct Client {
@@ -18,7 +18,16 @@ impl Client {
     }
 
     pub fn try_connect(port: u16) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
+        Self::try_connect_to(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// By another address of this machine.
+    pub fn connect_to(address: IpAddr, port: u16) -> Self {
+        Self::try_connect_to(SocketAddr::from((address, port))).expect("a connection")
+    }
+
+    fn try_connect_to(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

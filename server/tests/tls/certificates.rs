@@ -13,26 +13,42 @@ use std::process::Command;
 fn certificates_decide_who_is_let_in() {
     for shards in [1, 2, 5] {
         let served = Encrypted::torc(shards, &[]);
-        let who = [None, Some("client"), Some("expired"), Some("stranger")];
+        let who = [None, Some("client"), Some("expired"), Some("early"), Some("forged"), Some("stranger")];
         let let_in = |served: &Encrypted| who.map(|certificate| served.is_served(certificate));
-        assert_eq!(let_in(&served), [false, true, false, false]);
+        assert_eq!(let_in(&served), [false, true, false, false, false, false]);
         let mut early = served.client();
         assert_eq!(early.ask("CONFIG SET tls-auth-clients optional"), "+OK");
         // A certificate that is shown must be good, also where none is needed.
-        assert_eq!(let_in(&served), [true, true, false, false]);
+        assert_eq!(let_in(&served), [true, true, false, false, false, false]);
         assert_eq!(early.ask("CONFIG SET tls-auth-clients no"), "+OK");
-        assert_eq!(let_in(&served), [true; 4]);
+        assert_eq!(let_in(&served), [true; 6]);
         assert_eq!(early.ask("CONFIG SET tls-auth-clients yes"), "+OK");
-        assert_eq!(let_in(&served), [false, true, false, false]);
+        assert_eq!(let_in(&served), [false, true, false, false, false, false]);
         assert_eq!(early.ask("PING"), "+PONG");
         let log = served.server.log();
-        for reason in ["peer sent no certificates", "certificate expired", "UnknownIssuer"] {
+        for reason in ["peer sent no certificates", "certificate expired", "certificate not valid yet", "UnknownIssuer"]
+        {
             let line =
                 log.lines().find(|line| line.contains(reason)).unwrap_or_else(|| panic!("no {reason} in\n{log}"));
             assert!(line.contains("Error accepting a client connection") && line.contains("addr=127.0.0.1:"), "{line}");
         }
         served.assert_serves();
     }
+}
+
+#[test]
+fn a_certificate_of_our_own_out_of_its_time_is_told() {
+    let served = Encrypted::torc(2, &[]);
+    let mut admin = served.server.client();
+    for (name, says) in [("expired", "has expired: 2021-01-01"), ("early", "is not valid before 2200-01-01")] {
+        let [certificate, key] = ["crt", "key"].map(|kind| served.certificates.path(&format!("{name}.{kind}")));
+        assert_eq!(admin.ask(&format!("CONFIG SET tls-cert-file {certificate} tls-key-file {key}")), "+OK");
+        let log = served.server.log();
+        assert!(log.contains(&format!("{certificate} {says}")), "{log}");
+        // It is served all the same, as by the real server; whoever looks at it closes.
+        assert!(!served.is_served(Some("client")));
+    }
+    served.server.client().call("PING");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Certificates made for a test, and a blocking client that speaks TLS.
 //!
 //! ```text
-//!   authority ──> server (localhost)   client (CN=bob, urn:torc:bob)   default (CN=default)   expired   second (another server's)
+//!   authority ──> server (localhost)   client (CN=bob, urn:torc:bob)   default (CN=default)   expired   early (not valid yet)
+//!                 second (another server's)   employee, who is no authority ──> forged
 //!   stranger's authority ──> stranger
 //! ```
 
@@ -46,6 +47,16 @@ impl Certificates {
         this.issue("expired", &authority, |params| {
             (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
         });
+        this.issue("early", &authority, |params| {
+            (params.not_before, params.not_after) = (date_time_ymd(2200, 1, 1), date_time_ymd(2201, 1, 1));
+        });
+        let employee = this.issue("employee", &authority, |params| {
+            params.distinguished_name.push(DnType::CommonName, "an employee");
+        });
+        this.issue("forged", &employee, |_| ());
+        let chain =
+            ["forged.crt", "employee.crt"].map(|file| std::fs::read_to_string(this.path(file)).expect("a file"));
+        this.write("forged.crt", &chain.concat());
         this.issue("stranger", &stranger, |_| ());
         this
     }
@@ -69,7 +80,8 @@ impl Certificates {
         Issuer::new(params, key)
     }
 
-    fn issue(&self, file: &str, authority: &Authority, change: impl FnOnce(&mut CertificateParams)) {
+    /// Gives what would sign with it, too.
+    fn issue(&self, file: &str, authority: &Authority, change: impl FnOnce(&mut CertificateParams)) -> Authority {
         let key = KeyPair::generate().expect("a key");
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).expect("names");
@@ -78,6 +90,7 @@ impl Certificates {
         let certificate = params.signed_by(&key, authority).expect("a certificate");
         self.write(&format!("{file}.crt"), &certificate.pem());
         self.write(&format!("{file}.key"), &key.serialize_pem());
+        Issuer::new(params, key)
     }
 
     /// What a server needs to listen there; `more` comes behind it.
@@ -108,7 +121,8 @@ impl Certificates {
         Arc::new(match certificate {
             None => builder.with_no_client_auth(),
             Some(name) => {
-                let chain = vec![certificate_of(&self.directory.join(format!("{name}.crt")))];
+                let chain = CertificateDer::pem_file_iter(self.directory.join(format!("{name}.crt"))).expect("a file");
+                let chain = chain.map(|certificate| certificate.expect("a certificate")).collect();
                 let key = PrivateKeyDer::from_pem_file(self.directory.join(format!("{name}.key"))).expect("a key");
                 builder.with_client_auth_cert(chain, key).expect("they fit")
             }

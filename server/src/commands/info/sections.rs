@@ -395,6 +395,9 @@ impl<'a> Report<'a> {
             };
             text.field(&format!("acl_access_denied_{name}"), self.shared.access.denied_count(reason));
         }
+        let attempts = &self.shared.access.attempts;
+        text.field("auth_attempts_refused", attempts.refused());
+        text.field("auth_addresses_refused", attempts.refused_origins());
     }
 
     fn shards(&self, text: &mut Text) {
