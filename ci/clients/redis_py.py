@@ -279,7 +279,8 @@ def connections_that_are_cut_off():
 @check
 def asynchronously():
     async def tour():
-        client = redis.asyncio.Redis(host="127.0.0.1", port=PORT, decode_responses=True)
+        pool = redis.asyncio.BlockingConnectionPool(host="127.0.0.1", port=PORT, decode_responses=True, max_connections=20)
+        client = redis.asyncio.Redis(connection_pool=pool)
         await asyncio.gather(*(client.set(f"a:{number}", number) for number in range(200)))
         values = await asyncio.gather(*(client.get(f"a:{number}") for number in range(200)))
         equal(values, [str(number) for number in range(200)])
