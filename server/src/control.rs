@@ -15,7 +15,9 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::procedure::Cut;
 use std::sync::Arc;
 use std::time::Duration;
+use torc_engine::commands::generic::scan::ScanRequest;
 use torc_engine::error_counts::ErrorCounts;
+use torc_engine::keyspace::ScanCursor;
 use torc_scripting::libraries::Registry;
 
 /// A question to every shard.
@@ -33,6 +35,8 @@ pub enum ControlRequest {
     ResetFigures,
     /// For RANDOMKEY: how many keys the database has, and one of them.
     RandomKey { database: usize },
+    /// For SCAN where there are few keys: those of each shard, from its beginning on.
+    Scan { request: ScanRequest, database: usize },
     /// CLIENT LIST.
     Clients(ClientFilter),
     /// CLIENT KILL; the connection with `own_id` gets its reply before it closes. One that is between two shards may be found
@@ -102,6 +106,8 @@ pub enum ControlReply {
     CountedKeys(Box<Tally>),
     /// For RANDOMKEY.
     RandomKey { keys: usize, key: Option<Vec<u8>> },
+    /// For SCAN: what was found, and where the shard goes on if that was not all.
+    Scanned { keys: Vec<Vec<u8>>, next: Option<ScanCursor> },
     /// Ids, and lines of CLIENT LIST; a connection that is between two shards may be told of by both.
     Clients(Vec<(u64, Vec<u8>)>),
     /// The ids of those that are closed.
@@ -248,6 +254,7 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             ControlReply::Done
         }
         ControlRequest::RandomKey { database } => core.random_key(*database),
+        ControlRequest::Scan { request, database } => core.scan_few(request, *database),
         ControlRequest::Clients(filter) => {
             let (shard, now_ns) = (core.index, core.clock.monotonic_ns);
             let told = |connection: &Connection| (connection.id, client_line(connection, shard, now_ns));

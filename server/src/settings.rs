@@ -2,6 +2,7 @@
 
 use crate::access::AttemptLimit;
 use crate::config::{AppendFsync, Config, KeyspaceEvents, Observation};
+use crate::insight::command_log::EntryLimits;
 use crate::reactor::driver::SocketOptions;
 use torc_engine::command::EngineOptions;
 use torc_engine::keyspace::EvictionPolicy;
@@ -43,6 +44,8 @@ pub struct ObservationSettings {
     pub reply_bytes_min: usize,
     /// `slowlog-max-len` and its likes, in the order of [`crate::insight::command_log::Reason`].
     pub entries_max: [usize; 3],
+    /// `slowlog-entry-max-argc` and `slowlog-entry-max-string-len`.
+    pub entry_limits: EntryLimits,
 }
 
 impl Default for ObservationSettings {
@@ -54,6 +57,7 @@ impl Default for ObservationSettings {
             request_bytes_min: usize::MAX,
             reply_bytes_min: usize::MAX,
             entries_max: [128; 3],
+            entry_limits: EntryLimits::default(),
         }
     }
 }
@@ -80,6 +84,10 @@ impl From<&Observation> for ObservationSettings {
             request_bytes_min: bytes(config.request_bytes_min, lengths[1]),
             reply_bytes_min: bytes(config.reply_bytes_min, lengths[2]),
             entries_max: lengths.map(|length| usize::try_from(length).unwrap_or(usize::MAX)),
+            entry_limits: EntryLimits {
+                arguments_max: config.entry_arguments_max as usize,
+                argument_bytes_max: usize::try_from(config.entry_argument_bytes_max).unwrap_or(usize::MAX),
+            },
         }
     }
 }

@@ -34,6 +34,50 @@ fn json(text: &str) -> Value {
 }
 
 #[test]
+fn slow_commands_and_hot_keys_are_told_unless_user_data_are_hidden() {
+    for shards in [1, 4] {
+        let (server, admin) = server(shards, &["--slowlog-log-slower-than", "0", "--slowlog-max-len", "50"]);
+        let mut client = server.client();
+        let status = || json(&get(admin, "/api/status").body);
+        assert_eq!(status()["hot_keys"], Value::Null);
+        assert_eq!(client.ask("CLIENT SETNAME teller"), "+OK");
+        assert_eq!(client.ask("HOTKEYS START METRICS 2 CPU NET COUNT 10"), "+OK");
+        let large = "x".repeat(2000);
+        for number in 0..100 {
+            assert_eq!(client.ask(&format!("SET cold:{number} 1")), "+OK");
+            assert_eq!(client.ask(&format!("SET hot:{} {large}", number % 3)), "+OK");
+        }
+        assert_eq!(client.ask("AUTH default secret"), "+OK");
+        let told = status();
+        let (log, hot) = (&told["slow_log"], &told["hot_keys"]);
+        assert_eq!((&log["threshold_usec"], &log["length"]), (&Value::from(0), &Value::from(50)), "{log}");
+        let latest = log["latest"].as_array().expect("entries");
+        assert_eq!(latest.len(), 16);
+        let ids: Vec<u64> = latest.iter().map(|entry| entry["id"].as_u64().expect("a number")).collect();
+        assert!(ids.is_sorted_by(|newer, older| newer > older), "{ids:?}");
+        assert_eq!(latest[0]["command"], "AUTH (redacted) (redacted)");
+        assert!(latest[0]["usec"].is_u64() && latest[0]["at_s"].as_i64() > Some(1_600_000_000), "{}", latest[0]);
+        assert!(latest[0]["client"].as_str().expect("text").starts_with("127.0.0.1:"));
+        assert_eq!(latest[0]["client_name"], "teller");
+        let set = latest[1]["command"].as_str().expect("text");
+        assert!(set.starts_with("SET hot:") && set.chars().count() < 200, "{set}");
+        let keys = hot["keys"].as_array().expect("keys");
+        assert!(hot["is_active"] == true && keys.len() == 16, "{hot}");
+        let bytes = |key: &str| keys.iter().find(|told| told["key"] == key).and_then(|told| told["bytes"].as_u64());
+        for number in 0..3 {
+            assert!(bytes(&format!("hot:{number}")) > Some(60_000), "{hot}");
+        }
+        assert!(hot["bytes"].as_u64() > Some(200_000) && hot["usec"].is_u64(), "{hot}");
+        assert_eq!(client.ask("HOTKEYS STOP"), "+OK");
+        assert_eq!(status()["hot_keys"]["is_active"], false);
+        assert_eq!(client.ask("CONFIG SET hide-user-data-from-log yes"), "+OK");
+        let told = status();
+        assert_eq!((&told["slow_log"], &told["hot_keys"]), (&Value::Null, &Value::Null));
+        assert_eq!(told["hides_user_data"], true);
+    }
+}
+
+#[test]
 fn every_page_on_any_number_of_shards() {
     for shards in [1, 2, 5] {
         let (server, admin) = server(shards, &[]);

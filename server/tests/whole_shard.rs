@@ -100,3 +100,50 @@ fn others_go_on_while_a_script_that_is_undone_for_every_shard_waits_for_a_long_u
     let script = format!("EVAL \"return redis.call('EXISTS', ARGV[1]) -- MEMBERS\" 1 {declared} {other}");
     others_go_on(3, &[&script, &script]);
 }
+
+/// All names that SCAN gives from 0 to 0, each once, and how many calls that took.
+fn scanned(client: &mut Client, options: &str) -> (usize, usize) {
+    let (mut cursor, mut names, mut calls) = ("0".to_owned(), std::collections::HashSet::new(), 0);
+    loop {
+        let reply = client.call(&format!("SCAN {cursor}{options}"));
+        let [next, found] = reply.elements() else { panic!("{reply:?}") };
+        calls += 1;
+        for name in found.elements() {
+            assert!(names.insert(name.text().to_owned()), "twice: {name:?}");
+        }
+        if next.text() == "0" {
+            return (names.len(), calls);
+        }
+        cursor = next.text().to_owned();
+    }
+}
+
+#[test]
+fn few_keys_are_told_by_one_scan_and_many_by_several() {
+    for shards in [1, 2, 5] {
+        let server = Server::torc(shards, &[]);
+        let mut client = server.client();
+        assert_eq!(scanned(&mut client, ""), (0, 1));
+        for shard in 0..shards {
+            assert_eq!(client.ask(&format!("SET {} 1", name_on(shard, shards, 'f'))), "+OK");
+        }
+        assert_eq!(scanned(&mut client, ""), (shards, 1));
+        assert_eq!(scanned(&mut client, " MATCH f* TYPE string"), (shards, 1));
+        assert_eq!(scanned(&mut client, " MATCH nothing"), (0, 1));
+        assert!(client.ask("SCAN 0 COUNT 0").starts_with("-ERR syntax"));
+        assert_eq!(client.ask("MULTI"), "+OK");
+        assert_eq!(client.ask(&format!("SET {} 1", name_on(shards - 1, shards, 'g'))), "+QUEUED");
+        assert_eq!(client.ask("SCAN 0"), "+QUEUED");
+        let replies = client.call("EXEC");
+        let [cursor, found] = replies.elements()[1].elements() else { panic!("{replies:?}") };
+        assert_eq!((cursor.text(), found.elements().len()), ("0", shards + 1));
+        // Many on one shard: the call ends there, and goes on there.
+        for number in 0..2000 {
+            let tag = name_on(shards / 2, shards, 't');
+            assert_eq!(client.ask(&format!("SET {{{tag}}}{number} 1")), "+OK");
+        }
+        for options in ["", " COUNT 100", " COUNT 100000"] {
+            assert_eq!(scanned(&mut client, options).0, 2000 + shards + 1, "{shards} shards{options}");
+        }
+    }
+}

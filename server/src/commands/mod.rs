@@ -18,6 +18,7 @@
 
 mod acl;
 pub mod client;
+mod cluster;
 mod config;
 mod connection;
 mod info;
@@ -60,6 +61,7 @@ pub fn rows() -> impl Iterator<Item = (&'static Spec, Target)> {
     let families = [
         connection::COMMANDS,
         client::COMMANDS,
+        cluster::COMMANDS,
         config::COMMANDS,
         info::COMMANDS,
         migrate::COMMANDS,

@@ -349,6 +349,10 @@ pub struct Observation {
     pub slow_log_threshold_us: i64,
     /// `slowlog-max-len`.
     pub slow_log_entries_max: u64,
+    /// `slowlog-entry-max-argc`: of a command in this log or one of its likes.
+    pub entry_arguments_max: u32,
+    /// `slowlog-entry-max-string-len`: of each of its arguments.
+    pub entry_argument_bytes_max: u64,
     /// `commandlog-request-larger-than`: negative is never.
     pub request_bytes_min: i64,
     /// `commandlog-large-request-max-len`.

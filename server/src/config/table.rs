@@ -1,4 +1,4 @@
-//! The table of directives: every name that Redis 7.0 to 8.0 and Valkey 8.1 know, and Torc's own. A new directive is one
+//! The table of directives: every name that Redis 7.0 to 8.10 and Valkey 8.1 know, and Torc's own. A new directive is one
 //! row, and where it has an effect, one field of [`Config`].
 
 use super::Config;
@@ -76,6 +76,7 @@ pub(super) const RETIRED: &[&str] = &["list-max-ziplist-entries", "list-max-zipl
 pub(super) const REFUSED: &[(&str, &str)] = &[
     ("loadmodule", "modules cannot be loaded into Torc"),
     ("sentinel", "Sentinel mode is not supported in this version of Torc"),
+    ("preload-file", "a file to start from is put into 'dir', under the names that 'dbfilename' and 'appenddirname' say"),
 ];
 
 /// Every row.
@@ -119,6 +120,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     flag("io-threads-always-active", false, Kept).hidden(),
     integer("events-per-io-thread", 0, INT_MAX, 2, Kept),
     integer("prefetch-batch-max-size", 0, 128, 16, Kept),
+    integer("lookahead", 1, INT_MAX, 16, Kept),
 
     // Clients.
     integer("maxclients", 1, UINT_MAX, 10_000, number_at!(clients.count_max)),
@@ -243,14 +245,29 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     integer("stream-node-max-entries", 0, LONG_MAX, 100, number_at!(encodings.stream_node_entries_max)).no_effect(),
     memory("hll-sparse-max-bytes", 0, LONG_MAX, 3000, number_at!(encodings.hyperloglog_sparse_bytes_max)),
 
+    memory("array-slice-size", 1, LONG_MAX, 4096, Kept),
+    integer("array-sparse-kmin", 0, LONG_MAX, 5, Kept),
+    integer("array-sparse-kmax", 0, LONG_MAX, 10, Kept),
+    integer("hash-min-template-entries", 0, LONG_MAX, 0, Kept),
+    integer("hash-max-template-entries", 0, LONG_MAX, 0, Kept),
+    integer("hash-rdb-load-min-template-entries", 0, LONG_MAX, 0, Kept),
+    integer("hash-rdb-load-max-template-entries", 0, LONG_MAX, 0, Kept),
+    integer("hash-rdb-load-template-disassembly-threshold", 0, LONG_MAX, 0, Kept),
+    integer("stream-idmp-duration", 1, 86_400, 100, Kept),
+    integer("stream-idmp-maxsize", 1, 10_000, 100, Kept),
+    flag("vset-force-single-threaded-execution", false, Kept).at_start(),
+
     // Slow log and latency.
     integer("slowlog-log-slower-than", -1, LONG_MAX, 10_000, number_at!(observation.slow_log_threshold_us)).alias("commandlog-execution-slower-than"),
     integer("slowlog-max-len", 0, LONG_MAX, 128, number_at!(observation.slow_log_entries_max)).alias("commandlog-slow-execution-max-len"),
+    integer("slowlog-entry-max-argc", 2, INT_MAX, 32, number_at!(observation.entry_arguments_max)),
+    integer("slowlog-entry-max-string-len", 1, LONG_MAX, 128, number_at!(observation.entry_argument_bytes_max)),
     integer("commandlog-request-larger-than", -1, LONG_MAX, MIB, number_at!(observation.request_bytes_min)),
     integer("commandlog-large-request-max-len", 0, LONG_MAX, 128, number_at!(observation.large_request_entries_max)),
     integer("commandlog-reply-larger-than", -1, LONG_MAX, MIB, number_at!(observation.reply_bytes_min)),
     integer("commandlog-large-reply-max-len", 0, LONG_MAX, 128, number_at!(observation.large_reply_entries_max)),
     integer("latency-monitor-threshold", 0, LONG_MAX, 0, number_at!(observation.latency_monitor_threshold_ms)),
+    flag("key-memory-histograms", false, Kept).at_start(),
     flag("latency-tracking", true, flag_at!(observation.latency_tracking)),
     special("latency-tracking-info-percentiles", Words::Many, "50 99 99.9", special::set_percentiles, special::get_percentiles),
 
@@ -289,6 +306,9 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     choice("sanitize-dump-payload", &["no", "yes", "clients"], 0, Kept),
     choice("propagation-error-behavior", &["ignore", "panic", "panic-on-replicas"], 0, Kept),
 
+    text("backupdirname", "backupdir", Kept).at_start(),
+    integer("backup-sealed-ttl", 0, LONG_MAX, 0, Kept),
+
     // Replication.
     special("replicaof", Words::Many, "", special::set_replica_of, special::get_replica_of).alias("slaveof").at_start().no_effect(),
     text("masterauth", "", Kept).alias("primaryauth").secret(),
@@ -315,6 +335,8 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     integer("repl-diskless-sync-max-replicas", 0, INT_MAX, 0, Kept),
     choice("repl-diskless-load", &["disabled", "on-empty-db", "swapdb", "flush-before-load"], 0, Kept),
     flag("repl-rdb-channel", false, Kept),
+    text("repl-compression", "no", Kept),
+    integer("repl-compression-max-latency", 0, LONG_MAX, 0, Kept),
     flag("dual-channel-replication-enabled", false, Kept),
 
     // Cluster.
@@ -344,6 +366,9 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     integer("cluster-manual-failover-timeout", 1, INT_MAX, 5000, Kept),
     integer("cluster-compatibility-sample-ratio", 0, 100, 0, Kept),
     flag("cluster-slot-stats-enabled", false, Kept),
+    memory("cluster-slot-migration-handoff-max-lag-bytes", 0, LONG_MAX, MIB, Kept),
+    integer("cluster-slot-migration-write-pause-timeout", 0, LONG_MAX, 10_000, Kept),
+    integer("cluster-slot-migration-max-archived-tasks", 1, INT_MAX, 32, Kept).hidden(),
 
     // TLS.
     integer("tls-port", 0, 65_535, 0, number_at!(tls.port)),
@@ -362,6 +387,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     // Nothing is replicated, and there is no cluster: the files are looked at, and there is nothing to encrypt.
     flag("tls-replication", false, flag_at!(tls.replication)).no_effect(),
     flag("tls-cluster", false, flag_at!(tls.cluster)).no_effect(),
+    text("tls-expected-peer-name", "", Kept),
     text("tls-protocols", "", bytes_at!(tls.protocols)),
     text("tls-ciphers", "", bytes_at!(tls.ciphers)),
     text("tls-ciphersuites", "", bytes_at!(tls.cipher_suites)),
@@ -388,6 +414,15 @@ mod tests {
         for name in RETIRED.iter().chain(REFUSED.iter().map(|(name, _)| name)) {
             assert!(!names.contains(name), "{name} is a row and is not");
         }
+    }
+
+    #[test]
+    fn every_name_that_other_servers_know_is_known_here() {
+        let names = include_str!("known_names.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let is_known = |name: &str| directive(name.as_bytes()).is_some() || REFUSED.iter().any(|(refused, _)| *refused == name);
+        let missing: Vec<&str> = names.clone().filter(|name| !is_known(name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        assert!(names.count() > 250);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! An assignment runs when the inbox is drained, whatever locks are held: a shard that a script has, but that turns, answers.
 
 use crate::control::ShardFigures;
+use crate::insight::hot_keys::Costliest;
 use crate::mailbox::Message;
 use crate::reactor::driver::Waker;
 use crate::shared::Shared;
@@ -22,19 +23,23 @@ use torc_engine::transaction::inbox::Node;
 /// How long an answer is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 const LOOKS_EVERY: Duration = Duration::from_millis(1);
+/// Keys that a shard tells of, and that are shown of all of them.
+pub(super) const HOT_KEYS: usize = 16;
 
 /// Where a shard leaves its answer.
 #[derive(Debug, Default)]
 struct Place {
     /// A question is under way, so that there is never a second one.
     is_asked: AtomicBool,
-    answer: Mutex<Option<Box<ShardFigures>>>,
+    answer: Mutex<Option<Box<(ShardFigures, Option<Costliest>)>>>,
 }
 
 /// What is known of one shard.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) figures: ShardFigures,
+    /// Its costliest keys, where HOTKEYS counts them.
+    pub(super) hot_keys: Option<Costliest>,
     /// When that was; none: it has never answered.
     pub(super) at: Option<Instant>,
     /// It has not answered this time.
@@ -52,8 +57,12 @@ pub(super) struct Figures {
 impl Figures {
     /// Nothing is known yet.
     pub(super) fn new(shared: Arc<Shared>, wakers: Rc<[Box<dyn Waker>]>) -> Self {
-        let unknown =
-            |shard| Known { figures: ShardFigures { shard, ..ShardFigures::default() }, at: None, is_stale: true };
+        let unknown = |shard| Known {
+            figures: ShardFigures { shard, ..ShardFigures::default() },
+            hot_keys: None,
+            at: None,
+            is_stale: true,
+        };
         let known = RefCell::new((0..shared.shards()).map(unknown).collect());
         let places = (0..shared.shards()).map(|_| Arc::default()).collect();
         Self { shared, wakers, places, known }
@@ -75,8 +84,8 @@ impl Figures {
             return;
         }
         let act = Assignment(Box::new(move |core| {
-            let figures = Box::new(core.detailed_figures());
-            *place.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(figures);
+            let answer = Box::new((core.detailed_figures(), core.costliest_keys(HOT_KEYS)));
+            *place.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
             place.is_asked.store(false, Ordering::Release);
         }));
         self.shared.mailboxes.push_home(shard, Node::new(Message::Assignment(act)));
@@ -87,8 +96,9 @@ impl Figures {
     fn take_answers(&self, began: Instant) -> bool {
         let mut known = self.known.borrow_mut();
         for (known, place) in known.iter_mut().zip(&self.places) {
-            if let Some(figures) = place.answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                *known = Known { figures: *figures, at: Some(Instant::now()), is_stale: false };
+            if let Some(answer) = place.answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                let (figures, hot_keys) = *answer;
+                *known = Known { figures, hot_keys, at: Some(Instant::now()), is_stale: false };
             }
             known.is_stale = known.at.is_none_or(|at| at < began);
         }

@@ -18,13 +18,15 @@
 //! 2. Figures are those of INFO: a metric is one of its fields, or one of [`crate::control::ShardFigures`]. Nothing is counted twice.
 //! 3. Every visitor is bounded: bytes of a head, time for one, time to take an answer, visitors at once; one question to a
 //!    shard is under way at a time.
-//! 4. No page changes anything, and none shows arguments of commands that run.
+//! 4. No page changes anything, and none shows arguments of commands that run. Of those that have run the slow log's are
+//!    shown, and names of hot keys, unless `hide-user-data-from-log` is set.
 
 mod figures;
 pub mod http;
 mod metrics;
 mod pages;
 mod pulse;
+mod remembered;
 mod report;
 mod status;
 mod visitors;

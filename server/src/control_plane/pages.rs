@@ -15,7 +15,7 @@ use super::figures::{Figures, Known};
 use super::http::{Answer, Request, Status};
 use super::pulse::{HANGS_AFTER, Hang, Pulses};
 use super::report::Report;
-use super::{metrics, status};
+use super::{metrics, remembered, status};
 use crate::shared::Shared;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -76,7 +76,14 @@ impl Pages {
             }
             "/api/status" => {
                 let (report, views) = self.look().await;
-                Answer::json(Status::Ok, &status::document(&report, &views, &self.readiness()))
+                let mut document = status::document(&report, &views, &self.readiness());
+                // Neither is any text that may quote stored data.
+                let hides_user_data = self.shared.config().log.hides_user_data;
+                document["hides_user_data"] = hides_user_data.into();
+                document["slow_log"] = if hides_user_data { Value::Null } else { remembered::slow_log(&self.shared) };
+                document["hot_keys"] =
+                    if hides_user_data { Value::Null } else { remembered::hot_keys(&self.shared, &views) };
+                Answer::json(Status::Ok, &document)
             }
             _ => Answer::of(Status::NotFound),
         }

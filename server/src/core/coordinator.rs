@@ -213,42 +213,15 @@ impl Core {
         arguments: &[&[u8]],
     ) {
         if entry.spec.spread == Spread::Walk {
-            return self.start_random_key(connection, entry);
+            let database = connection.session.client.database as usize;
+            let (request, conclude) = Self::walk_question(entry, arguments, database);
+            return self.start_question(connection, entry, request, conclude);
         }
         let client = connection.session.client;
         let packed = PackedArguments::new(arguments);
         let work = || Work::Command { entry, client, arguments: packed.clone() };
         let parts = (0..self.shared.shards()).map(|shard| (shard, Claim::Whole, work())).collect();
         self.start(connection, entry, Kind::Merge { spread: entry.spec.spread, places: Vec::new() }, parts);
-    }
-
-    /// RANDOMKEY: every shard offers a key; shards are weighed by how many they have.
-    fn start_random_key(&mut self, connection: &mut Connection, entry: &'static CommandEntry) {
-        let (request, conclude) = Self::random_key_question(connection.session.client.database as usize);
-        self.start_question(connection, entry, request, conclude);
-    }
-
-    /// What RANDOMKEY asks all shards, and how it chooses.
-    pub(super) fn random_key_question(database: usize) -> (ControlRequest, Conclude) {
-        let conclude: Conclude = Box::new(|core, replies, reply| {
-            let offers = replies.into_iter().filter_map(|answer| match answer {
-                ControlReply::RandomKey { keys, key: Some(key) } => Some((keys.max(1), key)),
-                _ => None,
-            });
-            let offers: Vec<(usize, Vec<u8>)> = offers.collect();
-            let total: usize = offers.iter().map(|(keys, _)| keys).sum();
-            if total == 0 {
-                return reply.null();
-            }
-            let mut ticket = core.shard.random().usize(..total);
-            for (keys, key) in offers {
-                if ticket < keys {
-                    return reply.bulk(&key);
-                }
-                ticket -= keys;
-            }
-        });
-        (ControlRequest::RandomKey { database }, conclude)
     }
 
     /// The server's own question to all shards.

@@ -533,7 +533,8 @@ impl Core {
         if let Some(flow) = self.begins_as_unit(connection, entry, arguments) {
             return flow;
         }
-        let Some(owner) = self.owner_of(entry, arguments, key) else {
+        let database = connection.session.client.database as usize;
+        let Some(owner) = self.owner_of(entry, arguments, key, database) else {
             return self.start_on_several(connection, entry, arguments);
         };
         if owner == self.index {
@@ -557,14 +558,20 @@ impl Core {
 
     /// The one shard that a command is for, if there is one.
     #[inline]
-    fn owner_of(&self, entry: &CommandEntry, arguments: &[&[u8]], key: Option<(u16, u64)>) -> Option<usize> {
+    fn owner_of(
+        &self,
+        entry: &CommandEntry,
+        arguments: &[&[u8]],
+        key: Option<(u16, u64)>,
+        database: usize,
+    ) -> Option<usize> {
         match entry.keys {
             KeyPlan::One(index) => {
                 Some(self.shared.shard_of(key.map_or_else(|| slot_of(arguments[index]), |(slot, _)| slot)))
             }
             // It waits for files where the only shard answers, too.
             KeyPlan::None if entry.spec.spread == Spread::AllShardsOkOnDisk => None,
-            KeyPlan::None => self.owner_without_keys(entry, arguments),
+            KeyPlan::None => self.owner_without_keys(entry, arguments, database),
             KeyPlan::Many => self.owner_of_keys(entry, arguments),
         }
     }
@@ -729,13 +736,18 @@ impl Core {
     }
 
     /// Where a command without keys runs; none means on all shards.
-    pub(super) fn owner_without_keys(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> Option<usize> {
+    pub(super) fn owner_without_keys(
+        &self,
+        entry: &CommandEntry,
+        arguments: &[&[u8]],
+        database: usize,
+    ) -> Option<usize> {
         if self.shared.shards() == 1 {
             return Some(self.index);
         }
         match entry.spec.spread {
             spread if spread.is_on_all_shards() => None,
-            Spread::Walk if entry.spec.name == "scan" => {
+            Spread::Walk if entry.spec.name == "scan" && !self.is_scan_of_few(arguments, database) => {
                 let cursor = arguments.get(1).and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
                 let slot = cursor.map(|cursor| ScanCursor::from_u64(cursor).slot());
                 Some(slot.map_or(self.index, |slot| self.shared.shard_of(slot)))

@@ -706,7 +706,7 @@ impl Core {
             (None, KeyPlan::One(index)) => Some(self.shared.shard_of(slot_of(arguments[index]))),
             // What a shard answers is no reply yet, also where it is the only one.
             (None, KeyPlan::None) if entry.spec.spread == Spread::AllShardsDigest => None,
-            (None, KeyPlan::None) => self.owner_without_keys(entry, arguments),
+            (None, KeyPlan::None) => self.owner_without_keys(entry, arguments, client.database as usize),
             (None, KeyPlan::Many) => self.owner_of_keys(entry, arguments),
         };
         if let Some(owner) = owner {
@@ -718,7 +718,7 @@ impl Core {
         }
         match entry.spec.spread {
             Spread::Walk => {
-                let (request, conclude) = Self::random_key_question(client.database as usize);
+                let (request, conclude) = Self::walk_question(entry, arguments, client.database as usize);
                 let arguments = self.observer.keep(entry, arguments);
                 exec.question = Some((Asking { place, entry, arguments }, request, conclude));
             }

@@ -44,12 +44,13 @@ pub mod snapshot;
 pub mod tracking;
 mod unit;
 mod unit_batches;
+mod walks;
 mod watch;
 pub mod whole;
 
 use crate::access::Users;
 use crate::command_table::CommandEntry;
-use crate::control::{ControlReply, DatabaseFigures, ShardFigures};
+use crate::control::{DatabaseFigures, ShardFigures};
 use crate::insight::histograms::Histograms;
 use crate::longest_turn::LongestTurn;
 use crate::mailbox::{self, Deferred, Envelope, LateUnit};
@@ -522,14 +523,6 @@ impl Core {
             }
         }
         true
-    }
-
-    /// For RANDOMKEY.
-    pub fn random_key(&mut self, database: usize) -> ControlReply {
-        let now = self.shard.now();
-        let mut random = self.shard.random().fork();
-        let key = self.shard.keyspace.random_key(database, &mut random, now);
-        ControlReply::RandomKey { keys: self.shard.keyspace.len(database), key }
     }
 
     /// Figures for INFO.

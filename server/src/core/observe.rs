@@ -19,9 +19,9 @@ use super::connection::{Connection, ConnectionKey};
 use super::tracking::Address;
 use crate::command_table::CommandEntry;
 use crate::control::{ControlReply, ControlRequest};
-use crate::insight::command_log::{Noted, Reason, shortened};
+use crate::insight::command_log::{EntryLimits, Noted, Reason, shortened};
 use crate::insight::histograms::Histograms;
-use crate::insight::hot_keys::{Cost, Tally};
+use crate::insight::hot_keys::{Cost, Costliest, Tally};
 use crate::mailbox::{Message, PackedArguments, Request};
 use crate::settings::ObservationSettings;
 use crate::shared::Shared;
@@ -107,13 +107,13 @@ impl Observer {
     pub(super) fn keep(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> Option<Box<PackedArguments>> {
         let may_be_noted =
             self.settings.slow_ns.min(self.settings.spike_ns) < u64::MAX || self.settings.reply_bytes_min < usize::MAX;
-        may_be_noted.then(|| Box::new(kept(entry, arguments)))
+        may_be_noted.then(|| Box::new(kept(entry, arguments, self.settings.entry_limits)))
     }
 }
 
 #[cold]
-fn kept(entry: &CommandEntry, arguments: &[&[u8]]) -> PackedArguments {
-    let words = shortened(entry, arguments);
+fn kept(entry: &CommandEntry, arguments: &[&[u8]], limits: EntryLimits) -> PackedArguments {
+    let words = shortened(entry, arguments, limits);
     let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
     PackedArguments::new(&words)
 }
@@ -147,7 +147,8 @@ pub(crate) fn notes_of(
     let mut note = |reason, value| {
         // EXEC is what its commands are.
         if entry.spec.name != "exec" {
-            notes.push(Noted { reason, value, at_s, arguments: shortened(entry, arguments) });
+            let arguments = shortened(entry, arguments, settings.entry_limits);
+            notes.push(Noted { reason, value, at_s, arguments });
         }
     };
     if seen.took_ns >= settings.slow_ns {
@@ -218,6 +219,11 @@ impl Core {
                 tally.count(arguments[*index], keys.len() as u64, cost);
             }
         }
+    }
+
+    /// The costliest keys of this shard, if HOTKEYS has counted any.
+    pub(crate) fn costliest_keys(&self, count: usize) -> Option<Costliest> {
+        self.observer.hot_keys.as_deref().map(|tally| tally.costliest(count))
     }
 
     /// HOTKEYS, on this shard.
@@ -330,7 +336,7 @@ impl Core {
             reason: Reason::LargeRequest,
             value: request_bytes as u64,
             at_s: self.clock.wall_ms.div_euclid(1000),
-            arguments: shortened(entry, arguments),
+            arguments: shortened(entry, arguments, self.observer.settings.entry_limits),
         };
         log(&self.shared, connection, noted, self.observer.settings.entries_max);
     }

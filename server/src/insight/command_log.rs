@@ -1,16 +1,26 @@
 //! SLOWLOG and COMMANDLOG: the latest commands that were slow, or large in what they asked or answered.
 //!
 //! An entry is put together where the command ran, and is completed where its connection is, which knows the client's address and
-//! name. It holds at most [`ARGUMENTS_MAX`] arguments of [`ARGUMENT_BYTES_MAX`] bytes each.
+//! name. It holds so many arguments, and of each so many bytes, as [`EntryLimits`] say.
 
 use super::secrets::{REDACTED, is_secret};
 use crate::command_table::CommandEntry;
 use std::collections::VecDeque;
 
-/// Arguments that an entry keeps; the last one says how many more there were.
-const ARGUMENTS_MAX: usize = 32;
-/// Bytes of an argument that it keeps.
-const ARGUMENT_BYTES_MAX: usize = 128;
+/// What an entry keeps of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryLimits {
+    /// Arguments; the last one says how many more there were.
+    pub arguments_max: usize,
+    /// Bytes of each.
+    pub argument_bytes_max: usize,
+}
+
+impl Default for EntryLimits {
+    fn default() -> Self {
+        Self { arguments_max: 32, argument_bytes_max: 128 }
+    }
+}
 
 /// Why a command is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,16 +121,17 @@ impl CommandLogs {
 }
 
 /// What is kept of a command's arguments.
-pub fn shortened(entry: &CommandEntry, arguments: &[&[u8]]) -> Vec<Vec<u8>> {
+pub fn shortened(entry: &CommandEntry, arguments: &[&[u8]], limits: EntryLimits) -> Vec<Vec<u8>> {
+    let EntryLimits { arguments_max, argument_bytes_max } = limits;
     let count = arguments.len();
-    let kept = if count > ARGUMENTS_MAX { ARGUMENTS_MAX - 1 } else { count };
-    let mut words: Vec<Vec<u8>> = Vec::with_capacity(count.min(ARGUMENTS_MAX));
+    let kept = if count > arguments_max { arguments_max - 1 } else { count };
+    let mut words: Vec<Vec<u8>> = Vec::with_capacity(count.min(arguments_max));
     for (index, argument) in arguments[..kept].iter().enumerate() {
-        words.push(match argument.len().checked_sub(ARGUMENT_BYTES_MAX) {
+        words.push(match argument.len().checked_sub(argument_bytes_max) {
             _ if is_secret(entry, arguments, index) => REDACTED.to_vec(),
             None | Some(0) => argument.to_vec(),
             Some(more) => {
-                let mut word = argument[..ARGUMENT_BYTES_MAX].to_vec();
+                let mut word = argument[..argument_bytes_max].to_vec();
                 word.extend_from_slice(format!("... ({more} more bytes)").as_bytes());
                 word
             }
@@ -160,14 +171,18 @@ mod tests {
         let table = CommandTable::new(commands::rows());
         let set = table.find(b"sadd").expect("a command");
         let long = [b'a'; 129];
-        let words = shortened(set, &[b"sadd", &long, &long[..128]]);
+        let limits = EntryLimits::default();
+        let words = shortened(set, &[b"sadd", &long, &long[..128]], limits);
         assert_eq!(words[1], [&long[..128], b"... (1 more bytes)"].concat());
         assert_eq!(words[2], long[..128]);
         let many: Vec<&[u8]> = [b"x".as_slice()].repeat(33);
-        assert_eq!(shortened(set, &many[..32]).len(), 32);
-        let words = shortened(set, &many);
+        assert_eq!(shortened(set, &many[..32], limits).len(), 32);
+        let words = shortened(set, &many, limits);
         assert_eq!((words.len(), words[31].as_slice()), (32, b"... (2 more arguments)".as_slice()));
         let auth = table.find(b"auth").expect("a command");
-        assert_eq!(shortened(auth, &[b"auth", b"pw"]), [b"auth".as_slice(), REDACTED]);
+        assert_eq!(shortened(auth, &[b"auth", b"pw"], limits), [b"auth".as_slice(), REDACTED]);
+        let few = EntryLimits { arguments_max: 2, argument_bytes_max: 1 };
+        let words = shortened(set, &[b"sadd", b"key", b"member"], few);
+        assert_eq!(words, [b"s... (3 more bytes)".as_slice(), b"... (2 more arguments)"]);
     }
 }

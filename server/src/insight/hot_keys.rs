@@ -10,10 +10,13 @@
 //! * With a sampling ratio of n one command in n is counted, n times: counts stay those of all commands.
 //! * A command of several keys is shared out among them. One whose keys are on several shards is not counted.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 /// Keys that a shard counts at once.
 const KEYS_MAX: usize = 4096;
+/// Bytes that are told of a key's name to who shows it.
+const NAME_BYTES_MAX: usize = 1024;
 
 /// What is to be counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +35,13 @@ pub struct HotKeysSettings {
     pub until_ms: i64,
 }
 
+impl HotKeysSettings {
+    /// What makes a key hot.
+    pub fn measure(&self, cost: &Cost) -> u64 {
+        if self.cpu { cost.took_ns } else { cost.bytes }
+    }
+}
+
 /// What a key has cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
@@ -42,7 +52,8 @@ pub struct Cost {
 }
 
 impl Cost {
-    fn add(&mut self, other: Self) {
+    /// And this.
+    pub fn add(&mut self, other: Self) {
         self.took_ns += other.took_ns;
         self.bytes += other.bytes;
     }
@@ -54,6 +65,15 @@ impl Cost {
     fn shared_by(self, keys: u64) -> Self {
         Self { took_ns: self.took_ns / keys.max(1), bytes: self.bytes / keys.max(1) }
     }
+}
+
+/// The keys of a shard that have cost the most.
+#[derive(Clone, Debug, Default)]
+pub struct Costliest {
+    /// What all commands of the shard have cost.
+    pub all: Cost,
+    /// A few of its keys, of long names the beginnings.
+    pub keys: Vec<(Box<[u8]>, Cost)>,
 }
 
 /// One shard's counts.
@@ -120,6 +140,17 @@ impl Tally {
         }
     }
 
+    /// The costliest few, in no order: by time where that is counted, else by bytes.
+    pub fn costliest(&self, count: usize) -> Costliest {
+        let mut keys: Vec<(&Box<[u8]>, Cost)> = self.by_key.iter().map(|(key, cost)| (key, *cost)).collect();
+        if keys.len() > count {
+            keys.select_nth_unstable_by_key(count, |(_, cost)| Reverse(self.settings.measure(cost)));
+            keys.truncate(count);
+        }
+        let name = |key: &[u8]| Box::from(&key[..key.len().min(NAME_BYTES_MAX)]);
+        Costliest { all: self.all, keys: keys.into_iter().map(|(key, cost)| (name(key), cost)).collect() }
+    }
+
     /// The largest few by a measure, the largest first; those that have nothing of it are left out.
     pub fn largest(&self, measure: impl Fn(&Cost) -> u64) -> Vec<(&[u8], u64)> {
         let mut all: Vec<(&[u8], u64)> =
@@ -178,6 +209,26 @@ mod tests {
         names.sort_unstable();
         assert_eq!(names, [b"hot0", b"hot1", b"hot2"]);
         assert_eq!(tally.all, Cost { took_ns: 40_000_000, bytes: 4_000_000 });
+    }
+
+    #[test]
+    fn the_costliest_are_by_time_where_that_is_counted() {
+        let mut tally = tally(1);
+        for (key, took_ns, bytes) in [("slow", 900, 1), ("large", 1, 900), ("neither", 2, 2)] {
+            let cost = Cost { took_ns, bytes };
+            tally.begin(cost);
+            tally.count(key.as_bytes(), 1, cost);
+        }
+        let names = |tally: &Tally, count| {
+            let mut names: Vec<_> = tally.costliest(count).keys.into_iter().map(|(key, _)| key).collect();
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(names(&tally, 1), [Box::from(b"slow".as_slice())]);
+        assert_eq!(names(&tally, 9).len(), 3);
+        assert_eq!(tally.costliest(1).all, Cost { took_ns: 903, bytes: 903 });
+        tally.settings.cpu = false;
+        assert_eq!(names(&tally, 1), [Box::from(b"large".as_slice())]);
     }
 
     #[test]

@@ -28,17 +28,26 @@ fn page_after_a_while(admin: u16) -> Option<String> {
 
 #[test]
 fn a_browser_shows_the_server() {
-    let (server, admin) = server(3, &[]);
+    let (server, admin) = server(3, &["--slowlog-log-slower-than", "0"]);
     let mut client = server.client();
+    assert_eq!(client.ask("HOTKEYS START METRICS 2 CPU NET"), "+OK");
     for index in 0..50 {
         assert_eq!(client.ask(&format!("SET key:{index} value")), "+OK");
     }
+    for _ in 0..200 {
+        assert_eq!(client.ask("GET key:7"), "\"value\"");
+    }
+    assert_eq!(client.ask("SET <i> x"), "+OK");
+    assert_eq!(client.ask("DEL <i>"), ":1");
     let Some(page) = page_after_a_while(admin) else { return };
     assert!(page.contains("<body data-state=\"live\">"), "{page}");
     assert!(page.contains("class=\"pill good\">ready</span>") || page.contains(">ready<"), "{page}");
     assert!(page.contains("<output id=\"tile-keys\">50</output>"), "{page}");
     assert_eq!(page.matches(">serves</td>").count(), 3, "{page}");
     assert!(page.matches("<polyline").count() >= 3 && page.contains("<td>set</td>"), "{page}");
+    // What others have sent is text, whatever it is.
+    assert!(page.contains(">GET key:7</td>") && page.contains(">SET &lt;i&gt; x</td>"), "{page}");
+    assert!(page.contains(">key:7</td>") && !page.contains("<i>"), "{page}");
 }
 
 #[test]

@@ -1,11 +1,16 @@
-//! systemd's watchdog is fed while all shards serve.
+//! systemd's watchdog is fed while all shards serve, and what systemd does when it is not: it ends the server and starts it again.
 
 use crate::support::server::{TORC, free_port, new_directory};
+use crate::support::client::{encode, words};
 use crate::support::{Client, PATIENCE, eventually};
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+/// `WatchdogSec` of the unit.
+const BITES_AFTER: Duration = Duration::from_secs(2);
 
 /// A server whose supervisor is this test; ends with it.
 struct Watched {
@@ -13,45 +18,85 @@ struct Watched {
     port: u16,
     directory: PathBuf,
     socket: UnixDatagram,
+    arguments: Vec<String>,
 }
 
 impl Watched {
-    /// On so many shards, with a watchdog that bites after two seconds.
-    fn start(shards: usize) -> Self {
+    /// On so many shards.
+    fn start(shards: usize, arguments: &[&str]) -> Self {
         let (directory, port) = (new_directory(), free_port());
-        let path = directory.join("notify");
-        let socket = UnixDatagram::bind(&path).expect("a socket");
-        let mut start = Command::new(TORC);
-        start.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--supervised", "systemd"]);
-        start.args(["--shards", &shards.to_string(), "--logfile", "log", "--enable-debug-command", "yes"]);
-        start.args(["--busy-reply-threshold", "100"]).current_dir(&directory).stdin(Stdio::null());
-        let child = start.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "2000000").spawn().expect("it starts");
-        let watched = Self { child, port, directory, socket };
-        eventually("it serves", || Client::try_connect(port).is_ok());
+        let socket = UnixDatagram::bind(directory.join("notify")).expect("a socket");
+        let fixed = ["--bind", "127.0.0.1", "--save", "", "--supervised", "systemd", "--logfile", "log"];
+        let more = ["--enable-debug-command", "yes", "--busy-reply-threshold", "100"];
+        let (port_text, shards) = (port.to_string(), shards.to_string());
+        let chosen = ["--port", &port_text, "--shards", &shards];
+        let arguments = [&fixed, more.as_slice(), &chosen, arguments].concat();
+        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+        let child = start_program(&directory, &arguments);
+        let mut watched = Self { child, port, directory, socket, arguments };
+        watched.serves();
         watched
     }
 
-    /// Whether it is fed within so long.
-    fn is_fed(&self, limit: Duration) -> bool {
+    /// Waits until it says so.
+    fn serves(&mut self) {
+        assert!(self.hears("READY=1", PATIENCE));
+        assert!(Client::try_connect(self.port).is_ok());
+    }
+
+    /// Whether it says that within so long after what it has said last.
+    fn hears(&self, said: &str, limit: Duration) -> bool {
         self.socket.set_read_timeout(Some(limit)).expect("a limit");
         let mut words = [0; 4096];
         while let Ok(length) = self.socket.recv(&mut words) {
-            if words[..length].starts_with(b"WATCHDOG=1") {
+            if words[..length].split(|byte| *byte == b'\n').any(|line| line == said.as_bytes()) {
                 return true;
             }
         }
         false
     }
 
+    /// What systemd does: waits until the watchdog has not been fed for as long as the unit says, ends the server with the
+    /// watchdog's signal, and starts it again, since `Restart=` is `on-failure`. Gives the signal that it has ended by.
+    fn is_bitten(&mut self) -> Option<i32> {
+        while self.is_fed(BITES_AFTER) {}
+        let process_id = libc::pid_t::try_from(self.child.id()).expect("an id");
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(process_id).expect("an id"),
+            rustix::process::Signal::ABORT,
+        )
+        .expect("it is there");
+        let status = self.child.wait().expect("it ends");
+        assert!(!status.success(), "a failure, or it would not be started again");
+        self.child = start_program(&self.directory, &self.arguments);
+        self.serves();
+        status.signal()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// Whether it is fed within so long.
+    fn is_fed(&self, limit: Duration) -> bool {
+        self.hears("WATCHDOG=1", limit)
+    }
+
     /// Waits until it has noticed that a shard hangs, and throws away what came before.
     fn is_starved(&self) {
-        let log = || std::fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-        eventually("it is not fed any more", || log().contains("watchdog is not fed any more"));
+        eventually("it is not fed any more", || self.log().contains("watchdog is not fed any more"));
         self.socket.set_nonblocking(true).expect("a socket");
         let mut words = [0; 4096];
         while self.socket.recv(&mut words).is_ok() {}
         self.socket.set_nonblocking(false).expect("a socket");
     }
+}
+
+fn start_program(directory: &Path, arguments: &[String]) -> Child {
+    let mut start = Command::new(TORC);
+    start.args(arguments).current_dir(directory).stdin(Stdio::null());
+    start.env("NOTIFY_SOCKET", directory.join("notify")).env("WATCHDOG_USEC", BITES_AFTER.as_micros().to_string());
+    start.spawn().expect("it starts")
 }
 
 impl Drop for Watched {
@@ -65,7 +110,7 @@ impl Drop for Watched {
 #[test]
 fn it_is_fed_while_all_shards_serve_and_not_beside_an_endless_script() {
     for shards in [1, 5] {
-        let watched = Watched::start(shards);
+        let watched = Watched::start(shards, &[]);
         assert!((0..5).all(|_| watched.is_fed(PATIENCE)));
         let mut client = Client::connect(watched.port);
         client.send(b"EVAL \"while true do end\" 1 key\r\n");
@@ -78,10 +123,40 @@ fn it_is_fed_while_all_shards_serve_and_not_beside_an_endless_script() {
 
 #[test]
 fn it_is_not_fed_while_shards_do_not_turn() {
-    let watched = Watched::start(2);
+    let watched = Watched::start(2, &[]);
     assert!(watched.is_fed(PATIENCE));
     let mut client = Client::connect(watched.port);
     client.send(b"DEBUG SLEEP 100000\r\n");
     watched.is_starved();
     assert!(!watched.is_fed(Duration::from_millis(1500)));
+}
+
+#[test]
+fn who_hangs_is_ended_and_started_again_with_its_data() {
+    const KEYS: usize = 500;
+    for (shards, synchronized, hanging) in [
+        (1, "always", "EVAL \"while true do end\" 1 key"),
+        (4, "everysec", "EVAL \"redis.call('set', KEYS[1], 'half') while true do end\" 1 key"),
+        (4, "always", "DEBUG SLEEP 100000"),
+    ] {
+        let mut watched = Watched::start(shards, &["--appendonly", "yes", "--appendfsync", synchronized]);
+        assert!((0..3).all(|_| watched.is_fed(PATIENCE)));
+        let mut client = Client::connect(watched.port);
+        for number in 0..KEYS {
+            assert_eq!(client.ask(&format!("SET key:{number} {number}")), "+OK");
+        }
+        client.send(&encode(&words(hanging)));
+        assert_eq!(watched.is_bitten(), Some(libc::SIGABRT), "{hanging}");
+        let log = watched.log();
+        for said in ["watchdog is not fed any more", "BUG REPORT START", "SIGABRT"] {
+            assert!(log.contains(said), "{hanging}: no {said} in {log}");
+        }
+        // It has said that it serves: nobody hears of loading any more.
+        let mut client = Client::connect(watched.port);
+        assert_eq!(client.ask("DBSIZE"), format!(":{KEYS}"), "{hanging}");
+        for number in (0..KEYS).step_by(49) {
+            assert_eq!(client.ask(&format!("GET key:{number}")), format!("\"{number}\""));
+        }
+        assert!((0..3).all(|_| watched.is_fed(PATIENCE)), "it is fed by the new one");
+    }
 }

@@ -14,6 +14,9 @@ use std::rc::Rc;
 /// How many keys a call looks at where the client does not say.
 pub(crate) const COUNT_DEFAULT: usize = 10;
 
+/// Keys of a shard that are looked at without a rest where all shards are asked at once.
+const FEW_KEYS: usize = 4096;
+
 /// A SCAN call: where it goes on, and what it wants to see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanRequest {
@@ -47,6 +50,16 @@ impl ScanRequest {
             rest = more;
         }
         if rest.is_empty() { Ok(request) } else { Err(syntax()) }
+    }
+
+    /// Whether it begins, and so few keys are here that all shards may look at theirs in one call.
+    pub fn is_of_few(&self, keys_here: usize) -> bool {
+        self.cursor == ScanCursor::START && keys_here <= self.count_of_few()
+    }
+
+    /// How many keys each shard looks at then.
+    pub fn count_of_few(&self) -> usize {
+        self.count.min(FEW_KEYS)
     }
 
     fn wants(&self, key: &[u8], entry: Entry<'_>) -> bool {

@@ -9,6 +9,7 @@ mod memory;
 mod monitor;
 mod save;
 mod slow_log;
+mod wait;
 
 pub use debug::{Switch, populate, sample, seconds_of};
 
@@ -93,6 +94,7 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
         syntax: "",
         run: time,
     },
+    wait::WAIT,
     append_log::WAITAOF,
 ];
 
