@@ -136,7 +136,7 @@ fn few_keys_are_told_by_one_scan_and_many_by_several() {
         assert_eq!(client.ask("SCAN 0"), "+QUEUED");
         let replies = client.call("EXEC");
         let [cursor, found] = replies.elements()[1].elements() else { panic!("{replies:?}") };
-        assert_eq!((cursor.text(), found.elements().len()), ("0", shards + 1));
+        assert_eq!((cursor.text(), found.elements().len()), ("0".to_owned(), shards + 1));
         // Many on one shard: the call ends there, and goes on there.
         for number in 0..2000 {
             let tag = name_on(shards / 2, shards, 't');

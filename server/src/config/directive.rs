@@ -69,7 +69,7 @@ pub(super) enum Kind {
     /// Any bytes that pass the check.
     Text { default: &'static str, check: fn(&[u8]) -> Result<(), Reason>, home: Home<Vec<u8>> },
     /// A grammar of its own.
-    Special { words: Words, default: &'static str, set: SetSpecial, get: fn(&Config) -> String },
+    Special { words: Words, default: &'static str, set: SetSpecial, get: fn(&Config) -> Vec<u8> },
 }
 
 /// How many words a special directive takes.
@@ -198,7 +198,7 @@ impl Directive {
             Kind::Integer { home: Home::Field { get, .. }, .. } => get(config).as_text(self),
             Kind::Choice { home: Home::Field { get, .. }, .. } => get(config).as_text(self),
             Kind::Text { home: Home::Field { get, .. }, .. } => get(config),
-            Kind::Special { get, .. } => get(config).into_bytes(),
+            Kind::Special { get, .. } => get(config),
             _ => config.kept.get(self.name).cloned().unwrap_or_default(),
         }
     }
@@ -392,7 +392,7 @@ pub(super) const fn special(
     words: Words,
     default: &'static str,
     set: SetSpecial,
-    get: fn(&Config) -> String,
+    get: fn(&Config) -> Vec<u8>,
 ) -> Directive {
     Directive::new(name, Effect::Felt, Kind::Special { words, default, set, get })
 }

@@ -65,7 +65,7 @@ pub(super) fn set_bind(config: &mut Config, words: &[Vec<u8>], _: &mut Context<'
     Ok(())
 }
 
-pub(super) fn get_bind(config: &Config) -> String {
+pub(super) fn get_bind(config: &Config) -> Vec<u8> {
     joined(&config.network.bind)
 }
 
@@ -74,7 +74,7 @@ pub(super) fn set_admin_bind(config: &mut Config, words: &[Vec<u8>], _: &mut Con
     Ok(())
 }
 
-pub(super) fn get_admin_bind(config: &Config) -> String {
+pub(super) fn get_admin_bind(config: &Config) -> Vec<u8> {
     joined(&config.admin.bind)
 }
 
@@ -119,7 +119,7 @@ pub(super) fn set_save(config: &mut Config, words: &[Vec<u8>], context: &mut Con
     Ok(())
 }
 
-pub(super) fn get_save(config: &Config) -> String {
+pub(super) fn get_save(config: &Config) -> Vec<u8> {
     let points = config.persistence.save.iter();
     joined(&points.map(|point| format!("{} {}", point.seconds, point.changes)).collect::<Vec<_>>())
 }
@@ -172,7 +172,7 @@ pub(super) fn set_output_limits(config: &mut Config, words: &[Vec<u8>], _: &mut 
     Ok(())
 }
 
-pub(super) fn get_output_limits(config: &Config) -> String {
+pub(super) fn get_output_limits(config: &Config) -> Vec<u8> {
     let limits = &config.clients.output_limits;
     let classes = [("normal", limits.normal), ("slave", limits.replica), ("pubsub", limits.pubsub)];
     let shown =
@@ -258,8 +258,8 @@ pub(super) fn set_events(config: &mut Config, words: &[Vec<u8>], _: &mut Context
     Ok(())
 }
 
-pub(super) fn get_events(config: &Config) -> String {
-    config.keyspace.events.to_string()
+pub(super) fn get_events(config: &Config) -> Vec<u8> {
+    config.keyspace.events.to_string().into_bytes()
 }
 
 pub(super) fn set_directory(config: &mut Config, words: &[Vec<u8>], context: &mut Context<'_>) -> Outcome {
@@ -314,7 +314,7 @@ pub(super) fn set_percentiles(config: &mut Config, words: &[Vec<u8>], _: &mut Co
     Ok(())
 }
 
-pub(super) fn get_percentiles(config: &Config) -> String {
+pub(super) fn get_percentiles(config: &Config) -> Vec<u8> {
     joined(&config.observation.percentiles.names().collect::<Vec<_>>())
 }
 
@@ -356,8 +356,8 @@ pub(super) fn set_on_sigint(config: &mut Config, words: &[Vec<u8>], _: &mut Cont
     Ok(())
 }
 
-pub(super) fn get_on_sigint(config: &Config) -> String {
-    config.process.on_sigint.to_string()
+pub(super) fn get_on_sigint(config: &Config) -> Vec<u8> {
+    config.process.on_sigint.to_string().into_bytes()
 }
 
 pub(super) fn set_on_sigterm(config: &mut Config, words: &[Vec<u8>], _: &mut Context<'_>) -> Outcome {
@@ -365,8 +365,8 @@ pub(super) fn set_on_sigterm(config: &mut Config, words: &[Vec<u8>], _: &mut Con
     Ok(())
 }
 
-pub(super) fn get_on_sigterm(config: &Config) -> String {
-    config.process.on_sigterm.to_string()
+pub(super) fn get_on_sigterm(config: &Config) -> Vec<u8> {
+    config.process.on_sigterm.to_string().into_bytes()
 }
 
 pub(super) fn set_oom_scores(config: &mut Config, words: &[Vec<u8>], _: &mut Context<'_>) -> Outcome {
@@ -382,8 +382,8 @@ pub(super) fn set_oom_scores(config: &mut Config, words: &[Vec<u8>], _: &mut Con
     Ok(())
 }
 
-pub(super) fn get_oom_scores(config: &Config) -> String {
-    config.process.oom_scores.map(|score| score.to_string()).join(" ")
+pub(super) fn get_oom_scores(config: &Config) -> Vec<u8> {
+    config.process.oom_scores.map(|score| score.to_string()).join(" ").into_bytes()
 }
 
 pub(super) fn set_replica_of(config: &mut Config, words: &[Vec<u8>], _: &mut Context<'_>) -> Outcome {
@@ -402,8 +402,8 @@ pub(super) fn set_replica_of(config: &mut Config, words: &[Vec<u8>], _: &mut Con
     Ok(())
 }
 
-pub(super) fn get_replica_of(config: &Config) -> String {
-    kept_text(config, "replicaof")
+pub(super) fn get_replica_of(config: &Config) -> Vec<u8> {
+    config.kept.get("replicaof").cloned().unwrap_or_default()
 }
 
 /// `redis-version`: the version that clients see, for those that choose features by it.
@@ -479,12 +479,8 @@ fn loose_integer(word: &[u8]) -> Option<i64> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
-fn kept_text(config: &Config, name: &str) -> String {
-    config.kept.get(name).map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default()
-}
-
-fn joined<T: ToString>(parts: &[T]) -> String {
-    parts.iter().map(T::to_string).collect::<Vec<_>>().join(" ")
+fn joined<T: ToString>(parts: &[T]) -> Vec<u8> {
+    parts.iter().map(T::to_string).collect::<Vec<_>>().join(" ").into_bytes()
 }
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
 
     // Process.
     special("dir", Words::One, ".", special::set_directory, |config| {
-        String::from_utf8_lossy(&special::path_text(Some(&config.process.directory))).into_owned()
+        special::path_text(Some(&config.process.directory))
     }).protected(),
     flag("daemonize", false, flag_at!(process.daemonize)).at_start(),
     choice("supervised", Supervisor::NAMES, 3, choice_at!(Supervisor, process.supervised)).at_start(),

@@ -20,10 +20,12 @@ impl Core {
         arguments: &[&[u8]],
         database: usize,
     ) -> (ControlRequest, Conclude) {
-        match ScanRequest::parse(arguments) {
-            Ok(request) if entry.spec.name == "scan" => Self::scan_question(request, database),
-            _ => Self::random_key_question(database),
+        if entry.spec.name == "scan"
+            && let Ok(request) = ScanRequest::parse(arguments)
+        {
+            return Self::scan_question(request, database);
         }
+        Self::random_key_question(database)
     }
 
     /// Whether a SCAN that begins is to be put to all shards.

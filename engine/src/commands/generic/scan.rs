@@ -31,10 +31,11 @@ pub struct ScanRequest {
 impl ScanRequest {
     /// From `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`.
     pub fn parse(arguments: &[&[u8]]) -> Result<Self, CommandError> {
-        let cursor = parse_cursor(arguments[1]).ok_or(CommandError::from("ERR invalid cursor"))?;
+        let [_, cursor, options @ ..] = arguments else { return Err(syntax()) };
+        let cursor = parse_cursor(cursor).ok_or(CommandError::from("ERR invalid cursor"))?;
         let mut request =
             Self { cursor: ScanCursor::from_u64(cursor), count: COUNT_DEFAULT, pattern: None, kind: None };
-        let mut rest = &arguments[2..];
+        let mut rest = options;
         while let [word, operand, more @ ..] = rest {
             if is(word, "COUNT") {
                 let count = integer(operand)?;
