@@ -25,7 +25,12 @@ pub(super) static COMMANDS: &[SessionCommand] = &[
         syntax: "",
         run: |session, arguments| run_subcommand(&SUBCOMMANDS, session, arguments),
     },
-    row(Spec { name: "readonly", flags: WHILE_LOADING, summary: "Lets replicas of a cluster answer reads", ..CONNECTION }),
+    row(Spec {
+        name: "readonly",
+        flags: WHILE_LOADING,
+        summary: "Lets replicas of a cluster answer reads",
+        ..CONNECTION
+    }),
     row(Spec { name: "readwrite", flags: WHILE_LOADING, summary: "Sends reads to masters again", ..CONNECTION }),
 ];
 

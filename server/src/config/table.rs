@@ -76,7 +76,10 @@ pub(super) const RETIRED: &[&str] = &["list-max-ziplist-entries", "list-max-zipl
 pub(super) const REFUSED: &[(&str, &str)] = &[
     ("loadmodule", "modules cannot be loaded into Torc"),
     ("sentinel", "Sentinel mode is not supported in this version of Torc"),
-    ("preload-file", "a file to start from is put into 'dir', under the names that 'dbfilename' and 'appenddirname' say"),
+    (
+        "preload-file",
+        "a file to start from is put into 'dir', under the names that 'dbfilename' and 'appenddirname' say",
+    ),
 ];
 
 /// Every row.
@@ -419,7 +422,8 @@ mod tests {
     #[test]
     fn every_name_that_other_servers_know_is_known_here() {
         let names = include_str!("known_names.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let is_known = |name: &str| directive(name.as_bytes()).is_some() || REFUSED.iter().any(|(refused, _)| *refused == name);
+        let is_known =
+            |name: &str| directive(name.as_bytes()).is_some() || REFUSED.iter().any(|(refused, _)| *refused == name);
         let missing: Vec<&str> = names.clone().filter(|name| !is_known(name)).collect();
         assert!(missing.is_empty(), "{missing:?}");
         assert!(names.count() > 250);

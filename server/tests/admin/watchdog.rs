@@ -1,7 +1,7 @@
 //! systemd's watchdog is fed while all shards serve, and what systemd does when it is not: it ends the server and starts it again.
 
-use crate::support::server::{TORC, free_port, new_directory};
 use crate::support::client::{encode, words};
+use crate::support::server::{TORC, free_port, new_directory};
 use crate::support::{Client, PATIENCE, eventually};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;

@@ -30,7 +30,8 @@ impl Server {
 
     /// By either version of the protocol.
     fn both(&self) -> [Connection; 2] {
-        ["?protocol=resp2", "?protocol=resp3"].map(|options| self.client(options).get_connection().expect("a connection"))
+        ["?protocol=resp2", "?protocol=resp3"]
+            .map(|options| self.client(options).get_connection().expect("a connection"))
     }
 }
 
@@ -51,13 +52,19 @@ fn ask<T: FromRedisValue>(connection: &mut Connection, line: &str) -> RedisResul
 }
 
 fn waiting(connection: &mut Connection) -> usize {
-    redis::cmd("INFO").arg("clients").query::<redis::InfoDict>(connection).expect("INFO").get("blocked_clients").expect("a field")
+    redis::cmd("INFO")
+        .arg("clients")
+        .query::<redis::InfoDict>(connection)
+        .expect("INFO")
+        .get("blocked_clients")
+        .expect("a field")
 }
 
 fn strings(server: &Server) -> RedisResult<()> {
     for mut c in server.both() {
         ask::<()>(&mut c, "FLUSHALL")?;
-        let options = SetOptions::default().conditional_set(redis::ExistenceCheck::NX).with_expiration(SetExpiry::EX(60));
+        let options =
+            SetOptions::default().conditional_set(redis::ExistenceCheck::NX).with_expiration(SetExpiry::EX(60));
         assert!(c.set_options::<_, _, bool>("s:1", "a", options.clone())?);
         assert_eq!(c.set_options::<_, _, Option<String>>("s:1", "b", options)?, None);
         assert_eq!(c.append::<_, _, usize>("s:1", "bc")?, 3);
@@ -135,7 +142,10 @@ fn pipelines_and_transactions(server: &Server) -> RedisResult<()> {
                     redis::transaction(&mut c, &["multi:counter", "multi:log"], |c, pipe| {
                         let value: Option<i64> = c.get("multi:counter")?;
                         let value = value.unwrap_or(0);
-                        pipe.set("multi:counter", value + 1).ignore().rpush("multi:log", value).query::<Option<(i64,)>>(c)
+                        pipe.set("multi:counter", value + 1)
+                            .ignore()
+                            .rpush("multi:log", value)
+                            .query::<Option<(i64,)>>(c)
                     })
                     .expect("it is done in the end");
                 }
@@ -314,7 +324,9 @@ type Check = fn(&Server) -> RedisResult<()>;
 fn main() {
     rustls::crypto::ring::default_provider().install_default().expect("the first");
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [port, tls_port, certificate] = arguments.as_slice() else { panic!("usage: redis-rs-tour PORT TLS-PORT CERTIFICATE") };
+    let [port, tls_port, certificate] = arguments.as_slice() else {
+        panic!("usage: redis-rs-tour PORT TLS-PORT CERTIFICATE")
+    };
     let number = |text: &str| text.parse().expect("a port");
     let server = Server { port: number(port), tls_port: number(tls_port), certificate: certificate.clone() };
     let checks: [(&str, Check); 12] = [
