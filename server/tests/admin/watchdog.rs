@@ -24,36 +24,15 @@ struct Watched {
 impl Watched {
     /// On so many shards.
     fn start(shards: usize, arguments: &[&str]) -> Self {
-        let (directory, port) = (new_directory(), free_port());
+        let directory = new_directory();
         let socket = UnixDatagram::bind(directory.join("notify")).expect("a socket");
         let fixed = ["--bind", "127.0.0.1", "--save", "", "--supervised", "systemd", "--logfile", "log"];
         let more = ["--enable-debug-command", "yes", "--busy-reply-threshold", "100"];
-        let (port_text, shards) = (port.to_string(), shards.to_string());
-        let chosen = ["--port", &port_text, "--shards", &shards];
-        let arguments = [&fixed, more.as_slice(), &chosen, arguments].concat();
+        let shards = shards.to_string();
+        let arguments = [&fixed, more.as_slice(), &["--shards", &shards], arguments].concat();
         let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
-        let child = start_program(&directory, &arguments);
-        let mut watched = Self { child, port, directory, socket, arguments };
-        watched.serves();
-        watched
-    }
-
-    /// Waits until it says so.
-    fn serves(&mut self) {
-        assert!(self.hears("READY=1", PATIENCE));
-        assert!(Client::try_connect(self.port).is_ok());
-    }
-
-    /// Whether it says that within so long after what it has said last.
-    fn hears(&self, said: &str, limit: Duration) -> bool {
-        self.socket.set_read_timeout(Some(limit)).expect("a limit");
-        let mut words = [0; 4096];
-        while let Ok(length) = self.socket.recv(&mut words) {
-            if words[..length].split(|byte| *byte == b'\n').any(|line| line == said.as_bytes()) {
-                return true;
-            }
-        }
-        false
+        let (port, child) = start_serving(&directory, &socket, &arguments);
+        Self { child, port, directory, socket, arguments }
     }
 
     /// What systemd does: waits until the watchdog has not been fed for as long as the unit says, ends the server with the
@@ -68,8 +47,7 @@ impl Watched {
         .expect("it is there");
         let status = self.child.wait().expect("it ends");
         assert!(!status.success(), "a failure, or it would not be started again");
-        self.child = start_program(&self.directory, &self.arguments);
-        self.serves();
+        (self.port, self.child) = start_serving(&self.directory, &self.socket, &self.arguments);
         status.signal()
     }
 
@@ -79,7 +57,7 @@ impl Watched {
 
     /// Whether it is fed within so long.
     fn is_fed(&self, limit: Duration) -> bool {
-        self.hears("WATCHDOG=1", limit)
+        hears(&self.socket, "WATCHDOG=1", limit)
     }
 
     /// Waits until it has noticed that a shard hangs, and throws away what came before.
@@ -92,9 +70,36 @@ impl Watched {
     }
 }
 
-fn start_program(directory: &Path, arguments: &[String]) -> Child {
+/// Whether the server says that within so long after what it has said last.
+fn hears(socket: &UnixDatagram, said: &str, limit: Duration) -> bool {
+    socket.set_read_timeout(Some(limit)).expect("a limit");
+    let mut words = [0; 4096];
+    while let Ok(length) = socket.recv(&mut words) {
+        if words[..length].split(|byte| *byte == b'\n').any(|line| line == said.as_bytes()) {
+            return true;
+        }
+    }
+    false
+}
+
+/// A server that serves, and its port: another one if somebody has taken the first meanwhile.
+fn start_serving(directory: &Path, socket: &UnixDatagram, arguments: &[String]) -> (u16, Child) {
+    const LOOK_EVERY: Duration = Duration::from_millis(100);
+    for _ in 0..20 {
+        let port = free_port();
+        let mut child = start_program(directory, port, arguments);
+        while child.try_wait().expect("it is ours").is_none() {
+            if hears(socket, "READY=1", LOOK_EVERY) {
+                return (port, child);
+            }
+        }
+    }
+    panic!("it does not start: {}", std::fs::read_to_string(directory.join("log")).unwrap_or_default());
+}
+
+fn start_program(directory: &Path, port: u16, arguments: &[String]) -> Child {
     let mut start = Command::new(TORC);
-    start.args(arguments).current_dir(directory).stdin(Stdio::null());
+    start.args(["--port", &port.to_string()]).args(arguments).current_dir(directory).stdin(Stdio::null());
     start.env("NOTIFY_SOCKET", directory.join("notify")).env("WATCHDOG_USEC", BITES_AFTER.as_micros().to_string());
     start.spawn().expect("it starts")
 }
