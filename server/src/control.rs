@@ -107,7 +107,7 @@ pub enum ControlReply {
     /// For RANDOMKEY.
     RandomKey { keys: usize, key: Option<Vec<u8>> },
     /// For SCAN: what was found, and where the shard goes on if that was not all.
-    Scanned { keys: Vec<Vec<u8>>, next: Option<ScanCursor> },
+    Scanned { shard: usize, keys: Vec<Vec<u8>>, next: Option<ScanCursor> },
     /// Ids, and lines of CLIENT LIST; a connection that is between two shards may be told of by both.
     Clients(Vec<(u64, Vec<u8>)>),
     /// The ids of those that are closed.

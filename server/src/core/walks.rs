@@ -37,8 +37,14 @@ impl Core {
     fn scan_question(request: ScanRequest, database: usize) -> (ControlRequest, Conclude) {
         let conclude: Conclude = Box::new(|_, replies, reply| {
             let (mut found, mut cursor) = (Vec::new(), ScanCursor::START);
-            for answer in replies {
-                let ControlReply::Scanned { keys, next } = answer else { continue };
+            let scanned = replies.into_iter().filter_map(|answer| match answer {
+                ControlReply::Scanned { shard, keys, next } => Some((shard, keys, next)),
+                _ => None,
+            });
+            let mut scanned: Vec<_> = scanned.collect();
+            // In a transaction they come as shards have answered.
+            scanned.sort_unstable_by_key(|(shard, ..)| *shard);
+            for (_, keys, next) in scanned {
                 found.extend(keys);
                 if let Some(next) = next {
                     cursor = next;
@@ -55,7 +61,7 @@ impl Core {
         let (first, mut keys) = (ScanCursor::at_slot(self.shared.first_slot(self.index)), Vec::new());
         let (budget, now) = (request.count_of_few(), self.shard.now());
         let next = request.step(&self.shard.keyspace, database, first, budget, now, &mut |key| keys.push(key.to_vec()));
-        ControlReply::Scanned { keys, next: (next != ScanCursor::START).then_some(next) }
+        ControlReply::Scanned { shard: self.index, keys, next: (next != ScanCursor::START).then_some(next) }
     }
 
     /// For RANDOMKEY.

@@ -21,7 +21,12 @@ pub fn shards_of_command(shared: &Shared, home: usize, entry: &CommandEntry, arg
     match (entry.keys, entry.spec.spread) {
         (KeyPlan::None, Spread::Walk) if entry.spec.name == "scan" => {
             let cursor = arguments.get(1).and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
-            cursor.map_or(1 << home, |cursor| 1 << shared.shard_of(ScanCursor::from_u64(cursor).slot()))
+            match cursor.map(ScanCursor::from_u64) {
+                None => 1 << home,
+                // Where there are few keys, all are asked at once (`core::walks`).
+                Some(ScanCursor::START) => all_shards(shared),
+                Some(cursor) => 1 << shared.shard_of(cursor.slot()),
+            }
         }
         (KeyPlan::None, Spread::Single) => 1 << home,
         (KeyPlan::None, _) => all_shards(shared),
