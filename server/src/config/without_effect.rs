@@ -37,7 +37,6 @@ const REASONS: &[(&str, &str)] = &[
     ("debug-context", "there is no report that would show it"),
     ("hide-user-data-from-log", "lines of the log name no keys or values anyway"),
     ("watchdog-period", "the control plane watches the shards all the time"),
-    ("maxmemory-clients", "clients are limited one by one: client-output-buffer-limit, client-query-buffer-limit"),
     (
         "active-defrag",
         "small values are packed in pages that are written anew as they change: nothing is left to defragment",
