@@ -1,7 +1,33 @@
 //! How often each kind of error was answered. The kind is the first word of its text: `ERR`, `WRONGTYPE`, `NOAUTH` ...
 
-/// Kinds told apart; a client can make up more (`DEBUG ERROR`), which then count in the total only.
+/// Kinds told apart. Scripts can make up more; these count together from then on, but for the server's own.
 const KINDS_MAX: usize = 128;
+/// What counts together.
+const OTHERS: &str = "ERRORSTATS_OVERFLOW";
+/// The server's own kinds, which are told apart in any case.
+const OWN: [&str; 21] = [
+    "ERR",
+    "WRONGTYPE",
+    "WRONGPASS",
+    "NOAUTH",
+    "NOPERM",
+    "NOSCRIPT",
+    "NOGROUP",
+    "NOPROTO",
+    "NOREPLICAS",
+    "NOTBUSY",
+    "BUSY",
+    "BUSYGROUP",
+    "BUSYKEY",
+    "UNBLOCKED",
+    "UNKILLABLE",
+    "EXECABORT",
+    "LOADING",
+    "MISCONF",
+    "OOM",
+    "INVALIDOBJ",
+    "IOERR",
+];
 
 /// Counts by kind, and their total.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +55,12 @@ impl ErrorCounts {
     fn add_kind(&mut self, kind: &str, count: u64) {
         if let Some((_, total)) = self.kinds.iter_mut().find(|(known, _)| **known == *kind) {
             *total += count;
-        } else if self.kinds.len() < KINDS_MAX && !kind.is_empty() {
-            self.kinds.push((kind.into(), count));
+        } else if self.kinds.len() < KINDS_MAX || kind == OTHERS || OWN.contains(&kind) {
+            if !kind.is_empty() {
+                self.kinds.push((kind.into(), count));
+            }
+        } else {
+            self.add_kind(OTHERS, count);
         }
     }
 
@@ -60,6 +90,11 @@ mod tests {
         assert_eq!(sum.total(), 8);
         assert_eq!(sum.kinds().collect::<Vec<_>>(), [("ERR", 6), ("WRONGTYPE", 2)]);
         (0..2 * KINDS_MAX).for_each(|number| sum.count(format!("E{number} x").as_bytes()));
-        assert_eq!((sum.kinds().count(), sum.total()), (KINDS_MAX, 8 + 2 * KINDS_MAX as u64));
+        assert_eq!((sum.kinds().count(), sum.total()), (KINDS_MAX + 1, 8 + 2 * KINDS_MAX as u64));
+        assert_eq!(sum.kinds().last(), Some((OTHERS, KINDS_MAX as u64 + 2)));
+        sum.count(b"NOSCRIPT x");
+        sum.count(b"E1 x");
+        assert_eq!(sum.kinds().last(), Some(("NOSCRIPT", 1)));
+        assert_eq!(sum.kinds().find(|(kind, _)| *kind == "E1"), Some(("E1", 2)));
     }
 }

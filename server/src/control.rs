@@ -4,7 +4,7 @@ use crate::access::{Denied, Users};
 use crate::commands::client::{ClientFilter, client_line};
 use crate::commands::server::{self, Switch};
 use crate::core::blocked::Over;
-use crate::core::connection::{Connection, ConnectionKey};
+use crate::core::connection::{Connection, ConnectionKey, Phase};
 use crate::core::pubsub::AudienceChange;
 use crate::core::tracking::Redirection;
 use crate::core::{CallCounts, Core};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use torc_engine::commands::generic::scan::ScanRequest;
 use torc_engine::error_counts::ErrorCounts;
-use torc_engine::keyspace::ScanCursor;
+use torc_engine::keyspace::{KeySizes, ScanCursor};
 use torc_scripting::libraries::Registry;
 
 /// A question to every shard.
@@ -151,6 +151,10 @@ pub struct RateFigures {
     pub received_bytes: f64,
     /// Bytes to clients.
     pub sent_bytes: f64,
+    /// Turns.
+    pub turns: f64,
+    /// Nanoseconds of CPU time that they took.
+    pub turns_ns: f64,
 }
 
 /// One shard's figures.
@@ -208,6 +212,14 @@ pub struct ShardFigures {
     pub turns: u64,
     /// The most CPU time of a turn.
     pub longest_turn_ns: u64,
+    /// Turns since the start or the last CONFIG RESETSTAT, nanoseconds of CPU time that they took, and what commands took of it.
+    pub turns_took: [u64; 3],
+    /// The most input that a client had waiting lately, and the most replies, in bytes.
+    pub recent_max_bytes: [usize; 2],
+    /// How often the expiry cycle had more to do than it was given time for, and nanoseconds that it took.
+    pub expiry: [u64; 2],
+    /// Sizes of values by database, if that was asked for.
+    pub key_sizes: Vec<Option<Box<KeySizes>>>,
     /// Wakes sent to sleeping shards.
     pub wakes: u64,
     /// Keys found, keys missed, keys expired.
@@ -222,6 +234,12 @@ pub struct ShardFigures {
     pub interpreter_bytes: [usize; 2],
     /// Keys evicted.
     pub evicted: u64,
+    /// Clients evicted.
+    pub evicted_clients: u64,
+    /// Clients closed for what they have sent without an end, and for what they have not read.
+    pub limit_disconnections: [u64; 2],
+    /// What clients take, in bytes.
+    pub client_bytes: usize,
     /// Values freed after the command that let them go.
     pub lazily_freed: u64,
     /// Values that wait for that.
@@ -256,9 +274,11 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
         ControlRequest::RandomKey { database } => core.random_key(*database),
         ControlRequest::Scan { request, database } => core.scan_few(request, *database),
         ControlRequest::Clients(filter) => {
+            core.keep_client_limit();
             let (shard, now_ns) = (core.index, core.clock.monotonic_ns);
             let told = |connection: &Connection| (connection.id, client_line(connection, shard, now_ns));
-            ControlReply::Clients(fitting(core, filter, now_ns).map(told).collect())
+            let fitting = fitting(core, filter, now_ns).filter(|connection| connection.phase != Phase::Dead);
+            ControlReply::Clients(fitting.map(told).collect())
         }
         ControlRequest::KillClients { filter, own_id } => ControlReply::Killed(kill_clients(core, filter, *own_id)),
         ControlRequest::Pause { until_ns, only_writes } => {

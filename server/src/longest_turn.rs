@@ -1,4 +1,5 @@
-//! The longest turn of a shard: what a client may have to wait for that comes in the middle of it.
+//! The longest turn of a shard: what a client may have to wait for that comes in the middle of it. And how many turns there were,
+//! and what all of them took.
 //!
 //! ```text
 //!   turns        |--|-|---|--|-------------|--|-|-
@@ -17,12 +18,16 @@ pub struct LongestTurn {
     /// When the clock was last looked at, and the CPU time that it showed.
     last: Option<(u64, u64)>,
     longest_ns: u64,
+    /// Turns, and the CPU time between the first look and the last.
+    turns: u64,
+    spent_ns: u64,
 }
 
 impl LongestTurn {
     /// A turn begins; `cpu_ns` gives the thread's CPU time.
     #[inline]
     pub fn begin_turn(&mut self, now_ns: u64, cpu_ns: impl FnOnce() -> u64) {
+        self.turns += 1;
         let is_due = self.last.is_none_or(|(looked_ns, _)| now_ns.saturating_sub(looked_ns) >= LOOK_NS);
         if is_due {
             self.look(now_ns, cpu_ns());
@@ -31,8 +36,15 @@ impl LongestTurn {
 
     fn look(&mut self, now_ns: u64, cpu_ns: u64) {
         if let Some((_, before_ns)) = self.last.replace((now_ns, cpu_ns)) {
-            self.longest_ns = self.longest_ns.max(cpu_ns.saturating_sub(before_ns));
+            let spent_ns = cpu_ns.saturating_sub(before_ns);
+            self.longest_ns = self.longest_ns.max(spent_ns);
+            self.spent_ns += spent_ns;
         }
+    }
+
+    /// How many turns there were, and the CPU time that they took, in nanoseconds; without those of the last half of a millisecond.
+    pub fn all(&self) -> [u64; 2] {
+        [self.turns, self.spent_ns]
     }
 
     /// The longest turn, in nanoseconds of CPU time; up to 0.5 ms of others may be in it.
@@ -59,6 +71,9 @@ mod tests {
         };
         (0..10_000).for_each(|_| turn(&mut longest, 20_000, 20_000));
         assert!((LOOK_NS..2 * LOOK_NS).contains(&longest.ns()), "{longest:?}");
+        let [turns, spent_ns] = longest.all();
+        assert_eq!(turns, 10_000);
+        assert!((200_000_000 - LOOK_NS..=200_000_000).contains(&spent_ns), "{longest:?}");
         // A core that is taken away is not a long turn.
         turn(&mut longest, 50_000_000, 300_000);
         turn(&mut longest, 20_000, 20_000);

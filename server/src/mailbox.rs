@@ -91,6 +91,8 @@ pub enum Message {
     NoticesTold(Box<Notices>),
     /// Memory is short: the receiver is to evict what it owes (`core::memory`).
     Evict,
+    /// Clients take too much: the receiver's largest are to go (`core::client_memory`).
+    EvictClients,
     /// A new connection, accepted by the shard that listens.
     Adopt(DetachedSocket, bool),
     /// Something that a task of another shard wants done (`tasks`).

@@ -24,7 +24,10 @@ pub fn title(config: &Config, program: &str) -> String {
     let first = network.bind.first().map_or("*", |address| address.host.as_str());
     let host = if matches!(first, "*" | "::*" | "0.0.0.0") { "*" } else { first };
     let socket = network.unix_socket.as_ref().map_or_else(String::new, |path| path.display().to_string());
-    let listens = if network.port > 0 { format!("{host}:{}", network.port) } else { socket.clone() };
+    let listens = match config.main_port() {
+        0 => socket.clone(),
+        port => format!("{host}:{port}"),
+    };
     let file = config.process.config_file.as_ref().map_or_else(String::new, |path| path.display().to_string());
     let template = String::from_utf8_lossy(&config.process.title_template).into_owned();
     let filled = [
@@ -32,6 +35,7 @@ pub fn title(config: &Config, program: &str) -> String {
         ("{listen-addr}", &listens),
         ("{server-mode}", ""),
         ("{port}", &network.port.to_string()),
+        ("{tls-port}", &config.tls.port.to_string()),
         ("{unixsocket}", &socket),
         ("{config-file}", &file),
     ];
@@ -100,6 +104,11 @@ mod tests {
         assert_eq!(of(&["--bind", "127.0.0.1 -::1"]), "torc-server 127.0.0.1:6379");
         assert_eq!(of(&["--bind", "* -::*", "--port", "7000"]), "torc-server *:7000");
         assert_eq!(of(&["--port", "0", "--unixsocket", "/run/socket"]), "torc-server /run/socket");
+        assert_eq!(of(&["--port", "0", "--tls-port", "7001"]), "torc-server *:7001");
+        let ports = ["--port", "7000", "--tls-port", "7001"];
+        assert_eq!(of(&ports), "torc-server *:7000");
+        let both = [&["--proc-title-template", "{port} {tls-port}"], &ports[..]].concat();
+        assert_eq!(of(&both), "7000 7001");
         let template = "{title}: {port} {server-mode}{config-file}";
         assert_eq!(of(&["--proc-title-template", template]), "torc-server: 6379");
     }

@@ -107,6 +107,8 @@ pub struct Settings {
     pub socket: SocketOptions,
     /// `client-query-buffer-limit` in bytes.
     pub query_buffer_max: u64,
+    /// `maxmemory-clients` in bytes; 0 is no limit.
+    pub client_bytes_max: u64,
     /// `client-output-buffer-limit normal`.
     pub output_limit: OutputLimit,
     /// `client-output-buffer-limit pubsub`.
@@ -170,6 +172,7 @@ impl Default for Settings {
             idle_timeout_s: 0,
             socket: SocketOptions { keepalive_s: 300, no_delay: true },
             query_buffer_max: 1 << 30,
+            client_bytes_max: 0,
             output_limit: OutputLimit::default(),
             output_limit_pubsub: OutputLimit { hard_bytes: 32 << 20, soft_bytes: 8 << 20, soft_s: 60 },
             tracked_keys_max: 1_000_000,
@@ -215,6 +218,7 @@ impl From<&Config> for Settings {
             idle_timeout_s: config.clients.idle_timeout_s as u64,
             socket: SocketOptions { keepalive_s: config.network.keepalive_s, no_delay: true },
             query_buffer_max: config.clients.query_buffer_bytes_max,
+            client_bytes_max: config.client_bytes_max(),
             output_limit: limit(config.clients.output_limits.normal),
             output_limit_pubsub: limit(config.clients.output_limits.pubsub),
             tracked_keys_max: config.clients.tracked_keys_max,

@@ -4,6 +4,7 @@ use crate::access::SharedAccess;
 use crate::append_log::AppendLog;
 use crate::command_table::CommandTable;
 use crate::config::Config;
+use crate::core::client_memory::ClientShares;
 use crate::core::whole::UnitsUnderWay;
 use crate::insight::Insight;
 use crate::loading::LoadFigures;
@@ -77,6 +78,8 @@ pub struct Shared {
     pub exceeded_since_ms: AtomicI64,
     /// For how long it was, in milliseconds, that time left out.
     pub exceeded_total_ms: AtomicI64,
+    /// What clients take.
+    pub clients: ClientShares,
     /// What commands on every shard do not get in front of.
     pub units_under_way: UnitsUnderWay,
     /// What is changed, in one order.
@@ -110,6 +113,7 @@ impl Shared {
         assert!((1..=SHARDS_MAX).contains(&shards), "the configuration keeps shards in range");
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let mut random = fastrand::Rng::with_seed(seed);
+        let client_bytes_max = config.client_bytes_max();
         Self {
             mailboxes: Mailboxes::new(shards, rules),
             gauges: (0..shards).map(|_| Gauges::default()).collect(),
@@ -126,6 +130,7 @@ impl Shared {
             startup_bytes: AtomicI64::new(0),
             exceeded_since_ms: AtomicI64::new(0),
             exceeded_total_ms: AtomicI64::new(0),
+            clients: ClientShares::new(shards, client_bytes_max),
             units_under_way: UnitsUnderWay::default(),
             append_log: Arc::new(AppendLog::new(shards)),
             insight: Insight::default(),

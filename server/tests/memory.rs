@@ -1,4 +1,4 @@
-//! The limit of memory, seen by a client: one for all shards, kept by eviction or by refusal.
+//! The limits of memory, seen by a client: one for all shards, kept by eviction, of keys or of clients, or by refusal.
 
 mod support;
 
@@ -164,5 +164,179 @@ fn memory_that_is_given_back_is_counted_so() {
         // Tables and buffers may stay.
         support::eventually("memory comes back", || client.info_number("used_memory") < before + 3_000_000);
         assert!(client.info_number("used_memory_peak") >= full);
+    }
+}
+
+/// A client of that name that has sent the beginning of a command of so many bytes.
+fn hog(server: &Server, name: &str, bytes: usize) -> Client {
+    let mut client = server.client();
+    assert_eq!(client.ask(&format!("CLIENT SETNAME {name}")), "+OK");
+    client.send(format!("*2\r\n${bytes}\r\n{}", "x".repeat(bytes)).as_bytes());
+    client
+}
+
+/// Names of all clients and what they take.
+fn clients_memory(client: &mut Client) -> Vec<(String, u64)> {
+    let field = |line: &str, name: &str| {
+        let found = line.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        found.expect("the field").to_string()
+    };
+    let list = client.call("CLIENT LIST").text();
+    list.lines().map(|line| (field(line, "name"), field(line, "tot-mem").parse().expect("a number"))).collect()
+}
+
+fn count(clients: &[(String, u64)], name: &str) -> usize {
+    clients.iter().filter(|(known, _)| known == name).count()
+}
+
+#[test]
+fn the_largest_clients_go_first_over_all_shards_and_no_more_than_must() {
+    const EACH: usize = 5;
+    for shards in [1, 2, 3] {
+        let server = Server::torc(shards, &[]);
+        let mut control = server.client();
+        assert_eq!(
+            (control.ask("CLIENT NO-EVICT on"), control.ask("CLIENT SETNAME control")),
+            ("+OK".into(), "+OK".into())
+        );
+        let sizes = [("small", 100_000), ("middle", 300_000), ("large", 1_000_000)];
+        let hogs: Vec<Client> = (0..EACH).flat_map(|_| sizes).map(|(name, bytes)| hog(&server, name, bytes)).collect();
+        let mut clients = Vec::new();
+        support::eventually("all has arrived", || {
+            clients = clients_memory(&mut control);
+            sizes.iter().all(|(name, bytes)| {
+                clients.iter().filter(|(known, taken)| known == name && *taken as usize > *bytes).count() == EACH
+            })
+        });
+        assert_eq!(control.info_number("mem_clients_normal"), clients.iter().map(|(_, taken)| taken).sum::<u64>());
+        let mut left = [EACH; 3];
+        // One, the rest of its size, one more: what has gone is there no more as soon as the limit is answered.
+        for (goes, evicted) in [(1, 1), (EACH - 1, EACH), (1, EACH + 1), (EACH - 1, 2 * EACH), (2, 2 * EACH + 2)] {
+            let size = left.iter().rposition(|count| *count > 0).expect("somebody");
+            left[size] -= goes;
+            let taken: u64 = clients_memory(&mut control).iter().map(|(_, taken)| taken).sum();
+            let each = clients.iter().find(|(name, _)| name == sizes[size].0).expect("one of them").1;
+            // A byte less than what is left when one fewer has gone.
+            let limit = taken - each * (goes as u64 - 1) - 1;
+            assert_eq!(control.ask(&format!("CONFIG SET maxmemory-clients {limit}")), "+OK");
+            let after = clients_memory(&mut control);
+            let counts = sizes.map(|(name, _)| count(&after, name));
+            assert_eq!(counts, left, "{shards} shards, limit {limit} of {taken}");
+            assert_eq!(control.info_number("evicted_clients"), evicted as u64);
+        }
+        assert_eq!(hogs.len(), 3 * EACH);
+        assert!(server.log().contains("Evicting client: id="), "{}", server.log());
+        assert_eq!(control.ask("CONFIG RESETSTAT"), "+OK");
+        assert_eq!(control.info_number("evicted_clients"), 0);
+    }
+}
+
+#[test]
+fn a_client_that_grows_past_the_limit_has_the_largest_one_evicted() {
+    for shards in [1, 3] {
+        let server = Server::torc(shards, &["--maxmemory-clients", "2mb"]);
+        let mut control = server.client();
+        let mut large = hog(&server, "large", 1_200_000);
+        support::eventually("it has arrived", || {
+            clients_memory(&mut control).iter().any(|(_, taken)| *taken > 1_200_000)
+        });
+        let mut others: Vec<Client> = (0..2 * shards).map(|_| hog(&server, "small", 800_000 / (2 * shards))).collect();
+        support::eventually("all of them have arrived", || {
+            clients_memory(&mut control).iter().filter(|(name, taken)| name == "small" && *taken > 100_000).count()
+                == 2 * shards
+        });
+        let known = |control: &mut Client| count(&clients_memory(control), "large");
+        assert_eq!((known(&mut control), control.info_number("evicted_clients")), (1, 0));
+        others.push(hog(&server, "last", 300_000));
+        assert!(large.is_closed_by_server());
+        assert_eq!(known(&mut control), 0);
+        assert_eq!(control.info_number("evicted_clients"), 1);
+        let after = clients_memory(&mut control);
+        assert_eq!((count(&after, "small"), count(&after, "last")), (2 * shards, 1));
+    }
+}
+
+#[test]
+fn who_is_not_to_be_evicted_stays_and_a_part_of_the_limit_of_memory_is_a_limit() {
+    let server = Server::torc(2, &[]);
+    let mut control = server.client();
+    assert_eq!(control.ask("CLIENT NO-EVICT on"), "+OK");
+    // A part of nothing is no limit.
+    assert_eq!(control.ask("CONFIG SET maxmemory-clients 1%"), "+OK");
+    let mut kept = server.client();
+    assert_eq!(kept.ask("CLIENT NO-EVICT on"), "+OK");
+    kept.send(format!("*2\r\n$500000\r\n{}", "x".repeat(400_000)).as_bytes());
+    support::eventually("it has arrived", || clients_memory(&mut control).iter().any(|(_, taken)| *taken > 500_000));
+    let mut other = hog(&server, "other", 150_000);
+    support::eventually("it has arrived as well", || count(&clients_memory(&mut control), "other") == 1);
+    // 200 KiB of 20 MB.
+    assert_eq!(control.ask("CONFIG SET maxmemory 20000000"), "+OK");
+    assert!(other.is_closed_by_server());
+    let left = clients_memory(&mut control);
+    assert_eq!((count(&left, "other"), left.iter().filter(|(_, taken)| *taken > 500_000).count()), (0, 1));
+    assert_eq!(control.info_number("evicted_clients"), 1);
+    assert_eq!(server.log().matches("Over client maxmemory").count(), 1, "{}", server.log());
+    // It goes as soon as it may.
+    kept.send(&vec![b'x'; 100_000]);
+    kept.send(b"\r\n$1\r\nx\r\n");
+    assert!(kept.reply().to_string().starts_with("-ERR unknown command"));
+    assert_eq!(control.ask("CONFIG SET maxmemory-clients 0"), "+OK");
+    let mut third = hog(&server, "third", 5_000_000);
+    support::eventually("there is no limit any more", || {
+        clients_memory(&mut control).iter().any(|(name, taken)| name == "third" && *taken > 5_000_000)
+    });
+    assert_eq!(control.ask("CONFIG SET maxmemory-clients 2mb"), "+OK");
+    assert!(third.is_closed_by_server());
+}
+
+#[test]
+fn all_that_a_client_has_the_server_keep_counts() {
+    let server = Server::torc(3, &[]);
+    let mut control = server.client();
+    let taken = |control: &mut Client, name: &str| {
+        clients_memory(control).into_iter().find(|(known, _)| known == name).map_or(0, |(_, taken)| taken)
+    };
+    let long = "n".repeat(1000);
+    for (kind, lines) in [
+        ("watches", vec![format!("WATCH {long}1 {long}2")]),
+        ("listens", vec![format!("SUBSCRIBE {long}1"), format!("PSUBSCRIBE {long}2")]),
+        ("tracks", vec![format!("CLIENT TRACKING on BCAST PREFIX {long}1 PREFIX {long}2")]),
+        ("queues", vec!["MULTI".to_owned(), format!("SET {long} {long}")]),
+    ] {
+        let mut client = server.client();
+        client.ask(&format!("CLIENT SETNAME {kind}"));
+        let before = taken(&mut control, kind);
+        // What is told in RESP3 needs no other connection.
+        client.call("HELLO 3");
+        for line in lines {
+            client.call(&line);
+        }
+        let after = taken(&mut control, kind);
+        assert!((before + 2000..before + 6000).contains(&after), "{kind}: {before} and then {after}");
+        client.call("RESET");
+        assert!(taken(&mut control, kind) < before + 2000, "{kind}");
+    }
+}
+
+#[test]
+fn readers_that_do_not_read_are_evicted_and_no_keys() {
+    for shards in [1, 3] {
+        let server = Server::torc(shards, &[]);
+        let mut control = server.client();
+        assert_eq!(control.ask("CLIENT NO-EVICT on"), "+OK");
+        for index in 0..50 {
+            assert_eq!(control.ask(&format!("SETRANGE key:{index} 9999 x")), ":10000");
+        }
+        let bytes_max = limit(&mut control, 8 << 20, "allkeys-lru");
+        assert_eq!(control.ask("CONFIG SET maxmemory-clients 3mb"), "+OK");
+        let mut readers: Vec<Client> = (0..20).map(|_| server.client()).collect();
+        let all: Vec<String> = (0..50).map(|index| format!("key:{index}")).collect();
+        let command = encode(&support::words(&format!("MGET {}", all.join(" ")))).repeat(4);
+        support::eventually("some are evicted", || {
+            readers.retain_mut(|reader| reader.sends(&command));
+            control.info_number("evicted_clients") > 0
+        });
+        assert_eq!(control.call("DBSIZE").integer(), 50, "{shards} shards, limit {bytes_max}");
+        assert_eq!(control.info_number("evicted_keys"), 0);
     }
 }

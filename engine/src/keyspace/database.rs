@@ -13,6 +13,7 @@
 
 use super::eviction::GroupSums;
 use super::key::{Key, KeyHasher};
+use super::sizes::{Changing, KeySizes};
 use super::slot::SLOTS;
 use crate::command::Milliseconds;
 use crate::values::page::due_second;
@@ -65,6 +66,10 @@ pub(super) struct Database {
     pub(super) earliest_s: u32,
     pub(super) ledger: Ledger,
     pub(super) group_sums: GroupSums,
+    /// Of which size values are; there from the first key on.
+    pub(super) sizes: Option<Box<KeySizes>>,
+    /// The value that is being changed where it stands.
+    pub(super) changing: Option<Changing>,
 }
 
 impl Database {
@@ -79,6 +84,8 @@ impl Database {
             earliest_s: NEVER_S,
             ledger: Ledger::default(),
             group_sums: GroupSums::default(),
+            sizes: None,
+            changing: None,
         }
     }
 
@@ -269,5 +276,8 @@ impl Database {
             keys += group_keys;
         }
         assert_eq!((self.ledger.bytes, self.keys, self.volatile), (bytes, keys, volatile));
+        let tables = self.groups.iter().flatten().flat_map(|group| &group.tables);
+        let pages = tables.flat_map(|table| (0..table.page_count()).map(|index| table.page(index)));
+        self.audit_sizes(pages.flat_map(Page::entries));
     }
 }

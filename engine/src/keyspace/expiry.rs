@@ -18,12 +18,14 @@ use super::changes::Changes;
 use super::database::{Database, GROUP_SLOTS, split_slot};
 use super::garbage::Garbage;
 use super::instant::{Surroundings, Walks};
+use super::sizes::SizeClass;
 use super::slot::SLOTS;
 use super::{EntryMut, ExpireProgress, Key, Keyspace};
 use crate::command::Milliseconds;
 use crate::commands::remove_due;
 use crate::journal::Journal;
 use crate::values::NEVER_S;
+use smallvec::SmallVec;
 
 /// Where the walk is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -195,8 +197,9 @@ impl Database {
         if !step.walks.is_empty() {
             step.walks.serve(self, slot, (index as u64).reverse_bits(), step.around);
         }
+        self.settle_size();
         let (table, ledger) = self.table_mut(slot);
-        let (mut removed, mut expiry_sum) = (0, 0);
+        let (mut removed, mut expiry_sum, mut sizes) = (0, 0, SmallVec::<[SizeClass; 16]>::new());
         let entries = table.page(index).len();
         step.left = step.left.saturating_sub(entries);
         for entry in (0..entries).rev() {
@@ -213,6 +216,7 @@ impl Database {
                 if step.journal.is_listening() {
                     step.journal.expired(step.database, table.page(index).entry(entry).key());
                 }
+                sizes.push(SizeClass::of_entry(table.page(index).entry(entry)));
                 step.garbage.discard(table.remove_at(index, entry, ledger));
                 removed += 1;
                 expiry_sum += at as i128;
@@ -224,6 +228,7 @@ impl Database {
             self.shrink(slot);
             step.expired += removed;
             self.note_expired(slot, removed, expiry_sum);
+            sizes.into_iter().for_each(|size| self.uncount_size(size));
         }
         self.note_due(slot, earliest_s);
     }

@@ -7,6 +7,7 @@
 //!      ├ expiry    bounds at each level, a resumable walk
 //!      ├ eviction  what goes when memory is short
 //!      ├ changes   which keys have changed
+//!      ├ sizes     how many keys have values of which size
 //!      ├ walk      SCAN in the global order of (slot, position), RANDOMKEY
 //!      ├ watch     who is told of changes
 //!      ├ undo      takes a unit back
@@ -34,6 +35,7 @@ mod instant;
 mod key;
 #[cfg(test)]
 mod model;
+mod sizes;
 mod slot;
 mod typed;
 mod undo;
@@ -46,6 +48,7 @@ pub use entry::{Entry, OwnedEntry, Value};
 pub use eviction::{Eviction, EvictionOrder, EvictionPolicy, Urgency};
 pub use instant::{Instant, KeyFilter, SharedSink, WalkId, WalkSink};
 pub use key::{Key, KeyHasher};
+pub use sizes::{KeySizes, SIZE_CLASSES};
 pub use slot::{SLOTS, slot_of};
 pub use typed::{EntryMut, WrongType};
 pub use watch::{KeyNames, Watcher, Watches};
@@ -63,6 +66,7 @@ use expiry::ExpiryWalk;
 pub use garbage::ForgetPages;
 use garbage::Garbage;
 use instant::{Surroundings, Walks};
+use sizes::SizeClass;
 pub(crate) use undo::Held;
 use undo::Undo;
 
@@ -421,6 +425,7 @@ impl Keyspace {
     /// change.
     #[inline]
     fn before_change(&mut self, database: usize, key: &Key<'_>) {
+        self.databases[database].settle_size();
         if !self.walks.is_empty() {
             self.show_to_walks(database, key.slot, key.hash);
         }
@@ -460,6 +465,8 @@ impl Keyspace {
             }
         }
         let target = &mut self.databases[database];
+        target.settle_size();
+        target.uncount_size(SizeClass::of_entry(target.entry_at(slot, place)));
         let (table, ledger) = target.table_mut(slot);
         let expires_at = table.entry(place).expires_at();
         if self.journal.is_listening() {
@@ -491,13 +498,14 @@ impl Keyspace {
         expiry: Expiry,
         now: Milliseconds,
     ) {
-        let part_due = content.part_due();
+        let (part_due, size) = (content.part_due(), SizeClass::of_content(&content));
         self.before_change(database, key);
         let target = &mut self.databases[database];
         let Some(place) = target.find(key) else {
             let expires_at = if let Expiry::At(at) = expiry { Some(at) } else { None };
             let draft = Draft { key: key.bytes, clock: self.access_policy.fresh(now), expires_at, content };
             target.insert(key, draft, &self.hasher);
+            target.count_size(size);
             self.journal.event(database, EventClass::New, "new", key.bytes);
             if let Some(at) = part_due {
                 self.note_part_due(database, key, at);
@@ -506,7 +514,7 @@ impl Keyspace {
         };
         let (page, index, ledger) = target.at(key.slot, place);
         let old = page.entry(index);
-        let (before, was_expired) = (old.expires_at(), old.is_expired(now));
+        let (before, was_expired, old_size) = (old.expires_at(), old.is_expired(now), SizeClass::of_entry(old));
         let expires_at = match expiry {
             Expiry::Keep if !was_expired => before,
             Expiry::Keep | Expiry::Clear => None,
@@ -515,6 +523,7 @@ impl Keyspace {
         let clock = self.access_policy.touched(old.clock(), now, &mut self.random);
         let leftover = page.rewrite(index, Draft { key: key.bytes, clock, expires_at, content }, ledger);
         target.note_expiry(key.slot, before, expires_at);
+        target.recount_size(old_size, size);
         self.garbage.discard(leftover);
         if was_expired {
             self.count_removal(Removal::ExpiredLazily);
@@ -596,6 +605,7 @@ impl Keyspace {
         self.before_change(database, key);
         let target = &mut self.databases[database];
         let (page, index, ledger) = target.at(key.slot, place);
+        let old_size = SizeClass::of_entry(page.entry(index));
         if page.change_blob(index, ledger, |blob| blob.try_overwrite(value)) != Some(true) {
             return false;
         }
@@ -611,7 +621,9 @@ impl Keyspace {
             Expiry::At(at) => Some(at),
         };
         page.set_expiry(index, after, ledger);
+        let size = SizeClass::of_entry(page.entry(index));
         target.note_expiry(key.slot, before, after);
+        target.recount_size(old_size, size);
         true
     }
 
@@ -671,6 +683,7 @@ impl Keyspace {
         let place = target.find(key);
         if let Some(place) = place {
             let (page, index, ledger) = target.at(key.slot, place);
+            let old_size = SizeClass::of_entry(page.entry(index));
             let changed = page.change_blob(index, ledger, |blob| {
                 blob.write_at(offset, bytes);
                 blob.len()
@@ -678,6 +691,8 @@ impl Keyspace {
             if let Some(length) = changed {
                 let clock = self.access_policy.touched(page.entry(index).clock(), now, &mut self.random);
                 page.set_clock(index, clock);
+                let size = SizeClass::of_entry(page.entry(index));
+                target.recount_size(old_size, size);
                 self.dirty += 1;
                 return length;
             }

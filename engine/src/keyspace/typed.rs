@@ -31,6 +31,7 @@
 //!   answers an error must not have changed it.
 //! * For commands over shards nothing is to be done: values travel by themselves, and a handler sees one keyspace.
 
+use super::sizes::SizeClass;
 use super::{Entry, Expiry, Key, Keyspace, Removal};
 use crate::command::{CommandError, Milliseconds};
 use crate::journal::{EventClass, Journal};
@@ -91,11 +92,12 @@ impl Keyspace {
         if entry.value_type() != kind {
             return Err(WrongType);
         }
-        let before = entry.clock();
+        let (before, size) = (entry.clock(), SizeClass::of_entry(entry));
         let clock = self.access_policy.touched(before, now, &mut self.random);
         if clock != before {
             page.set_clock(index, clock);
         }
+        self.databases[database].note_changing(key.slot, place, size);
         Ok(Some(EntryMut { keyspace: self, database, slot: key.slot, place }))
     }
 
@@ -141,7 +143,11 @@ pub struct EntryMut<'a> {
 }
 
 impl<'a> EntryMut<'a> {
+    /// A change has begun.
+    #[inline]
     pub(super) fn new(keyspace: &'a mut Keyspace, database: usize, slot: u16, place: Place) -> Self {
+        let target = &mut keyspace.databases[database];
+        target.note_changing(slot, place, SizeClass::of_entry(target.entry_at(slot, place)));
         Self { keyspace, database, slot, place }
     }
 }

@@ -225,7 +225,9 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_the_oldest_goes() {
         let attempts = Attempts::default();
-        (0..3).for_each(|_| drop(attempts.note_failure(v4(0), LIMIT, 0)));
+        for _ in 0..3 {
+            attempts.note_failure(v4(0), LIMIT, 0);
+        }
         for number in 1..ORIGINS_MAX as u32 {
             attempts.note_failure(v4(number), LIMIT, 1);
         }

@@ -5,7 +5,7 @@
 use super::{SessionCommand, all_done, help, run_subcommand, specs};
 use crate::config::{Config, ConfigSetError, Machine, plain_text};
 use crate::control::ControlRequest;
-use crate::core::session::{Session, SessionResult};
+use crate::core::session::{Conclude, Session, SessionResult};
 use crate::reactor::whole_files::{or_empty, replace_at_once};
 use crate::server::clients_possible;
 use crate::settings::Settings;
@@ -180,8 +180,16 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         session.core.instruct_all(ControlRequest::Users { users, own_id: session.connection.id });
     }
     let settings = Arc::new(Settings::from(&*config));
-    session.ask_all(ControlRequest::Apply(settings), all_done());
+    session.ask_all(ControlRequest::Apply(settings), all_apply());
     Ok(())
+}
+
+/// New settings hold on all shards.
+fn all_apply() -> Conclude {
+    Box::new(|core, _, reply| {
+        core.put_client_limit_in_force();
+        reply.ok();
+    })
 }
 
 fn warn_of_small_limit(limit: u64, used: i64) {

@@ -206,6 +206,8 @@ pub struct Clients {
     pub query_buffer_bytes_max: u64,
     /// `proto-max-bulk-len`: one argument.
     pub bulk_bytes_max: u64,
+    /// `maxmemory-clients`: bytes, or less than 0 for a part of `maxmemory` in percent; 0 is no limit.
+    pub memory_max: i64,
     /// `tracking-table-max-keys`.
     pub tracked_keys_max: u64,
     /// `client-output-buffer-limit`.
@@ -421,6 +423,24 @@ pub struct Persistence {
     pub append_fsync: AppendFsync,
     /// What else there is to say about the log.
     pub append_log: AppendLogConfig,
+}
+
+impl Config {
+    /// The port that a server is named by: the one without TLS, if there is one; 0 where it listens on none.
+    pub fn main_port(&self) -> u16 {
+        if self.network.port > 0 { self.network.port } else { self.tls.port }
+    }
+
+    /// `maxmemory-clients` in bytes: 0 is no limit, and a part of no limit is none. Too little to talk to the server at all is not
+    /// meant.
+    pub fn client_bytes_max(&self) -> u64 {
+        const BYTES_MIN: u64 = 128 << 10;
+        let bytes = match self.clients.memory_max {
+            percent @ ..0 => (self.memory.bytes_max as f64 * percent.unsigned_abs() as f64 / 100.0) as u64,
+            bytes => bytes as u64,
+        };
+        if bytes == 0 { 0 } else { bytes.max(BYTES_MIN) }
+    }
 }
 
 impl Persistence {

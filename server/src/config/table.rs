@@ -133,7 +133,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     special("client-output-buffer-limit", Words::Many,
         "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
         special::set_output_limits, special::get_output_limits),
-    number("maxmemory-clients", MemoryOrPercent, -100, LONG_MAX, 0, Kept),
+    number("maxmemory-clients", MemoryOrPercent, -100, LONG_MAX, 0, number_at!(clients.memory_max)),
     integer("tracking-table-max-keys", 0, LONG_MAX, 1_000_000, number_at!(clients.tracked_keys_max)),
     integer("client-default-resp", 2, 3, 2, Kept).at_start().hidden(),
 

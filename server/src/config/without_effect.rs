@@ -38,7 +38,6 @@ const REASONS: &[(&str, &str)] = &[
     ("enable-debug-assert", "assertions are chosen when the server is built"),
     ("debug-context", "there is no report that would show it"),
     ("watchdog-period", "the control plane watches the shards all the time"),
-    ("maxmemory-clients", "clients are limited one by one: client-output-buffer-limit, client-query-buffer-limit"),
     (
         "active-defrag",
         "small values are packed in pages that are written anew as they change: nothing is left to defragment",

@@ -293,7 +293,10 @@ impl Core {
         let denied = Denied::of(denial, &requested, Context::TopLevel, &user);
         self.tell_denials(key, &[denied]);
         let calls = &mut self.counters.calls;
-        calls.calls[entry.id] = calls.calls[entry.id].saturating_sub(1);
+        // What it took until it waited is told of no call.
+        let (count, took_ns) = (calls.calls[entry.id], calls.took_ns[entry.id]);
+        calls.took_ns[entry.id] -= took_ns.checked_div(count).unwrap_or(0);
+        calls.calls[entry.id] = count.saturating_sub(1);
         calls.rejected[entry.id] += 1;
         self.counters.errors.count(b"NOPERM");
     }

@@ -314,7 +314,12 @@ impl Core {
         let mut reply = Reply::new(&mut out, state.waiter.client.protocol);
         match over {
             Over::TimedOut => reply.null_array(),
-            Over::Unblocked => reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            Over::Unblocked => {
+                const TEXT: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+                self.counters.errors.count(TEXT.as_bytes());
+                self.counters.calls.failed[state.waiter.entry.id] += 1;
+                reply.error(TEXT);
+            }
             Over::Denied(text) => reply.error(text),
             Over::Dead => {}
         }

@@ -11,6 +11,7 @@
 //!
 //! A long reply grows: what there is of the first place's goes to `ready` at once, that of others is kept in their places.
 
+use super::client_memory::Counted;
 use super::encrypted::Transport;
 use super::multi::Transaction;
 use super::pubsub::Interests;
@@ -222,6 +223,9 @@ impl Output {
     pub fn trim(&mut self) {
         if self.waiting.is_empty() {
             self.later = ReplyBuffer::default();
+        }
+        if self.ready.is_empty() {
+            self.ready = ReplyBuffer::default();
         }
     }
 
@@ -461,6 +465,8 @@ pub struct Connection {
     pub is_dirty: bool,
     /// Since when its output is over the soft limit, monotonic nanoseconds.
     pub soft_limit_since_ns: Option<u64>,
+    /// What of it is in the sum of clients' memory.
+    pub counted: Counted,
 }
 
 impl Connection {

@@ -1,5 +1,6 @@
 //! The slab of connections: who is here, who waits for what, and what the core loop is to do for whom.
 
+use super::client_memory::Counted;
 use super::connection::{
     Affinity, Connection, ConnectionFigures, ConnectionKey, MovedConnection, Output, Phase, Receiving, SessionState,
 };
@@ -167,6 +168,7 @@ impl Core {
             waits_for_units_since_ns: None,
             is_dirty: true,
             soft_limit_since_ns: None,
+            counted: Counted::default(),
         });
         slot.connection = Some(connection);
         self.connection_count += 1;
@@ -216,6 +218,7 @@ impl Core {
             transaction: std::mem::take(&mut connection.transaction),
         };
         self.counters.connections_moved += 1;
+        self.count_client(key, false);
         let gauges = &self.shared.gauges;
         gauges[self.index].connections.fetch_sub(1, Ordering::Relaxed);
         gauges[target].connections.fetch_add(1, Ordering::Relaxed);
@@ -232,9 +235,10 @@ impl Core {
         let slot = &mut self.connections[key.index as usize];
         // Who still names it finds nobody, instead of a connection whose command is under way.
         slot.generation = slot.generation.wrapping_add(1) & GENERATION_MASK;
-        slot.connection = None;
+        let counted = slot.connection.take().map(|connection| connection.counted);
         self.free_connections.push(key.index);
         self.connection_count -= 1;
+        self.uncount_client(counted.unwrap_or_default());
     }
 
     /// The connection reads no more commands and closes when its replies are out.
@@ -293,6 +297,8 @@ impl Core {
             connection.phase = Phase::Dead;
         }
         self.counters.sent_bytes += bytes as u64;
+        // Now, since its next command may be in this turn, and about the limit of clients' memory.
+        self.recount_client(key);
         self.mark_dirty_key(key);
         self.consider_resuming(key);
     }
@@ -401,6 +407,7 @@ impl Core {
 
     /// Asks, for each connection that something happened to, what is to be done.
     pub fn settle(&mut self, mut carry_out: impl FnMut(&mut Self, ConnectionKey, Want)) {
+        self.keep_client_limit();
         let mut dirty = std::mem::take(&mut self.dirty);
         for key in dirty.drain(..) {
             if let Some(connection) = self.connection_mut(key) {
@@ -509,12 +516,12 @@ impl Core {
         carry_out(self, key, want);
     }
 
-    fn check_output_limit(&mut self, key: ConnectionKey) {
+    pub(super) fn check_output_limit(&mut self, key: ConnectionKey) {
         let (limit, pubsub) = (self.settings.output_limit, self.settings.output_limit_pubsub);
         let now_ns = self.clock.monotonic_ns;
         let Some(connection) = self.connection_mut(key) else { return };
         let limit = if connection.is_listener() { pubsub } else { limit };
-        if limit.hard_bytes == 0 && limit.soft_bytes == 0 {
+        if (limit.hard_bytes == 0 && limit.soft_bytes == 0) || connection.phase == Phase::Dead {
             return;
         }
         let bytes = connection.output_bytes() as u64;
@@ -526,6 +533,7 @@ impl Core {
         if over_hard || (over_soft && soft_s > limit.soft_s) {
             tracing::warn!(id = connection.id, bytes, "Client closed for overcoming of output buffer limits.");
             connection.phase = Phase::Dead;
+            self.counters.output_limit_disconnections += 1;
         }
     }
 
@@ -536,13 +544,18 @@ impl Core {
         }
         let now_ns = self.clock.monotonic_ns;
         let counters = &self.counters;
-        self.rates.sample(now_ns, [counters.commands, counters.received_bytes, counters.sent_bytes]);
+        let [turns, turns_ns] = self.longest_turn.all();
+        let totals = [counters.commands, counters.received_bytes, counters.sent_bytes, turns, turns_ns];
+        self.rates.sample(now_ns, totals);
+        let mut largest = [0, 0];
         let timeout_ns = self.settings.idle_timeout_s * 1_000_000_000;
         for key in self.connection_keys() {
             self.check_output_limit(key);
             self.look_at_handshake(key);
             let Some(connection) = self.connection_mut(key) else { continue };
             let idle_ns = now_ns.saturating_sub(connection.figures.active_ns);
+            let waiting = [connection.query_buffer.capacity(), connection.output_bytes()];
+            largest = std::array::from_fn(|index| waiting[index].max(largest[index]));
             let frame_bytes = connection.parser.frame_bytes_known();
             connection.query_buffer.trim(Duration::from_nanos(idle_ns), frame_bytes);
             if idle_ns > IDLE_AFTER_NS {
@@ -562,7 +575,9 @@ impl Core {
             if connection.phase == Phase::Dead {
                 self.mark_dirty_key(key);
             }
+            self.recount_client(key);
         }
+        self.rates.buffers.note(now_ns / 1_000_000_000, largest);
     }
 }
 

@@ -144,6 +144,7 @@ impl Core {
         if input_bytes as u64 > self.settings.query_buffer_max && !connection.is_own() {
             tracing::warn!(id = connection.id, "Closing client that reached max query buffer length");
             connection.phase = Phase::Dead;
+            self.counters.query_limit_disconnections += 1;
         }
         self.mark_dirty(connection);
     }
@@ -818,6 +819,9 @@ impl Core {
             && let Some(missed) = self.scripting.missed.take()
         {
             return self.begin_script_unit(connection, entry, arguments, missed.shards);
+        }
+        if entry.is_script {
+            connection.figures.commands += self.scripting.commands_run.take();
         }
         self.note_failure(entry, errors);
         if client.tracks {

@@ -141,6 +141,14 @@ impl Transport {
         matches!(self, Self::Encrypted(_))
     }
 
+    /// What it takes, in bytes: replies that wait to be encrypted count as replies.
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Encrypted(encrypted) => size_of::<Encrypted>() + size_of::<Session>() + encrypted.arrived.capacity(),
+            Self::Unseen | Self::Plain => 0,
+        }
+    }
+
     /// Whether what is received is what the client means.
     #[inline]
     pub fn is_plain(&self) -> bool {

@@ -76,6 +76,7 @@ impl Core {
                 }
             }
             Message::Evict => self.pay_owed_memory(),
+            Message::EvictClients => self.evict_owed_clients(),
             Message::Served { number, reply } => self.served(*number, std::mem::take(reply)),
             Message::Retry(waiter) => self.retry_or_pass(waiter),
             Message::Forget(waiter) => self.forget_waiter(waiter),

@@ -15,6 +15,7 @@
 mod access;
 mod batches;
 pub mod blocked;
+pub mod client_memory;
 pub mod connection;
 pub mod connections;
 mod coordinator;
@@ -150,6 +151,16 @@ pub struct Counters {
     pub wakes: u64,
     /// Keyspace events.
     pub events: u64,
+    /// Expiry cycles whose time was over before their work, ...
+    pub expiry_cut_short: u64,
+    /// ... and what all of them took, in nanoseconds.
+    pub expiry_took_ns: u64,
+    /// Clients evicted.
+    pub evicted_clients: u64,
+    /// Clients closed for what they have not read, ...
+    pub output_limit_disconnections: u64,
+    /// ... and for what they have sent without an end.
+    pub query_limit_disconnections: u64,
 }
 
 impl Counters {
@@ -255,6 +266,7 @@ pub struct Core {
     /// The most CPU time that a turn took.
     pub longest_turn: LongestTurn,
     memory: memory::MemoryLimit,
+    client_limit: client_memory::ClientLimit,
     observer: observe::Observer,
     /// What counts as taken by this shard: the allocator's count for its thread, or, where that is not there, what the
     /// keyspace knows.
@@ -307,7 +319,7 @@ impl Core {
         let shards = shared.shards();
         let scripting = Rc::new(ShardScripting::new(&shared, index));
         let shard = new_shard(&shared, &settings, seed, index, &scripting);
-        let mut core = Self {
+        Self {
             index,
             shard,
             users: shared.access.users(),
@@ -346,6 +358,7 @@ impl Core {
             pace: Pace::default(),
             longest_turn: LongestTurn::default(),
             memory: memory::MemoryLimit::new(&settings),
+            client_limit: client_memory::ClientLimit::default(),
             observer: observe::Observer::new(settings.observation, shared.table.ids),
             measure_bytes: |shard| shard.keyspace.used_bytes() as i64,
             read_unpublished_bytes: || 0,
@@ -363,16 +376,17 @@ impl Core {
             read_clock_ns: None,
             settings,
             shared,
-        };
-        core.begin();
-        core
+        }
+        .begun()
     }
 
     /// As the settings say.
-    fn begin(&mut self) {
+    fn begun(mut self) -> Self {
         self.listen_to_events();
         self.apply_log_settings();
+        self.apply_client_limit(&self.settings.clone());
         self.scripting.undoes_killed.set(self.settings.undoes_killed_scripts);
+        self
     }
 
     /// Begins a turn: the clock has been read after the completions were reaped.
@@ -443,6 +457,7 @@ impl Core {
         self.settings = settings.clone();
         self.shard.set_options(settings.engine.clone());
         self.apply_memory_settings();
+        self.apply_client_limit(settings);
         self.apply_log_settings();
         self.apply_observation();
         self.scripting.undoes_killed.set(settings.undoes_killed_scripts);
@@ -495,13 +510,16 @@ impl Core {
     pub fn housekeeping_slice(&mut self, clock: impl Fn() -> u64) -> bool {
         const EXPIRE_BUDGET_ENTRIES: usize = 2_000;
         self.pay_owed_memory();
-        let mut more = self.collect_garbage(clock) || self.is_behind_with_memory();
+        let mut more = self.collect_garbage(&clock) || self.is_behind_with_memory();
         more |= self.tidy_readers();
         // Locked keys are not expired: with anything in the schedule expiry waits for the next slice.
         let rests = self.is_paused() || self.gate.is_loading();
         if self.schedule.is_idle() && self.active_expire && self.cron_runs && !rests {
-            let stopwatch = self.stopwatch_of_events();
-            more |= self.shard.keyspace.expire_step(self.shard.now(), EXPIRE_BUDGET_ENTRIES).more;
+            let (stopwatch, began_ns) = (self.stopwatch_of_events(), clock());
+            let is_cut_short = self.shard.keyspace.expire_step(self.shard.now(), EXPIRE_BUDGET_ENTRIES).more;
+            more |= is_cut_short;
+            self.counters.expiry_cut_short += u64::from(is_cut_short);
+            self.counters.expiry_took_ns += clock().saturating_sub(began_ns);
             self.note_event("expire-cycle", stopwatch);
         }
         more
@@ -536,11 +554,7 @@ impl Core {
             volatile_keys: keyspace.volatile_len(database),
             average_ttl_ms: keyspace.average_ttl_ms(database, now),
         });
-        let mut errors = self.counters.errors.clone();
-        errors.add(self.shard.errors());
-        errors.add(&self.scripting.errors.borrow());
-        let mut calls = self.counters.calls.clone();
-        calls.add(&self.scripting.calls.borrow());
+        let (errors, calls) = self.errors_and_calls();
         let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
         ShardFigures {
             shard: self.index,
@@ -577,6 +591,9 @@ impl Core {
             misses: keyspace.statistics.misses,
             expired: keyspace.statistics.expired,
             evicted: keyspace.statistics.evicted,
+            evicted_clients: self.counters.evicted_clients,
+            limit_disconnections: [self.counters.query_limit_disconnections, self.counters.output_limit_disconnections],
+            client_bytes: connections().filter(|it| !it.is_own()).map(Connection::memory_bytes).sum(),
             lazily_freed: keyspace.statistics.lazily_freed,
             garbage_pending: keyspace.garbage_pending(),
             allocated_bytes,
@@ -585,16 +602,40 @@ impl Core {
             output_bytes: connections().map(Connection::output_bytes).sum(),
             query_bytes: connections().map(|connection| connection.query_buffer.capacity()).sum(),
             longest_turn_ns: self.longest_turn.ns(),
+            turns_took: self.turns_took(),
+            recent_max_bytes: self.rates.buffers.largest(self.clock.monotonic_ns / 1_000_000_000),
+            expiry: [self.counters.expiry_cut_short, self.counters.expiry_took_ns],
+            key_sizes: Vec::new(),
             rates: self.rates.figures(),
             databases: databases.collect(),
         }
     }
 
-    /// The figures, and how long commands took here.
-    pub fn detailed_figures(&self) -> ShardFigures {
+    /// The figures, how long commands took here, and the sizes of values.
+    pub fn detailed_figures(&mut self) -> ShardFigures {
         // In this order: what the copies take is no part of the memory that the figures tell of.
         let figures = self.figures();
-        ShardFigures { histograms: self.histograms(), ..figures }
+        let keyspace = &mut self.shard.keyspace;
+        let key_sizes = (0..keyspace.database_count()).map(|database| keyspace.key_sizes(database)).collect();
+        ShardFigures { histograms: self.histograms(), key_sizes, ..figures }
+    }
+
+    /// How many turns there were, what they took, and what commands of clients took of it; EXEC takes what its commands take.
+    fn turns_took(&self) -> [u64; 3] {
+        let [turns, took_ns] = self.longest_turn.all();
+        let exec = self.shared.table.find(b"exec").map(|entry| entry.id);
+        let commands = self.counters.calls.took_ns.iter().enumerate();
+        [turns, took_ns, commands.filter(|(id, _)| Some(*id) != exec).map(|(_, took_ns)| took_ns).sum()]
+    }
+
+    /// What clients have been answered, and what commands have become, those of scripts among them.
+    fn errors_and_calls(&self) -> (ErrorCounts, CallCounts) {
+        let mut errors = self.counters.errors.clone();
+        errors.add(self.shard.errors());
+        errors.add(&self.scripting.errors.borrow());
+        let mut calls = self.counters.calls.clone();
+        calls.add(&self.scripting.calls.borrow());
+        (errors, calls)
     }
 
     /// How long commands took here, those of scripts among them.

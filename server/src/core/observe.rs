@@ -261,10 +261,15 @@ impl Core {
         self.send_home(by.shard as usize, Node::new(Message::Noted(Box::new((by.connection, noted)))));
     }
 
-    /// Something is to be remembered of a connection of ours.
+    /// Something is to be remembered of a connection of ours; behind what waits to be, as the command that has served a client
+    /// comes before the client's.
     pub(super) fn log_note(&mut self, key: ConnectionKey, noted: Noted) {
         let shared = self.shared.clone();
         let entries_max = self.observer.settings.entries_max;
+        if !self.observer.pending.is_empty() {
+            self.observer.pending.push((key, noted));
+            return;
+        }
         match self.connection_mut(key) {
             Some(connection) => log(&shared, connection, noted, entries_max),
             None => self.observer.pending.push((key, noted)),
@@ -282,18 +287,14 @@ impl Core {
     #[cold]
     fn log_all_pending(&mut self, at_hand: Option<&Connection>) {
         let entries_max = self.observer.settings.entries_max;
+        let shared = self.shared.clone();
         for (key, noted) in std::mem::take(&mut self.observer.pending) {
-            if let Some(connection) = at_hand.filter(|connection| connection.key == key) {
-                log(&self.shared, connection, noted, entries_max);
-            } else if at_hand.is_some() {
-                self.observer.pending.push((key, noted));
-            } else {
-                let shared = self.shared.clone();
-                match self.connection_mut(key) {
-                    Some(connection) => log(&shared, connection, noted, entries_max),
-                    // Gone meanwhile.
-                    None => log_of(&shared, noted, ("", b""), entries_max),
-                }
+            let of_hand = at_hand.filter(|connection| connection.key == key);
+            match of_hand.or_else(|| self.connection_mut(key).map(|connection| &*connection)) {
+                Some(connection) => log(&shared, connection, noted, entries_max),
+                None if at_hand.is_some() => self.observer.pending.push((key, noted)),
+                // Gone meanwhile.
+                None => log_of(&shared, noted, ("", b""), entries_max),
             }
         }
     }

@@ -89,6 +89,7 @@ impl Core {
             self.scripting.user.replace(self.user_of_id(user));
             let is_out = !self.has_room();
             self.scripting.is_memory_out.set(is_out);
+            self.scripting.commands_run.set(0);
             self.scripting.client.set(client);
             if client.tracks {
                 // It may change what it has read before anybody knows of that.

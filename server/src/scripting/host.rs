@@ -377,6 +377,7 @@ impl Host {
             let mut calls = scripting.calls.borrow_mut();
             for (id, count, took_ns) in self.calls.drain(..) {
                 calls.calls[id] += count;
+                scripting.commands_run.update(|commands| commands + count);
                 calls.add_time(id, took_ns);
             }
             for (id, has_run) in self.failures.drain(..) {

@@ -74,6 +74,8 @@ pub struct ShardScripting {
     pub client: Cell<ClientContext>,
     /// The user that the next script runs for; none is asked nothing.
     pub user: RefCell<Option<Arc<User>>>,
+    /// Commands that the script has run that was the last to end here.
+    pub commands_run: Cell<u64>,
     /// What scripts were denied.
     pub denied: RefCell<Vec<Denied>>,
     /// Keys that scripts have read for such clients in the step that runs.
@@ -118,6 +120,7 @@ impl ShardScripting {
             lines: RefCell::default(),
             client: Cell::default(),
             user: RefCell::default(),
+            commands_run: Cell::new(0),
             denied: RefCell::default(),
             reads: RefCell::default(),
             missed: RefCell::default(),

@@ -19,7 +19,7 @@ fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns:
     let Connection { id, ends, session, figures, output, .. } = connection;
     let (query_bytes, query_capacity) = (connection.query_buffer.len(), connection.query_buffer.capacity());
     let (output_bytes, output_capacity) = (connection.output_bytes(), output.ready.bytes.capacity());
-    let total_bytes = size_of::<Connection>() + query_capacity + output_capacity + connection.sending_bytes;
+    let total_bytes = connection.memory_bytes();
     write!(line, "id={id} addr={} laddr={} fd={} name=", ends.peer, ends.local, ends.descriptor.unwrap_or(-1))?;
     line.extend_from_slice(&session.name);
     write!(line, " age={} idle={}", seconds_since(figures.created_ns), seconds_since(figures.active_ns))?;

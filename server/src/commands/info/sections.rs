@@ -11,6 +11,8 @@ use crate::snapshot::Snapshot;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 use torc_engine::error_counts::ErrorCounts;
+use torc_engine::keyspace::KeySizes;
+use torc_engine::values::Type;
 use torc_scripting::libraries::Engine;
 
 /// A section.
@@ -31,10 +33,11 @@ enum Section {
     LatencyStats,
     Cluster,
     Keyspace,
+    KeySizes,
 }
 
 /// In the order in which they are shown, with the name that asks for each.
-const SECTIONS: [(Section, &str); 15] = [
+const SECTIONS: [(Section, &str); 16] = [
     (Section::Server, "server"),
     (Section::Clients, "clients"),
     (Section::Memory, "memory"),
@@ -50,6 +53,7 @@ const SECTIONS: [(Section, &str); 15] = [
     (Section::LatencyStats, "latencystats"),
     (Section::Cluster, "cluster"),
     (Section::Keyspace, "keyspace"),
+    (Section::KeySizes, "keysizes"),
 ];
 
 /// Which sections were asked for.
@@ -60,7 +64,7 @@ impl Sections {
     /// Names, and the groups `default`, `all` and `everything`; nothing is `default`. Unknown names are no error.
     pub(super) fn parse(names: &[&[u8]]) -> Self {
         let is_wanted = |section: Section, own_name: &str| {
-            let is_default = !matches!(section, Section::CommandStats | Section::LatencyStats);
+            let is_default = !matches!(section, Section::CommandStats | Section::LatencyStats | Section::KeySizes);
             let fits = |name: &&[u8]| match name.to_ascii_lowercase().as_slice() {
                 b"default" => is_default,
                 b"all" => section != Section::Modules,
@@ -74,9 +78,9 @@ impl Sections {
 }
 
 impl Sections {
-    /// Whether shards are to tell how long commands took.
+    /// Whether shards are to tell how long commands took, and how large values are.
     pub(super) fn is_detailed(&self) -> bool {
-        self.0.contains(&Section::LatencyStats)
+        self.0.contains(&Section::LatencyStats) || self.0.contains(&Section::KeySizes)
     }
 }
 
@@ -118,6 +122,7 @@ impl<'a> Report<'a> {
                     text.field("cluster_enabled", 0);
                 }
                 Section::Keyspace => self.keyspace(&mut text),
+                Section::KeySizes => self.key_sizes(&mut text),
             }
         }
         text.0
@@ -141,7 +146,7 @@ impl<'a> Report<'a> {
         text.field("process_id", std::process::id());
         text.field("process_supervised", config.process.supervised_by.name());
         text.field("run_id", &self.shared.run_id);
-        text.field("tcp_port", config.network.port);
+        text.field("tcp_port", config.main_port());
         text.field("server_time_usec", self.now_us);
         text.field("uptime_in_seconds", uptime_s);
         text.field("uptime_in_days", uptime_s / 86_400);
@@ -160,6 +165,9 @@ impl<'a> Report<'a> {
         text.field("connected_clients", self.sum(|shard| shard.connections as u64));
         text.field("cluster_connections", 0);
         text.field("maxclients", self.config.clients.count_max);
+        let recent = |index: usize| self.shards.iter().map(|shard| shard.recent_max_bytes[index]).max().unwrap_or(0);
+        text.field("client_recent_max_input_buffer", recent(0));
+        text.field("client_recent_max_output_buffer", recent(1));
         text.field("client_query_buffer_bytes", self.sum(|shard| shard.query_bytes as u64));
         text.field("client_output_buffer_bytes", self.sum(|shard| shard.output_bytes as u64));
         text.field("blocked_clients", self.sum(|shard| shard.blocked as u64));
@@ -176,7 +184,6 @@ impl<'a> Report<'a> {
     fn memory(&self, text: &mut Text) {
         let process = &self.process;
         let MemoryFigures { used, peak, startup, dataset, overhead } = MemoryFigures::of(self.shared, self.shards);
-        let clients_bytes = self.sum(|shard| (shard.query_bytes + shard.output_bytes) as u64);
         text.title("Memory");
         text.bytes("used_memory", used);
         text.bytes("used_memory_rss", process.resident_bytes);
@@ -208,10 +215,12 @@ impl<'a> Report<'a> {
         text.field("mem_replication_backlog", 0);
         text.field("mem_total_replication_buffers", 0);
         text.field("mem_clients_slaves", 0);
-        text.field("mem_clients_normal", clients_bytes);
+        text.field("mem_clients_normal", self.sum(|shard| shard.client_bytes as u64));
         text.field("mem_cluster_links", 0);
         text.field("mem_aof_buffer", self.shared.append_log.queued_bytes());
         text.field("mem_allocator", "mimalloc");
+        // No table is rebuilt: one grows by a page at a time.
+        text.field("mem_overhead_db_hashtable_rehashing", 0);
         text.field("active_defrag_running", 0);
         text.field("lazyfree_pending_objects", self.sum(|shard| shard.garbage_pending as u64));
         text.field("lazyfreed_objects", self.sum(|shard| shard.lazily_freed));
@@ -351,8 +360,10 @@ impl<'a> Report<'a> {
         text.field("sync_partial_ok", 0);
         text.field("sync_partial_err", 0);
         text.field("expired_keys", self.sum(|shard| shard.expired));
+        text.field("expired_time_cap_reached_count", self.sum(|shard| shard.expiry[0]));
+        text.field("expire_cycle_cpu_milliseconds", self.sum(|shard| shard.expiry[1]) / 1_000_000);
         text.field("evicted_keys", self.sum(|shard| shard.evicted));
-        text.field("evicted_clients", 0);
+        text.field("evicted_clients", self.sum(|shard| shard.evicted_clients));
         text.field("evicted_scripts", self.shared.scripting.scripts().evicted());
         let since_ms = self.shared.exceeded_since_ms.load(Relaxed);
         let current_ms = if since_ms == 0 { 0 } else { (self.now_us / 1000 - since_ms).max(0) };
@@ -383,6 +394,17 @@ impl<'a> Report<'a> {
         text.field("total_writes_processed", self.sum(|shard| shard.writes));
         text.field("io_threaded_reads_processed", 0);
         text.field("io_threaded_writes_processed", 0);
+        let disconnections = |index: usize| self.sum(|shard| shard.limit_disconnections[index]);
+        text.field("client_query_buffer_limit_disconnections", disconnections(0));
+        text.field("client_output_buffer_limit_disconnections", disconnections(1));
+        let took = |index: usize| self.sum(|shard| shard.turns_took[index]);
+        text.field("eventloop_cycles", took(0));
+        text.field("eventloop_duration_sum", took(1) / 1000);
+        text.field("eventloop_duration_cmd_sum", took(2) / 1000);
+        let turns = rate(|shard| shard.rates.turns);
+        text.field("instantaneous_eventloop_cycles_per_sec", turns.round());
+        let each_us = if turns == 0.0 { 0.0 } else { rate(|shard| shard.rates.turns_ns) / turns / 1000.0 };
+        text.field("instantaneous_eventloop_duration_usec", each_us.round());
         self.denials(text);
     }
 
@@ -518,6 +540,26 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// The names that Redis gives the types, and sizes in powers of two.
+    fn key_sizes(&self, text: &mut Text) {
+        text.title("Keysizes");
+        for database in 0..self.shared.databases {
+            let mut sizes: Option<KeySizes> = None;
+            for of_shard in self.shards.iter().filter_map(|shard| shard.key_sizes.get(database)?.as_deref()) {
+                sizes.get_or_insert_default().add(of_shard);
+            }
+            let Some(sizes) = sizes else { continue };
+            for (kind, name) in SIZED_TYPES {
+                let counts = sizes.of(kind).iter().enumerate().filter(|(_, count)| **count > 0);
+                let counts: Vec<String> =
+                    counts.map(|(class, count)| format!("{}={count}", size_label(class))).collect();
+                if !counts.is_empty() {
+                    text.field(&format!("db{database}_distrib_{name}"), counts.join(","));
+                }
+            }
+        }
+    }
+
     fn keyspace(&self, text: &mut Text) {
         text.title("Keyspace");
         for database in 0..self.shared.databases {
@@ -530,6 +572,24 @@ impl<'a> Report<'a> {
                 );
             }
         }
+    }
+}
+
+/// The types whose sizes are told.
+const SIZED_TYPES: [(Type, &str); 5] = [
+    (Type::String, "strings_sizes"),
+    (Type::List, "lists_items"),
+    (Type::Set, "sets_items"),
+    (Type::SortedSet, "zsets_items"),
+    (Type::Hash, "hashes_items"),
+];
+
+/// The least size of a class: `0`, `1`, `2`, ... `512`, `1K`, ...
+fn size_label(class: usize) -> String {
+    const UNITS: [&str; 7] = ["", "K", "M", "G", "T", "P", "E"];
+    match class.checked_sub(1) {
+        None => "0".to_owned(),
+        Some(bits) => format!("{}{}", 1 << (bits % 10), UNITS[(bits / 10).min(UNITS.len() - 1)]),
     }
 }
 
@@ -623,7 +683,15 @@ mod tests {
         assert!(!parse("").contains(&Section::CommandStats));
         assert!(parse("all").contains(&Section::CommandStats));
         assert_eq!(parse("everything").len(), SECTIONS.len());
-        assert_eq!(parse("default commandstats latencystats").len(), SECTIONS.len());
+        assert_eq!(parse("default commandstats latencystats keysizes").len(), SECTIONS.len());
+    }
+
+    #[test]
+    fn sizes_are_named_by_powers_of_two() {
+        assert_eq!(
+            [0, 1, 2, 10, 11, 20, 21, 30, 31].map(size_label),
+            ["0", "1", "2", "512", "1K", "512K", "1M", "512M", "1G"]
+        );
     }
 
     #[test]

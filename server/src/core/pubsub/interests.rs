@@ -7,6 +7,9 @@ use torc_engine::audience::Topic;
 /// Names in order, so that leaving them all has one order.
 type Names = BTreeSet<Box<[u8]>>;
 
+/// What a name takes beside its text, in the set of its connection and in the table of its shard.
+const NAME_BYTES: usize = 128;
+
 /// What a connection wants to hear of beside the replies to its commands. Few connections have any.
 #[derive(Debug, Default)]
 pub struct Interests {
@@ -19,6 +22,8 @@ pub struct Interests {
     pub is_monitor: bool,
     /// What others track is told here.
     pub is_redirected_to: bool,
+    /// What names take, here and in the tables of listeners.
+    name_bytes: usize,
 }
 
 impl Interests {
@@ -42,19 +47,29 @@ impl Interests {
 
     /// Whether the name is new.
     pub(super) fn insert(&mut self, topic: Topic, name: &[u8]) -> bool {
-        self.names_mut(topic).insert(name.into())
+        let is_new = self.names_mut(topic).insert(name.into());
+        self.name_bytes += if is_new { NAME_BYTES + name.len() } else { 0 };
+        is_new
     }
 
     /// Whether it was there.
     pub(super) fn remove(&mut self, topic: Topic, name: &[u8]) -> bool {
-        self.names_mut(topic).remove(name)
+        let was_there = self.names_mut(topic).remove(name);
+        self.name_bytes -= if was_there { NAME_BYTES + name.len() } else { 0 };
+        was_there
     }
 
     pub(super) fn take_names(&mut self) -> Vec<(Topic, Box<[u8]>)> {
+        self.name_bytes = 0;
         let topics = [Topic::Channel, Topic::ShardChannel, Topic::Pattern];
         let names =
             topics.map(|topic| std::mem::take(self.names_mut(topic)).into_iter().map(move |name| (topic, name)));
         names.into_iter().flatten().collect()
+    }
+
+    /// The memory that they take, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.name_bytes + self.tracking.as_ref().map_or(0, |tracking| tracking.memory_bytes())
     }
 
     /// The names of a kind, in order.

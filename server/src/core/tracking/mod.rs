@@ -356,7 +356,7 @@ impl Core {
             self.tracking.prefixes.entry(prefix.clone()).or_default().insert(key);
             changes.push(AudienceChange { topic: Topic::Prefix, name: prefix.clone(), by: 1 });
         }
-        tracking.prefixes.extend(before.map(|before| before.prefixes).unwrap_or_default());
+        tracking.add_prefixes(before.map(|before| before.prefixes).unwrap_or_default());
         connection.interests.get_or_insert_default().tracking = Some(Box::new(tracking));
         self.tracking.clients.insert(key);
         self.want_changes();

@@ -44,6 +44,8 @@ pub struct Tracking {
     pub is_broadcast: bool,
     /// The prefixes.
     pub prefixes: BTreeSet<Box<[u8]>>,
+    /// What they take, here and in the tables of listeners.
+    pub prefix_bytes: usize,
     /// It does not hear of its own changes.
     pub no_loop: bool,
     /// Who hears of it instead.
@@ -52,7 +54,21 @@ pub struct Tracking {
     pub is_broken: bool,
 }
 
+/// What a prefix takes beside its text.
+const PREFIX_BYTES: usize = 128;
+
 impl Tracking {
+    /// Adds prefixes to those that there are.
+    pub fn add_prefixes(&mut self, prefixes: BTreeSet<Box<[u8]>>) {
+        self.prefixes.extend(prefixes);
+        self.prefix_bytes = self.prefixes.iter().map(|prefix| PREFIX_BYTES + prefix.len()).sum();
+    }
+
+    /// The memory that it takes, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.prefix_bytes
+    }
+
     /// Whether the reads of the command that runs now are remembered.
     pub fn remembers(&self) -> bool {
         !self.is_broadcast
