@@ -21,8 +21,8 @@
 //!
 //! Sizes are told apart by quarters of powers of two between shards, and exactly on one. What counts: the session, unread input,
 //! commands that wait for EXEC, names that are listened to or watched, unsent replies (values that are sent from where they are stored
-//! among them: they stay as long as the client has not read them). A buffer that a client whose replies have gone has at hand for the
-//! next ones is the shard's.
+//! among them: they stay as long as the client has not read them). Replies of up to 16 KiB, and a buffer that a client has at hand
+//! for the next ones, are the shard's.
 //!
 //! A client that has said CLIENT NO-EVICT counts, and stays. Clients of the server's own, those that are between two shards, and those
 //! that are closed do not count.
@@ -42,6 +42,9 @@ use torc_engine::transaction::inbox::Node;
 const CLASSES: usize = 96;
 /// All clients of less than twice so many bits of bytes are alike.
 const SMALLEST_BITS: u32 = 12;
+
+/// Replies of up to so many bytes lie in a buffer that the shard lends: a short reply does not bring a client over the limit.
+const LENT_BYTES: usize = 16 << 10;
 
 /// The class of a client of so many bytes.
 fn class_of(bytes: i64) -> usize {
@@ -157,6 +160,7 @@ impl Connection {
         let names = session.name.len() + session.library_name.len() + session.library_version.len();
         let interests = self.interests.as_ref().map_or(0, |interests| interests.memory_bytes());
         let replies = self.output.memory_bytes() + self.sending_bytes;
+        let replies = if replies > LENT_BYTES { replies } else { 0 };
         let input = self.query_buffer.capacity() + self.transport.memory_bytes();
         size_of::<Self>() + names + interests + replies + input + self.transaction.bytes()
     }

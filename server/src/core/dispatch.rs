@@ -143,8 +143,8 @@ impl Core {
         let input_bytes = connection.query_buffer.len() + connection.transaction.bytes();
         if input_bytes as u64 > self.settings.query_buffer_max && !connection.is_own() {
             tracing::warn!(id = connection.id, "Closing client that reached max query buffer length");
+            self.counters.query_limit_disconnections += u64::from(connection.phase != Phase::Dead);
             connection.phase = Phase::Dead;
-            self.counters.query_limit_disconnections += 1;
         }
         self.mark_dirty(connection);
     }
