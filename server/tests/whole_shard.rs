@@ -109,12 +109,12 @@ fn scanned(client: &mut Client, options: &str) -> (usize, usize) {
         let [next, found] = reply.elements() else { panic!("{reply:?}") };
         calls += 1;
         for name in found.elements() {
-            assert!(names.insert(name.text().to_owned()), "twice: {name:?}");
+            assert!(names.insert(name.text()), "twice: {name:?}");
         }
         if next.text() == "0" {
             return (names.len(), calls);
         }
-        cursor = next.text().to_owned();
+        cursor = next.text();
     }
 }
 

@@ -26,12 +26,15 @@ const LOOKS_EVERY: Duration = Duration::from_millis(1);
 /// Keys that a shard tells of, and that are shown of all of them.
 pub(super) const HOT_KEYS: usize = 16;
 
-/// Where a shard leaves its answer.
+/// What a shard tells: its figures, and its costliest keys where HOTKEYS counts them.
+type Answer = (ShardFigures, Option<Costliest>);
+
+/// Where a shard leaves it.
 #[derive(Debug, Default)]
 struct Place {
     /// A question is under way, so that there is never a second one.
     is_asked: AtomicBool,
-    answer: Mutex<Option<Box<(ShardFigures, Option<Costliest>)>>>,
+    answer: Mutex<Option<Box<Answer>>>,
 }
 
 /// What is known of one shard.

@@ -29,6 +29,7 @@
 
 use super::Core;
 use super::connection::{Connection, ConnectionKey, Output, Phase};
+use super::query_buffer::QueryBuffer;
 use crate::commands::client::client_line;
 use crate::mailbox::Message;
 use crate::settings::Settings;
@@ -36,6 +37,7 @@ use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Mutex, PoisonError};
+use torc_engine::reply::ReplyBuffer;
 use torc_engine::transaction::inbox::Node;
 
 /// Classes of size: four for each power of two from [`SMALLEST_BITS`] on.
@@ -312,8 +314,8 @@ impl Core {
         let line = client_line(connection, shard, now_ns);
         tracing::info!("Evicting client: {}", String::from_utf8_lossy(&line).trim_end());
         // Its memory comes back now: the limit of memory is not to find it taken.
-        connection.query_buffer = Default::default();
-        connection.output.ready = Default::default();
+        connection.query_buffer = QueryBuffer::default();
+        connection.output.ready = ReplyBuffer::default();
         connection.phase = Phase::Dead;
         self.counters.evicted_clients += 1;
         self.count_client(key, true);
