@@ -71,7 +71,7 @@ fn key_sizes(client: &mut Client) -> String {
 
 #[test]
 fn sizes_of_values_are_counted_over_all_shards() {
-    let server = Server::torc(3, &[]);
+    let server = Server::torc(3, &["--enable-debug-command", "yes"]);
     let mut client = server.client();
     assert_eq!(key_sizes(&mut client), "");
     for index in 0..20 {
@@ -126,6 +126,7 @@ fn errors_are_told_apart_by_kind_as_long_as_there_are_not_too_many() {
         assert_eq!(client.ask(&format!("{made_up} KIND{index}")), format!("-KIND{index} made up"));
     }
     let together = client.info("errorstat_ERRORSTATS_OVERFLOW");
+    assert_eq!(together, "count=72");
     assert!(client.ask("GET").starts_with("-ERR"));
     assert_eq!(client.ask(&format!("{made_up} KIND5")), "-KIND5 made up");
     assert_eq!((client.info("errorstat_ERR"), client.info("errorstat_KIND5")), ("count=1".into(), "count=2".into()));

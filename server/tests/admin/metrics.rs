@@ -10,7 +10,9 @@ use std::process::{Child, Command, Stdio};
 const EXPORTER: &str = "/usr/bin/prometheus-redis-exporter";
 
 /// Metrics of the exporter that are about itself, or that it asks CONFIG for.
-const OF_THE_EXPORTER: [&str; 6] = [
+const OF_THE_EXPORTER: [&str; 7] = [
+    // It takes a line of INFO keysizes for the figures of a database, and tells its last number.
+    "redis_db0_distrib_",
     "redis_exporter_",
     "redis_target_",
     "redis_config_",
