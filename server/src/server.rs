@@ -79,6 +79,7 @@ impl Server {
             Peers::new(shards).map_err(|error| StartFailure(format!("Cannot create the wake-up events: {error}")))?;
         start_group_commit(&shared, &peers)?;
         start_handshakes(&shared, &peers)?;
+        insight::clock::start();
         let (report, reports) = mpsc::channel();
         let (load, loaded) = mpsc::channel();
         beginning.prepare(&shared)?;
