@@ -417,7 +417,7 @@ fn kill_clients(core: &mut Core, filter: &ClientFilter, own_id: u64) -> Vec<u64>
         } else if id == own_id {
             core.begin_close(key);
         } else {
-            core.kill(key);
+            core.cut_off(key);
         }
     }
     fitting.into_iter().map(|(_, id, _)| id).collect()

@@ -259,6 +259,12 @@ impl Core {
         }
     }
 
+    /// The same by somebody's order, who is to find when it is answered that nobody listens there any more.
+    pub fn cut_off(&mut self, key: ConnectionKey) {
+        self.kill(key);
+        self.forget_listener(key);
+    }
+
     /// The receive stream has ended.
     pub fn receive_ended(&mut self, key: ConnectionKey, result: std::io::Result<()>) {
         let Some(connection) = self.connection_mut(key) else { return };
