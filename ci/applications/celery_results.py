@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import celery
+import celery.exceptions
 import redis
 
 PORT = sys.argv[1] if __name__ == "__main__" else os.environ["SERVER_PORT"]
@@ -57,6 +58,25 @@ def start_worker(number):
     return subprocess.Popen(command, env=environment, stdout=sys.stderr, start_new_session=True)
 
 
+asked_again = 0
+
+
+def result_of(result):
+    """A result, asked for again if its notice does not come.
+
+    Celery sends SUBSCRIBE for a result's notice without waiting for the answer, and asks on another connection whether the result is
+    there. These connections may be of two shards, and one that gets no core for some milliseconds reads the SUBSCRIBE when the notice
+    has been published. The result itself is there in any case.
+    """
+    global asked_again
+    for _ in range(10):
+        try:
+            return result.get(timeout=PATIENCE_S / 10)
+        except celery.exceptions.TimeoutError:
+            asked_again += 1
+    raise AssertionError(f"no result of {result}")
+
+
 def check(what, actual, expected):
     assert actual == expected, f"{what}: {actual!r} instead of {expected!r}"
 
@@ -82,10 +102,10 @@ def run():
         celery.chord([add.s(name(f"chord:{c}:{n}"), c, n) for n in range(8)])(total.s(name(f"chord:{c}")))
         for c in range(CHORDS)
     ]
-    check("the group", group.get(timeout=PATIENCE_S), [2 * n for n in range(TASKS)])
-    check("tasks tried again", [result.get(timeout=PATIENCE_S) for result in retried], list(range(RETRIED)))
-    check("chains", [result.get(timeout=PATIENCE_S) for result in chains], [2 * n + 2 for n in range(CHORDS)])
-    check("chords", [result.get(timeout=PATIENCE_S) for result in chords], [8 * c + 28 for c in range(CHORDS)])
+    check("the group", result_of(group), [2 * n for n in range(TASKS)])
+    check("tasks tried again", [result_of(result) for result in retried], list(range(RETRIED)))
+    check("chains", [result_of(result) for result in chains], [2 * n + 2 for n in range(CHORDS)])
+    check("chords", [result_of(result) for result in chords], [8 * c + 28 for c in range(CHORDS)])
     runs = counts.hgetall("runs")
     check("runs", {name: times for name, times in runs.items() if expected.get(name) != times}, {})
     check("tasks that ran", len(runs), len(expected))
@@ -108,7 +128,7 @@ def main():
                 os.killpg(worker.pid, signal.SIGKILL)
     broker = redis.Redis.from_url(f"{URL}/0")
     check("what is left in the queue", (broker.llen("celery"), broker.hlen("unacked")), (0, 0))
-    print(f"{ran} tasks, each of them once, their results as expected")
+    print(f"{ran} tasks, each of them once, their results as expected, {asked_again} asked for again")
 
 
 if __name__ == "__main__":
