@@ -140,6 +140,16 @@ impl Database {
         self.changing = Some(Changing { slot, place, before });
     }
 
+    /// The same of the one value that is about to be changed again. Its class, if it was the last to be changed.
+    #[inline]
+    pub(super) fn settle_size_of(&mut self, slot: u16, place: Place) -> Option<SizeClass> {
+        let changing = self.changing.filter(|changing| changing.slot == slot && changing.place == place)?;
+        self.changing = None;
+        let after = SizeClass::of_entry(self.entry_at(slot, place));
+        self.recount_size(changing.before, after);
+        Some(after)
+    }
+
     /// Before each change: the one before it is over.
     #[inline]
     pub(super) fn settle_size(&mut self) {

@@ -86,13 +86,14 @@ impl Keyspace {
         now: Milliseconds,
     ) -> Result<Option<EntryMut<'_>>, WrongType> {
         let Some(place) = self.live_place(database, key, now) else { return Ok(None) };
+        let size = self.databases[database].settle_size_of(key.slot, place);
         self.before_change(database, key);
         let (page, index, _) = self.databases[database].at(key.slot, place);
         let entry = page.entry(index);
         if entry.value_type() != kind {
             return Err(WrongType);
         }
-        let (before, size) = (entry.clock(), SizeClass::of_entry(entry));
+        let (before, size) = (entry.clock(), size.unwrap_or_else(|| SizeClass::of_entry(entry)));
         let clock = self.access_policy.touched(before, now, &mut self.random);
         if clock != before {
             page.set_clock(index, clock);
@@ -162,6 +163,13 @@ impl EntryMut<'_> {
     #[inline]
     pub fn view(&self) -> Entry<'_> {
         Entry::new(self.packed_entry(), self.keyspace.access_policy)
+    }
+
+    /// The bytes of a raw string for changes in place, if there are so many and nobody else holds them.
+    #[inline]
+    pub fn raw_string_mut(&mut self, length_min: usize) -> Option<&mut [u8]> {
+        let (page, index, _) = self.keyspace.databases[self.database].at(self.slot, self.place);
+        page.raw_string_mut(index, length_min)
     }
 
     fn set_content(&mut self, content: Content<'_>) {

@@ -85,7 +85,10 @@ impl<'a> ListRef<'a> {
     /// The list that a collection holds.
     #[inline]
     pub fn of(collection: &'a impl Collection) -> Self {
-        Self::new(Some(collection.bytes()), collection.object())
+        match collection.object() {
+            Some(Object::List(tree)) => Self::Tree(tree),
+            _ => Self::new(Some(collection.bytes()), None),
+        }
     }
 
     /// Number of elements.
@@ -237,15 +240,28 @@ fn become_tree(list: &mut impl Collection) {
     list.become_object(Object::List(tree));
 }
 
+/// Whether a tree may have become so small that it is to be a listpack.
+#[inline]
+fn may_shrink(tree: &ListTree, limits: &Encodings) -> bool {
+    let half = Limit::of(limits).half();
+    // The blocks of a tree take more than its elements do, but not by much.
+    tree.bytes() as u64 <= half.bytes.saturating_mul(2) && tree.len() <= half.entries
+}
+
 /// Makes a tree a listpack if it has become so small.
 #[inline]
 pub fn shrink(list: &mut impl Collection, limits: &Encodings) {
+    if let ListRef::Tree(tree) = ListRef::of(list)
+        && may_shrink(tree, limits)
+    {
+        become_listpack(list, limits);
+    }
+}
+
+#[cold]
+fn become_listpack(list: &mut impl Collection, limits: &Encodings) {
     let ListRef::Tree(tree) = ListRef::of(list) else { return };
     let half = Limit::of(limits).half();
-    // The blocks of a tree take more than its elements do, but not by much.
-    if tree.bytes() as u64 > half.bytes.saturating_mul(2) || tree.len() > half.entries {
-        return;
-    }
     let bytes = listpack::build(tree.iter().map(|element| element.as_string().into()));
     if half.allows(0, bytes.len() as u64) {
         list.become_packed(&bytes, Form::LIST);
@@ -327,6 +343,31 @@ pub fn remove(list: &mut impl Collection, indexes: Range<u64>, limits: &Encoding
     } else if let Some(at) = Listpack::new(list.bytes()).seek(indexes.start as usize) {
         listpack::remove(list, at, count as usize);
     }
+}
+
+/// Removes one element at an end of a tree that has others, and shows it before: one way down. Nothing of that, and `None`, if it
+/// is no tree, or the element its last; else the length then.
+#[inline]
+pub fn pop_from_tree(
+    list: &mut impl Collection,
+    end: End,
+    limits: &Encodings,
+    show: impl FnOnce(StringRef<'_>),
+) -> Option<u64> {
+    let (length, may_shrink) = change_tree(list, |tree| {
+        if tree.len() < 2 {
+            return None;
+        }
+        match end {
+            End::Left => tree.remove_front(show),
+            End::Right => tree.remove_back(show),
+        }
+        Some((tree.len(), may_shrink(tree, limits)))
+    })??;
+    if may_shrink {
+        become_listpack(list, limits);
+    }
+    Some(length)
 }
 
 /// Keeps the elements of some indexes only.

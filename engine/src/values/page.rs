@@ -14,6 +14,7 @@
 //!   without gaps: what shrinks or goes is closed up by one move of the entries below it.
 //! * Blocks have the sizes that the allocator would round up to anyway, so rounding is not lost but used.
 
+use super::StringRef;
 use super::blob::Blob;
 use super::object::Object;
 use super::packed::{Content, Draft, Form, INLINE_COLLECTION_BYTES_MAX, Leftover, PackedEntry, PackedEntryMut};
@@ -419,6 +420,20 @@ impl Page {
         });
         // SAFETY: `&mut self` is held as long as the result.
         unsafe { self.entry_mut(index).into_bytes_mut() }
+    }
+
+    /// The bytes of a string, if it is raw already, there are so many of them, and nobody else holds them: changing them takes no
+    /// memory.
+    #[inline]
+    pub fn raw_string_mut(&mut self, index: usize, length_min: usize) -> Option<&mut [u8]> {
+        let entry = self.entry(index);
+        let is_at_hand = match entry.string() {
+            StringRef::Shared(blob) => blob.len() >= length_min && blob.is_unique(),
+            StringRef::Bytes(bytes) => bytes.len() >= length_min && entry.form() == Form::RAW_STRING,
+            StringRef::Integer(_) => false,
+        };
+        // SAFETY: `&mut self` is held as long as the result.
+        is_at_hand.then(|| unsafe { self.entry_mut(index).into_bytes_mut() })?
     }
 
     /// Puts `parts` in the place of the bytes `range` of a value's packed bytes. Past

@@ -52,6 +52,18 @@ fn is_raw(entry: &EntryMut<'_>) -> bool {
     entry.form() == Form::RAW_STRING || matches!(entry.view().string(), Some(StringRef::Shared(_)))
 }
 
+/// Calls `change` with the bytes of the string under a key, if it has so many and they may be changed where they stand.
+fn change_in_place<R>(
+    execution: &mut Execution<'_>,
+    key: &[u8],
+    length: usize,
+    change: impl FnOnce(&mut [u8]) -> R,
+) -> Result<Option<R>, CommandError> {
+    let key = execution.keyspace.key(key);
+    let entry = execution.keyspace.edit(execution.database, &key, Type::String, execution.now)?;
+    Ok(entry.and_then(|mut entry| entry.raw_string_mut(length).map(change)))
+}
+
 /// Makes the string under a key at least `length` bytes long, which is at least one, and calls `change` with its bytes and
 /// whether there are more of them now. Nothing is counted into `dirty`.
 fn change<R>(

@@ -1,7 +1,7 @@
 //! One bit: SETBIT, GETBIT.
 
 use super::super::string::room::is_made_first;
-use super::{bit_offset, change, read};
+use super::{bit_offset, change, change_in_place, read};
 use crate::command::{CommandError, CommandResult, Execution, parse_integer};
 use crate::journal::EventClass;
 
@@ -18,16 +18,18 @@ pub(super) fn setbit(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
         _ => return Err(CommandError::from("ERR bit is not an integer or out of range")),
     };
     let (byte, mask) = ((offset >> 3) as usize, mask(offset));
-    if is_made_first(execution, (setbit, arguments), arguments[1], byte + 1) {
-        return Ok(());
-    }
-    let (was_on, is_longer) = change(execution, arguments[1], byte + 1, |bytes, is_longer| {
+    let put = |bytes: &mut [u8]| {
         let was_on = bytes[byte] & mask != 0;
         if was_on != on {
             bytes[byte] ^= mask;
         }
-        (was_on, is_longer)
-    })?;
+        was_on
+    };
+    let (was_on, is_longer) = match change_in_place(execution, arguments[1], byte + 1, put)? {
+        Some(was_on) => (was_on, false),
+        None if is_made_first(execution, (setbit, arguments), arguments[1], byte + 1) => return Ok(()),
+        None => change(execution, arguments[1], byte + 1, |bytes, is_longer| (put(bytes), is_longer))?,
+    };
     if is_longer || was_on != on {
         execution.keyspace.dirty += 1;
         execution.effect(&[b"SETBIT", arguments[1], arguments[2], arguments[3]]);

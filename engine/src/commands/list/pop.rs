@@ -6,9 +6,10 @@ use super::super::string::reply_string;
 use super::report;
 use crate::command::{CommandError, CommandResult, Execution, wrong_arity};
 use crate::long::{LongWork, ViewWalk};
-use crate::values::Type;
+use crate::reply::Reply;
 use crate::values::large::ListTree;
 use crate::values::list::{self, End, ListRef};
+use crate::values::{StringRef, Type};
 use std::ops::Range;
 
 /// How elements are told.
@@ -35,16 +36,21 @@ fn pop_some(
     let Execution { keyspace, reply, database, now, options, later, .. } = &mut *execution;
     let key = keyspace.key(name);
     let Some(mut entry) = keyspace.edit(*database, &key, Type::List, *now)? else { return Ok(false) };
+    if count == 1 {
+        let tell = |element: StringRef<'_>| {
+            begin_listing(reply, name, listing, 1);
+            reply_string(reply, element);
+        };
+        if list::pop_from_tree(&mut entry, end, &options.encodings, tell).is_some() {
+            entry.changed(1);
+            report_pop(execution, name, end, 1, false);
+            return Ok(true);
+        }
+    }
     let list = ListRef::of(&entry);
     let (length, indexes) = (list.len(), list.end(end, count));
     let count = indexes.end - indexes.start;
-    if matches!(listing, Listing::WithKey | Listing::Pair) {
-        reply.array(2);
-        reply.bulk(name);
-    }
-    if matches!(listing, Listing::Array | Listing::WithKey) {
-        reply.array(count as usize);
-    }
+    begin_listing(reply, name, listing, count);
     match list {
         // They go at once; what is told of them is read from a view.
         ListRef::Tree(tree) if options.is_long_part(count, length, tree.bytes()) => {
@@ -63,6 +69,18 @@ fn pop_some(
     }
     report_pop(execution, name, end, count, count == length);
     Ok(true)
+}
+
+/// What comes in front of so many elements.
+#[inline]
+fn begin_listing(reply: &mut Reply<'_>, name: &[u8], listing: Listing, count: u64) {
+    if matches!(listing, Listing::WithKey | Listing::Pair) {
+        reply.array(2);
+        reply.bulk(name);
+    }
+    if matches!(listing, Listing::Array | Listing::WithKey) {
+        reply.array(count as usize);
+    }
 }
 
 /// The elements of some indexes, beginning with that of an end, slice by slice.

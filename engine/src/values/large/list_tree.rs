@@ -7,8 +7,8 @@
 use super::hash_leaf::Old;
 use super::list_leaf::{Content, ListElement, ListLeaf, PACKED_TEXT_BYTES_MAX};
 use super::tree::{Path, Tree, Walk};
-use crate::values::Blob;
 use crate::values::listpack::{self, Listpack};
+use crate::values::{Blob, StringRef};
 
 /// A list; cloning it gives a frozen view and copies nothing.
 #[derive(Clone, Default)]
@@ -147,6 +147,27 @@ impl ListTree {
             self.0.edit(&path, |leaf, bytes| (leaf.remove(rest as usize, here as usize, bytes), None));
             left -= here;
         }
+    }
+
+    /// Shows the first element and removes it. There is one.
+    #[inline]
+    pub fn remove_front(&mut self, show: impl FnOnce(StringRef<'_>)) {
+        self.remove_shown(&Path::FIRST, |_| 0, show);
+    }
+
+    /// Shows the last element and removes it. There is one.
+    #[inline]
+    pub fn remove_back(&mut self, show: impl FnOnce(StringRef<'_>)) {
+        self.remove_shown(&Path::LAST, |leaf| leaf.len() - 1, show);
+    }
+
+    #[inline]
+    fn remove_shown(&mut self, end: &Path, place: impl FnOnce(&ListLeaf) -> usize, show: impl FnOnce(StringRef<'_>)) {
+        self.0.edit(end, |leaf, bytes| {
+            let index = place(leaf);
+            show(leaf.element(index).as_string());
+            (leaf.remove(index, 1, bytes), None)
+        });
     }
 
     /// Removes the first element and hands it over.
