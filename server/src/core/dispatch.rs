@@ -64,6 +64,8 @@ struct Ahead {
     entry: Option<&'static CommandEntry>,
     /// Slot and hash of the only key.
     key: Option<(u16, u64)>,
+    /// The command before has the same only key, which is on its way already.
+    is_repeated: bool,
 }
 
 /// What stopped the parse-ahead.
@@ -227,6 +229,7 @@ impl Core {
         let limits = Limits { bulk_length_max: self.settings.bulk_length_max, authenticated };
         let group = if authenticated { LOOKAHEAD_COMMANDS } else { 1 };
         let mut position = from;
+        let mut last_key = None;
         while ahead.commands.len() < group {
             let frame = &input[position..];
             if frame.is_empty() {
@@ -249,9 +252,11 @@ impl Core {
                     let arguments = &ahead.spans[first_span..];
                     let (table, name) = (&self.shared.table, slice(input, arguments[0]));
                     let entry = if is_own { table.find_original(name) } else { table.find(name) };
-                    let key = entry.and_then(|entry| self.foresee(connection, entry, input, arguments));
-                    let span_count = arguments.len();
-                    ahead.commands.push(Ahead { first_span, span_count, end, entry, key });
+                    let (span_count, last) = (arguments.len(), last_key);
+                    last_key = entry.and_then(|entry| self.foresee(connection, entry, input, arguments, last));
+                    let key = last_key.map(|(_, key)| key);
+                    let is_repeated = key.is_some() && key == last.map(|(_, key)| key);
+                    ahead.commands.push(Ahead { first_span, span_count, end, entry, key, is_repeated });
                     position = end;
                 }
                 Ok(Parsed::Incomplete { consumed, .. }) => return Stop::Incomplete(position + consumed),
@@ -261,7 +266,7 @@ impl Core {
         Stop::Full
     }
 
-    /// Hashes the only key of a command and asks for its page.
+    /// Hashes the only key of a command and asks for its page. One that is that of the command before needs neither.
     #[inline]
     fn foresee(
         &self,
@@ -269,14 +274,21 @@ impl Core {
         entry: &CommandEntry,
         input: &[u8],
         arguments: &[Span],
-    ) -> Option<(u16, u64)> {
+        last: Option<(Span, (u16, u64))>,
+    ) -> Option<(Span, (u16, u64))> {
         let KeyPlan::One(index) = entry.keys else { return None };
-        let bytes = slice(input, *arguments.get(index)?);
+        let span = *arguments.get(index)?;
+        let bytes = slice(input, span);
+        if let Some((last, key)) = last
+            && slice(input, last) == bytes
+        {
+            return Some((span, key));
+        }
         let key = Key::new(bytes, &self.shared.hasher);
         if self.shared.shard_of(key.slot) == self.index {
             self.shard.keyspace.prefetch(connection.session.client.database as usize, &key);
         }
-        Some((key.slot, key.hash))
+        Some((span, (key.slot, key.hash)))
     }
 
     /// Brings what the group's commands will look at into the caches: each stage needs what the one before it asked for,
@@ -286,7 +298,7 @@ impl Core {
             return;
         }
         let database = connection.session.client.database as usize;
-        let keys = ahead.commands.iter().filter_map(|command| command.key);
+        let keys = ahead.commands.iter().filter(|command| !command.is_repeated).filter_map(|command| command.key);
         let ours = keys.filter(|(slot, _)| self.shared.shard_of(*slot) == self.index);
         self.warm_keys(ours.map(|(slot, hash)| (database, slot, hash)));
         let elements = ahead.commands.iter().filter_map(|command| {
@@ -346,7 +358,9 @@ impl Core {
                 self.lap(stopwatch, last.id);
             }
             let spans = &ahead.spans[command.first_span..command.first_span + command.span_count];
-            let arguments: SmallVec<[&[u8]; 8]> = spans.iter().map(|span| slice(input, *span)).collect();
+            // Filled where it stands: collected, it would be moved.
+            let mut arguments = SmallVec::<[&[u8]; 8]>::new();
+            arguments.extend(spans.iter().map(|span| slice(input, *span)));
             if connection.phase != Phase::Open || self.should_pause(connection) {
                 return (consumed, false);
             }
