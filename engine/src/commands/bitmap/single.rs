@@ -81,4 +81,23 @@ mod tests {
         shard.check("EXISTS k", ":0\r\n");
         shard.check("GETBIT k 4294967295", ":0\r\n");
     }
+
+    /// A string as it was when somebody began to look at it stays that, whatever its size.
+    #[test]
+    fn a_view_of_a_string_does_not_see_its_bits_change() {
+        for length in [10, 1000, 100_000] {
+            let mut shard = Shard::default();
+            shard.check(&format!("SETBIT k {} 1", length * 8 - 1), ":0\r\n");
+            let key = shard.keyspace.key(b"k");
+            let view = shard.keyspace.peek(0, &key, shard.now).expect("present").to_owned();
+            shard.check("SETBIT k 3 1", ":0\r\n");
+            shard.check("BITCOUNT k", ":2\r\n");
+            let crate::keyspace::Value::String(string) = view.value else { panic!("a string") };
+            let ones = |bytes: &[u8]| bytes.iter().map(|byte| byte.count_ones()).sum::<u32>();
+            assert_eq!(string.as_ref().with_bytes(|bytes| (bytes.len(), ones(bytes))), (length, 1));
+            drop(string);
+            shard.check("SETBIT k 4 1", ":0\r\n");
+            shard.check("BITCOUNT k", ":3\r\n");
+        }
+    }
 }

@@ -180,3 +180,46 @@ fn pop_from_first(execution: &mut Execution<'_>, arguments: &[&[u8]], timeout: O
     execution.reply.null_array();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::harness::Shard;
+    use std::collections::VecDeque;
+
+    /// One element at a time, in each way to say so, from a tree down to a listpack and to nothing.
+    #[test]
+    fn single_elements_leave_either_end_of_a_list_of_any_form() {
+        let (mut shard, mut model) = (Shard::default(), VecDeque::new());
+        for number in 0..2_000 {
+            let text = format!("element:{number}");
+            shard.check(&format!("RPUSH l {text}"), &format!(":{}\r\n", number + 1));
+            model.push_back(text);
+        }
+        shard.check("OBJECT ENCODING l", "$9\r\nquicklist\r\n");
+        let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
+        let mut forms = vec!["quicklist".to_owned()];
+        for turn in 0.. {
+            let (command, at_left, head) = [
+                ("LPOP l", true, ""),
+                ("RPOP l", false, ""),
+                ("LPOP l 1", true, "*1\r\n"),
+                ("RPOP l 1", false, "*1\r\n"),
+                ("LMPOP 1 l LEFT", true, "*2\r\n$1\r\nl\r\n*1\r\n"),
+                ("BRPOP l 0", false, "*2\r\n$1\r\nl\r\n"),
+            ][turn % 6];
+            let Some(text) = (if at_left { model.pop_front() } else { model.pop_back() }) else { break };
+            let dirty = shard.keyspace.dirty;
+            shard.check(command, &format!("{head}{}", bulk(&text)));
+            assert_eq!(shard.keyspace.dirty, dirty + 1);
+            shard.check("LLEN l", &format!(":{}\r\n", model.len()));
+            if let Some(form) = shard.run("OBJECT ENCODING l").split("\r\n").nth(1)
+                && !model.is_empty()
+                && forms.last().is_none_or(|last| last != form)
+            {
+                forms.push(form.to_owned());
+            }
+        }
+        shard.check("EXISTS l", ":0\r\n");
+        assert_eq!(forms, ["quicklist", "listpack"]);
+    }
+}
