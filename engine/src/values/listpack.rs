@@ -262,6 +262,27 @@ impl<'a> Encoded<'a> {
         [&self.head[..self.head_len as usize], self.text, &self.tail[..self.tail_len as usize]]
     }
 
+    /// Writes it to the front of these bytes, of which there are enough; how many it took.
+    #[inline]
+    pub(super) fn write(&self, out: &mut [u8]) -> usize {
+        let (head_len, tail_len) = (self.head_len as usize, self.tail_len as usize);
+        let out = &mut out[..head_len + self.text.len() + tail_len];
+        let (data, tail) = out.split_at_mut(head_len + self.text.len());
+        // Mostly a byte on either side, and no text of a number: not worth calls.
+        match head_len {
+            1 => data[0] = self.head[0],
+            _ => data[..head_len].copy_from_slice(&self.head[..head_len]),
+        }
+        if !self.text.is_empty() {
+            data[head_len..].copy_from_slice(self.text);
+        }
+        match tail {
+            [byte] => *byte = self.tail[0],
+            _ => tail.copy_from_slice(&self.tail[..tail_len]),
+        }
+        out.len()
+    }
+
     /// Its last eight bytes in a listpack, if it has so many.
     #[inline]
     fn closing(&self) -> Option<[u8; 8]> {

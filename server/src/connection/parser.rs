@@ -160,6 +160,32 @@ impl Parser {
         }
     }
 
+    /// The common case of [`Parser::parse`] without its state: at the start of `received` stands a command that has arrived whole,
+    /// with short lines. Its arguments go behind those in `spans`, `base` added to where they are; the command's length. `None` for
+    /// anything else, and nothing is changed: `parse` says what it is.
+    #[inline]
+    pub fn parse_whole(&self, received: &[u8], base: usize, limits: &Limits, spans: &mut Vec<Span>) -> Option<usize> {
+        if !self.is_between_frames() || !limits.authenticated {
+            return None;
+        }
+        let (count, digits) = short_number(received.strip_prefix(b"*")?)?;
+        let first = spans.len();
+        let mut position = 1 + digits + 2;
+        for _ in 0..count {
+            let line = received[position..].strip_prefix(b"$");
+            let bulk = line.and_then(short_number).map(|(length, digits)| (position + 1 + digits + 2, length as usize));
+            let Some((offset, length)) = bulk.filter(|(offset, length)| {
+                *length as u64 <= limits.bulk_length_max && offset + length + 2 <= received.len()
+            }) else {
+                spans.truncate(first);
+                return None;
+            };
+            spans.push(Span { offset: base + offset, length });
+            position = offset + length + 2;
+        }
+        (count > 0).then_some(position)
+    }
+
     /// Number of arguments of the command found last.
     pub fn argument_count(&self) -> usize {
         self.spans.len()
@@ -474,6 +500,17 @@ pub fn check_pieces(data: &[u8]) {
 
 type Fed = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>);
 
+/// What stands in front of the pieces, as far as [`Parser::parse_whole`] is concerned.
+const BASE: usize = 1000;
+
+/// The short way says what the long one does, or nothing.
+fn check_whole(parser: &Parser, (length, spans): (Option<usize>, &[Span]), parsed: &Result<Parsed, ProtocolError>) {
+    let Some(length) = length else { return assert!(spans.is_empty(), "what was found of no command is taken back") };
+    assert_eq!(*parsed, Ok(Parsed::Command { consumed: length }));
+    let expected = parser.spans().into_iter().flatten();
+    assert!(spans.iter().copied().eq(expected.map(|span| Span { offset: span.offset + BASE, ..*span })));
+}
+
 /// Plays a connection: appends the pieces to a buffer, takes out commands.
 fn feed(stream: &[u8], limits: &Limits, pieces: impl Iterator<Item = usize>) -> Fed {
     let (mut parser, mut buffer, mut commands, mut sent) = (Parser::default(), Vec::new(), Vec::new(), 0);
@@ -483,7 +520,11 @@ fn feed(stream: &[u8], limits: &Limits, pieces: impl Iterator<Item = usize>) -> 
         buffer.extend_from_slice(&stream[sent..end]);
         sent = end;
         loop {
-            match parser.parse(&buffer, limits) {
+            let mut spans = vec![Span { offset: 0, length: 0 }];
+            let whole = parser.parse_whole(&buffer, BASE, limits, &mut spans);
+            let parsed = parser.parse(&buffer, limits);
+            check_whole(&parser, (whole, &spans[1..]), &parsed);
+            match parsed {
                 Ok(Parsed::Command { consumed }) => {
                     assert!(buffer.len() >= missing_length, "a command came before the missing bytes");
                     missing_length = 0;

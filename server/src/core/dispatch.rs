@@ -235,33 +235,37 @@ impl Core {
             if frame.is_empty() {
                 return Stop::Incomplete(position);
             }
-            match connection.parser.parse(frame, &limits) {
-                Ok(Parsed::Command { consumed }) => {
-                    let end = position + consumed;
-                    let Some(spans) = connection.parser.spans() else {
-                        if ahead.commands.is_empty() {
-                            return Stop::Unquoted(end);
-                        }
-                        // The commands before it run first; it is parsed again.
-                        connection.parser = Parser::default();
-                        return Stop::Full;
-                    };
-                    let first_span = ahead.spans.len();
-                    let rebased = |span: &Span| Span { offset: span.offset + position, length: span.length };
-                    ahead.spans.extend(spans.iter().map(rebased));
-                    let arguments = &ahead.spans[first_span..];
-                    let (table, name) = (&self.shared.table, slice(input, arguments[0]));
-                    let entry = if is_own { table.find_original(name) } else { table.find(name) };
-                    let (span_count, last) = (arguments.len(), last_key);
-                    last_key = entry.and_then(|entry| self.foresee(connection, entry, input, arguments, last));
-                    let key = last_key.map(|(_, key)| key);
-                    let is_repeated = key.is_some() && key == last.map(|(_, key)| key);
-                    ahead.commands.push(Ahead { first_span, span_count, end, entry, key, is_repeated });
-                    position = end;
-                }
-                Ok(Parsed::Incomplete { consumed, .. }) => return Stop::Incomplete(position + consumed),
-                Err(error) => return Stop::Error(error.text().into_owned()),
-            }
+            let first_span = ahead.spans.len();
+            let end = match connection.parser.parse_whole(frame, position, &limits, &mut ahead.spans) {
+                Some(length) => position + length,
+                None => match connection.parser.parse(frame, &limits) {
+                    Ok(Parsed::Command { consumed }) => {
+                        let end = position + consumed;
+                        let Some(spans) = connection.parser.spans() else {
+                            if ahead.commands.is_empty() {
+                                return Stop::Unquoted(end);
+                            }
+                            // The commands before it run first; it is parsed again.
+                            connection.parser = Parser::default();
+                            return Stop::Full;
+                        };
+                        let rebased = |span: &Span| Span { offset: span.offset + position, length: span.length };
+                        ahead.spans.extend(spans.iter().map(rebased));
+                        end
+                    }
+                    Ok(Parsed::Incomplete { consumed, .. }) => return Stop::Incomplete(position + consumed),
+                    Err(error) => return Stop::Error(error.text().into_owned()),
+                },
+            };
+            let arguments = &ahead.spans[first_span..];
+            let (table, name) = (&self.shared.table, slice(input, arguments[0]));
+            let entry = if is_own { table.find_original(name) } else { table.find(name) };
+            let (span_count, last) = (arguments.len(), last_key);
+            last_key = entry.and_then(|entry| self.foresee(connection, entry, input, arguments, last));
+            let key = last_key.map(|(_, key)| key);
+            let is_repeated = key.is_some() && key == last.map(|(_, key)| key);
+            ahead.commands.push(Ahead { first_span, span_count, end, entry, key, is_repeated });
+            position = end;
         }
         Stop::Full
     }

@@ -109,8 +109,8 @@ pub(super) fn xadd(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comman
     });
     let addition = Addition { wish, fields, trim: parsed.trim, name };
     let (key, now) = (arguments[1], execution.now);
-    if let Some(stream) = peek(execution, key)?
-        && let Some(trim) = &addition.trim
+    if let Some(trim) = &addition.trim
+        && let Some(stream) = peek(execution, key)?
         && is_long(execution, stream, trim)
     {
         let mut changed = stream.clone();

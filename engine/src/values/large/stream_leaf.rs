@@ -145,19 +145,18 @@ impl StreamLeaf {
 
     fn append_elements(&mut self, runs: &[&Elements<'_>], bytes: &mut usize) {
         let list = self.list();
-        let (end, count) = (list.end(), list.len());
-        let elements = || runs.iter().flat_map(|run| run.iter());
-        let added: usize = elements().map(Encoded::len).sum();
+        let (end, mut count) = (list.end(), list.len());
+        let added: usize = runs.iter().map(|run| run.iter().map(Encoded::len).sum::<usize>()).sum();
         let total = end + added + 1;
         self.reserve(total, bytes);
         let list = &mut self.0.make_mut()[StreamId::BYTES..][..total];
         let mut at = end;
-        for part in elements().flat_map(Encoded::parts) {
-            list[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
+        for run in runs {
+            run.iter().for_each(|element| at += element.write(&mut list[at..]));
+            count += run.len();
         }
         list[at] = listpack::END;
-        listpack::write_header(list, count + elements().count());
+        listpack::write_header(list, count);
     }
 
     /// Makes room for a listpack of that length: as long as the leaf may grow on, in leaps.

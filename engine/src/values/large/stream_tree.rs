@@ -26,11 +26,6 @@ fn child_of(branch: &Branch<StreamLeaf>, id: StreamId) -> usize {
     branch.later_keys().partition_point(|key| *key <= id)
 }
 
-#[inline]
-fn last_child(branch: &Branch<StreamLeaf>) -> usize {
-    branch.len() - 1
-}
-
 impl StreamTree {
     /// Number of entries.
     #[inline]
@@ -60,15 +55,14 @@ impl StreamTree {
         if text_bytes > LIST_BYTES_MAX {
             return Err(Full);
         }
-        let Some((path, last)) = self.tree.locate(last_child) else {
+        if self.tree.is_bare() {
             self.tree.plant(StreamLeaf::of(id, fields).0);
             return Ok(());
-        };
-        if takes(last, text_bytes, fields.len(), limits) {
-            self.tree.edit(&path, |leaf, bytes| (leaf.append(id, fields, bytes), None));
-            return Ok(());
         }
-        self.tree.edit(&path, |leaf, bytes| {
+        self.tree.edit(&Path::LAST, |leaf, bytes| {
+            if takes(leaf, text_bytes, fields.len(), limits) {
+                return (leaf.append(id, fields, bytes), None);
+            }
             leaf.shrink(bytes);
             let (new, new_bytes) = StreamLeaf::of(id, fields);
             *bytes += new_bytes;
