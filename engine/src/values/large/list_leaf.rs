@@ -277,6 +277,12 @@ impl ListLeaf {
 
     /// Removes `count` elements from an index on; not all of a leaf with a single one.
     pub(super) fn remove(&mut self, index: usize, count: usize, bytes: &mut usize) {
+        self.remove_only(index, count, bytes);
+        self.shrink(bytes);
+    }
+
+    /// The same in the block that there is: for a leaf at an end, which is taken from until it is empty, or filled again.
+    pub(super) fn remove_only(&mut self, index: usize, count: usize, bytes: &mut usize) {
         let Content::Packed(list) = self.content() else {
             // The leaf itself goes: an empty listpack has no elements either.
             let (mut empty, block_bytes) = Self::of_packed(Listpack::new(&listpack::EMPTY));
@@ -287,7 +293,6 @@ impl ListLeaf {
         };
         let at = list.seek(index).expect("the index is in the leaf");
         self.grow(bytes, |leaf| listpack::remove(leaf, at, count));
-        self.shrink(bytes);
     }
 
     /// Removes one element and hands it over.

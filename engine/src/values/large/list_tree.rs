@@ -166,7 +166,7 @@ impl ListTree {
         self.0.edit(end, |leaf, bytes| {
             let index = place(leaf);
             show(leaf.element(index).as_string());
-            (leaf.remove(index, 1, bytes), None)
+            (leaf.remove_only(index, 1, bytes), None)
         });
     }
 
