@@ -210,6 +210,12 @@ fn disconnections_by_limits_are_counted() {
     talker.sends(&[b"*1\r\n$2000000\r\n", &vec![b'x'; 1_100_000][..]].concat());
     assert!(talker.is_closed_by_server());
     assert_eq!(client.info_number("client_query_buffer_limit_disconnections"), 1);
+    // A whole command that is too long is not run, however little of it comes last.
+    let mut talker = server.client();
+    talker.sends(&support::encode(&["SET", "long", &"x".repeat(1 << 20)]));
+    assert!(talker.is_closed_by_server());
+    assert_eq!(client.info_number("client_query_buffer_limit_disconnections"), 2);
+    assert_eq!(client.ask("EXISTS long"), ":0");
     assert_eq!(client.ask(&format!("SET long {}", "x".repeat(100_000))), "+OK");
     let mut reader = server.client();
     assert_eq!(client.ask("CONFIG SET client-output-buffer-limit \"normal 50000 0 0\""), "+OK");

@@ -223,6 +223,11 @@ mod tests {
             ("bind", "a b c d e f g h i j k l m n o p q", "Too many bind addresses specified.".to_owned()),
             (
                 "shutdown-on-sigint",
+                "",
+                "argument(s) must be one of the following: default, save, nosave, now, force".to_owned(),
+            ),
+            (
+                "shutdown-on-sigint",
                 "save nosave",
                 "shutdown options SAVE and NOSAVE can't be used simultaneously".to_owned(),
             ),
