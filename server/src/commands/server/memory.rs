@@ -268,7 +268,7 @@ fn figures(shared: &Shared, shards: &[ShardFigures], process: &ProcessFigures) -
     tell("clients.slaves", number(0));
     tell("clients.normal", number(sum(|shard| shard.client_bytes) as u64));
     tell("cluster.links", number(0));
-    tell("aof.buffer", number(shared.append_log.queued_bytes() as u64));
+    tell("aof.buffer", number(shared.append_log.queued_bytes()));
     tell("lua.caches", number(scripts as u64));
     tell("functions.caches", number(functions as u64));
     for (database, total) in &databases {
