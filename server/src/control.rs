@@ -129,6 +129,8 @@ pub struct DatabaseFigures {
     pub volatile_keys: usize,
     /// Their average, in milliseconds.
     pub average_ttl_ms: i64,
+    /// Bytes that its tables take beside keys and values.
+    pub table_bytes: usize,
 }
 
 impl DatabaseFigures {
@@ -138,7 +140,12 @@ impl DatabaseFigures {
         let volatile_keys: usize = parts().map(|part| part.volatile_keys).sum();
         let ttl_ms: i128 = parts().map(|part| i128::from(part.average_ttl_ms) * part.volatile_keys as i128).sum();
         let average_ttl_ms = ttl_ms / volatile_keys.max(1) as i128;
-        Self { keys: parts().map(|part| part.keys).sum(), volatile_keys, average_ttl_ms: average_ttl_ms as i64 }
+        Self {
+            keys: parts().map(|part| part.keys).sum(),
+            volatile_keys,
+            average_ttl_ms: average_ttl_ms as i64,
+            table_bytes: parts().map(|part| part.table_bytes).sum(),
+        }
     }
 }
 
@@ -212,6 +219,10 @@ pub struct ShardFigures {
     pub turns: u64,
     /// The most CPU time of a turn.
     pub longest_turn_ns: u64,
+    /// The most commands of a turn.
+    pub turn_commands_max: u64,
+    /// Nanoseconds that regular work between commands took.
+    pub cron_took_ns: u64,
     /// Turns since the start or the last CONFIG RESETSTAT, nanoseconds of CPU time that they took, and what commands took of it.
     pub turns_took: [u64; 3],
     /// The most input that a client had waiting lately, and the most replies, in bytes.
@@ -430,7 +441,10 @@ mod tests {
     #[test]
     fn databases_add_with_their_averages_weighed() {
         let shard = |keys, volatile_keys, average_ttl_ms| ShardFigures {
-            databases: vec![DatabaseFigures::default(), DatabaseFigures { keys, volatile_keys, average_ttl_ms }],
+            databases: vec![
+                DatabaseFigures::default(),
+                DatabaseFigures { keys, volatile_keys, average_ttl_ms, table_bytes: 1 },
+            ],
             ..ShardFigures::default()
         };
         let total = DatabaseFigures::total(&[shard(5, 1, 100), shard(4, 3, 200), shard(9, 0, 0)], 1);

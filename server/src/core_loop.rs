@@ -410,7 +410,12 @@ impl<D: Driver> CoreLoop<D> {
     }
 
     fn housekeeping(&mut self) {
-        if self.cron.is_due.replace(false) {
+        let is_due = self.cron.is_due.replace(false);
+        if !is_due && !self.more_housekeeping && !self.core.is_behind_with_memory() {
+            return;
+        }
+        let began_ns = self.driver.clock().monotonic_ns;
+        if is_due {
             let period_ns =
                 if self.stopping_since_ns.is_some() { STOPPING_TICK_NS } else { cron_period_ns(&self.core) };
             self.cron.period_ns.set(period_ns);
@@ -426,6 +431,7 @@ impl<D: Driver> CoreLoop<D> {
             let driver = &self.driver;
             self.more_housekeeping = self.core.housekeeping_slice(|| driver.clock().monotonic_ns);
         }
+        self.core.counters.cron_took_ns += self.driver.clock().monotonic_ns.saturating_sub(began_ns);
     }
 
     /// At shutdown: no new connections, replies out, then the end.

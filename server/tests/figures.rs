@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use support::reply::Reply;
 use support::{Client, Server};
 
 /// Fields of the real server's INFO that we leave out, and why.
@@ -61,6 +62,56 @@ fn info_has_the_fields_of_valkey() {
     let left_out: BTreeSet<&str> = LEFT_OUT.iter().chain(LEFT_OUT_OF_VALKEY).map(|(name, _)| *name).collect();
     let missing = theirs.difference(&ours).map(String::as_str);
     assert_eq!(missing.filter(|name| !left_out.contains(name)).collect::<Vec<_>>(), [""; 0]);
+}
+
+/// The names of all figures of MEMORY STATS, those of databases among them, and what those of texts look like.
+fn memory_figures(client: &mut Client) -> BTreeSet<(String, &'static str)> {
+    fn collect(reply: &Reply, into: &mut BTreeSet<(String, &'static str)>) {
+        for pair in reply.elements().chunks(2) {
+            let kind = match &pair[1] {
+                Reply::Integer(_) => "number",
+                Reply::Bulk(_) | Reply::Number(..) => "ratio",
+                nested => {
+                    collect(nested, into);
+                    "figures"
+                }
+            };
+            into.insert((pair[0].text(), kind));
+        }
+    }
+    let mut figures = BTreeSet::new();
+    collect(&client.call("MEMORY STATS"), &mut figures);
+    figures
+}
+
+#[test]
+fn memory_stats_has_the_figures_of_the_real_servers() {
+    const LEFT_OUT: [&str; 2] = ["overhead.hashtable.slot-to-keys", "allocator.muzzy"];
+    let server = Server::torc(3, &[]);
+    let mut client = server.client();
+    let ready = |client: &mut Client| {
+        for line in ["SET a b", "SELECT 7", "SET c d EX 1000"] {
+            assert_eq!(client.ask(line), "+OK");
+        }
+    };
+    ready(&mut client);
+    let ours = memory_figures(&mut client);
+    for real in [Server::real(&[]), Server::valkey(None, &[])].into_iter().flatten() {
+        let mut client = real.client();
+        ready(&mut client);
+        let theirs = memory_figures(&mut client);
+        let missing = theirs.difference(&ours).filter(|(name, _)| !LEFT_OUT.contains(&name.as_str()));
+        assert_eq!(missing.collect::<Vec<_>>(), [] as [&(String, &str); 0]);
+    }
+    // As doubles to those who know these, too, and with tables that belong to the keys.
+    client.call("HELLO 3");
+    let stats = client.call("MEMORY STATS");
+    let figure = |name: &str| stats.get(name).unwrap_or_else(|| panic!("{name}")).clone();
+    assert!(matches!(figure("peak.percentage"), Reply::Number(',', _)));
+    let tables = |name: &str| figure(name).get("overhead.hashtable.main").expect("tables").integer();
+    assert!(tables("db.0") > 0 && tables("db.7") > 0 && stats.get("db.1").is_none());
+    assert_eq!(figure("overhead.db.hashtable.lut").integer(), tables("db.0") + tables("db.7"));
+    assert_eq!(figure("keys.count").integer(), 2);
 }
 
 /// The lines of INFO keysizes behind its title.
@@ -159,6 +210,12 @@ fn disconnections_by_limits_are_counted() {
     talker.sends(&[b"*1\r\n$2000000\r\n", &vec![b'x'; 1_100_000][..]].concat());
     assert!(talker.is_closed_by_server());
     assert_eq!(client.info_number("client_query_buffer_limit_disconnections"), 1);
+    // A whole command that is too long is not run, however little of it comes last.
+    let mut talker = server.client();
+    talker.sends(&support::encode(&["SET", "long", &"x".repeat(1 << 20)]));
+    assert!(talker.is_closed_by_server());
+    assert_eq!(client.info_number("client_query_buffer_limit_disconnections"), 2);
+    assert_eq!(client.ask("EXISTS long"), ":0");
     assert_eq!(client.ask(&format!("SET long {}", "x".repeat(100_000))), "+OK");
     let mut reader = server.client();
     assert_eq!(client.ask("CONFIG SET client-output-buffer-limit \"normal 50000 0 0\""), "+OK");
@@ -181,6 +238,30 @@ fn turns_and_what_they_take_are_counted() {
         after.iter().zip(before).all(|(after, before)| *after > before)
     });
     support::eventually("rates are known", || client.info_number("instantaneous_eventloop_cycles_per_sec") > 0);
+}
+
+#[test]
+fn what_turns_are_made_of_is_told_to_those_who_ask_for_it() {
+    let server = Server::torc(2, &[]);
+    let mut client = server.client();
+    for line in ["INFO", "INFO all", "INFO everything"] {
+        assert!(!client.call(line).text().contains("eventloop_cmd_per_cycle_max"));
+    }
+    let figure = |client: &mut Client, name: &str| {
+        let report = client.call("INFO debug").text();
+        let value = report.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.unwrap_or_else(|| panic!("{name} in {report}")).parse::<u64>().expect("a number")
+    };
+    let took = figure(&mut client, "eventloop_duration_cron_sum");
+    support::eventually("regular work takes time", || figure(&mut client, "eventloop_duration_cron_sum") > took);
+    assert_eq!(figure(&mut client, "eventloop_duration_aof_sum"), 0);
+    assert!(figure(&mut client, "eventloop_duration_max") > 0);
+    // Commands that come at once run in one turn.
+    client.send(&support::encode(&["PING"]).repeat(20));
+    (0..20).for_each(|_| assert_eq!(client.reply().text(), "PONG"));
+    support::eventually("it is seen", || figure(&mut client, "eventloop_cmd_per_cycle_max") >= 20);
+    assert_eq!(client.ask("CONFIG RESETSTAT"), "+OK");
+    assert!(figure(&mut client, "eventloop_cmd_per_cycle_max") < 20);
 }
 
 #[test]

@@ -94,6 +94,12 @@ impl Database {
         self.groups.get(index)?.as_deref()
     }
 
+    /// Bytes that the groups take: what is beside the ledger.
+    pub(super) fn table_bytes(&self) -> usize {
+        let groups = self.groups.iter().flatten().count();
+        self.groups.capacity() * size_of::<Option<Box<Group>>>() + groups * size_of::<Group>()
+    }
+
     /// The table of a slot, if its group has ever had a key.
     #[inline]
     pub(super) fn table(&self, slot: u16) -> Option<&Table> {

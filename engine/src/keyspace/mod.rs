@@ -857,6 +857,11 @@ impl Keyspace {
         self.garbage.pending()
     }
 
+    /// Bytes that the tables of a database's slots take beside [`Keyspace::used_bytes`].
+    pub fn table_bytes(&self, database: usize) -> usize {
+        self.databases[database].table_bytes()
+    }
+
     /// Bytes that keys and values take in pages and blobs, without what waits to be freed.
     pub fn used_bytes(&self) -> usize {
         self.databases.iter().map(|database| database.ledger.bytes).sum()
@@ -887,6 +892,21 @@ mod tests {
         assert_eq!((entry.encoding_name(), entry.expires_at()), ("raw", Some(1000)));
         assert!(keyspace.find(0, &key, 1001, Access::Touch).is_none());
         assert_eq!((keyspace.statistics.hits, keyspace.statistics.misses, keyspace.statistics.expired), (1, 1, 1));
+    }
+
+    #[test]
+    fn tables_come_with_the_keys_of_their_slots() {
+        let mut keyspace = Keyspace::new(2, KeyHasher::with_seed(1));
+        assert_eq!(keyspace.table_bytes(0), 0);
+        let mut put = |name: &[u8]| {
+            let key = keyspace.key(name);
+            keyspace.set_string(0, &key, b"value", Expiry::Clear, 0);
+            (keyspace.table_bytes(0), keyspace.table_bytes(1))
+        };
+        let (first, elsewhere) = put(b"{a}1");
+        assert!(first > 0 && elsewhere == 0);
+        assert_eq!(put(b"{a}2").0, first);
+        assert!(put(b"{b}1").0 > first);
     }
 
     #[test]

@@ -17,7 +17,7 @@
 
 use super::input::Input;
 use super::{Malformed, Result, kinds};
-use torc_engine::values::stream::{Group, Idempotency, IdempotencyLimits, Pending, Stream, StreamId};
+use torc_engine::values::stream::{Group, Idempotency, IdempotencyLimits, Log, Pending, Stream, StreamId};
 use torc_engine::values::{Element, Encodings, Listpack};
 
 const BROKEN_NODE: Malformed = Malformed::Invalid("a node of a stream that is none");
@@ -52,7 +52,7 @@ pub(super) fn stream(kind: u8, input: &mut Input<'_>, limits: &Encodings) -> Res
     stream.log_mut().set_last_id(last_id, Some(entries_added), Some(deleted_id_max));
     for _ in 0..input.count(2)? {
         let name = input.text()?;
-        let group = group(kind, input)?;
+        let group = group(kind, input, stream.log())?;
         if !stream.add_group(&name, group) {
             return Err(BROKEN_GROUP);
         }
@@ -155,11 +155,14 @@ fn node(first: StreamId, bytes: &[u8], stream: &mut Stream, limits: &Encodings) 
     if reader.0.next().is_some() { Err(BROKEN_NODE) } else { Ok(()) }
 }
 
-fn group(kind: u8, input: &mut Input<'_>) -> Result<Group> {
+fn group(kind: u8, input: &mut Input<'_>, log: &Log) -> Result<Group> {
     let last_id = id(input)?;
-    // -1 says that it is not known.
-    let entries_read =
-        if kind == kinds::STREAM { None } else { Some(input.number()? as i64).filter(|read| *read >= 0) };
+    let entries_read = match kind {
+        // Told by the ID, if at all.
+        kinds::STREAM => log.count_up_to(last_id),
+        // -1 says that it is not known.
+        _ => Some(input.number()? as i64).filter(|read| *read >= 0),
+    };
     let mut group = Group::new(last_id, entries_read);
     let pending = input.count(StreamId::BYTES + 8 + 1)?;
     for _ in 0..pending {

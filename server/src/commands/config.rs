@@ -217,6 +217,15 @@ fn new_acceptor(pairs: &[(&[u8], &[u8])], config: &Config) -> Result<Option<Acce
 /// The new file takes the place of the old one in one step: whoever reads it meanwhile reads one or the other. A file that is
 /// gone counts as empty.
 fn rewrite(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    rewrite_as(session, rewritten)
+}
+
+/// DEBUG CONFIG-REWRITE-FORCE-ALL: the file says all there is, whatever its value.
+pub(super) fn rewrite_whole(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
+    rewrite_as(session, rewritten_whole)
+}
+
+fn rewrite_as(session: &mut Session<'_>, rewritten: fn(&Shared, &[u8]) -> Vec<u8>) -> SessionResult {
     const NEW_FILE_MODE: u32 = 0o666;
     let shared = session.core.shared.clone();
     let file = shared.config().process.config_file.clone();
@@ -248,7 +257,15 @@ fn rewrite(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
 /// The text of a configuration's file, with what is in force now.
 fn rewritten(shared: &Shared, old: &[u8]) -> Vec<u8> {
     let config = shared.config().clone();
-    let text = config.rewritten(old, &mut Machine);
+    with_users(shared, &config, config.rewritten(old, &mut Machine))
+}
+
+fn rewritten_whole(shared: &Shared, old: &[u8]) -> Vec<u8> {
+    let config = shared.config().clone();
+    with_users(shared, &config, config.rewritten_whole(old))
+}
+
+fn with_users(shared: &Shared, config: &Config, text: Vec<u8>) -> Vec<u8> {
     if config.security.users_file.is_some() { text } else { shared.access.users().rewritten_in(&text) }
 }
 

@@ -129,7 +129,12 @@ impl Config {
 
     /// CONFIG REWRITE: the text of the configuration's file as it is to be.
     pub fn rewritten(&self, old: &[u8], host: &mut dyn Host) -> Vec<u8> {
-        rewrite::rewritten(old, self, &Self::defaults(host))
+        rewrite::rewritten(old, self, Some(&Self::defaults(host)))
+    }
+
+    /// The same with every directive there is, whatever its value.
+    pub fn rewritten_whole(&self, old: &[u8]) -> Vec<u8> {
+        rewrite::rewritten(old, self, None)
     }
 
     /// The rows named, provided that all of them exist, may change, and stand there once.
@@ -216,6 +221,11 @@ mod tests {
             ),
             ("notify-keyspace-events", "foo", "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_owned()),
             ("bind", "a b c d e f g h i j k l m n o p q", "Too many bind addresses specified.".to_owned()),
+            (
+                "shutdown-on-sigint",
+                "",
+                "argument(s) must be one of the following: default, save, nosave, now, force".to_owned(),
+            ),
             (
                 "shutdown-on-sigint",
                 "save nosave",

@@ -331,6 +331,9 @@ impl ShutdownOptions {
     }
 
     fn parse(words: &[Vec<u8>]) -> Result<Self, Reason> {
+        if words.is_empty() {
+            return Err(one_of(Self::NAMES));
+        }
         let mut bits = 0;
         for word in words {
             let found = Self::NAMES.iter().position(|name| name.as_bytes().eq_ignore_ascii_case(word));

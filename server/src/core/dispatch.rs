@@ -135,20 +135,29 @@ impl Core {
             }
         } else {
             connection.query_buffer.keep(bytes);
-            let input = connection.query_buffer.take();
-            let consumed = self.run_input(connection, &input);
-            connection.query_buffer.put_back(input, consumed);
+            // A command that is too long is not run, whatever pieces it comes in.
+            if !self.is_beyond_query_limit(connection) {
+                let input = connection.query_buffer.take();
+                let consumed = self.run_input(connection, &input);
+                connection.query_buffer.put_back(input, consumed);
+            }
         }
         if !connection.query_buffer.is_empty() {
             connection.query_buffer.announce(connection.parser.frame_bytes_known());
         }
-        let input_bytes = connection.query_buffer.len() + connection.transaction.bytes();
-        if input_bytes as u64 > self.settings.query_buffer_max && !connection.is_own() {
+        if self.is_beyond_query_limit(connection) {
             tracing::warn!(id = connection.id, "Closing client that reached max query buffer length");
             self.counters.query_limit_disconnections += u64::from(connection.phase != Phase::Dead);
             connection.phase = Phase::Dead;
         }
         self.mark_dirty(connection);
+    }
+
+    /// Whether a client has sent more that is not run than it may.
+    #[inline]
+    fn is_beyond_query_limit(&self, connection: &Connection) -> bool {
+        let input_bytes = connection.query_buffer.len() + connection.transaction.bytes();
+        input_bytes as u64 > self.settings.query_buffer_max && !connection.is_own()
     }
 
     /// Runs as many commands as the input holds and the connection may run; returns the bytes consumed.

@@ -147,6 +147,10 @@ pub struct Counters {
     pub connections_moved: u64,
     /// Turns.
     pub turns: u64,
+    /// The most commands of a turn.
+    pub turn_commands_max: u64,
+    /// What regular work between commands took, in nanoseconds.
+    pub cron_took_ns: u64,
     /// Wakes.
     pub wakes: u64,
     /// Keyspace events.
@@ -398,7 +402,9 @@ impl Core {
         let gauges = &self.shared.gauges[self.index];
         gauges.turns.store(self.counters.turns, Ordering::Relaxed);
         gauges.command_begun.store(0, Ordering::Relaxed);
+        let in_last_turn = self.counters.commands.saturating_sub(gauges.commands.load(Ordering::Relaxed));
         gauges.commands.store(self.counters.commands, Ordering::Relaxed);
+        self.counters.turn_commands_max = self.counters.turn_commands_max.max(in_last_turn);
         gauges.dirty.store(self.shard.keyspace.dirty, Ordering::Relaxed);
         self.publish_memory();
         self.look_at_debts();
@@ -553,6 +559,7 @@ impl Core {
             keys: keyspace.len(database),
             volatile_keys: keyspace.volatile_len(database),
             average_ttl_ms: keyspace.average_ttl_ms(database, now),
+            table_bytes: keyspace.table_bytes(database),
         });
         let (errors, calls) = self.errors_and_calls();
         let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
@@ -602,6 +609,8 @@ impl Core {
             output_bytes: connections().map(Connection::output_bytes).sum(),
             query_bytes: connections().map(|connection| connection.query_buffer.capacity()).sum(),
             longest_turn_ns: self.longest_turn.ns(),
+            turn_commands_max: self.counters.turn_commands_max,
+            cron_took_ns: self.counters.cron_took_ns,
             turns_took: self.turns_took(),
             recent_max_bytes: self.rates.buffers.largest(self.clock.monotonic_ns / 1_000_000_000),
             expiry: [self.counters.expiry_cut_short, self.counters.expiry_took_ns],

@@ -153,7 +153,7 @@ impl Log {
     }
 
     /// How many entries were ever added up to an ID, where that can be told.
-    fn count_up_to(&self, id: StreamId) -> Option<i64> {
+    pub fn count_up_to(&self, id: StreamId) -> Option<i64> {
         let (added, length) = (self.entries_added as i64, self.entries.len() as i64);
         if added == 0 {
             return Some(0);

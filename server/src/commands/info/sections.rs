@@ -34,10 +34,11 @@ enum Section {
     Cluster,
     Keyspace,
     KeySizes,
+    Debug,
 }
 
 /// In the order in which they are shown, with the name that asks for each.
-const SECTIONS: [(Section, &str); 16] = [
+const SECTIONS: [(Section, &str); 17] = [
     (Section::Server, "server"),
     (Section::Clients, "clients"),
     (Section::Memory, "memory"),
@@ -54,6 +55,7 @@ const SECTIONS: [(Section, &str); 16] = [
     (Section::Cluster, "cluster"),
     (Section::Keyspace, "keyspace"),
     (Section::KeySizes, "keysizes"),
+    (Section::Debug, "debug"),
 ];
 
 /// Which sections were asked for.
@@ -61,14 +63,17 @@ const SECTIONS: [(Section, &str); 16] = [
 pub(super) struct Sections(Vec<Section>);
 
 impl Sections {
-    /// Names, and the groups `default`, `all` and `everything`; nothing is `default`. Unknown names are no error.
+    /// Names, and the groups `default`, `all` and `everything`; nothing is `default`. Unknown names are no error. `debug` is in
+    /// no group: it has to be asked for.
     pub(super) fn parse(names: &[&[u8]]) -> Self {
         let is_wanted = |section: Section, own_name: &str| {
-            let is_default = !matches!(section, Section::CommandStats | Section::LatencyStats | Section::KeySizes);
+            let is_grouped = section != Section::Debug;
+            let is_default =
+                is_grouped && !matches!(section, Section::CommandStats | Section::LatencyStats | Section::KeySizes);
             let fits = |name: &&[u8]| match name.to_ascii_lowercase().as_slice() {
                 b"default" => is_default,
-                b"all" => section != Section::Modules,
-                b"everything" => true,
+                b"all" => is_grouped && section != Section::Modules,
+                b"everything" => is_grouped,
                 name => name == own_name.as_bytes(),
             };
             if names.is_empty() { is_default } else { names.iter().any(fits) }
@@ -123,6 +128,7 @@ impl<'a> Report<'a> {
                 }
                 Section::Keyspace => self.keyspace(&mut text),
                 Section::KeySizes => self.key_sizes(&mut text),
+                Section::Debug => self.debug(&mut text),
             }
         }
         text.0
@@ -408,6 +414,16 @@ impl<'a> Report<'a> {
         self.denials(text);
     }
 
+    /// What the turns are made of. No turn waits for the append-only file: its own thread writes it.
+    fn debug(&self, text: &mut Text) {
+        let most = |figure: fn(&ShardFigures) -> u64| self.shards.iter().map(figure).max().unwrap_or(0);
+        text.title("Debug");
+        text.field("eventloop_duration_aof_sum", 0);
+        text.field("eventloop_duration_cron_sum", self.sum(|shard| shard.cron_took_ns) / 1000);
+        text.field("eventloop_duration_max", most(|shard| shard.longest_turn_ns) / 1000);
+        text.field("eventloop_cmd_per_cycle_max", most(|shard| shard.turn_commands_max));
+    }
+
     fn denials(&self, text: &mut Text) {
         for reason in Reason::ALL {
             let name = match reason {
@@ -565,7 +581,7 @@ impl<'a> Report<'a> {
         for database in 0..self.shared.databases {
             let total = DatabaseFigures::total(self.shards, database);
             if total.keys > 0 {
-                let DatabaseFigures { keys, volatile_keys, average_ttl_ms } = total;
+                let DatabaseFigures { keys, volatile_keys, average_ttl_ms, .. } = total;
                 text.field(
                     &format!("db{database}"),
                     format_args!("keys={keys},expires={volatile_keys},avg_ttl={average_ttl_ms}"),
@@ -682,8 +698,9 @@ mod tests {
         assert_eq!(parse(""), parse("default"));
         assert!(!parse("").contains(&Section::CommandStats));
         assert!(parse("all").contains(&Section::CommandStats));
-        assert_eq!(parse("everything").len(), SECTIONS.len());
-        assert_eq!(parse("default commandstats latencystats keysizes").len(), SECTIONS.len());
+        assert_eq!(parse("everything").len(), SECTIONS.len() - 1);
+        assert_eq!(parse("default commandstats latencystats keysizes"), parse("everything"));
+        assert_eq!(parse("debug"), [Section::Debug]);
     }
 
     #[test]

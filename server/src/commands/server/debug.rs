@@ -4,7 +4,7 @@
 use super::{ADMIN, ROW};
 use crate::append_log;
 use crate::command_table::{CommandEntry, KeyPlan, Target, UNCOUNTED};
-use crate::commands::{SessionCommand, all_done};
+use crate::commands::{SessionCommand, all_done, config};
 use crate::control::ControlRequest;
 use crate::core::Core;
 use crate::core::session::{Session, SessionHandler, SessionResult};
@@ -51,6 +51,10 @@ const ANY: usize = usize::MAX;
 static SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "aof-flush-sleep", arguments: 1..=1, syntax: "<microseconds>", run: aof_flush_sleep,
         summary: "Each write of the append-only file waits for so long first" },
+    Subcommand { name: "assert", arguments: 0..=0, syntax: "", run: |_, _| panic!("DEBUG ASSERT, as asked for"),
+        summary: "Crashes the server by an assertion" },
+    Subcommand { name: "config-rewrite-force-all", arguments: 0..=0, syntax: "", run: config::rewrite_whole,
+        summary: "CONFIG REWRITE that writes all directives, also those that have their default" },
     Subcommand { name: "dict-resizing", arguments: 1..=1, syntax: "<0|1>", run: nothing_to_switch,
         summary: "Accepted: tables here grow in small steps and never at once" },
     Subcommand { name: "digest", arguments: 0..=0, syntax: "", run: digest,
@@ -79,6 +83,8 @@ static SUBCOMMANDS: &[Subcommand] = &[
         summary: "Accepted: there are no quicklists" },
     Subcommand { name: "reload", arguments: 0..=3, syntax: "[option ...]", run: reload_all,
         summary: "Saves all data and loads them again; NOSAVE, NOFLUSH and MERGE leave parts of that out" },
+    Subcommand { name: "replybuffer", arguments: 2..=2, syntax: "<PEAK-RESET-TIME|RESIZING> <value>", run: reply_buffer,
+        summary: "Accepted: a reply buffer is as large as what waits in it" },
     Subcommand { name: "segfault", arguments: 0..=0, syntax: "", run: segfault,
         summary: "Crashes the server by an access to memory that is not there" },
     Subcommand { name: "set-active-expire", arguments: 1..=1, syntax: "<0|1>", run: set_active_expire,
@@ -92,6 +98,9 @@ static SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "sleep", arguments: 1..=1, syntax: "<seconds>", run: sleep,
         summary: "Stops all shards for so long; decimals are allowed" },
 ];
+
+const UNKNOWN: &str = "ERR unknown subcommand or wrong number of arguments for '";
+const HINT: &str = "'. Try DEBUG HELP.";
 
 /// Known by name, so that the error is better than "unknown".
 const ABSENT: &[&str] = &["change-repl-id", "htstats", "htstats-key", "jmap"];
@@ -116,10 +125,7 @@ fn debug(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         None if ABSENT.iter().any(is) => {
             Err(CommandError::echo("ERR DEBUG ", &name.to_ascii_uppercase(), " is not supported in this version"))
         }
-        None => {
-            let before = "ERR unknown subcommand or wrong number of arguments for '";
-            Err(CommandError::echo(before, name, "'. Try DEBUG HELP."))
-        }
+        None => Err(CommandError::echo(UNKNOWN, name, HINT)),
     }
 }
 
@@ -138,6 +144,20 @@ fn help(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
 fn nothing_to_switch(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     session.reply().ok();
     Ok(())
+}
+
+/// `NEVER`, `RESET` and times of PEAK-RESET-TIME, 0 and 1 of RESIZING.
+fn reply_buffer(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
+    let (what, value) = (arguments[2], arguments[3]);
+    if what.eq_ignore_ascii_case(b"peak-reset-time") {
+        let is_word = value.eq_ignore_ascii_case(b"never") || value.eq_ignore_ascii_case(b"reset");
+        if !is_word && parse_integer(value).is_none() {
+            return Err("ERR value is not an integer or out of range".into());
+        }
+    } else if !what.eq_ignore_ascii_case(b"resizing") {
+        return Err(CommandError::echo(UNKNOWN, arguments[1], HINT));
+    }
+    nothing_to_switch(session, arguments)
 }
 
 fn segfault(_: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {

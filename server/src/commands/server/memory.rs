@@ -216,38 +216,85 @@ fn malloc_stats(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     })
 }
 
+/// A figure of MEMORY STATS.
+enum Figure {
+    Number(i64),
+    Ratio(f64),
+    /// What a database takes beside its keys and values.
+    Tables(usize),
+}
+
 fn reply_stats(shared: &Shared, shards: &[ShardFigures], process: &ProcessFigures, reply: &mut Reply<'_>) {
-    let keys: usize = (0..shared.databases).map(|database| DatabaseFigures::total(shards, database).keys).sum();
+    let figures = figures(shared, shards, process);
+    reply.map(figures.len());
+    for (name, figure) in figures {
+        reply.bulk(name.as_bytes());
+        match figure {
+            Figure::Number(number) => reply.integer(number),
+            Figure::Ratio(ratio) => reply.double(ratio),
+            Figure::Tables(bytes) => {
+                reply.map(2);
+                reply.bulk(b"overhead.hashtable.main");
+                reply.integer(bytes as i64);
+                // A time to live is part of its key's entry.
+                reply.bulk(b"overhead.hashtable.expires");
+                reply.integer(0);
+            }
+        }
+    }
+}
+
+/// In the real server's order and names. A database has no table that is built anew when it grows.
+fn figures(shared: &Shared, shards: &[ShardFigures], process: &ProcessFigures) -> Vec<(String, Figure)> {
+    let databases = (0..shared.databases).map(|database| (database, DatabaseFigures::total(shards, database)));
+    let databases: Vec<_> = databases.filter(|(_, total)| total.keys > 0).collect();
+    let keys: usize = databases.iter().map(|(_, total)| total.keys).sum();
+    let tables: usize = databases.iter().map(|(_, total)| total.table_bytes).sum();
+    let sum = |figure: fn(&ShardFigures) -> usize| shards.iter().map(figure).sum::<usize>();
+    let function_texts: usize = shared.scripting.functions().libraries().map(|library| library.code.len()).sum();
+    let functions = sum(|shard| shard.interpreter_bytes[1]) + function_texts;
+    let scripts = sum(|shard| shard.interpreter_bytes[0]) + shared.scripting.scripts().bytes();
     let MemoryFigures { used, peak, startup, dataset, overhead } = MemoryFigures::of(shared, shards);
-    let clients: usize = shards.iter().map(|shard| shard.query_bytes + shard.output_bytes).sum();
-    let numbers = [
-        ("peak.allocated", peak as i64),
-        ("total.allocated", used as i64),
-        ("startup.allocated", startup as i64),
-        ("replication.backlog", 0),
-        ("clients.slaves", 0),
-        ("clients.normal", clients as i64),
-        ("cluster.links", 0),
-        ("aof.buffer", 0),
-        ("overhead.total", overhead as i64),
-        ("keys.count", keys as i64),
-        ("keys.bytes-per-key", dataset.checked_div(keys as u64).unwrap_or(0) as i64),
-        ("dataset.bytes", dataset as i64),
-    ];
-    let ratios = [
-        ("dataset.percentage", percent(dataset, used.saturating_sub(startup)).min(100.0)),
-        ("peak.percentage", percent(used, peak)),
-        ("fragmentation", if used == 0 { 0.0 } else { process.resident_bytes as f64 / used as f64 }),
-    ];
-    reply.map(numbers.len() + ratios.len());
-    for (name, number) in numbers {
-        reply.bulk(name.as_bytes());
-        reply.integer(number);
+    let resident = process.resident_bytes;
+    let active = resident.max(used);
+    let ratio = |whole: u64, part: u64| if part == 0 { 0.0 } else { whole as f64 / part as f64 };
+    let mut figures = Vec::new();
+    let mut tell = |name: &str, figure| figures.push((name.to_owned(), figure));
+    let number = |bytes: u64| Figure::Number(bytes as i64);
+    tell("peak.allocated", number(peak));
+    tell("total.allocated", number(used));
+    tell("startup.allocated", number(startup));
+    tell("replication.backlog", number(0));
+    tell("clients.slaves", number(0));
+    tell("clients.normal", number(sum(|shard| shard.client_bytes) as u64));
+    tell("cluster.links", number(0));
+    tell("aof.buffer", number(shared.append_log.queued_bytes()));
+    tell("lua.caches", number(scripts as u64));
+    tell("functions.caches", number(functions as u64));
+    for (database, total) in &databases {
+        tell(&format!("db.{database}"), Figure::Tables(total.table_bytes));
     }
-    for (name, ratio) in ratios {
-        reply.bulk(name.as_bytes());
-        reply.bulk(format!("{ratio:.2}").as_bytes());
-    }
+    tell("overhead.total", number(overhead));
+    tell("overhead.db.hashtable.lut", number(tables as u64));
+    tell("overhead.db.hashtable.rehashing", number(0));
+    tell("db.dict.rehashing.count", number(0));
+    tell("keys.count", number(keys as u64));
+    tell("keys.bytes-per-key", number(used.saturating_sub(startup).checked_div(keys as u64).unwrap_or(0)));
+    tell("dataset.bytes", number(dataset));
+    tell("dataset.percentage", Figure::Ratio(percent(dataset, used.saturating_sub(startup)).min(100.0)));
+    tell("peak.percentage", Figure::Ratio(percent(used, peak)));
+    tell("allocator.allocated", number(used));
+    tell("allocator.active", number(active));
+    tell("allocator.resident", number(active));
+    tell("allocator-fragmentation.ratio", Figure::Ratio(ratio(active, used)));
+    tell("allocator-fragmentation.bytes", number(active - used));
+    tell("allocator-rss.ratio", Figure::Ratio(1.0));
+    tell("allocator-rss.bytes", number(0));
+    tell("rss-overhead.ratio", Figure::Ratio(ratio(resident, active)));
+    tell("rss-overhead.bytes", Figure::Number(resident as i64 - active as i64));
+    tell("fragmentation", Figure::Ratio(ratio(resident, used)));
+    tell("fragmentation.bytes", Figure::Number(resident as i64 - used as i64));
+    figures
 }
 
 #[cfg(test)]
