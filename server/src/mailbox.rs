@@ -597,6 +597,17 @@ pub enum Outcome {
     Watched { keys: usize, bytes: usize },
 }
 
+impl Outcome {
+    /// Bytes of replies in it.
+    pub fn reply_bytes(&self) -> usize {
+        match self {
+            Self::Reply(reply) => reply.bytes.len(),
+            Self::Unit(outcome) => outcome.replies.bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// One shard's part of a multicast.
 #[derive(Debug)]
 pub struct Part {

@@ -34,6 +34,10 @@ pub struct Gauges {
     pub command_begun: AtomicUsize,
     /// Bytes that this shard's thread has taken, as of the last turn.
     pub allocated_bytes: AtomicI64,
+    /// Replies that were made here for clients, beyond the small ones, in bytes ...
+    pub replies_made_bytes: AtomicU64,
+    /// ... and those that this shard, as the clients', counts as theirs.
+    pub replies_taken_bytes: AtomicU64,
     /// Changes of the data.
     pub dirty: AtomicU64,
     /// Keys that the eviction policy may choose from.

@@ -52,6 +52,18 @@ fn systemd_understands_the_unit_and_finds_it_little_exposed() {
     fs::remove_dir_all(directory).expect("removed");
 }
 
+/// The manifest, with the files of the Debian package.
+const PACKAGED: &str = include_str!("../Cargo.toml");
+
+/// Where a file of the package goes, by its line there; what is packaged is there, but for what is built.
+fn installed_as(line: &str) -> Option<String> {
+    let mut words = line.trim().strip_prefix("[\"")?.split("\", \"");
+    let (from, to) = (words.next()?, words.next()?);
+    assert!(from.starts_with("target/") || file(from).exists(), "{from}");
+    let name = Path::new(from).file_name()?.to_str()?;
+    Some(if to.ends_with('/') { format!("{to}{name}") } else { to.to_owned() })
+}
+
 #[test]
 fn the_script_installs_keeps_what_operators_wrote_and_removes_only_its_own() {
     let (root, built) = (new_directory(), new_directory());
@@ -66,8 +78,8 @@ fn the_script_installs_keeps_what_operators_wrote_and_removes_only_its_own() {
     };
     let (is_good, text) = install(&["--from", built_text]);
     assert!(is_good, "{text}");
-    for installed in ["usr/bin/torc-server", "usr/lib/systemd/system/torc.service", "etc/sysctl.d/60-torc.conf"] {
-        assert!(root.join(installed).exists(), "{installed}");
+    for installed in PACKAGED.lines().filter_map(|line| installed_as(line)).filter(|path| !path.contains("/doc/")) {
+        assert!(root.join(&installed).exists(), "{installed} of the Debian package is not installed by the script");
     }
     let configuration = root.join("etc/torc/torc.conf");
     fs::write(&configuration, "maxmemory 1gb\n").expect("an operator's own");

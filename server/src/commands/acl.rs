@@ -7,9 +7,7 @@ use super::{SessionCommand, all_done, help, run_subcommand, specs};
 use crate::access::file::{self, Lines};
 use crate::access::{Denial, Entry, Requested, Rule, RuleError, User, Users, WordsError, parse_all};
 use crate::control::ControlRequest;
-use crate::core::Core;
-use crate::core::session::{Conclude, Session, SessionResult};
-use crate::reactor::whole_files::replace_at_once;
+use crate::core::session::{Session, SessionResult};
 use crate::shared::Shared;
 use crate::tasks::Tasks;
 use std::io::{self, Read};
@@ -228,8 +226,8 @@ fn categories(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     Ok(())
 }
 
-/// The next snapshot is the newest, and goes to all shards. The lock is held until it is on its way, unless a transaction sends
-/// it later; shards tell older ones by their version.
+/// The next snapshot is the newest, and goes to all shards. The lock is held until it is on its way, unless a transaction or a task
+/// sends it later; shards tell older ones by their version.
 fn publish(session: &mut Session<'_>, mut newest: MutexGuard<'_, Arc<Users>>, next: Users) {
     *newest = Arc::new(next);
     let users = newest.clone();
@@ -424,26 +422,13 @@ fn users_file(shared: &Shared) -> Result<PathBuf, CommandError> {
 fn load(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
     let shared = session.core.shared.clone();
     let path = users_file(&shared)?;
-    if session.core.is_in_unit() {
-        let settings = shared.config().security.access_settings();
-        let users = file::users_of(&path, &shared.table, settings).map_err(|errors| format!("ERR {errors}"))?;
-        let newest = shared.access.change();
-        let next = newest.replaced_by(users, &shared.table, settings);
-        publish(session, newest, next);
-        return Ok(());
-    }
     let (tasks, own_id) = (session.core.tasks.clone(), session.connection.id);
-    session.answer_by_task(async move {
+    session.ask_all_by_task(async move {
         let users = read_users(&tasks, &shared, &path).await.map_err(|errors| format!("ERR {errors}").into_bytes())?;
-        let put_in_force = move |core: &mut Core, conclude: Conclude| {
-            let settings = shared.config().security.access_settings();
-            // Held until it is on its way, as in `publish`.
-            let mut newest = shared.access.change();
-            *newest = Arc::new(newest.replaced_by(users, &shared.table, settings));
-            core.ask_all(ControlRequest::Users { users: newest.clone(), own_id }, conclude);
-        };
-        tasks.ask_all_by(put_in_force).await;
-        Ok(|reply: &mut Reply<'_>| reply.ok())
+        let settings = shared.config().security.access_settings();
+        let mut newest = shared.access.change();
+        *newest = Arc::new(newest.replaced_by(users, &shared.table, settings));
+        Ok(ControlRequest::Users { users: newest.clone(), own_id })
     });
     Ok(())
 }
@@ -469,12 +454,6 @@ fn save(session: &mut Session<'_>, _: &[&[u8]]) -> SessionResult {
         "ERR There was an error trying to save the ACLs. Please check the server logs for more information"
     };
     let beside = shared.file_turns.name_beside(&path);
-    if session.core.is_in_unit() {
-        let text = shared.access.users().to_text();
-        replace_at_once(&path, &beside, &text).map_err(|error| failed(&path, error))?;
-        session.reply().ok();
-        return Ok(());
-    }
     let tasks = session.core.tasks.clone();
     session.answer_by_task(async move {
         let _turn = shared.file_turns.wait(&tasks.executor).await;

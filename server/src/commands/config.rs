@@ -6,7 +6,7 @@ use super::{SessionCommand, all_done, help, run_subcommand, specs};
 use crate::config::{Config, ConfigSetError, Machine, plain_text};
 use crate::control::ControlRequest;
 use crate::core::session::{Conclude, Session, SessionResult};
-use crate::reactor::whole_files::{or_empty, replace_at_once};
+use crate::reactor::whole_files::or_empty;
 use crate::server::clients_possible;
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -231,14 +231,6 @@ fn rewrite_as(session: &mut Session<'_>, rewritten: fn(&Shared, &[u8]) -> Vec<u8
     let file = shared.config().process.config_file.clone();
     let file = file.ok_or("ERR The server is running without a config file")?;
     let beside = shared.file_turns.name_beside(&file);
-    if session.core.is_in_unit() {
-        let written =
-            or_empty(std::fs::read(&file)).and_then(|old| replace_at_once(&file, &beside, &rewritten(&shared, &old)));
-        written.map_err(rewrite_failed)?;
-        tell_rewritten();
-        session.reply().ok();
-        return Ok(());
-    }
     let tasks = session.core.tasks.clone();
     session.answer_by_task(async move {
         let _turn = shared.file_turns.wait(&tasks.executor).await;
@@ -248,7 +240,7 @@ fn rewrite_as(session: &mut Session<'_>, rewritten: fn(&Shared, &[u8]) -> Vec<u8
             tasks.operations.replace_whole(&file, &beside, text, NEW_FILE_MODE).await
         };
         replace.await.map_err(|error| rewrite_failed(error).into_bytes())?;
-        tell_rewritten();
+        tracing::info!("CONFIG REWRITE executed with success.");
         Ok(|reply: &mut Reply<'_>| reply.ok())
     });
     Ok(())
@@ -272,8 +264,4 @@ fn with_users(shared: &Shared, config: &Config, text: Vec<u8>) -> Vec<u8> {
 fn rewrite_failed(error: io::Error) -> String {
     tracing::warn!("CONFIG REWRITE failed: {error}");
     format!("ERR Rewriting config file: {}", plain_text(&error))
-}
-
-fn tell_rewritten() {
-    tracing::info!("CONFIG REWRITE executed with success.");
 }

@@ -17,6 +17,9 @@
 //!   would take its own clients for the largest.
 //! * *Whoever asks for CLIENT LIST finds the limit kept:* a decision's messages leave before the answer to what has caused it, and a
 //!   shard measures before it lists.
+//! * *Clients go before keys:* where clients are measured, the limit of memory leaves out replies that no client has been charged with
+//!   yet, as they are on their way between shards ([`Core::bytes_of_clients_to_come`]), and what clients owe. Else whoever reads much from
+//!   other shards and sends it nowhere would have keys evicted before it counts.
 //! * *Limits of single clients come first:* who is closed for its own unsent replies takes nobody along.
 //!
 //! Sizes are told apart by quarters of powers of two between shards, and exactly on one. What counts: the session, unread input,
@@ -34,10 +37,9 @@ use crate::commands::client::client_line;
 use crate::mailbox::Message;
 use crate::settings::Settings;
 use std::collections::BinaryHeap;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Mutex, PoisonError};
-use torc_engine::reply::ReplyBuffer;
 use torc_engine::transaction::inbox::Node;
 
 /// Classes of size: four for each power of two from [`SMALLEST_BITS`] on.
@@ -63,6 +65,8 @@ struct Share {
     bytes: AtomicI64,
     /// What its largest clients are to give up.
     owed_bytes: AtomicI64,
+    /// Of those that are closed: replies that the kernel still has to let go of.
+    leaving_bytes: AtomicI64,
     /// Those that may go, by classes.
     evictable_bytes: [AtomicI64; CLASSES],
 }
@@ -72,6 +76,7 @@ impl Default for Share {
         Self {
             bytes: AtomicI64::new(0),
             owed_bytes: AtomicI64::new(0),
+            leaving_bytes: AtomicI64::new(0),
             evictable_bytes: [const { AtomicI64::new(0) }; CLASSES],
         }
     }
@@ -80,6 +85,11 @@ impl Default for Share {
 /// One thread writes, so no instruction that locks the line is needed.
 fn add(figure: &AtomicI64, bytes: i64) {
     figure.store(figure.load(Relaxed) + bytes, Relaxed);
+}
+
+/// The same; whoever sees it sees what was written before.
+fn add_to(figure: &AtomicU64, bytes: u64) {
+    figure.store(figure.load(Relaxed) + bytes, Release);
 }
 
 /// What all shards know of their clients' memory.
@@ -100,6 +110,16 @@ impl ClientShares {
             shares: (0..shards).map(|_| Share::default()).collect(),
             decision: Mutex::new(()),
         }
+    }
+
+    /// What clients are about to give up.
+    fn owed_bytes(&self) -> i64 {
+        self.shares.iter().map(|share| share.owed_bytes.load(Relaxed)).sum()
+    }
+
+    /// What the kernel still has of those that are closed.
+    fn leaving_bytes(&self) -> i64 {
+        self.shares.iter().map(|share| share.leaving_bytes.load(Relaxed)).sum()
     }
 
     /// What all clients take, without those that are about to go.
@@ -131,6 +151,8 @@ impl ClientShares {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     bytes: i64,
+    /// Of a closed one: replies that the kernel still has to let go of.
+    leaving_bytes: i64,
     may_go: bool,
 }
 
@@ -145,6 +167,8 @@ pub(super) struct ClientLimit {
     bytes_max: u64,
     /// It has been told that nobody is left who may go.
     is_told: bool,
+    /// Replies that have come in this turn and are not measured yet, in bytes.
+    came_bytes: u64,
 }
 
 impl Output {
@@ -168,10 +192,13 @@ impl Connection {
     }
 
     fn to_be_counted(&self) -> Counted {
-        if self.phase == Phase::Dead || self.has_left() || self.is_own() {
+        if self.has_left() || self.is_own() {
             return Counted::default();
         }
-        Counted { bytes: self.memory_bytes() as i64, may_go: !self.session.no_evict }
+        if self.phase == Phase::Dead {
+            return Counted { leaving_bytes: self.sending_bytes as i64, ..Counted::default() };
+        }
+        Counted { bytes: self.memory_bytes() as i64, may_go: !self.session.no_evict, ..Counted::default() }
     }
 }
 
@@ -243,6 +270,10 @@ impl Core {
     fn recount(&mut self, before: Counted, counted: Counted) {
         let share = &self.shared.clients.shares[self.index];
         add(&share.bytes, counted.bytes - before.bytes);
+        if counted.leaving_bytes < before.leaving_bytes {
+            self.publish_memory();
+        }
+        add(&share.leaving_bytes, counted.leaving_bytes - before.leaving_bytes);
         for (counted, sign) in [(before, -1), (counted, 1)] {
             if counted.may_go {
                 add(&share.evictable_bytes[class_of(counted.bytes)], sign * counted.bytes);
@@ -304,8 +335,48 @@ impl Core {
             self.evict_client(key);
             paid += bytes;
         }
-        // Who is not there any more has paid, too.
+        // Who hears that it is paid finds the memory given back. Who is not there any more has paid, too.
+        self.publish_memory();
         self.shared.clients.shares[self.index].owed_bytes.fetch_sub(owed, Relaxed);
+    }
+
+    /// Replies that were made here are on their way to their clients.
+    #[inline]
+    pub(super) fn replies_leave(&mut self, bytes: usize) {
+        if bytes > LENT_BYTES {
+            add_to(&self.shared.gauges[self.index].replies_made_bytes, bytes as u64);
+        }
+    }
+
+    /// Such replies have come.
+    #[inline]
+    pub(super) fn replies_come(&mut self, bytes: usize) {
+        if bytes > LENT_BYTES {
+            self.client_limit.came_bytes += bytes as u64;
+        }
+    }
+
+    /// What has come is counted as its clients'.
+    #[inline]
+    pub(super) fn replies_are_counted(&mut self) {
+        if self.client_limit.came_bytes > 0 {
+            self.publish_memory();
+            let came_bytes = std::mem::take(&mut self.client_limit.came_bytes);
+            add_to(&self.shared.gauges[self.index].replies_taken_bytes, came_bytes);
+        }
+    }
+
+    /// Where clients are measured: memory that they will be charged with, and what they are about to give up.
+    pub(super) fn bytes_of_clients_to_come(&self) -> i64 {
+        if !self.client_limit.is_on {
+            return 0;
+        }
+        let gauges = &self.shared.gauges;
+        let taken: u64 = gauges.iter().map(|gauges| gauges.replies_taken_bytes.load(Acquire)).sum();
+        let made: u64 = gauges.iter().map(|gauges| gauges.replies_made_bytes.load(Acquire)).sum();
+        let to_come = made.saturating_sub(taken) as i64;
+        let clients = &self.shared.clients;
+        to_come + clients.leaving_bytes() + clients.owed_bytes()
     }
 
     fn evict_client(&mut self, key: ConnectionKey) {
@@ -315,7 +386,7 @@ impl Core {
         tracing::info!("Evicting client: {}", String::from_utf8_lossy(&line).trim_end());
         // Its memory comes back now: the limit of memory is not to find it taken.
         connection.query_buffer = QueryBuffer::default();
-        connection.output.ready = ReplyBuffer::default();
+        connection.output.give_up();
         connection.phase = Phase::Dead;
         self.counters.evicted_clients += 1;
         self.count_client(key, true);

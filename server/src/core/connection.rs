@@ -140,18 +140,16 @@ impl Output {
     /// Fills the place `sequence` with what `fill` appends.
     pub fn deliver(&mut self, sequence: Sequence, fill: impl FnOnce(&mut ReplyBuffer)) {
         let Some(index) = self.place_index(sequence) else { return };
+        let mut discarded = ReplyBuffer::default();
         if index > 0 {
-            let early = self.waiting[index].early.get_or_insert_default();
-            fill(&mut early.reply);
+            let place = &mut self.waiting[index];
+            let early = place.early.get_or_insert_default();
+            fill(if place.discard { &mut discarded } else { &mut early.reply });
             early.is_complete = true;
             return;
         }
         let Some(place) = self.waiting.pop_front() else { return };
-        if place.discard {
-            fill(&mut ReplyBuffer::default());
-        } else {
-            fill(&mut self.ready);
-        }
+        fill(if place.discard { &mut discarded } else { &mut self.ready });
         self.take_later();
         while let Some(first) = self.waiting.front_mut()
             && let Some(mut early) = first.early.take()
@@ -226,6 +224,15 @@ impl Output {
         }
         if self.ready.is_empty() {
             self.ready = ReplyBuffer::default();
+        }
+    }
+
+    /// Gives back all that has not been handed to the socket: nobody will read it.
+    pub fn give_up(&mut self) {
+        self.ready = ReplyBuffer::default();
+        self.waiting.iter_mut().for_each(|place| place.discard = true);
+        for early in self.waiting.iter_mut().filter_map(|place| place.early.as_deref_mut()) {
+            early.reply = ReplyBuffer::default();
         }
     }
 

@@ -414,6 +414,7 @@ impl Core {
     /// Asks, for each connection that something happened to, what is to be done.
     pub fn settle(&mut self, mut carry_out: impl FnMut(&mut Self, ConnectionKey, Want)) {
         self.keep_client_limit();
+        self.replies_are_counted();
         let mut dirty = std::mem::take(&mut self.dirty);
         for key in dirty.drain(..) {
             if let Some(connection) = self.connection_mut(key) {

@@ -462,7 +462,9 @@ impl Core {
 
     /// A part came home.
     pub(super) fn part_done(&mut self, part: Part) {
-        let Some(transaction) = self.coordinator.transactions.get_mut(&part.transaction) else { return };
+        let Some(transaction) = self.coordinator.transactions.get_mut(&part.transaction) else {
+            return self.replies_come(part.outcome.reply_bytes());
+        };
         transaction.outcomes[part.index] = part.outcome;
         transaction.took_ns = transaction.took_ns.max(part.took_ns);
         transaction.work_ns += part.took_ns;
@@ -471,6 +473,7 @@ impl Core {
             return;
         }
         let Some(transaction) = self.coordinator.transactions.remove(&part.transaction) else { return };
+        transaction.outcomes.iter().for_each(|outcome| self.replies_come(outcome.reply_bytes()));
         self.conclude(part.transaction, transaction);
     }
 

@@ -32,6 +32,7 @@ use super::script_step::ScriptStep;
 use super::session::{Conclude, Session, SessionHandler};
 use super::tracking::Address;
 use super::unit::{Answered, Captured, Steps, UnitRun, values_of};
+use super::unit_tasks::UnitTask;
 use crate::access::User;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control::ControlRequest;
@@ -77,6 +78,8 @@ pub(super) struct Exec {
     next: usize,
     answers: Vec<Answer>,
     sources: Vec<ReplyBuffer>,
+    /// A task that waits until all before it is done.
+    task: Option<(Asking, UnitTask)>,
     /// A question that waits for a stage of its own.
     question: Option<(Asking, ControlRequest, Conclude)>,
     /// What becomes of the answers to the question under way.
@@ -87,10 +90,10 @@ pub(super) struct Exec {
     writes: Vec<(usize, usize, Finish)>,
 }
 
-/// A command that asks all shards.
-struct Asking {
-    place: usize,
-    entry: &'static CommandEntry,
+/// A command that asks all shards, or waits for a task.
+pub(super) struct Asking {
+    pub(super) place: usize,
+    pub(super) entry: &'static CommandEntry,
     /// What may have to be remembered of it.
     arguments: Option<Box<PackedArguments>>,
 }
@@ -173,6 +176,7 @@ impl Exec {
             next: 0,
             answers,
             sources: Vec::new(),
+            task: None,
             question: None,
             concluding: None,
             overlay: None,
@@ -245,9 +249,23 @@ impl Exec {
     }
 
     fn is_through(&self) -> bool {
-        let has_more =
-            self.question.is_some() || self.overlay.is_some() || self.concluding.is_some() || self.script.is_some();
+        let has_more = self.asks() || self.overlay.is_some() || self.concluding.is_some() || self.script.is_some();
         self.next == self.queue.commands.len() && !has_more
+    }
+
+    /// Whether a command waits to ask for something when all before it is done.
+    fn asks(&self) -> bool {
+        self.question.is_some() || self.task.is_some()
+    }
+
+    /// The task that it waits for, if all before that is done.
+    pub(super) fn take_task(&mut self) -> Option<(Asking, UnitTask)> {
+        self.task.take()
+    }
+
+    /// All shards are asked in the next stage.
+    pub(super) fn ask(&mut self, asking: Asking, question: ControlRequest, conclude: Conclude) {
+        self.question = Some((asking, question, conclude));
     }
 
     /// Notes which command each reply of a stage is of.
@@ -614,11 +632,7 @@ impl Core {
         let is_begun = run.is_begun();
         let exec = &mut run.exec;
         let queue = std::mem::take(&mut exec.queue);
-        while exec.next < queue.commands.len()
-            && exec.overlay.is_none()
-            && exec.question.is_none()
-            && exec.script.is_none()
-        {
+        while exec.next < queue.commands.len() && exec.overlay.is_none() && !exec.asks() && exec.script.is_none() {
             let index = exec.next;
             let Queued { entry, key, offset } = queue.commands[index];
             // It runs here when all shards hold what it may want, and what comes before it is done.
@@ -645,7 +659,11 @@ impl Core {
                 Captured::Nothing => {}
                 Captured::Question(request, conclude) => {
                     let arguments = self.observer.keep(entry, &arguments);
-                    exec.question = Some((Asking { place, entry, arguments }, request, conclude));
+                    exec.ask(Asking { place, entry, arguments }, request, conclude);
+                }
+                Captured::Task(task) => {
+                    let arguments = self.observer.keep(entry, &arguments);
+                    exec.task = Some((Asking { place, entry, arguments }, task));
                 }
                 Captured::Command(entry, arguments) => {
                     self.place_command(exec, steps, place, entry, &arguments.slices(), None.into());
@@ -681,7 +699,7 @@ impl Core {
             self.fail(connection, &error);
         }
         *own = std::mem::replace(&mut connection.output, output).ready;
-        if self.observer.is_on && !matches!(captured, Captured::Question(..)) {
+        if self.observer.is_on && !matches!(captured, Captured::Question(..) | Captured::Task(_)) {
             let seen = Seen { took_ns: stopwatch.split(), reply_bytes: own.len() };
             let by = Address { shard: self.index as u32, connection: connection.key };
             self.observe(entry, seen, arguments, by);
@@ -772,22 +790,27 @@ impl Core {
     /// The answers to a stage that is not the last.
     pub(super) fn exec_answered(&mut self, run: &mut UnitRun, mut answered: Vec<Answered>, id: u64, took_ns: u64) {
         let protocol = run.exec.client.protocol;
-        if let Some((Asking { place, entry, arguments }, conclude)) = run.exec.concluding.take() {
+        if let Some((asking, conclude)) = run.exec.concluding.take() {
             let replies = answered.iter_mut().filter_map(|answered| answered.outcome.answers.pop());
             let replies = replies.collect();
-            let own = run.exec.own_reply(place);
+            let own = run.exec.own_reply(asking.place);
             conclude(self, replies, &mut Reply::new(own, protocol));
-            if self.observer.is_on {
-                let seen = Seen { took_ns, reply_bytes: own.len() };
-                let arguments = arguments.as_ref().map(|arguments| arguments.slices()).unwrap_or_default();
-                let by = Address { shard: self.index as u32, connection: run.exec.connection };
-                self.observe(entry, seen, &arguments, by);
-            }
+            let reply_bytes = own.len();
+            let by = Address { shard: self.index as u32, connection: run.exec.connection };
+            self.observe_asked(&asking, took_ns, reply_bytes, by);
         }
         if let Some(step) = run.exec.overlay.take() {
             self.overlay_answered(run, *step, &mut answered, id);
         }
         run.exec.keep_replies(answered);
+    }
+
+    /// A command that has asked has its answer.
+    pub(super) fn observe_asked(&mut self, asking: &Asking, took_ns: u64, reply_bytes: usize, by: Address) {
+        if self.observer.is_on {
+            let arguments = asking.arguments.as_ref().map(|arguments| arguments.slices()).unwrap_or_default();
+            self.observe(asking.entry, Seen { took_ns, reply_bytes }, &arguments, by);
+        }
     }
 
     /// Values that a command has asked for are there: it goes on, up to its end or further questions.

@@ -247,6 +247,7 @@ impl Core {
         let Message::Requests(Batch { origin, .. }) = envelope.message else { return };
         let placeholder = Message::Replies(Batch::new(0, 0));
         if let Message::Requests(batch) = std::mem::replace(&mut envelope.message, placeholder) {
+            self.replies_leave(batch.replies.bytes.len());
             envelope.message = Message::Replies(batch);
         }
         if origin == self.index { self.message(envelope) } else { self.send_home(origin, envelope) }
@@ -352,6 +353,7 @@ impl Core {
         batch.reply_ends.push(ReplyEnd::of(&batch.replies));
         batch.requests.push(request);
         batch.now = now;
+        self.replies_leave(batch.replies.bytes.len());
         if origin == self.index {
             self.deliver_batch(&mut batch);
         } else {
@@ -375,6 +377,7 @@ impl Core {
             self.mark_dirty_key(*key);
             self.consider_resuming(*key);
         }
+        self.replies_come(batch.replies.bytes.len());
         // A command that waited comes home in a batch without arguments: its bytes were given back with the first.
         self.in_flight_bytes[batch.owner] -= batch.arguments.len();
         batch.reset();
@@ -535,7 +538,9 @@ impl Core {
 
     /// A part goes home.
     pub(super) fn part_is_done(&mut self, mut envelope: Envelope) {
-        let coordinator = Self::part_mut(&mut envelope).coordinator;
+        let part = Self::part_mut(&mut envelope);
+        let (coordinator, bytes) = (part.coordinator, part.outcome.reply_bytes());
+        self.replies_leave(bytes);
         envelope.message = match std::mem::replace(&mut envelope.message, Message::PartDone(Part::nothing(0))) {
             Message::Part(part) => Message::PartDone(part),
             other => other,

@@ -146,6 +146,13 @@ impl Core {
         self.shared.unpublished_bytes.store((self.read_unpublished_bytes)(), Relaxed);
     }
 
+    /// What is held against the limit.
+    fn counted_bytes(&self) -> i64 {
+        // In this order: what is counted as clients' meanwhile is in both.
+        let to_come = self.bytes_of_clients_to_come();
+        self.shared.used_bytes() - to_come
+    }
+
     fn used_here(&self) -> i64 {
         (self.measure_bytes)(&self.shard)
     }
@@ -203,7 +210,7 @@ impl Core {
             return true;
         }
         self.publish_memory();
-        let excess = self.shared.used_bytes() - bytes_max;
+        let excess = self.counted_bytes() - bytes_max;
         let tolerated = (TRANSIENT_BYTES * self.shared.shards() as i64).min(bytes_max / PATIENCE_PART);
         if excess <= 0 || excess > tolerated {
             return false;
@@ -259,15 +266,15 @@ impl Core {
         let Some(bytes_max) = self.memory.bytes_max else { return Room::Enough };
         self.publish_memory();
         self.memory.is_behind = false;
-        let mut used = self.shared.used_bytes();
-        self.shared.note_peak(used);
+        self.shared.note_peak(self.shared.used_bytes());
+        let mut used = self.counted_bytes();
         if used > bytes_max
             && let Some(policy) = self.memory.policy
             && !self.is_paused()
         {
             self.evict_or_ask(policy, bytes_max, used, may_wait);
             self.publish_memory();
-            used = self.shared.used_bytes();
+            used = self.counted_bytes();
         }
         self.shared.note_exceeded(used > bytes_max, self.clock.wall_ms);
         let step = (bytes_max / SLACK_PART / self.shared.shards() as i64).max(1);

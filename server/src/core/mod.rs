@@ -45,6 +45,7 @@ pub mod snapshot;
 pub mod tracking;
 mod unit;
 mod unit_batches;
+mod unit_tasks;
 mod walks;
 mod watch;
 pub mod whole;

@@ -2,6 +2,8 @@
 
 use super::Core;
 use super::connection::Connection;
+use super::unit::Captured;
+use super::unit_tasks::Came;
 use crate::command_table::CommandEntry;
 use crate::control::{ControlReply, ControlRequest};
 use std::time::Duration;
@@ -40,11 +42,16 @@ impl Session<'_> {
     }
 
     /// The reply is what a task comes to: what is filled in, or an error. It begins when all that the connection has sent before is
-    /// answered, and the connection runs nothing before it has ended. Not for what runs as a part of a unit.
+    /// answered, and the connection runs nothing before it has ended. In a unit it begins when what comes before it in the queue is
+    /// done; the unit's keys stay locked meanwhile, so nothing that clients decide about may be waited for there.
     pub fn answer_by_task<F: FnOnce(&mut Reply<'_>) + 'static>(
         &mut self,
         task: impl Future<Output = Result<F, Vec<u8>>> + 'static,
     ) {
+        if let Some(captured) = &mut self.core.capture {
+            *captured = Captured::Task(Box::pin(async move { task.await.map(|fill| Came::Reply(Box::new(fill))) }));
+            return;
+        }
         let key = self.connection.key;
         let request = self.core.owe_answer_alone(self.connection, self.entry);
         let tasks = self.core.tasks.clone();
@@ -54,6 +61,21 @@ impl Session<'_> {
             }
             let answer = task.await;
             tasks.on_core(move |core| core.answer_alone(request, answer)).await;
+        });
+    }
+
+    /// The same for what all shards are asked when the task has ended; the reply is OK when all have answered.
+    pub fn ask_all_by_task(&mut self, task: impl Future<Output = Result<ControlRequest, Vec<u8>>> + 'static) {
+        if let Some(captured) = &mut self.core.capture {
+            let all_done = |_: &mut Core, _, reply: &mut Reply<'_>| reply.ok();
+            let task = async move { task.await.map(|question| Came::Question(question, Box::new(all_done))) };
+            *captured = Captured::Task(Box::pin(task));
+            return;
+        }
+        let tasks = self.core.tasks.clone();
+        self.answer_by_task(async move {
+            tasks.ask_all(task.await?).await;
+            Ok(|reply: &mut Reply<'_>| reply.ok())
         });
     }
 

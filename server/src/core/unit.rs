@@ -28,6 +28,7 @@ use super::multi::Watching;
 use super::observe::{Seen, reply_bytes};
 use super::session::Conclude;
 use super::tracking::Address;
+use super::unit_tasks::UnitTask;
 use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::control::{self, ControlRequest};
 use crate::mailbox::{
@@ -59,6 +60,8 @@ pub(super) enum Captured {
     Question(ControlRequest, Conclude),
     /// A command of the engine.
     Command(&'static CommandEntry, PackedArguments),
+    /// What has to be waited for.
+    Task(UnitTask),
 }
 
 /// What a stage came to, as it comes home.
@@ -481,6 +484,11 @@ impl Core {
             }
             if std::mem::take(&mut run.exec.is_paused) && steps.is_empty() {
                 return self.park(run, id, client, request);
+            }
+            if steps.is_empty()
+                && let Some(task) = run.exec.take_task()
+            {
+                return self.wait_for_task(task, run, id, client, request);
             }
             if steps.is_empty() && !is_last {
                 // A script has ended, and it is the next command's turn.

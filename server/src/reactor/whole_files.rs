@@ -4,14 +4,12 @@
 //!   read_whole(path)         open, read piece by piece, close
 //!   replace_whole(path)      a file beside it ── written, on disk ──> takes its place ──> its directory, too
 //! ```
-//! What runs as a part of a transaction may not wait for a task: there the same is done at once ([`replace_at_once`]).
-//!
 //! Invariant: whoever looks finds the old text or the new one, also after a power loss; once it is replaced, the new one.
 
 use super::executor::Handle;
 use super::operations::Operations;
 use std::fs::Permissions;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -109,22 +107,6 @@ impl Operations {
         file.close().await?;
         self.rename(beside, path).await
     }
-}
-
-/// The same as [`Operations::replace_whole`] where nothing can wait for a task: the shard waits for the disk.
-pub fn replace_at_once(path: &Path, beside: &Path, text: &[u8]) -> io::Result<()> {
-    let write = || {
-        let mut file = std::fs::File::create(beside)?;
-        if let Some(old) = old_mode(path)? {
-            file.set_permissions(old)?;
-        }
-        file.write_all(text)?;
-        file.sync_all()?;
-        std::fs::rename(beside, path)
-    };
-    // What is left of it is of no use.
-    write().inspect_err(|_| drop(std::fs::remove_file(beside)))?;
-    std::fs::File::open(directory_of(path))?.sync_all()
 }
 
 /// None where there is no file.

@@ -2,7 +2,7 @@
 //! changes nothing.
 
 use crate::support::server::new_directory;
-use crate::support::{Client, Server, encode, words};
+use crate::support::{self, Client, Server, encode, words};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -27,6 +27,11 @@ impl Served {
         std::fs::write(&acl, FIRST).expect("a file");
         std::fs::write(&conf, format!("# mine\nshards {shards}\naclfile {}\n", acl.display())).expect("a file");
         Self { server: Server::torc_with_file(&conf), directory, acl, conf }
+    }
+
+    fn has_open(&self, path: &Path) -> bool {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.server.process_id())).expect("a process");
+        files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target == path))
     }
 }
 
@@ -120,6 +125,37 @@ fn in_a_transaction_it_is_done_at_its_place() {
         assert_eq!(admin.ask("EXEC"), "[+OK +OK +OK +OK +OK]");
         assert!(admin.ask("ACL USERS").contains("carl"));
         assert_eq!(admin.ask("ACL WHOAMI"), "\"default\"");
+    }
+}
+
+#[test]
+fn a_transaction_that_waits_for_a_file_holds_its_keys_and_no_shard() {
+    for shards in [1, 3] {
+        for first in ["SET mine 1", "EVAL \"return redis.call('SET', 'mine', 1)\" 0"] {
+            let served = Served::on(shards);
+            let (mut admin, mut asks) = (served.server.client(), served.server.client());
+            let mut others: Vec<Client> = (0..2 * shards).map(|_| served.server.client()).collect();
+            let mut pipe = make_pipe(&served.acl);
+            for line in ["MULTI", first, "ACL LOAD", "APPEND mine 2", "ACL USERS"] {
+                assert!(!admin.call(line).is_error(), "{line}");
+            }
+            admin.send(&encode(&["EXEC"]));
+            support::eventually("it waits for the file", || served.has_open(&served.acl));
+            // Who asks for its keys waits with it; a script may touch any.
+            let is_about_any_key = first.starts_with("EVAL");
+            asks.send(&encode(&["GET", "mine"]));
+            for round in 0..20 {
+                for client in &mut others {
+                    assert_eq!(client.ask("PING"), "+PONG", "{first}");
+                    assert!(is_about_any_key || client.ask(&format!("SET k{round} {round}")) == "+OK");
+                }
+            }
+            pipe.write_all(b"user bob on nopass +@all ~*\n").expect("the server reads it");
+            drop(pipe);
+            assert_eq!(admin.reply().to_string(), "[+OK +OK :2 [\"bob\" \"default\"]]", "{first}");
+            assert_eq!(asks.reply().to_string(), "\"12\"");
+            assert_eq!(admin.ask("DBSIZE"), if is_about_any_key { ":1" } else { ":21" });
+        }
     }
 }
 

@@ -1,15 +1,46 @@
 //! A blocking client: bytes out, one reply at a time in.
 
 use super::{PATIENCE, Reply};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+
+/// What a connection has received: one reply at a time out.
+#[derive(Default)]
+pub struct Replies {
+    received: Vec<u8>,
+    /// How much of `received` has been handed out.
+    used: usize,
+}
+
+impl Replies {
+    /// The next reply that comes from there; none when it ends.
+    pub fn next(&mut self, stream: &mut impl Read) -> io::Result<Option<Reply>> {
+        loop {
+            if let Some((reply, length)) = Reply::parse(self.rest()) {
+                self.used += length;
+                return Ok(Some(reply));
+            }
+            self.received.drain(..std::mem::take(&mut self.used));
+            let mut chunk = [0; 16 * 1024];
+            match stream.read(&mut chunk) {
+                Ok(0) => return Ok(None),
+                Ok(length) => self.received.extend_from_slice(&chunk[..length]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What has not been handed out.
+    fn rest(&self) -> &[u8] {
+        &self.received[self.used..]
+    }
+}
 
 /// A connection to a server.
 pub struct Client {
     pub stream: TcpStream,
-    received: Vec<u8>,
-    /// How much of `received` has been handed out.
-    used: usize,
+    replies: Replies,
 }
 
 impl Client {
@@ -31,7 +62,7 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, received: Vec::new(), used: 0 })
+        Ok(Self { stream, replies: Replies::default() })
     }
 
     /// Sends bytes as they are. Whether the server takes the bytes; it does not if it has closed the connection meanwhile.
@@ -46,49 +77,22 @@ impl Client {
 
     /// The next reply; none when the server has closed the connection.
     pub fn receive(&mut self) -> Option<Reply> {
-        loop {
-            if self.used < self.received.len()
-                && let Some((reply, length)) = Reply::parse(&self.received[self.used..])
-            {
-                self.used += length;
-                if self.used == self.received.len() {
-                    self.received.clear();
-                    self.used = 0;
-                }
-                return Some(reply);
+        let received = self.replies.next(&mut self.stream);
+        let rest = self.replies.rest().escape_ascii();
+        match received {
+            Ok(None) => {
+                assert!(self.replies.rest().is_empty(), "closed in the middle of a reply: {rest}");
+                None
             }
-            self.received.drain(..std::mem::take(&mut self.used));
-            let mut chunk = [0; 16 * 1024];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => {
-                    let rest = &self.received[self.used..];
-                    assert!(rest.is_empty(), "closed in the middle of a reply: {}", rest.escape_ascii());
-                    return None;
-                }
-                Ok(length) => self.received.extend_from_slice(&chunk[..length]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
-                    return None;
-                }
-                Err(error) => panic!("no reply: {error}; so far {}", self.received[self.used..].escape_ascii()),
-            }
+            Ok(reply) => reply,
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => None,
+            Err(error) => panic!("no reply: {error}; so far {rest}"),
         }
     }
 
     /// The next reply; none if the connection ends, wherever it does.
     pub fn receive_if_open(&mut self) -> Option<Reply> {
-        loop {
-            if let Some((reply, length)) = Reply::parse(&self.received[self.used..]) {
-                self.used += length;
-                return Some(reply);
-            }
-            self.received.drain(..std::mem::take(&mut self.used));
-            let mut chunk = [0; 16 * 1024];
-            match self.stream.read(&mut chunk) {
-                Ok(0) | Err(_) => return None,
-                Ok(length) => self.received.extend_from_slice(&chunk[..length]),
-            }
-        }
+        self.replies.next(&mut self.stream).unwrap_or(None)
     }
 
     /// The next reply, which must come.

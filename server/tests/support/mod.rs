@@ -16,7 +16,7 @@ pub mod server;
 pub mod transcript;
 pub mod values;
 
-pub use client::{Client, encode, words};
+pub use client::{Client, Replies, encode, words};
 pub use reply::Reply;
 pub use server::Server;
 

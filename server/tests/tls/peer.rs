@@ -9,12 +9,12 @@
 #![allow(unreachable_pub, reason = "the files of this test use it")]
 
 use crate::support::server::new_directory;
-use crate::support::{PATIENCE, Reply, encode, words};
+use crate::support::{PATIENCE, Replies, Reply, encode, words};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -138,8 +138,7 @@ pub fn certificate_of(path: &Path) -> CertificateDer<'static> {
 /// A connection over TLS.
 pub struct TlsClient {
     pub stream: StreamOwned<ClientConnection, TcpStream>,
-    received: Vec<u8>,
-    used: usize,
+    replies: Replies,
 }
 
 impl TlsClient {
@@ -155,7 +154,7 @@ impl TlsClient {
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
-        Ok(Self { stream, received: Vec::new(), used: 0 })
+        Ok(Self { stream, replies: Replies::default() })
     }
 
     pub fn connect(port: u16, config: &Arc<ClientConfig>) -> Self {
@@ -176,21 +175,12 @@ impl TlsClient {
 
     /// The next reply; none when the connection has ended, however it did.
     pub fn receive(&mut self) -> Option<Reply> {
-        loop {
-            if let Some((reply, length)) = Reply::parse(&self.received[self.used..]) {
-                self.used += length;
-                return Some(reply);
+        match self.replies.next(&mut self.stream) {
+            Ok(reply) => reply,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("no reply: {error}")
             }
-            self.received.drain(..std::mem::take(&mut self.used));
-            let mut chunk = [0; 16 * 1024];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return None,
-                Ok(length) => self.received.extend_from_slice(&chunk[..length]),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    panic!("no reply: {error}")
-                }
-                Err(_) => return None,
-            }
+            Err(_) => None,
         }
     }
 

@@ -84,14 +84,10 @@ fn wait(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         return Ok(());
     }
     let key = session.connection.key;
-    let request = session.core.owe_answer_alone(session.connection, session.entry);
     let tasks = session.core.tasks.clone();
-    session.core.tasks.spawn(async move {
+    session.answer_by_task(async move {
         let limit_ns = (timeout_ms as u64).saturating_mul(1_000_000);
         let until_ns = tasks.executor.now_ns().saturating_add(limit_ns);
-        while tasks.on_core(move |core| core.has_others_under_way(key)).await {
-            tasks.executor.sleep(Duration::ZERO).await;
-        }
         let pushed = |core: &mut Core| {
             core.hand_over_effects();
             core.shared.append_log.pushed()
@@ -105,13 +101,14 @@ fn wait(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
             is_gone = tasks.on_core(move |core| core.connection_mut(key).is_none()).await;
         }
         let acknowledged = i64::from(is_durable());
-        let fill = move |reply: &mut Reply<'_>| {
+        if is_off() {
+            return Err(OFF.as_bytes().to_vec());
+        }
+        Ok(move |reply: &mut Reply<'_>| {
             reply.array(2);
             reply.integer(acknowledged);
             reply.integer(0);
-        };
-        let answer = if is_off() { Err(OFF.as_bytes().to_vec()) } else { Ok(fill) };
-        tasks.on_core(move |core| core.answer_alone(request, answer)).await;
+        })
     });
     Ok(())
 }

@@ -39,9 +39,8 @@ fn wait(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         return Ok(());
     }
     let key = session.connection.key;
-    let request = session.core.owe_answer_alone(session.connection, session.entry);
     let tasks = session.core.tasks.clone();
-    session.core.tasks.spawn(async move {
+    session.answer_by_task(async move {
         let limit_ns = (timeout_ms as u64).saturating_mul(1_000_000);
         let until_ns = tasks.executor.now_ns().saturating_add(limit_ns);
         let mut is_gone = false;
@@ -50,8 +49,7 @@ fn wait(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
             tasks.executor.sleep(if timeout_ms == 0 { LOOK_AGAIN } else { LOOK_AGAIN.min(left) }).await;
             is_gone = tasks.on_core(move |core| core.connection_mut(key).is_none()).await;
         }
-        let fill = |reply: &mut Reply<'_>| reply.integer(0);
-        tasks.on_core(move |core| core.answer_alone(request, Ok(fill))).await;
+        Ok(|reply: &mut Reply<'_>| reply.integer(0))
     });
     Ok(())
 }
