@@ -78,7 +78,7 @@ fn the_script_installs_keeps_what_operators_wrote_and_removes_only_its_own() {
     };
     let (is_good, text) = install(&["--from", built_text]);
     assert!(is_good, "{text}");
-    for installed in PACKAGED.lines().filter_map(|line| installed_as(line)).filter(|path| !path.contains("/doc/")) {
+    for installed in PACKAGED.lines().filter_map(installed_as).filter(|path| !path.contains("/doc/")) {
         assert!(root.join(&installed).exists(), "{installed} of the Debian package is not installed by the script");
     }
     let configuration = root.join("etc/torc/torc.conf");
