@@ -8,6 +8,9 @@
 //! *Longest turn* is what Torc itself says (INFO shards): the most CPU time that a turn of a shard took. That leaves out what the
 //! hypervisor takes away, so it is the part of a stall that the server can do something about; a PING waits for the rest of a turn.
 //!
+//! *Long waits* are those of more than 5 ms, a second of the time in which they are looked for: where a command takes ten seconds, the
+//! longest of all waits is mostly the machine's, and whether the server adds to those says their number beside that of `(nothing)`.
+//!
 //! The server has a core for itself; both clients share another, where the second goes before the first: so what is measured
 //! is the server, as far as the host leaves both cores alone. `(nothing)` says how far it did.
 //!
@@ -261,29 +264,50 @@ fn set_nice(value: i32) {
     }
 }
 
+/// A wait that is longer is counted.
+const LONG_WAIT: Duration = Duration::from_millis(5);
+
+/// What the client that measures has seen since it was last asked.
+#[derive(Debug, Default)]
+struct Waits {
+    longest_ns: AtomicU64,
+    long: AtomicU64,
+}
+
 /// What has been measured of a command.
 #[derive(Clone, Copy, Debug, Default)]
 struct Row {
     took: Duration,
     stall: Duration,
     turn: Option<Duration>,
+    /// Waits of more than [`LONG_WAIT`], and the time in which there were so many: of all rounds.
+    long_waits: u64,
+    looked_for: Duration,
 }
 
 impl Row {
     fn least(self, other: Self) -> Self {
-        Self { took: self.took.min(other.took), stall: self.stall.min(other.stall), turn: self.turn.min(other.turn) }
+        Self {
+            took: self.took.min(other.took),
+            stall: self.stall.min(other.stall),
+            turn: self.turn.min(other.turn),
+            long_waits: self.long_waits + other.long_waits,
+            looked_for: self.looked_for + other.looked_for,
+        }
     }
 }
 
 /// Sends PING every 100 us until told to stop.
-fn ping(address: SocketAddr, stop: &AtomicBool, longest_ns: &AtomicU64) -> Outcome<()> {
+fn ping(address: SocketAddr, stop: &AtomicBool, waits: &Waits) -> Outcome<()> {
     set_nice(PINGER_NICE);
     let mut client = Client::connect(address)?;
     while !stop.load(Ordering::Relaxed) {
         let begun = Instant::now();
         client.send("PING\r\n")?;
         client.skip_reply()?;
-        longest_ns.fetch_max(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        let waited = begun.elapsed();
+        waits.longest_ns.fetch_max(waited.as_nanos() as u64, Ordering::Relaxed);
+        waits.long.fetch_add(u64::from(waited > LONG_WAIT), Ordering::Relaxed);
         std::thread::sleep(Duration::from_micros(100));
     }
     Ok(())
@@ -295,23 +319,26 @@ fn measure(contender: &Contender, options: &Options) -> Outcome<Vec<Row>> {
     eprintln!("{}: filling", contender.label);
     let commands: Vec<&str> = options.commands().copied().collect();
     fill(&mut client, options.elements, &commands)?;
-    let (stop, longest_ns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (stop, waits) = (Arc::new(AtomicBool::new(false)), Arc::new(Waits::default()));
     let address = server.address;
     let pinging = {
-        let (stop, longest_ns) = (stop.clone(), longest_ns.clone());
-        std::thread::spawn(move || ping(address, &stop, &longest_ns).map_err(|failure| format!("{failure:?}")))
+        let (stop, waits) = (stop.clone(), waits.clone());
+        std::thread::spawn(move || ping(address, &stop, &waits).map_err(|failure| format!("{failure:?}")))
     };
     set_nice(READER_NICE);
     let mut rows = Vec::new();
-    let row = |client: &mut Client, took: Duration| -> Outcome<Row> {
-        let stall = Duration::from_nanos(longest_ns.swap(0, Ordering::Relaxed));
-        let row = Row { took, stall, turn: client.longest_turn()? };
-        longest_ns.store(0, Ordering::Relaxed);
+    let row = |client: &mut Client, took: Duration, looked_for: Duration| -> Outcome<Row> {
+        let stall = Duration::from_nanos(waits.longest_ns.swap(0, Ordering::Relaxed));
+        let long_waits = waits.long.swap(0, Ordering::Relaxed);
+        let row = Row { took, stall, turn: client.longest_turn()?, long_waits, looked_for };
+        waits.longest_ns.store(0, Ordering::Relaxed);
+        waits.long.store(0, Ordering::Relaxed);
         Ok(row)
     };
-    row(&mut client, Duration::ZERO)?;
+    row(&mut client, Duration::ZERO, Duration::ZERO)?;
     std::thread::sleep(NOTHING);
-    rows.push(row(&mut client, NOTHING)?);
+    rows.push(row(&mut client, NOTHING, NOTHING)?);
+    eprintln!("{}: nothing: {:?}", contender.label, rows[0]);
     for command in options.commands() {
         let begun = Instant::now();
         let names: String = (0..SKETCHES).map(|number| format!("sketch:{number} ")).collect();
@@ -320,7 +347,7 @@ fn measure(contender: &Contender, options: &Options) -> Outcome<Vec<Row>> {
         let took = begun.elapsed();
         // What it left to be freed belongs to it.
         std::thread::sleep(Duration::from_millis(1500));
-        rows.push(row(&mut client, took)?);
+        rows.push(row(&mut client, took, begun.elapsed())?);
         eprintln!("{}: {command}: {:?}", contender.label, rows[rows.len() - 1]);
     }
     stop.store(true, Ordering::Relaxed);
@@ -347,16 +374,19 @@ fn main() -> Outcome<()> {
         let rounds = (0..options.rounds).map(|_| measure(&contender, &options)).collect::<Outcome<Vec<_>>>()?;
         columns.push((contender.label.clone(), least(&rounds)));
     }
-    let labels: Vec<String> =
-        columns.iter().map(|(label, _)| format!(" {label}: stall ms | longest turn ms | takes ms |")).collect();
+    let labels: Vec<String> = columns
+        .iter()
+        .map(|(label, _)| format!(" {label}: stall ms | long waits a second | longest turn ms | takes ms |"))
+        .collect();
     println!("| command |{}", labels.concat());
-    println!("|---|{}", "---:|---:|---:|".repeat(columns.len()));
+    println!("|---|{}", "---:|---:|---:|---:|".repeat(columns.len()));
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
     for (index, command) in std::iter::once(&"(nothing)").chain(options.commands()).enumerate() {
         let cells = columns.iter().map(|(_, rows)| {
-            let Row { took, stall, turn } = rows[index];
+            let Row { took, stall, turn, long_waits, looked_for } = rows[index];
             let turn = turn.map_or_else(|| "-".to_owned(), |turn| format!("{:.1}", milliseconds(turn)));
-            format!(" {:.1} | {turn} | {:.0} |", milliseconds(stall), milliseconds(took))
+            let rate = long_waits as f64 / looked_for.as_secs_f64().max(f64::EPSILON);
+            format!(" {:.1} | {rate:.2} | {turn} | {:.0} |", milliseconds(stall), milliseconds(took))
         });
         println!("| `{command}` |{}", cells.collect::<String>());
     }
