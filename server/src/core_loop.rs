@@ -425,12 +425,9 @@ impl<D: Driver> CoreLoop<D> {
             self.log.cron();
             self.core.rewrites_cron();
             self.core.saves_cron();
-            self.more_housekeeping = true;
         }
-        if self.more_housekeeping || self.core.is_behind_with_memory() {
-            let driver = &self.driver;
-            self.more_housekeeping = self.core.housekeeping_slice(|| driver.clock().monotonic_ns);
-        }
+        let driver = &self.driver;
+        self.more_housekeeping = self.core.housekeeping_slice(|| driver.clock().monotonic_ns);
         self.core.counters.cron_took_ns += self.driver.clock().monotonic_ns.saturating_sub(began_ns);
     }
 

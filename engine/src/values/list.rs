@@ -345,16 +345,16 @@ pub fn remove(list: &mut impl Collection, indexes: Range<u64>, limits: &Encoding
     }
 }
 
-/// Removes one element at an end of a tree that has others, and shows it before: one way down. Nothing of that, and `None`, if it
-/// is no tree, or the element its last; else the length then.
+/// Removes one element at an end of a tree that has others, and shows it before: one way down. Nothing of that, and false, if it is
+/// no tree, or the element its last.
 #[inline]
 pub fn pop_from_tree(
     list: &mut impl Collection,
     end: End,
     limits: &Encodings,
     show: impl FnOnce(StringRef<'_>),
-) -> Option<u64> {
-    let (length, may_shrink) = change_tree(list, |tree| {
+) -> bool {
+    let may_shrink = change_tree(list, |tree| {
         if tree.len() < 2 {
             return None;
         }
@@ -362,12 +362,13 @@ pub fn pop_from_tree(
             End::Left => tree.remove_front(show),
             End::Right => tree.remove_back(show),
         }
-        Some((tree.len(), may_shrink(tree, limits)))
-    })??;
-    if may_shrink {
+        Some(may_shrink(tree, limits))
+    })
+    .flatten();
+    if may_shrink == Some(true) {
         become_listpack(list, limits);
     }
-    Some(length)
+    may_shrink.is_some()
 }
 
 /// Keeps the elements of some indexes only.

@@ -41,7 +41,7 @@ fn pop_some(
             begin_listing(reply, name, listing, 1);
             reply_string(reply, element);
         };
-        if list::pop_from_tree(&mut entry, end, &options.encodings, tell).is_some() {
+        if list::pop_from_tree(&mut entry, end, &options.encodings, tell) {
             entry.changed(1);
             report_pop(execution, name, end, 1, false);
             return Ok(true);
