@@ -54,8 +54,8 @@ pub enum ControlRequest {
     Users { users: Arc<Users>, own_id: u64 },
     /// A script that ran elsewhere was denied something; whose it was is a connection of that shard.
     Denied { shard: usize, connection: ConnectionKey, denied: Vec<Denied> },
-    /// What connections of a shard listen to has changed.
-    Subscribers { shard: usize, changes: Vec<AudienceChange> },
+    /// What connections of a shard listen to has changed; `listener`: who begins to, and is to be counted when all have heard.
+    Subscribers { shard: usize, listener: Option<ConnectionKey>, changes: Vec<AudienceChange> },
     /// SCRIPT FLUSH.
     FlushScripts,
     /// New libraries of functions, and the command that made the change, if it was one.
@@ -171,7 +171,7 @@ pub struct ShardFigures {
     pub shard: usize,
     /// Commands run for clients of this shard.
     pub commands: u64,
-    /// What became of each command, by its id.
+    /// What became of each command, by its id, if that was asked for.
     pub calls: CallCounts,
     /// How long each command took, if that was asked for.
     pub histograms: Histograms,
@@ -302,7 +302,7 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
         }
         ControlRequest::Unblock { id, over } => ControlReply::Count(usize::from(core.unblock(*id, *over))),
         ControlRequest::FindRedirection { id } => core.find_redirection(*id),
-        ControlRequest::Subscribers { shard, changes } => {
+        ControlRequest::Subscribers { shard, changes, .. } => {
             // Whose connections these are has heard already.
             if *shard != core.index {
                 core.hear_of_subscribers(*shard, changes);

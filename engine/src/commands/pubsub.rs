@@ -169,7 +169,7 @@ fn help(execution: &mut Execution<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::audience::Topic;
+    use crate::audience::{Change, Topic};
     use crate::commands::harness::Shard;
     use crate::reply::Protocol;
 
@@ -182,8 +182,8 @@ mod tests {
         };
         assert_eq!(run(&mut shard, "publish news nobody"), ":0\r\n");
         let audience = shard.keyspace.journal.audience().clone();
-        audience.borrow_mut().change(Topic::Channel, b"news", 1, 2);
-        audience.borrow_mut().change(Topic::ShardChannel, b"news", 0, 1);
+        audience.borrow_mut().change(Topic::Channel, b"news", 1, Change { listening: 2, counted: 2 });
+        audience.borrow_mut().change(Topic::ShardChannel, b"news", 0, Change { listening: 1, counted: 1 });
         assert_eq!(run(&mut shard, "publish news hello"), ":2\r\n");
         assert_eq!(run(&mut shard, "spublish news local"), ":1\r\n");
         let (_, events) = shard.keyspace.journal.take();

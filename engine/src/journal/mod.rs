@@ -347,10 +347,10 @@ impl Journal {
         &self.audience
     }
 
-    /// Reports a message, if anybody will hear it; how many will.
+    /// Reports a message, if anybody may hear it; how many are counted, and will.
     pub fn publish(&mut self, is_sharded: bool, channel: &[u8], message: &[u8]) -> u64 {
         let receivers = self.audience.borrow().receivers(is_sharded, channel);
-        if receivers.count > 0 {
+        if receivers.shards != 0 {
             let name = if is_sharded { SHARD_MESSAGE } else { MESSAGE };
             let (class, key, subkeys) = (EventClass::Published, channel.to_vec(), vec![message.to_vec()]);
             self.report(Event { database: 0, class, name, key, subkeys });

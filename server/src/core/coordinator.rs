@@ -284,14 +284,9 @@ impl Core {
             Some((connection, reply)) => (Some(connection), reply),
             None => (None, ReplyBuffer::default()),
         };
-        let (key, announced) = (connection.as_ref().map(|connection| connection.key), changes.clone());
-        let conclude: Conclude = Box::new(move |core, _, out| {
-            if let Some(key) = key {
-                core.pubsub.confirm(key, &announced);
-            }
-            out.buffer().append(&mut reply);
-        });
-        let request = ControlRequest::Subscribers { shard: self.index, changes };
+        let conclude: Conclude = Box::new(move |_, _, out| out.buffer().append(&mut reply));
+        let listener = connection.as_ref().map(|connection| connection.key);
+        let request = ControlRequest::Subscribers { shard: self.index, listener, changes };
         if let (Some(captured), Some(_)) = (&mut self.capture, &connection) {
             *captured = Captured::Question(request, conclude);
             return;
@@ -304,10 +299,21 @@ impl Core {
             let (connection, client) = (connection.key, connection.session.client);
             Request { connection, sequence, entry, client, key: None.into(), here: false }
         });
+        self.announce_to_others(place, request, conclude);
+    }
+
+    fn announce_to_others(&mut self, place: Option<Request>, request: ControlRequest, conclude: Conclude) {
         let request = Arc::new(request);
         let others = (0..self.shared.shards()).filter(|shard| *shard != self.index);
         let parts = others.map(|shard| (shard, Claim::Place, Work::Control(request.clone()))).collect();
         self.begin_transaction(place, ClientContext::default(), Kind::Control(request, conclude), parts);
+    }
+
+    /// What all shards are asked when they have answered a question, before that is concluded: who has begun to listen is counted.
+    pub(super) fn next_round(&mut self, question: &ControlRequest) -> Option<ControlRequest> {
+        let ControlRequest::Subscribers { shard, listener: Some(listener), changes } = question else { return None };
+        let changes = self.count_listener(*listener, changes);
+        (!changes.is_empty()).then_some(ControlRequest::Subscribers { shard: *shard, listener: None, changes })
     }
 
     /// Leaves a place for the reply and sends the first multicast.
@@ -510,6 +516,9 @@ impl Core {
                         (transaction.is_observed, transaction.arguments) = (is_observed, arguments);
                     }
                     return;
+                }
+                if let Some(next) = self.next_round(&question) {
+                    return self.announce_to_others(request, next, conclude);
                 }
                 conclude(self, replies, &mut Reply::new(&mut out, transaction.client.protocol));
             }

@@ -83,7 +83,7 @@ pub(super) struct Exec {
     /// A question that waits for a stage of its own.
     question: Option<(Asking, ControlRequest, Conclude)>,
     /// What becomes of the answers to the question under way.
-    concluding: Option<(Asking, Conclude)>,
+    concluding: Option<(Asking, Arc<ControlRequest>, Conclude)>,
     /// A command whose values are awaited.
     overlay: Option<Box<OverlayStep>>,
     /// What commands have made of values, for the next stage: by shard, with the command's place.
@@ -621,7 +621,7 @@ impl Core {
         {
             let request = Arc::new(request);
             shards.iter().for_each(|shard| steps.ask(*shard, request.clone()));
-            exec.concluding = Some((asking, conclude));
+            exec.concluding = Some((asking, request, conclude));
         }
         let is_last = exec.is_through();
         (steps, is_last)
@@ -790,7 +790,10 @@ impl Core {
     /// The answers to a stage that is not the last.
     pub(super) fn exec_answered(&mut self, run: &mut UnitRun, mut answered: Vec<Answered>, id: u64, took_ns: u64) {
         let protocol = run.exec.client.protocol;
-        if let Some((asking, conclude)) = run.exec.concluding.take() {
+        if let Some((asking, request, conclude)) = run.exec.concluding.take() {
+            if let Some(next) = self.next_round(&request) {
+                return run.exec.ask(asking, next, conclude);
+            }
             let replies = answered.iter_mut().filter_map(|answered| answered.outcome.answers.pop());
             let replies = replies.collect();
             let own = run.exec.own_reply(asking.place);

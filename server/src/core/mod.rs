@@ -562,13 +562,15 @@ impl Core {
             average_ttl_ms: keyspace.average_ttl_ms(database, now),
             table_bytes: keyspace.table_bytes(database),
         });
-        let (errors, calls) = self.errors_and_calls();
+        let mut errors = self.counters.errors.clone();
+        errors.add(self.shard.errors());
+        errors.add(&self.scripting.errors.borrow());
         let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
         ShardFigures {
             shard: self.index,
             interpreter_bytes: self.scripting.interpreters.memory_bytes(),
             commands: self.counters.commands,
-            calls,
+            calls: CallCounts::default(),
             histograms: Histograms::default(),
             connections: self.connection_count - self.tasks.own_clients.len(),
             blocked: self.paused_clients() + self.blocked.clients() + self.tasks.awaited_answers.get(),
@@ -621,13 +623,13 @@ impl Core {
         }
     }
 
-    /// The figures, how long commands took here, and the sizes of values.
+    /// The figures with what is long: what became of each command and how long it took here, and the sizes of values.
     pub fn detailed_figures(&mut self) -> ShardFigures {
         // In this order: what the copies take is no part of the memory that the figures tell of.
         let figures = self.figures();
         let keyspace = &mut self.shard.keyspace;
         let key_sizes = (0..keyspace.database_count()).map(|database| keyspace.key_sizes(database)).collect();
-        ShardFigures { histograms: self.histograms(), key_sizes, ..figures }
+        ShardFigures { calls: self.calls(), histograms: self.histograms(), key_sizes, ..figures }
     }
 
     /// How many turns there were, what they took, and what commands of clients took of it; EXEC takes what its commands take.
@@ -639,13 +641,10 @@ impl Core {
     }
 
     /// What clients have been answered, and what commands have become, those of scripts among them.
-    fn errors_and_calls(&self) -> (ErrorCounts, CallCounts) {
-        let mut errors = self.counters.errors.clone();
-        errors.add(self.shard.errors());
-        errors.add(&self.scripting.errors.borrow());
+    fn calls(&self) -> CallCounts {
         let mut calls = self.counters.calls.clone();
         calls.add(&self.scripting.calls.borrow());
-        (errors, calls)
+        calls
     }
 
     /// How long commands took here, those of scripts among them.

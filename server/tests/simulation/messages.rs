@@ -1,7 +1,7 @@
 //! Publishers and subscribers on up to eight shards.
 //!
 //! ```text
-//!   publisher p:   SET key n   PUBLISH news "p n"   ...      in pipelines, keys anywhere
+//!   publisher p:   SET key n   PUBLISH news "p n"   ...      in pipelines, keys anywhere; whom it counts hears, if nobody goes
 //!   stays:         SUBSCRIBE news                            hears from each publisher n, n + 1, ... to the last
 //!   comes, goes:   SUBSCRIBE news, UNSUBSCRIBE, SUBSCRIBE ...   the same, with gaps between what it subscribed to
 //!   reader:        GET key, for the latest message that anybody has heard: it finds at least that
@@ -12,6 +12,7 @@ use super::command::{Command, Reply};
 use super::run::{Plan, run};
 use super::workload::{name_on, random_faults, random_settings};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use torc_engine::transaction::rules::Rules;
 
@@ -24,6 +25,9 @@ struct Scene {
     staying: usize,
     /// The latest number that anybody has heard of each publisher.
     heard: Vec<Option<usize>>,
+    /// Of each message, by publisher and number: how many it was for, as its publisher was told, and how many heard it.
+    counted: BTreeMap<(usize, usize), i64>,
+    ears: BTreeMap<(usize, usize), i64>,
     failures: Vec<String>,
 }
 
@@ -41,15 +45,15 @@ fn text(reply: &Reply) -> &str {
 /// Sends so many messages; each is counted by at least those who stay.
 fn publisher(scene: &Shared, own: usize, keys: u16, mut budget: usize) -> Script {
     let scene = scene.clone();
-    let mut awaited: Vec<(bool, usize)> = Vec::new();
+    let mut awaited: Vec<(Option<usize>, usize)> = Vec::new();
     Box::new(move |dice, replies| {
         let mut scene = scene.borrow_mut();
-        for ((is_message, staying), reply) in awaited.drain(..).zip(replies) {
-            if let (true, Reply::Integer(count)) = (is_message, reply)
-                && (*count as usize) < staying
-            {
+        for ((message, staying), reply) in awaited.drain(..).zip(replies) {
+            let (Some(number), Reply::Integer(count)) = (message, reply) else { continue };
+            if (*count as usize) < staying {
                 return Err(format!("a message of {own} was for {count}, {staying} listen"));
             }
+            scene.counted.insert((own, number), *count);
         }
         let mut commands = Vec::new();
         for _ in 0..dice.random.usize(1..12).min(budget) {
@@ -58,7 +62,7 @@ fn publisher(scene: &Shared, own: usize, keys: u16, mut budget: usize) -> Script
             scene.sent[own] += 1;
             commands.push(Command::set(own as u16 % keys, number.to_string().into_bytes().into()));
             commands.push(words(&["PUBLISH", "news", &format!("{own} {number}")]));
-            awaited.extend([(false, 0), (true, scene.staying)]);
+            awaited.extend([(None, 0), (Some(number), scene.staying)]);
         }
         Ok(commands)
     })
@@ -85,6 +89,7 @@ fn ear(scene: &Shared, next: &Rc<RefCell<Vec<Option<usize>>>>) -> super::client:
             scene.failures.push(format!("heard {number} of {own} instead of {expected:?}"));
         }
         *expected = Some(number + 1);
+        *scene.ears.entry((own, number)).or_default() += 1;
         scene.heard[own] = scene.heard[own].max(Some(number));
         true
     })
@@ -176,7 +181,8 @@ fn check(seed: u64) -> Result<usize, String> {
         clients.push(slow(random, plan));
         stayers.push((next, owed));
     }
-    for _ in 0..random.usize(0..3) {
+    let visitors = random.usize(0..3);
+    for _ in 0..visitors {
         let next = Rc::new(RefCell::new(vec![None; publishers]));
         let plan = ClientPlan::patient(visitor(&next, random.usize(1..8)));
         clients.push(slow(random, ClientPlan { ear: Some(ear(&scene, &next)), ..plan }));
@@ -208,6 +214,12 @@ fn check(seed: u64) -> Result<usize, String> {
                 return Err(format!("of {} messages of {own} the last heard is before {next:?}", scene.sent[own]));
             }
         }
+    }
+    let unheard = |(message, count): &(&(usize, usize), &i64)| scene.ears.get(message).copied().unwrap_or(0) < **count;
+    if visitors == 0
+        && let Some((message, count)) = scene.counted.iter().find(unheard)
+    {
+        return Err(format!("{message:?} was for {count}, {:?} heard it", scene.ears.get(message)));
     }
     Ok(scene.sent.iter().sum())
 }

@@ -83,9 +83,9 @@ impl Sections {
 }
 
 impl Sections {
-    /// Whether shards are to tell how long commands took, and how large values are.
+    /// Whether shards are to tell what became of each command, and how large values are.
     pub(super) fn is_detailed(&self) -> bool {
-        self.0.contains(&Section::LatencyStats) || self.0.contains(&Section::KeySizes)
+        [Section::CommandStats, Section::LatencyStats, Section::KeySizes].iter().any(|section| self.0.contains(section))
     }
 }
 

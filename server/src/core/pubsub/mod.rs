@@ -1,7 +1,7 @@
 //! Publish and subscribe: who of this shard's connections listens to what, and what they are told.
 //!
 //! ```text
-//!   SUBSCRIBE ──> table of this shard ──> audience of every shard (a multicast) ──> answered when all have it
+//!   SUBSCRIBE ──> table of this shard ──> every shard sends (a multicast) ──> it hears ──> every shard counts it ──> answered
 //!
 //!   PUBLISH, events of keys ──> journal ──tell──> our subscribers' outputs, behind every reply that has a place there
 //!                                          └────> a notice to each shard that has subscribers, and to no other
@@ -12,6 +12,8 @@
 //!   reply or by what it did, finds that its messages are ahead of him on the way to every subscriber.
 //! * *Its own messages* reach a connection behind the reply of the command that caused them, as any push behind the replies
 //!   that were awaited when it came.
+//! * *Whoever is counted hears.* A subscription hears nothing until all shards send it messages, for it would hear with gaps;
+//!   and no shard counts it before it hears.
 //! * *Encoded once* a shard and protocol; subscribers copy the short ones and share the long ones.
 //! * *A connection that listens does not move:* other shards know where it is.
 //! * *Bounds:* what waits for a subscriber counts against `client-output-buffer-limit pubsub`, looked at as it is added.
@@ -29,29 +31,28 @@ pub(super) use tell::Later;
 use super::Core;
 use super::connection::{Connection, ConnectionKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use torc_engine::audience::Topic;
+use torc_engine::audience::{Change, Topic};
 use torc_engine::reply::ReplyBuffer;
 
 /// The connections of one shard that listen to one name. In order, so that a run can be repeated.
 type Subscribers = BTreeMap<ConnectionKey, Known>;
 
-/// Whether all shards know of a subscription. One of which some do not know yet hears nothing from other shards: it would
-/// hear with gaps.
+/// Whether all shards know of a subscription, so that it hears and is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Here,
     Everywhere,
 }
 
-/// One change of what a shard's connections listen to: by how many more.
+/// One change of what a shard's connections listen to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AudienceChange {
     /// What kind of name.
     pub topic: Topic,
     /// The name.
     pub name: Box<[u8]>,
-    /// How many more, or fewer.
-    pub by: i32,
+    /// By how many more, or fewer.
+    pub by: Change,
 }
 
 /// The part of a shard that tells.
@@ -88,18 +89,18 @@ impl PubSub {
     }
 
     fn add(&mut self, topic: Topic, name: &[u8], key: ConnectionKey) {
-        let known = if self.outgoing.shards() == 1 { Known::Everywhere } else { Known::Here };
         let subscribers = match topic {
             Topic::Channel => self.channels.entry(name.into()).or_default(),
             Topic::ShardChannel => self.shard_channels.entry(name.into()).or_default(),
             Topic::Pattern => self.patterns.entry(name.into()).or_default(),
             Topic::Prefix | Topic::Monitor => return,
         };
-        subscribers.insert(key, known);
+        subscribers.insert(key, Known::Here);
     }
 
-    /// All shards know now of what a connection listens to, if it still does.
-    pub(super) fn confirm(&mut self, key: ConnectionKey, changes: &[AudienceChange]) {
+    /// All shards send now what a connection listens to, if it still does: it hears, and they are to count it.
+    fn confirm(&mut self, key: ConnectionKey, changes: &[AudienceChange]) -> Vec<AudienceChange> {
+        let mut counted = Vec::new();
         for AudienceChange { topic, name, .. } in changes {
             let subscribers = match topic {
                 Topic::Channel => self.channels.get_mut(name),
@@ -107,35 +108,42 @@ impl PubSub {
                 Topic::Pattern => self.patterns.get_mut(name),
                 Topic::Prefix | Topic::Monitor => None,
             };
-            if let Some(known) = subscribers.and_then(|subscribers| subscribers.get_mut(&key)) {
-                *known = Known::Everywhere;
+            if let Some(known) = subscribers.and_then(|subscribers| subscribers.get_mut(&key))
+                && std::mem::replace(known, Known::Everywhere) == Known::Here
+            {
+                counted.push(AudienceChange { topic: *topic, name: name.clone(), by: Change::COUNTS });
             }
         }
+        counted
     }
 
-    fn remove(&mut self, topic: Topic, name: &[u8], key: ConnectionKey) {
+    /// What the end of a subscription changes.
+    fn remove(&mut self, topic: Topic, name: Box<[u8]>, key: ConnectionKey) -> AudienceChange {
+        let mut known = None;
         let without = |subscribers: &mut Subscribers| {
-            subscribers.remove(&key);
+            known = subscribers.remove(&key);
             subscribers.is_empty()
         };
         match topic {
             Topic::Channel => {
-                if self.channels.get_mut(name).is_some_and(without) {
-                    self.channels.remove(name);
+                if self.channels.get_mut(&name).is_some_and(without) {
+                    self.channels.remove(&name);
                 }
             }
             Topic::ShardChannel => {
-                if self.shard_channels.get_mut(name).is_some_and(without) {
-                    self.shard_channels.remove(name);
+                if self.shard_channels.get_mut(&name).is_some_and(without) {
+                    self.shard_channels.remove(&name);
                 }
             }
             Topic::Pattern => {
-                if self.patterns.get_mut(name).is_some_and(without) {
-                    self.patterns.remove(name);
+                if self.patterns.get_mut(&name).is_some_and(without) {
+                    self.patterns.remove(&name);
                 }
             }
             Topic::Prefix | Topic::Monitor => {}
         }
+        let by = if known == Some(Known::Everywhere) { Change::ENDS } else { Change::ENDS_UNCOUNTED };
+        AudienceChange { topic, name, by }
     }
 }
 
@@ -149,7 +157,7 @@ impl Core {
         }
         self.pubsub.subscribers += usize::from(!was_subscriber);
         self.pubsub.add(topic, name, connection.key);
-        Some(AudienceChange { topic, name: name.into(), by: 1 })
+        Some(AudienceChange { topic, name: name.into(), by: Change::LISTENS })
     }
 
     /// A connection listens to a name no longer, if it did.
@@ -159,9 +167,9 @@ impl Core {
             return None;
         }
         self.pubsub.subscribers -= usize::from(!interests.is_subscriber());
-        self.pubsub.remove(topic, name, connection.key);
+        let change = self.pubsub.remove(topic, name.into(), connection.key);
         connection.forget_interests();
-        Some(AudienceChange { topic, name: name.into(), by: -1 })
+        Some(change)
     }
 
     /// A connection listens to nothing any more: RESET, or its end.
@@ -171,8 +179,7 @@ impl Core {
         let Some(interests) = connection.interests.as_deref_mut() else { return self.announce(changes, None) };
         self.pubsub.subscribers -= usize::from(interests.is_subscriber());
         for (topic, name) in interests.take_names() {
-            self.pubsub.remove(topic, &name, connection.key);
-            changes.push(AudienceChange { topic, name, by: -1 });
+            changes.push(self.pubsub.remove(topic, name, connection.key));
         }
         connection.forget_interests();
         self.announce(changes, None);
@@ -185,7 +192,7 @@ impl Core {
             return None;
         }
         self.pubsub.monitors.insert(connection.key);
-        Some(AudienceChange { topic: Topic::Monitor, name: Box::default(), by: 1 })
+        Some(AudienceChange { topic: Topic::Monitor, name: Box::default(), by: Change::LISTENS })
     }
 
     fn end_monitoring(&mut self, connection: &mut Connection) -> Option<AudienceChange> {
@@ -195,7 +202,7 @@ impl Core {
         }
         self.pubsub.monitors.remove(&connection.key);
         connection.forget_interests();
-        Some(AudienceChange { topic: Topic::Monitor, name: Box::default(), by: -1 })
+        Some(AudienceChange { topic: Topic::Monitor, name: Box::default(), by: Change::ENDS_UNCOUNTED })
     }
 
     /// Tells all shards what has changed; the reply, if one is owed, follows when all have heard. Whoever listens to more
@@ -206,14 +213,24 @@ impl Core {
         }
         if self.shared.shards() > 1 && !changes.is_empty() {
             let reply = reply.map(|(connection, reply)| {
-                connection.waits_for_answers |= changes.iter().any(|change| change.by > 0);
+                connection.waits_for_answers |= changes.iter().any(|change| change.by.listening > 0);
                 (connection, reply)
             });
             return self.start_announcement(changes, reply);
         }
         if let Some((connection, mut reply)) = reply {
+            self.count_listener(connection.key, &changes);
             connection.output.tail().append(&mut reply);
         }
+    }
+
+    /// All shards send now what a connection has begun to listen to: what they are told before it is answered.
+    pub(super) fn count_listener(&mut self, key: ConnectionKey, changes: &[AudienceChange]) -> Vec<AudienceChange> {
+        let counted = self.pubsub.confirm(key, changes);
+        if !counted.is_empty() {
+            self.hear_of_subscribers(self.index, &counted);
+        }
+        counted
     }
 
     /// What connections of a shard listen to has changed.

@@ -13,7 +13,6 @@
 use super::super::Core;
 use super::super::connection::ConnectionKey;
 use super::super::tracking::{Address, Invalid};
-use super::Known;
 use crate::mailbox::Message;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -115,10 +114,6 @@ impl Outgoing {
     pub(super) fn new(shards: usize) -> Self {
         Self { open: (0..shards).map(|_| None).collect(), destinations: 0 }
     }
-
-    pub(super) fn shards(&self) -> usize {
-        self.open.len()
-    }
 }
 
 impl Core {
@@ -203,7 +198,7 @@ impl Core {
     fn take_notice(&mut self, notice: Notice) {
         match notice {
             Notice::Published { is_sharded, channel, message } => {
-                self.tell_subscribers(is_sharded, &channel, &message, Known::Everywhere);
+                self.tell_subscribers(is_sharded, &channel, &message);
             }
             Notice::Invalidated { connection, key, is_own } => self.invalid_for(connection, key, is_own),
             Notice::Changed { key, by } => self.key_changed(&key, by),

@@ -11,10 +11,9 @@ use torc_engine::commands::glob::{Case, matches};
 use torc_engine::journal::{Event, EventClass, MESSAGE, SHARD_MESSAGE};
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
 
-/// The subscribers that at least so many know of.
-fn hearing(subscribers: &Subscribers, known: Known) -> impl Iterator<Item = ConnectionKey> {
-    let hears = move |other: Known| known == Known::Here || other == Known::Everywhere;
-    subscribers.iter().filter(move |(_, other)| hears(**other)).map(|(key, _)| *key)
+/// The subscribers that all know of.
+fn hearing(subscribers: &Subscribers) -> impl Iterator<Item = ConnectionKey> {
+    subscribers.iter().filter(|(_, known)| **known == Known::Everywhere).map(|(key, _)| *key)
 }
 
 /// Something that waits for the end of a connection's command.
@@ -113,7 +112,7 @@ impl Core {
                 self.notify_each(shards_of(others), &Notice::Published { is_sharded, channel, message });
             }
         }
-        self.tell_subscribers(is_sharded, &channel, &message, Known::Here);
+        self.tell_subscribers(is_sharded, &channel, &message);
     }
 
     /// An event, on each channel that `notify-keyspace-events` asks for.
@@ -153,23 +152,23 @@ impl Core {
         }
     }
 
-    /// A message, to the subscribers of this shard that at least so many know of.
-    pub(super) fn tell_subscribers(&mut self, is_sharded: bool, channel: &[u8], message: &[u8], known: Known) {
+    /// A message, to the subscribers of this shard.
+    pub(super) fn tell_subscribers(&mut self, is_sharded: bool, channel: &[u8], message: &[u8]) {
         let pubsub = std::mem::take(&mut self.pubsub);
         if is_sharded {
             if let Some(subscribers) = pubsub.shard_channels.get(channel) {
                 let parts = [SHARD_MESSAGE.as_bytes(), channel, message];
-                self.push_to_each(hearing(subscribers, known), &mut Push::new(&parts));
+                self.push_to_each(hearing(subscribers), &mut Push::new(&parts));
             }
         } else {
             if let Some(subscribers) = pubsub.channels.get(channel) {
                 let parts = [MESSAGE.as_bytes(), channel, message];
-                self.push_to_each(hearing(subscribers, known), &mut Push::new(&parts));
+                self.push_to_each(hearing(subscribers), &mut Push::new(&parts));
             }
             for (pattern, subscribers) in &pubsub.patterns {
                 if matches(pattern, channel, Case::Sensitive) {
                     let parts = [b"pmessage", &**pattern, channel, message];
-                    self.push_to_each(hearing(subscribers, known), &mut Push::new(&parts));
+                    self.push_to_each(hearing(subscribers), &mut Push::new(&parts));
                 }
             }
         }

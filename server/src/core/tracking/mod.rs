@@ -34,7 +34,7 @@ use bytes::Bytes;
 use readers::Readers;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
-use torc_engine::audience::Topic;
+use torc_engine::audience::{Change, Topic};
 use torc_engine::command::Flags;
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
 
@@ -354,7 +354,7 @@ impl Core {
         let mut changes = Vec::new();
         for prefix in &tracking.prefixes {
             self.tracking.prefixes.entry(prefix.clone()).or_default().insert(key);
-            changes.push(AudienceChange { topic: Topic::Prefix, name: prefix.clone(), by: 1 });
+            changes.push(AudienceChange { topic: Topic::Prefix, name: prefix.clone(), by: Change::LISTENS });
         }
         tracking.add_prefixes(before.map(|before| before.prefixes).unwrap_or_default());
         connection.interests.get_or_insert_default().tracking = Some(Box::new(tracking));
@@ -376,7 +376,7 @@ impl Core {
                     self.tracking.prefixes.remove(&prefix);
                 }
             }
-            AudienceChange { topic: Topic::Prefix, name: prefix, by: -1 }
+            AudienceChange { topic: Topic::Prefix, name: prefix, by: Change::ENDS_UNCOUNTED }
         });
         let changes = changes.collect();
         connection.forget_interests();
