@@ -276,8 +276,14 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             core.apply_settings(settings);
             ControlReply::Done
         }
-        ControlRequest::Figures => ControlReply::Figures(Box::new(core.figures())),
-        ControlRequest::DetailedFigures => ControlReply::Figures(Box::new(core.detailed_figures())),
+        ControlRequest::Figures => {
+            core.free_before_telling();
+            ControlReply::Figures(Box::new(core.figures()))
+        }
+        ControlRequest::DetailedFigures => {
+            core.free_before_telling();
+            ControlReply::Figures(Box::new(core.detailed_figures()))
+        }
         ControlRequest::ResetFigures => {
             core.reset_figures();
             ControlReply::Done
