@@ -205,7 +205,8 @@ impl<D: Driver> CoreLoop<D> {
         self.executor.run_ready(TASK_POLLS_A_TURN);
         self.core.run_errands();
         self.operations.submit(&mut self.driver);
-        if self.more_housekeeping || self.core.has_long_work() || self.core.has_snapshot_work() {
+        let has_garbage = self.core.shard.keyspace.has_garbage();
+        if self.more_housekeeping || has_garbage || self.core.has_long_work() || self.core.has_snapshot_work() {
             self.leave();
             self.driver.turn(Wait::Not, &mut self.events)?;
         }
@@ -243,7 +244,8 @@ impl<D: Driver> CoreLoop<D> {
     /// How long the next turn may wait: not at all while there is work.
     pub fn next_wait(&mut self) -> Wait {
         let has_work = self.more_housekeeping || self.core.has_resumable() || self.core.has_long_work();
-        let has_work = has_work || self.core.has_snapshot_work() || !self.events.is_empty();
+        let has_work = has_work || self.core.has_snapshot_work() || self.core.shard.keyspace.has_garbage();
+        let has_work = has_work || !self.events.is_empty();
         if has_work || self.executor.has_ready() || self.core.has_messages() {
             return Wait::Not;
         }
@@ -412,6 +414,11 @@ impl<D: Driver> CoreLoop<D> {
     fn housekeeping(&mut self) {
         let is_due = self.cron.is_due.replace(false);
         if !is_due && !self.more_housekeeping && !self.core.is_behind_with_memory() {
+            // What was let go comes back at once: the limit of memory is not to find it taken, and have keys evicted.
+            if self.core.shard.keyspace.has_garbage() {
+                let driver = &self.driver;
+                self.core.collect_garbage(|| driver.clock().monotonic_ns);
+            }
             return;
         }
         let began_ns = self.driver.clock().monotonic_ns;

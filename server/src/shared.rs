@@ -46,6 +46,8 @@ pub struct Gauges {
     pub urgency: AtomicU64,
     /// Bytes that other shards have asked this one to free. The one figure here that others write.
     pub owed_bytes: AtomicI64,
+    /// What its clients have just been told about keys, in bytes of memory: about to be sent.
+    pub told_bytes: AtomicI64,
     /// While the server stops: nothing is left to do here, as far as this shard can see.
     pub is_done: AtomicBool,
 }

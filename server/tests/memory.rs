@@ -148,6 +148,59 @@ fn a_limit_that_falls_evicts_in_the_background() {
 }
 
 /// The count is the allocator's: what goes comes back, wherever it was taken.
+/// What was flushed comes back before keys go: wherever it was.
+#[test]
+fn what_was_flushed_costs_no_keys() {
+    const KEYS: usize = 50;
+    for shards in [1, 2, 5] {
+        let server = Server::torc(shards, &[]);
+        let mut client = server.client();
+        // Room for the keys of one round, and not for those of two.
+        limit(&mut client, 9 << 20, "allkeys-lru");
+        for _ in 0..10 {
+            client.call("FLUSHDB");
+            for key in 0..KEYS {
+                client.call(&format!("SETRANGE {key} 100000 x"));
+            }
+            assert_eq!(client.call("DBSIZE").integer() as usize, KEYS, "{shards} shards");
+        }
+        assert_eq!(client.info_number("evicted_keys"), 0, "{shards} shards");
+    }
+}
+
+/// Ten clients are told of each key that goes, which takes more memory than the key had.
+#[test]
+fn what_clients_are_told_of_evicted_keys_has_no_more_evicted() {
+    const KEYS: usize = 300;
+    for shards in [1, 2, 5] {
+        let server = Server::torc(shards, &[]);
+        let mut client = server.client();
+        let long = "x".repeat(1000);
+        let mut readers: Vec<Client> = (0..10).map(|_| server.client()).collect();
+        for reader in &mut readers {
+            reader.call("HELLO 3");
+            assert_eq!(reader.ask("CLIENT TRACKING ON"), "+OK");
+        }
+        for key in 0..KEYS {
+            client.call(&format!("SET {key}{long} x"));
+            for reader in &mut readers {
+                reader.call(&format!("GET {key}{long}"));
+            }
+        }
+        let bytes_max = client.info_number("used_memory") - 40_000;
+        let set =
+            format!("CONFIG SET maxmemory-eviction-tenacity 100 maxmemory {bytes_max} maxmemory-policy allkeys-lru");
+        assert_eq!(client.ask(&set), "+OK");
+        support::eventually("keys go", || client.info_number("evicted_keys") > 0);
+        for reader in &mut readers {
+            assert!(reader.receive().is_some_and(|push| matches!(push, support::Reply::Push(_))));
+        }
+        // Those that took the memory, and some for what was on its way between shards.
+        let keys = client.call("DBSIZE").integer() as usize;
+        assert!(keys > KEYS / 2, "{shards} shards: of {KEYS} keys {keys} are left");
+    }
+}
+
 #[test]
 fn memory_that_is_given_back_is_counted_so() {
     for shards in [1, 3] {

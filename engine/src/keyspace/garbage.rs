@@ -80,6 +80,13 @@ impl Garbage {
         self.blobs.len() + self.objects.len() + begun + self.flushed_keys
     }
 
+    /// Whether there is anything to free.
+    pub(super) fn is_some(&self) -> bool {
+        !(self.objects.is_empty() && self.blobs.is_empty() && self.databases.is_empty())
+            || self.is_freeing
+            || self.fading.is_some()
+    }
+
     /// Frees about `budget` units ([`large::units`]); whether more is left.
     pub(super) fn collect(&mut self, budget: usize, statistics: &mut Statistics) -> bool {
         let mut left = budget.max(1);

@@ -857,6 +857,12 @@ impl Keyspace {
         self.garbage.pending()
     }
 
+    /// Whether memory waits to come back.
+    #[inline]
+    pub fn has_garbage(&self) -> bool {
+        self.garbage.is_some()
+    }
+
     /// Bytes that the tables of a database's slots take beside [`Keyspace::used_bytes`].
     pub fn table_bytes(&self, database: usize) -> usize {
         self.databases[database].table_bytes()

@@ -316,8 +316,8 @@ impl Core {
 
     pub(super) fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
         const SPARE_BUFFERS_MAX: usize = 256;
-        const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
-        if self.spare_buffers.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX {
+        let bytes_max = self.memory.spare_buffer_bytes_max();
+        if self.spare_buffers.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= bytes_max {
             buffer.clear();
             self.spare_buffers.push(buffer);
         }

@@ -16,6 +16,10 @@
 //! wait, and what has come from another shard already, and cannot wait, has keys of this one evicted.
 //!
 //! Keys that a lock holds stay. A pause of clients stops eviction.
+//!
+//! Who tracks keys is told which have gone, and may be told far more bytes than have gone. What has been told in the last
+//! [`TOLD_NS`] is about to be sent, and does not count: else it would have more keys evicted, of which more would be told, until none
+//! is left.
 
 use super::Core;
 use super::connection::{Connection, ConnectionKey};
@@ -34,6 +38,12 @@ const SLACK_PART: i64 = 8192;
 const PATIENCE_PART: i64 = 128;
 /// At least this part of the limit is asked for at once, so that the other shard runs ahead of the writer.
 const REQUEST_PART: i64 = 256;
+/// For so long, and at most twice that, what clients are told about keys is taken for what is about to be sent.
+const TOLD_NS: u64 = 5_000_000;
+/// Of this part of the limit a shard may keep buffers for replies to come where memory is short ...
+const SPARE_PART: i64 = 1024;
+/// ... and no buffer of more than this part at any time: other shards would have keys evicted for it.
+const SPARE_BUFFER_PART: i64 = 16 * SPARE_PART;
 /// What messages and replies under way may take a shard without costing keys, in bytes, where no command asks for room.
 const TRANSIENT_BYTES: i64 = 8 << 10;
 /// Units of garbage collected before each look at what that gave back.
@@ -69,6 +79,9 @@ pub(super) struct MemoryLimit {
     /// A shard has been asked for room, and what it evicted for that need not have been heard of here when the turn began.
     is_promised: bool,
     waiting: Vec<ConnectionKey>,
+    /// What clients have been told about keys, in bytes of memory: since `told_since_ns`, and in the [`TOLD_NS`] before that.
+    told_bytes: [i64; 2],
+    told_since_ns: u64,
 }
 
 impl MemoryLimit {
@@ -82,7 +95,18 @@ impl MemoryLimit {
             is_behind: false,
             is_promised: false,
             waiting: Vec::new(),
+            told_bytes: [0, 0],
+            told_since_ns: 0,
         }
+    }
+}
+
+impl MemoryLimit {
+    /// Up to this capacity a buffer may be kept for replies to come.
+    #[inline]
+    pub(super) fn spare_buffer_bytes_max(&self) -> usize {
+        const BYTES_MAX: usize = 64 * 1024;
+        self.bytes_max.map_or(BYTES_MAX, |bytes_max| BYTES_MAX.min((bytes_max / SPARE_BUFFER_PART) as usize))
     }
 }
 
@@ -150,7 +174,39 @@ impl Core {
     fn counted_bytes(&self) -> i64 {
         // In this order: what is counted as clients' meanwhile is in both.
         let to_come = self.bytes_of_clients_to_come();
-        self.shared.used_bytes() - to_come
+        let told: i64 = self.shared.gauges.iter().map(|gauges| gauges.told_bytes.load(Relaxed)).sum();
+        self.shared.used_bytes() - to_come - told
+    }
+
+    fn used_beside_told(&self) -> i64 {
+        self.used_here() - self.memory.told_bytes.iter().sum::<i64>()
+    }
+
+    /// Tells a client about a key that has changed, or another shard whose client is to be told.
+    #[inline]
+    pub(super) fn telling(&mut self, tell: impl FnOnce(&mut Self)) {
+        if self.memory.bytes_max.is_none() {
+            return tell(self);
+        }
+        let before = self.used_here();
+        tell(self);
+        self.memory.told_bytes[0] += (self.used_here() - before).max(0);
+        self.publish_told();
+    }
+
+    fn forget_told(&mut self) {
+        let (now_ns, memory) = (self.clock.monotonic_ns, &mut self.memory);
+        if memory.told_bytes == [0, 0] {
+            memory.told_since_ns = now_ns;
+        } else if now_ns.saturating_sub(memory.told_since_ns) >= TOLD_NS {
+            memory.told_bytes = [0, memory.told_bytes[0]];
+            memory.told_since_ns = now_ns;
+            self.publish_told();
+        }
+    }
+
+    fn publish_told(&self) {
+        self.shared.gauges[self.index].told_bytes.store(self.memory.told_bytes.iter().sum(), Relaxed);
     }
 
     fn used_here(&self) -> i64 {
@@ -229,11 +285,12 @@ impl Core {
     }
 
     /// Before a turn hears of what others have done: whether they have evicted what they were asked for. They tell of that
-    /// before they call it paid, so whoever sees no debt now hears of all of it in this turn.
+    /// before they call it paid, so whoever sees no debt now hears of all of it in this turn. What was told a while ago counts again.
     #[inline]
     pub(super) fn look_at_debts(&mut self) {
         if self.memory.bytes_max.is_some() {
             self.memory.is_promised = self.has_trackers() && self.promised_bytes() > 0;
+            self.forget_told();
         }
     }
 
@@ -258,6 +315,7 @@ impl Core {
     pub(super) fn apply_memory_settings(&mut self) {
         let waiting = std::mem::take(&mut self.memory.waiting);
         self.memory = MemoryLimit { waiting, ..MemoryLimit::new(&self.settings) };
+        self.publish_told();
         self.publish_memory();
     }
 
@@ -268,6 +326,10 @@ impl Core {
         self.memory.is_behind = false;
         self.shared.note_peak(self.shared.used_bytes());
         let mut used = self.counted_bytes();
+        if used > bytes_max && self.give_up_spare_buffers((bytes_max / SPARE_PART) as usize) {
+            self.publish_memory();
+            used = self.counted_bytes();
+        }
         if used > bytes_max
             && let Some(policy) = self.memory.policy
             && !self.is_paused()
@@ -298,6 +360,18 @@ impl Core {
         }
         self.memory.is_behind = true;
         Room::Enough
+    }
+
+    /// Buffers that wait for the next replies go before keys; whether any went.
+    fn give_up_spare_buffers(&mut self, kept_bytes: usize) -> bool {
+        let mut spare_bytes: usize = self.spare_buffers.iter().map(Vec::capacity).sum();
+        let before = spare_bytes;
+        while spare_bytes > kept_bytes
+            && let Some(buffer) = self.spare_buffers.pop()
+        {
+            spare_bytes -= buffer.capacity();
+        }
+        spare_bytes < before
     }
 
     fn evictable_anywhere(&self) -> usize {
@@ -338,16 +412,18 @@ impl Core {
     }
 
     fn evict_slice(&mut self, policy: EvictionPolicy, bytes: i64) -> bool {
-        let goal = self.used_here() - bytes;
+        let goal = self.used_beside_told() - bytes;
         let now = self.shard.now();
         for _ in 0..self.memory.slice_keys {
-            let before = self.used_here();
+            // What is remembered of the keys that went, and of who has read them, counts as long as they have not been told.
+            self.tell_changes(None);
+            let before = self.used_beside_told();
             if before <= goal {
                 break;
             }
             // What has been let go before comes back first.
             self.shard.keyspace.collect_garbage(GARBAGE_BUDGET);
-            if self.used_here() < before {
+            if self.used_beside_told() < before {
                 continue;
             }
             let schedule = &self.schedule;
@@ -395,7 +471,7 @@ impl Core {
         if owed <= 0 {
             return;
         }
-        let before = self.used_here();
+        let before = self.used_beside_told();
         let can_pay = match self.memory.policy {
             Some(policy) if !self.is_paused() && self.memory.bytes_max.is_some() => self.evict_here(policy, owed),
             _ => false,
@@ -403,7 +479,7 @@ impl Core {
         // Who finds it paid has been told which keys are gone.
         self.tell_before_leaving();
         self.publish_memory();
-        let paid = (before - self.used_here()).clamp(0, owed);
+        let paid = (before - self.used_beside_told()).clamp(0, owed);
         // A slice without any gain ends the debt, too: keys may be locked, and who asked will ask again.
         let settled = if can_pay && paid > 0 { paid } else { owed };
         self.shared.gauges[self.index].owed_bytes.fetch_sub(settled, Release);

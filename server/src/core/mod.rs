@@ -532,15 +532,17 @@ impl Core {
         more
     }
 
-    /// Who has just emptied a small database finds that its memory is back, as where FLUSHALL and DEL free at once.
+    /// Who has just emptied a small database finds that its memory is back, as where FLUSHALL and DEL free at once; and who
+    /// has written, that the limit is kept, though it is this shard that makes the room.
     pub fn free_before_telling(&mut self) {
+        self.pay_owed_memory();
         let read = self.read_precise_clock;
         self.collect_garbage(|| read.map_or(0, |read| read().max(0) as u64 * 1000));
     }
 
     /// Frees what was let go, for the time of a slice. What giving memory back takes is known only when it is done: that of a
     /// block may be nothing, or that of many pages, so little is freed between two looks at the clock. Whether more is left.
-    fn collect_garbage(&mut self, clock: impl Fn() -> u64) -> bool {
+    pub fn collect_garbage(&mut self, clock: impl Fn() -> u64) -> bool {
         const SLICE_NS: u64 = 400_000;
         const BUDGET_MAX: usize = 2_000;
         const BUDGET_STEP: usize = 20;

@@ -205,7 +205,8 @@ impl Core {
                 self.invalid_for(reader.connection, key.clone(), is_own);
             } else {
                 let (connection, key) = (reader.connection, key.clone());
-                self.notify(reader.shard as usize, Notice::Invalidated { connection, key, is_own });
+                let notice = Notice::Invalidated { connection, key, is_own };
+                self.telling(|core| core.notify(reader.shard as usize, notice));
             }
         }
     }
@@ -236,7 +237,7 @@ impl Core {
             if shard == self.index {
                 self.key_changed(&key, by);
             } else {
-                self.notify(shard, Notice::Changed { key: key.clone(), by });
+                self.telling(|core| core.notify(shard, Notice::Changed { key: key.clone(), by }));
             }
         }
     }
@@ -328,7 +329,8 @@ impl Core {
             }
             Invalid::All(protocol) => Reply::new(&mut out, *protocol).null(),
         }
-        self.push(connection, &out.bytes.into());
+        let message = out.bytes.into();
+        self.telling(|core| core.push(connection, &message));
     }
 
     /// The connection that a tracking one has named is gone.
