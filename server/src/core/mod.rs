@@ -570,9 +570,6 @@ impl Core {
             average_ttl_ms: keyspace.average_ttl_ms(database, now),
             table_bytes: keyspace.table_bytes(database),
         });
-        let mut errors = self.counters.errors.clone();
-        errors.add(self.shard.errors());
-        errors.add(&self.scripting.errors.borrow());
         let connections = || self.connections.iter().filter_map(|slot| slot.connection.as_deref());
         ShardFigures {
             shard: self.index,
@@ -597,7 +594,7 @@ impl Core {
             sent_bytes: self.counters.sent_bytes,
             reads: self.counters.reads,
             writes: self.counters.writes,
-            errors,
+            errors: self.errors(),
             requests_sent: self.counters.requests_sent,
             messages_sent: self.counters.messages_sent,
             multicasts: self.counters.multicasts,
@@ -648,7 +645,15 @@ impl Core {
         [turns, took_ns, commands.filter(|(id, _)| Some(*id) != exec).map(|(_, took_ns)| took_ns).sum()]
     }
 
-    /// What clients have been answered, and what commands have become, those of scripts among them.
+    /// What clients have been answered, those of scripts among them.
+    fn errors(&self) -> ErrorCounts {
+        let mut errors = self.counters.errors.clone();
+        errors.add(self.shard.errors());
+        errors.add(&self.scripting.errors.borrow());
+        errors
+    }
+
+    /// What commands have become, those of scripts among them.
     fn calls(&self) -> CallCounts {
         let mut calls = self.counters.calls.clone();
         calls.add(&self.scripting.calls.borrow());
