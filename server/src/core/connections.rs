@@ -316,8 +316,9 @@ impl Core {
 
     pub(super) fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
         const SPARE_BUFFERS_MAX: usize = 256;
-        let bytes_max = self.memory.spare_buffer_bytes_max();
-        if self.spare_buffers.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= bytes_max {
+        const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
+        let is_fit = buffer.capacity() <= SPARE_BUFFER_BYTES_MAX && !self.memory.has_told();
+        if is_fit && self.spare_buffers.len() < SPARE_BUFFERS_MAX {
             buffer.clear();
             self.spare_buffers.push(buffer);
         }

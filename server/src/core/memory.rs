@@ -40,10 +40,6 @@ const PATIENCE_PART: i64 = 128;
 const REQUEST_PART: i64 = 256;
 /// For so long, and at most twice that, what clients are told about keys is taken for what is about to be sent.
 const TOLD_NS: u64 = 5_000_000;
-/// Of this part of the limit a shard may keep buffers for replies to come where memory is short ...
-const SPARE_PART: i64 = 1024;
-/// ... and no buffer of more than this part at any time: other shards would have keys evicted for it.
-const SPARE_BUFFER_PART: i64 = 16 * SPARE_PART;
 /// What messages and replies under way may take a shard without costing keys, in bytes, where no command asks for room.
 const TRANSIENT_BYTES: i64 = 8 << 10;
 /// Units of garbage collected before each look at what that gave back.
@@ -102,11 +98,10 @@ impl MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// Up to this capacity a buffer may be kept for replies to come.
+    /// Whether clients have just been told of keys that went: what that took goes back when it is sent.
     #[inline]
-    pub(super) fn spare_buffer_bytes_max(&self) -> usize {
-        const BYTES_MAX: usize = 64 * 1024;
-        self.bytes_max.map_or(BYTES_MAX, |bytes_max| BYTES_MAX.min((bytes_max / SPARE_BUFFER_PART) as usize))
+    pub(super) fn has_told(&self) -> bool {
+        self.told_bytes != [0, 0]
     }
 }
 
@@ -196,7 +191,7 @@ impl Core {
 
     fn forget_told(&mut self) {
         let (now_ns, memory) = (self.clock.monotonic_ns, &mut self.memory);
-        if memory.told_bytes == [0, 0] {
+        if !memory.has_told() {
             memory.told_since_ns = now_ns;
         } else if now_ns.saturating_sub(memory.told_since_ns) >= TOLD_NS {
             memory.told_bytes = [0, memory.told_bytes[0]];
@@ -326,10 +321,6 @@ impl Core {
         self.memory.is_behind = false;
         self.shared.note_peak(self.shared.used_bytes());
         let mut used = self.counted_bytes();
-        if used > bytes_max && self.give_up_spare_buffers((bytes_max / SPARE_PART) as usize) {
-            self.publish_memory();
-            used = self.counted_bytes();
-        }
         if used > bytes_max
             && let Some(policy) = self.memory.policy
             && !self.is_paused()
@@ -360,18 +351,6 @@ impl Core {
         }
         self.memory.is_behind = true;
         Room::Enough
-    }
-
-    /// Buffers that wait for the next replies go before keys; whether any went.
-    fn give_up_spare_buffers(&mut self, kept_bytes: usize) -> bool {
-        let mut spare_bytes: usize = self.spare_buffers.iter().map(Vec::capacity).sum();
-        let before = spare_bytes;
-        while spare_bytes > kept_bytes
-            && let Some(buffer) = self.spare_buffers.pop()
-        {
-            spare_bytes -= buffer.capacity();
-        }
-        spare_bytes < before
     }
 
     fn evictable_anywhere(&self) -> usize {
