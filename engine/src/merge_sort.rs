@@ -64,47 +64,62 @@ fn discard_runs<R: 'static>(runs: impl IntoIterator<Item = Run<R>>) {
     discard_each(chunks, ROWS_A_CHUNK * size_of::<R>());
 }
 
-/// Runs on their way into one: a heap whose top has the least head. None of them is empty.
+/// Runs on their way into one: a heap of the heads of all that are not used up, the least on top.
 struct Merge<R> {
-    heap: Vec<Run<R>>,
+    heads: Vec<Head<R>>,
+    runs: Vec<Run<R>>,
+}
+
+/// The head of a run, where comparing finds it at once.
+#[derive(Clone, Copy)]
+struct Head<R> {
+    row: R,
+    run: usize,
 }
 
 impl<R: Copy> Merge<R> {
     fn of(runs: impl Iterator<Item = Run<R>>, compare: &impl Fn(&R, &R) -> Ordering) -> Self {
-        let mut merge = Self { heap: runs.filter(|run| run.length > 0).collect() };
-        for place in (0..merge.heap.len() / 2).rev() {
+        let runs: Vec<Run<R>> = runs.collect();
+        let head = |(run, rows): (usize, &Run<R>)| rows.head().map(|row| Head { row: *row, run });
+        let mut merge = Self { heads: runs.iter().enumerate().filter_map(head).collect(), runs };
+        for place in (0..merge.heads.len() / 2).rev() {
             merge.sink(place, compare);
         }
         merge
     }
 
     fn sink(&mut self, mut place: usize, compare: &impl Fn(&R, &R) -> Ordering) {
-        let is_less = |a: &Run<R>, b: &Run<R>| match (a.head(), b.head()) {
-            (Some(a), Some(b)) => compare(a, b) == Ordering::Less,
-            _ => false,
-        };
+        let Some(sinking) = self.heads.get(place).copied() else { return };
         loop {
-            let mut least = place;
-            for child in [2 * place + 1, 2 * place + 2] {
-                if child < self.heap.len() && is_less(&self.heap[child], &self.heap[least]) {
-                    least = child;
-                }
+            let mut child = 2 * place + 1;
+            let Some(left) = self.heads.get(child) else { break };
+            let mut least = left;
+            if let Some(right) = self.heads.get(child + 1)
+                && compare(&right.row, &left.row) == Ordering::Less
+            {
+                (child, least) = (child + 1, right);
             }
-            if least == place {
-                return;
+            if compare(&least.row, &sinking.row) != Ordering::Less {
+                break;
             }
-            self.heap.swap(place, least);
-            place = least;
+            self.heads[place] = *least;
+            place = child;
         }
+        self.heads[place] = sinking;
     }
 
     fn pop(&mut self, compare: &impl Fn(&R, &R) -> Ordering) -> Option<R> {
-        let row = self.heap.first_mut().and_then(Run::pop)?;
-        if self.heap[0].length == 0 {
-            self.heap.swap_remove(0);
+        let top = self.heads.first_mut()?;
+        let run = &mut self.runs[top.run];
+        let row = run.pop();
+        match run.head() {
+            Some(next) => top.row = *next,
+            None => {
+                self.heads.swap_remove(0);
+            }
         }
         self.sink(0, compare);
-        Some(row)
+        row
     }
 }
 
@@ -123,7 +138,7 @@ impl<R: Copy + 'static> Drop for Sorter<R> {
     /// What nobody wanted goes in slices.
     fn drop(&mut self) {
         let merges = self.last.take().into_iter().chain(self.merge.take().map(|(merge, _)| merge));
-        discard_runs(self.runs.drain(..).chain(merges.flat_map(|merge| merge.heap)));
+        discard_runs(self.runs.drain(..).chain(merges.flat_map(|merge| merge.runs)));
     }
 }
 
@@ -180,7 +195,7 @@ impl<R: Copy + 'static> Sorter<R> {
                 Some(row) => merged.push(row),
                 None => {
                     let Some((rest, merged)) = self.merge.take() else { continue };
-                    discard_runs(rest.heap);
+                    discard_runs(rest.runs);
                     self.runs.push_back(merged);
                 }
             }

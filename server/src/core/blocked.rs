@@ -139,9 +139,10 @@ impl Blocked {
         self.waits.is_empty() && self.lines.is_empty()
     }
 
-    /// Number of clients of this shard that wait.
+    /// Number of clients of this shard that wait: that all owners have in their lines, so that who sees the client counted sees
+    /// its keys counted, too.
     pub(super) fn clients(&self) -> usize {
-        self.waits.len()
+        self.waits.values().filter(|state| state.request.is_some() || state.is_retry).count()
     }
 
     /// Number of keys of this shard that are waited for, and of those that readers in a group wait for: these hear of the
