@@ -27,6 +27,8 @@ pub enum ControlRequest {
     Log(bool),
     /// New settings, at one position of every shard's history.
     Apply(Arc<Settings>),
+    /// The server listens elsewhere.
+    Listen,
     /// Figures for INFO.
     Figures,
     /// The same, with how long each command took.
@@ -274,6 +276,10 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
     match request {
         ControlRequest::Apply(settings) => {
             core.apply_settings(settings);
+            ControlReply::Done
+        }
+        ControlRequest::Listen => {
+            core.listen_elsewhere();
             ControlReply::Done
         }
         ControlRequest::Figures => {

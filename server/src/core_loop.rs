@@ -19,6 +19,7 @@ use crate::core::connection::{ConnectionKey, Phase};
 use crate::core::connections::{GENERATION_MASK, Want};
 use crate::core::own_client::NOWHERE;
 use crate::core::{Arrival, Core};
+use crate::listening::{Changes, Place};
 use crate::pace::{Asked, Gathering, SOON_NS};
 use crate::reactor::driver::{Address, Clock, Driver, Event, Notice, Socket, Tag, Wait};
 use crate::reactor::executor::{Executor, Handle};
@@ -66,7 +67,7 @@ pub struct CoreLoop<D: Driver> {
     operations: Operations,
     /// Empty between turns but for what has come early to the next one.
     events: Vec<Event>,
-    listeners: Vec<Socket>,
+    listeners: Vec<(Place, Socket)>,
     cron: Rc<CronClock>,
     /// The log, and replies that wait for it.
     log: Rc<ShardLog>,
@@ -135,18 +136,24 @@ impl<D: Driver> CoreLoop<D> {
         }
     }
 
-    /// Accepts connections for all shards here.
+    /// Listens, and accepts connections for all shards here.
     pub fn listen(&mut self, address: &Address, backlog: u32) -> io::Result<()> {
         let socket = self.driver.listen(address, backlog, false, TAG_LISTENER)?;
-        self.listeners.push(socket);
+        self.listeners.push((Place { address: address.clone(), is_encrypted: false }, socket));
         Ok(())
     }
 
-    /// The same, of connections that are encrypted.
-    pub fn listen_encrypted(&mut self, address: &Address, backlog: u32) -> io::Result<()> {
-        let socket = self.driver.listen(address, backlog, false, TAG_LISTENER | LISTENER_ENCRYPTED)?;
-        self.listeners.push(socket);
-        Ok(())
+    /// Accepts connections for all shards where the server listens now, and nowhere else.
+    pub fn take_listeners(&mut self) {
+        let Changes { opened, ended } = self.core.shared.listening.take_changes();
+        for (_, socket) in self.listeners.extract_if(.., |(place, _)| ended.contains(place)) {
+            self.driver.close(socket);
+        }
+        for (place, listener) in opened {
+            let tag = TAG_LISTENER | if place.is_encrypted { LISTENER_ENCRYPTED } else { 0 };
+            let socket = self.driver.accept_on(listener, &place.address, tag);
+            self.listeners.push((place, socket));
+        }
     }
 
     /// Turns until the server stops and every connection of this shard is gone.
@@ -339,6 +346,7 @@ impl<D: Driver> CoreLoop<D> {
     fn arrivals(&mut self) {
         for arrival in self.core.take_arrivals() {
             match arrival {
+                Arrival::Listeners => self.take_listeners(),
                 Arrival::New(socket, is_encrypted) => {
                     let socket = self.driver.attach(socket);
                     self.admit(socket, is_encrypted);
@@ -449,7 +457,8 @@ impl<D: Driver> CoreLoop<D> {
         let since = if let Some(since) = self.stopping_since_ns {
             since
         } else {
-            for listener in std::mem::take(&mut self.listeners) {
+            self.core.shared.listening.end();
+            for (_, listener) in std::mem::take(&mut self.listeners) {
                 self.driver.close(listener);
             }
             self.stopping_since_ns = Some(clock.monotonic_ns);

@@ -22,6 +22,7 @@ pub mod core_loop;
 pub mod crash;
 pub mod insight;
 pub mod leftovers;
+pub mod listening;
 pub mod loading;
 pub mod log;
 pub mod longest_turn;

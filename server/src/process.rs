@@ -63,7 +63,7 @@ impl Presence {
             presence.go_to_background()?;
         }
         if config.process.set_title
-            && let Err(error) = process_title::show(&process_title::title(config, "torc-server"))
+            && let Err(error) = process_title::take_place(config)
         {
             presence.title_refused = Some(error.to_string());
         }

@@ -12,6 +12,7 @@
 use crate::config::Config;
 use std::ffi::{CStr, c_char};
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 unsafe extern "C" {
     /// The environment as C keeps it (environ(7)): pointers to texts, the last one null.
@@ -56,21 +57,34 @@ fn blocks() -> io::Result<[usize; 4]> {
     }
 }
 
-/// Shows a title, or as much of it as there is room for. To be called once, while there is one thread.
-pub fn show(title: &str) -> io::Result<()> {
+/// Where the title is and how many bytes it may have, once the place is the title's.
+static ROOM: Mutex<Option<(usize, usize)>> = Mutex::new(None);
+
+/// Makes the place of the command line the title's, and shows the one that a configuration asks for. To be called once, while
+/// there is one thread.
+pub fn take_place(config: &Config) -> io::Result<()> {
     let [begin, arguments_end, environment, environment_end] = blocks()?;
     // Where the two do not meet, only the arguments' place is shown.
     let end = if environment == arguments_end { environment_end } else { arguments_end };
     move_environment();
-    let (room, length) = (end - begin, title.len().min(end - begin - 1));
+    *ROOM.lock().unwrap_or_else(PoisonError::into_inner) = Some((begin, end - begin));
+    show(config);
+    Ok(())
+}
+
+/// Shows the title that a configuration asks for, or as much of it as there is room for; nothing where the place was not taken.
+pub fn show(config: &Config) {
+    let room = ROOM.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((begin, bytes)) = *room else { return };
+    let title = title(config, "torc-server");
+    let length = title.len().min(bytes - 1);
     // SAFETY: the block is writable memory of the process that nothing refers to any more: whoever asked for the arguments has a copy,
-    // and the environment has moved. There are no other threads yet.
+    // and the environment has moved. Who writes there holds the lock.
     unsafe {
         let block = begin as *mut u8;
         std::ptr::copy_nonoverlapping(title.as_ptr(), block, length);
-        std::ptr::write_bytes(block.add(length), 0, room - length);
+        std::ptr::write_bytes(block.add(length), 0, bytes - length);
     }
-    Ok(())
 }
 
 /// Gives each variable a place on the heap, for as long as the process lives.

@@ -10,7 +10,7 @@ use crate::allocator;
 use crate::append_log::{self, Plan};
 use crate::command_table::CommandTable;
 use crate::commands;
-use crate::config::{BindAddress, Config, Loaded};
+use crate::config::{Config, Loaded};
 use crate::control_plane::ControlPlane;
 use crate::core::Core;
 use crate::core_loop::CoreLoop;
@@ -19,7 +19,7 @@ use crate::insight;
 use crate::leftovers;
 use crate::loading::{self, Source};
 use crate::log::Log;
-use crate::reactor::driver::{Address, Driver, Waker};
+use crate::reactor::driver::{Driver, Waker};
 use crate::reactor::probe;
 use crate::reactor::uring::{Options, Peers, UringDriver};
 use crate::settings::Settings;
@@ -28,7 +28,6 @@ use crate::tls::{self, handshakes::Handshakes};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::{Arc, Barrier};
@@ -49,13 +48,6 @@ pub struct Server {
     loaded: mpsc::Receiver<Result<(), String>>,
 }
 
-/// Where to listen, and whether a failure there may be passed over (`bind -address`).
-struct Listener {
-    address: Address,
-    optional: bool,
-    is_encrypted: bool,
-}
-
 impl Server {
     /// Starts every thread; returns when connections are accepted. `announce` is called when every address is bound and
     /// nobody is served yet.
@@ -63,11 +55,9 @@ impl Server {
         loaded.without_effect_notices().for_each(|notice| tracing::info!("{notice}"));
         let mut config = loaded.config;
         raise_file_limit(&mut config)?;
-        let listeners = listeners(&config)?;
         let shards = usize::from(config.shards).clamp(1, crate::shared::SHARDS_MAX);
         let ring_options = Options::default();
         probe::probe(shards, &ring_options).map_err(|obstacle| StartFailure(obstacle.to_string()))?;
-        let backlog = config.network.backlog;
         let settings = Arc::new(Settings::from(&config));
         let table = CommandTable::new(commands::rows()).renamed(&config.security.renamings);
         let seed = fastrand::u64(..);
@@ -87,7 +77,9 @@ impl Server {
         let mut load = Some((beginning, load));
         let ready = Arc::new(Barrier::new(shards + 1));
         let cores = core_affinity::get_core_ids().unwrap_or_default();
-        let mut listeners = Some(listeners);
+        if shared.listening.change(&shared.config()).map_err(|error| StartFailure(error.to_string()))? == 0 {
+            return Err(StartFailure("Configured to not listen anywhere, exiting.".to_owned()));
+        }
         let threads = (0..shards)
             .map(|index| {
                 let start = ShardStart {
@@ -95,8 +87,6 @@ impl Server {
                     shared: shared.clone(),
                     settings: settings.clone(),
                     peers: peers.clone(),
-                    listeners: listeners.take().unwrap_or_default(),
-                    backlog,
                     core: cores.get(index).copied(),
                     seed: seed.wrapping_add(index as u64 + 1),
                     ready: ready.clone(),
@@ -241,15 +231,15 @@ fn wakers(peers: &Arc<Peers>) -> Vec<Box<dyn Waker>> {
 
 /// Reads the files of TLS and starts its thread, where anything is to be encrypted.
 fn start_handshakes(shared: &Arc<Shared>, peers: &Arc<Peers>) -> Result<(), StartFailure> {
-    let is_used = shared.config().tls.is_used();
-    if !is_used {
+    let wakers = (0..shared.shards()).map(|shard| Box::new(peers.waker(shard)) as Box<dyn Waker>).collect();
+    shared.tls.handshakes.prepare(wakers);
+    let config = shared.config().clone();
+    if !config.tls.is_used() {
         return Ok(());
     }
-    let config = shared.config().clone();
     tls::configure_at_start(&shared.tls, &config)
         .map_err(|reason| StartFailure(format!("Failed to configure TLS: {reason}")))?;
-    let wakers = (0..shared.shards()).map(|shard| Box::new(peers.waker(shard)) as Box<dyn Waker>).collect();
-    Handshakes::start(shared, wakers).map_err(|error| StartFailure(format!("Cannot start a thread: {error}")))
+    Handshakes::start(shared).map_err(|error| StartFailure(format!("Cannot start a thread: {error}")))
 }
 
 /// What a shard thread needs to begin.
@@ -258,8 +248,6 @@ struct ShardStart {
     shared: Arc<Shared>,
     settings: Arc<Settings>,
     peers: Arc<Peers>,
-    listeners: Vec<Listener>,
-    backlog: u32,
     core: Option<core_affinity::CoreId>,
     seed: u64,
     ready: Arc<Barrier>,
@@ -288,9 +276,8 @@ impl ShardStart {
         core_loop.core.count_memory_by_allocator();
         core_loop.core.shard.keyspace.forget_pages_by(allocator::forget_pages);
         core_loop.core.begin_turn(clock);
-        if let Err(text) = listen_on(&mut core_loop, &self.listeners, self.backlog) {
-            let _ = report.send(Err(text.clone()));
-            return Err(io::Error::other(text));
+        if self.index == 0 {
+            core_loop.take_listeners();
         }
         let _ = report.send(Ok(()));
         // A ring must be known to its peers before the first wake: nobody turns before all are there, and nobody is
@@ -322,84 +309,6 @@ fn wall_clock_us() -> i64 {
 
 fn wall_clock_ms() -> i64 {
     wall_clock_us() / 1000
-}
-
-fn listen_on(core_loop: &mut CoreLoop<UringDriver>, listeners: &[Listener], backlog: u32) -> Result<(), String> {
-    let mut listening = 0;
-    for Listener { address, optional, is_encrypted } in listeners {
-        let shown = match address {
-            Address::Tcp(address) => address.to_string(),
-            Address::Unix { path, .. } => path.display().to_string(),
-        };
-        let listens = if *is_encrypted {
-            core_loop.listen_encrypted(address, backlog)
-        } else {
-            core_loop.listen(address, backlog)
-        };
-        match listens {
-            Ok(()) => listening += 1,
-            Err(error) if *optional => tracing::warn!("Not listening on {shown}: {error}"),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                return Err(format!(
-                    "Could not create server TCP listening socket {shown}: bind: Address already in use. \
-                     Another server listens there: stop it, or choose another 'port' or 'bind'."
-                ));
-            }
-            Err(error) => return Err(format!("Could not create server listening socket {shown}: {error}")),
-        }
-    }
-    if !listeners.is_empty() && listening == 0 {
-        return Err("Failed listening on any of the addresses of 'bind', exiting.".to_string());
-    }
-    Ok(())
-}
-
-/// The addresses of `bind` with `port`, and the Unix socket.
-fn listeners(config: &Config) -> Result<Vec<Listener>, StartFailure> {
-    let network = &config.network;
-    let mut listeners = Vec::new();
-    for (port, is_encrypted) in
-        [(network.port, false), (config.tls.port, true)].into_iter().filter(|(port, _)| *port != 0)
-    {
-        let mut tcp = |ip: IpAddr, optional| {
-            listeners.push(Listener { address: Address::Tcp(SocketAddr::new(ip, port)), optional, is_encrypted });
-        };
-        if network.bind.is_empty() {
-            tcp(Ipv4Addr::UNSPECIFIED.into(), false);
-            tcp(Ipv6Addr::UNSPECIFIED.into(), true);
-        }
-        for bind in &network.bind {
-            for (ip, optional) in resolve(bind)? {
-                tcp(ip, optional);
-            }
-        }
-    }
-    if let Some(path) = &network.unix_socket {
-        let mode = (network.unix_socket_mode != 0).then_some(network.unix_socket_mode);
-        let address = Address::Unix { path: path.clone(), mode };
-        listeners.push(Listener { address, optional: false, is_encrypted: false });
-    }
-    if listeners.is_empty() {
-        return Err(StartFailure("Configured to not listen anywhere, exiting.".to_owned()));
-    }
-    Ok(listeners)
-}
-
-fn resolve(bind: &BindAddress) -> Result<Vec<(IpAddr, bool)>, StartFailure> {
-    let host = match bind.host.as_str() {
-        "*" => "0.0.0.0",
-        "::*" => "::",
-        host => host,
-    };
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![(ip, bind.optional)]);
-    }
-    let found = std::net::ToSocketAddrs::to_socket_addrs(&(host, 0));
-    match found {
-        Ok(addresses) => Ok(addresses.map(|address| (address.ip(), bind.optional)).collect()),
-        Err(_) if bind.optional => Ok(Vec::new()),
-        Err(error) => Err(StartFailure(format!("'bind {host}': {error}"))),
-    }
 }
 
 /// How many clients can be served, at most `wanted`: every client needs a descriptor. Raises the limit of open files as

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::core::client_memory::ClientShares;
 use crate::core::whole::UnitsUnderWay;
 use crate::insight::Insight;
+use crate::listening::Listening;
 use crate::loading::LoadFigures;
 use crate::log::Log;
 use crate::mailbox::Message;
@@ -100,6 +101,8 @@ pub struct Shared {
     pub loading: LoadFigures,
     /// What encrypted connections are served with.
     pub tls: Tls,
+    /// Where it listens.
+    pub listening: Listening,
     /// Files of the configuration that are being read or replaced.
     pub file_turns: FileTurns,
     /// The server is to stop.
@@ -144,6 +147,7 @@ impl Shared {
             saves: Saves::new(since_epoch.as_ref().map_or(0, |elapsed| elapsed.as_millis() as i64)),
             loading: LoadFigures::default(),
             tls: Tls::default(),
+            listening: Listening::default(),
             file_turns: FileTurns::default(),
             stopping: AtomicBool::new(false),
             shutting_down: AtomicBool::new(false),

@@ -230,6 +230,11 @@ fn the_title_says_where_the_server_listens_unless_it_is_not_to() {
     };
     let server = Server::torc(2, &[]);
     assert_eq!(command_line(&server), format!("torc-server 127.0.0.1:{}", server.port));
+    let mut client = server.client();
+    assert_eq!(client.ask("CONFIG SET bind \"127.0.0.2 127.0.0.1\""), "+OK");
+    assert_eq!(command_line(&server), format!("torc-server 127.0.0.2:{}", server.port));
+    assert_eq!(client.ask("CONFIG SET proc-title-template \"{title} on {port}\""), "+OK");
+    assert_eq!(command_line(&server), format!("torc-server on {}", server.port));
     // Longer than the command line was: it goes on where the environment stood.
     let template = "{title} {listen-addr} ".to_owned() + &"x".repeat(400);
     let server = Server::torc(1, &["--proc-title-template", &template]);

@@ -6,11 +6,13 @@ use super::{SessionCommand, all_done, help, run_subcommand, specs};
 use crate::config::{Config, ConfigSetError, Machine, plain_text};
 use crate::control::ControlRequest;
 use crate::core::session::{Conclude, Session, SessionResult};
+use crate::process_title;
 use crate::reactor::whole_files::or_empty;
 use crate::server::clients_possible;
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::tls::Acceptor;
+use crate::tls::handshakes::Handshakes;
 use std::io;
 use std::sync::Arc;
 use torc_engine::command::argument::{block, string};
@@ -102,8 +104,15 @@ static SUBCOMMANDS: [SessionCommand; 5] = [
     },
 ];
 
-/// Directives that decide where the server listens: their change needs new listeners.
-const FIXED_WHILE_RUNNING: [&str; 3] = ["port", "tls-port", "bind"];
+/// Directives that decide where the server listens, with what is said if it cannot listen there.
+const DOORS: [(&str, &str); 3] = [
+    ("port", "Unable to listen on this port. Check server logs."),
+    ("tls-port", "Unable to listen on this port. Check server logs."),
+    ("bind", "Failed to bind to specified addresses."),
+];
+
+/// Directives that the process's title tells.
+const IN_TITLE: [&str; 4] = ["port", "tls-port", "bind", "proc-title-template"];
 
 fn get(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let found = session.core.shared.config().get(&arguments[2..]);
@@ -127,39 +136,36 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let mut config = shared.config();
     let failed = |error: ConfigSetError| CommandError::from(error);
     let change = config.change(&pairs, is_local, &mut Machine).map_err(failed)?;
-    if let Some(name) = change.names.iter().find(|name| FIXED_WHILE_RUNNING.contains(*name)) {
-        return Err(failed(ConfigSetError::failed(
-            name,
-            "it cannot change while this version runs: set it at the start",
-        )));
-    }
-    let wanted = change.config.clients.count_max;
-    if wanted > config.clients.count_max {
-        let possible = clients_possible(wanted, config.shards).unwrap_or(wanted);
-        if possible < wanted {
-            let reason = format!(
-                "The operating system is not able to handle the specified number of clients, try with {possible}"
-            );
-            return Err(failed(ConfigSetError::failed("maxclients", &reason)));
-        }
-    }
+    may_serve(change.config.clients.count_max, &config).map_err(failed)?;
     let acceptor = new_acceptor(&pairs, &change.config)?;
     if change.config.process.directory != config.process.directory {
         std::env::set_current_dir(&change.config.process.directory)
             .map_err(|error| failed(ConfigSetError::failed("dir", &error.to_string())))?;
+    }
+    let door = DOORS.iter().find(|(name, _)| change.names.contains(name));
+    if let Some(door) = door
+        && let Err(error) = listen_as(session, *door, &change.config)
+    {
+        // It was there a moment ago.
+        let _ = std::env::set_current_dir(&config.process.directory);
+        return Err(failed(error));
     }
     if change.config.memory.bytes_max != config.memory.bytes_max {
         warn_of_small_limit(change.config.memory.bytes_max, shared.used_bytes());
     }
     if let Some(acceptor) = acceptor {
         shared.tls.serve_with(acceptor);
+        if let Err(error) = Handshakes::start(&shared) {
+            tracing::warn!("Connections that are encrypted are not served: {error}");
+        }
     }
-    shared.log.reconfigure(&change.config.log);
-    crate::crash::reconfigure(&change.config.log);
-    if let Err(error) = crate::oom_score::apply(&change.config.process) {
-        tracing::warn!("Unable to write oom_score_adj: {error}");
+    if door.is_some() {
+        // Not before they can be served.
+        session.core.instruct_all(ControlRequest::Listen);
     }
+    apply_to_process(&shared, &change.config);
     let is_on = change.config.persistence.append_only;
+    let tells_title = change.names.iter().any(|name| IN_TITLE.contains(name));
     let password_changes = change.names.contains(&"requirepass");
     let log_changes = is_on != config.persistence.append_only;
     *config = change.config;
@@ -179,9 +185,46 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         // In front of the settings, whose answer is awaited.
         session.core.instruct_all(ControlRequest::Users { users, own_id: session.connection.id });
     }
+    if tells_title {
+        process_title::show(&config);
+    }
     let settings = Arc::new(Settings::from(&*config));
     session.ask_all(ControlRequest::Apply(settings), all_apply());
     Ok(())
+}
+
+/// What is the process's, and no shard's.
+fn apply_to_process(shared: &Shared, config: &Config) {
+    shared.log.reconfigure(&config.log);
+    crate::crash::reconfigure(&config.log);
+    if let Err(error) = crate::oom_score::apply(&config.process) {
+        tracing::warn!("Unable to write oom_score_adj: {error}");
+    }
+}
+
+/// Whether so many clients can be served.
+fn may_serve(wanted: u32, config: &Config) -> Result<(), ConfigSetError> {
+    if wanted <= config.clients.count_max {
+        return Ok(());
+    }
+    match clients_possible(wanted, config.shards).unwrap_or(wanted) {
+        possible if possible < wanted => Err(ConfigSetError::failed(
+            "maxclients",
+            &format!("The operating system is not able to handle the specified number of clients, try with {possible}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Listens where the new configuration says, or where it did; with the directive that decides, and what is said if that fails.
+fn listen_as(session: &mut Session<'_>, (name, text): (&str, &str), config: &Config) -> Result<(), ConfigSetError> {
+    let changed = session.core.shared.listening.change(config);
+    changed.map(|_| ()).map_err(|error| {
+        tracing::warn!("Failed applying new configuration. {error}");
+        // What had to be shut for it is open again.
+        session.core.instruct_all(ControlRequest::Listen);
+        ConfigSetError::failed(name, text)
+    })
 }
 
 /// New settings hold on all shards.

@@ -95,7 +95,7 @@ pub struct Config {
 pub struct Network {
     /// `port`: 0 is no TCP.
     pub port: u16,
-    /// `bind`: none is every address.
+    /// `bind`: with none there is no TCP.
     pub bind: Vec<BindAddress>,
     /// `unixsocket`.
     pub unix_socket: Option<PathBuf>,

@@ -295,12 +295,14 @@ pub struct Core {
     read_clock_ns: Option<fn() -> u64>,
 }
 
-/// A socket that comes from another shard.
+/// What the loop has to take in.
 #[derive(Debug)]
 pub enum Arrival {
-    /// Just accepted, and whether it is to be encrypted.
+    /// The server listens elsewhere than this shard, which accepts for all, knows.
+    Listeners,
+    /// A socket of another shard's, just accepted, and whether it is to be encrypted.
     New(crate::reactor::driver::DetachedSocket, bool),
-    /// Of a connection that is in the slab already.
+    /// The socket of a connection that is in the slab already.
     Moved(ConnectionKey, crate::reactor::driver::DetachedSocket),
 }
 
@@ -691,7 +693,14 @@ impl Core {
         }
     }
 
-    /// Connections that came from elsewhere.
+    /// The server listens elsewhere than before.
+    pub fn listen_elsewhere(&mut self) {
+        if self.index == 0 {
+            self.arrivals.push(Arrival::Listeners);
+        }
+    }
+
+    /// What the loop has to take in since it was last asked.
     pub fn take_arrivals(&mut self) -> Vec<Arrival> {
         std::mem::take(&mut self.arrivals)
     }

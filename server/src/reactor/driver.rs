@@ -19,6 +19,7 @@
 use bytes::Bytes;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// What the owner of an operation wants back with its events, usually a slab index and a generation.
@@ -232,6 +233,10 @@ pub trait Driver {
 
     /// Binds, listens and accepts from now on. With `reuse_port`, several shards may listen on one address.
     fn listen(&mut self, address: &Address, backlog: u32, reuse_port: bool, tag: Tag) -> io::Result<Socket>;
+
+    /// Accepts from now on where a socket of the system listens already, bound to this address. A simulated world has no
+    /// such sockets.
+    fn accept_on(&mut self, listener: OwnedFd, address: &Address, tag: Tag) -> Socket;
 
     /// Options of a connection.
     fn configure(&mut self, socket: Socket, options: SocketOptions);

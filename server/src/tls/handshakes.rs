@@ -19,6 +19,7 @@ use crate::mailbox::Message;
 use crate::reactor::driver::Waker;
 use crate::shared::Shared;
 use crate::tasks::Assignment;
+use std::fmt;
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,6 +62,16 @@ impl Step {
 #[derive(Debug, Default)]
 pub struct Handshakes {
     jobs: Mutex<Option<Sender<Job>>>,
+    /// Of each shard, until the thread begins, which has them then.
+    wakers: Mutex<Option<Wakers>>,
+}
+
+struct Wakers(Vec<Box<dyn Waker>>);
+
+impl fmt::Debug for Wakers {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{} wakers", self.0.len())
+    }
 }
 
 impl Handshakes {
@@ -68,11 +79,18 @@ impl Handshakes {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts it.
+    /// What it wakes the shards with, when it is wanted.
+    pub fn prepare(&self, wakers: Vec<Box<dyn Waker>>) {
+        *self.wakers.lock().unwrap_or_else(PoisonError::into_inner) = Some(Wakers(wakers));
+    }
+
+    /// Starts it, unless it has been.
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub fn start(shared: &Arc<Shared>, wakers: Vec<Box<dyn Waker>>) -> io::Result<()> {
+    pub fn start(shared: &Arc<Shared>) -> io::Result<()> {
+        let wakers = shared.tls.handshakes.wakers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Wakers(wakers)) = wakers else { return Ok(()) };
         let (jobs, received) = mpsc::channel();
         *shared.tls.handshakes.jobs() = Some(jobs);
         let shared = shared.clone();

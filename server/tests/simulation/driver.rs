@@ -4,6 +4,7 @@
 
 use super::coroutine::{Pause, pause};
 use std::io;
+use std::os::fd::OwnedFd;
 use torc_server::reactor::driver::{
     Address, BufferId, Clock, DetachedSocket, Driver, Ends, Event, FileOperation, Notice, Segment, Socket,
     SocketOptions, Tag, Wait,
@@ -29,6 +30,10 @@ impl Driver for SleepingDriver {
 
     fn listen(&mut self, address: &Address, backlog: u32, reuse_port: bool, tag: Tag) -> io::Result<Socket> {
         self.inner.listen(address, backlog, reuse_port, tag)
+    }
+
+    fn accept_on(&mut self, listener: OwnedFd, address: &Address, tag: Tag) -> Socket {
+        self.inner.accept_on(listener, address, tag)
     }
 
     fn configure(&mut self, socket: Socket, options: SocketOptions) {

@@ -1,8 +1,9 @@
 //! What clients do all day, over TLS, on several shards.
 
-use super::peer::TlsClient;
+use super::peer::{Certificates, TlsClient};
 use crate::Encrypted;
-use crate::support::{Reply, Server, encode, eventually, key_of_each_shard};
+use crate::support::server::free_port;
+use crate::support::{Client, Reply, Server, encode, eventually, key_of_each_shard};
 use std::io::Write;
 
 const SHARDS: [usize; 3] = [1, 2, 5];
@@ -37,6 +38,26 @@ fn commands_of_all_shards_in_pipelines_of_any_pieces() {
         }
         assert_eq!(client.ask("EVAL \"return redis.call('INCRBY', KEYS[1], 5)\" 1 n"), ":6");
         eventually("it is alone", || client.call("INFO clients").text().contains("connected_clients:1\r\n"));
+    }
+}
+
+#[test]
+fn the_port_comes_moves_and_changes_places_with_the_other() {
+    for shards in SHARDS {
+        let (certificates, port, moved) = (Certificates::new(), free_port(), free_port());
+        let arguments = certificates.arguments(0, &[]);
+        let server = Server::torc(shards, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        let encrypted = |port| TlsClient::connect(port, &certificates.client(Some("client"))).ask("PING") == "+PONG";
+        let plain = |port| Client::connect(port).ask("PING") == "+PONG";
+        let mut client = server.client();
+        assert_eq!(client.ask(&format!("CONFIG SET tls-port {port}")), "+OK");
+        assert!(encrypted(port) && plain(server.port));
+        assert_eq!(client.ask(&format!("CONFIG SET tls-port {moved}")), "+OK");
+        assert!(encrypted(moved) && Client::try_connect(port).is_err());
+        assert_eq!(client.ask(&format!("CONFIG SET tls-port {} port {moved}", server.port)), "+OK");
+        assert!(encrypted(server.port) && plain(moved));
+        assert_eq!(client.ask("CONFIG SET tls-port 0"), "+OK");
+        assert!(Client::try_connect(server.port).is_err() && plain(moved));
     }
 }
 

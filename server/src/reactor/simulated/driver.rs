@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -358,6 +359,10 @@ impl Driver for SimulatedDriver {
                 Err(error)
             }
         }
+    }
+
+    fn accept_on(&mut self, _: OwnedFd, address: &Address, _: Tag) -> Socket {
+        unreachable!("a simulated shard was given a socket of the system, bound to {address:?}")
     }
 
     fn configure(&mut self, socket: Socket, _options: SocketOptions) {

@@ -45,6 +45,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use peers::{Peers, RingWaker};
+pub use sockets::listening_socket;
 pub use trial::{Failure, Step, try_out};
 
 use super::driver::{
@@ -252,6 +253,9 @@ impl UringDriver {
             listener.is_failing = false;
             let socket = Socket(self.slots.insert(accepted, Role::Connection));
             events.push(Event::Accepted { tag, socket });
+        } else if completion.result == -libc::EINVAL {
+            // It listens no more: somebody has shut it, and will close it.
+            return;
         } else if !is_accept_error_of_one_connection(-completion.result) {
             if !listener.is_failing {
                 listener.is_failing = true;
@@ -564,15 +568,19 @@ impl Driver for UringDriver {
     }
 
     fn listen(&mut self, address: &Address, backlog: u32, reuse_port: bool, tag: Tag) -> io::Result<Socket> {
-        let descriptor = sockets::listen(address, backlog, reuse_port)?;
+        let listener = sockets::listen(address, backlog, reuse_port)?;
+        Ok(self.accept_on(listener, address, tag))
+    }
+
+    fn accept_on(&mut self, listener: OwnedFd, address: &Address, tag: Tag) -> Socket {
         let path = match address {
             Address::Unix { path, .. } => Some(path.clone()),
             Address::Tcp(_) => None,
         };
-        let listener = Listener { tag, is_accepting: false, is_failing: false, retry_at_ns: 0, path };
-        let index = self.slots.insert(descriptor, Role::Listener(Box::new(listener)));
+        let state = Listener { tag, is_accepting: false, is_failing: false, retry_at_ns: 0, path };
+        let index = self.slots.insert(listener, Role::Listener(Box::new(state)));
         self.arm_accept(index);
-        Ok(Socket(index))
+        Socket(index)
     }
 
     fn configure(&mut self, socket: Socket, options: SocketOptions) {

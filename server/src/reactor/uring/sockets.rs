@@ -14,6 +14,11 @@ use super::super::driver::{Address, Ends, SocketOptions};
 /// Keepalive probes without an answer until the connection is dead.
 const KEEPALIVE_PROBES: u32 = 3;
 
+/// A socket that listens, on which no ring accepts yet. With an error nothing is bound.
+pub fn listening_socket(address: &Address, backlog: u32) -> io::Result<OwnedFd> {
+    listen(address, backlog, false)
+}
+
 /// A listening socket.
 pub(super) fn listen(address: &Address, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd> {
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
