@@ -218,6 +218,10 @@ fn disconnections_by_limits_are_counted() {
     assert_eq!(client.ask("EXISTS long"), ":0");
     assert_eq!(client.ask(&format!("SET long {}", "x".repeat(100_000))), "+OK");
     let mut reader = server.client();
+    // What fits into the buffer that each client has is within any limit.
+    assert_eq!(client.ask("CONFIG SET client-output-buffer-limit \"normal 10 0 0\""), "+OK");
+    assert_eq!(client.ask(&format!("SET short {}", "x".repeat(10_000))), "+OK");
+    assert_eq!(client.call("GET short").bytes().len(), 10_000);
     assert_eq!(client.ask("CONFIG SET client-output-buffer-limit \"normal 50000 0 0\""), "+OK");
     reader.send(&support::encode(&["GET", "long"]));
     assert!(reader.is_closed_by_server());

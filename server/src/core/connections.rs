@@ -48,6 +48,9 @@ pub(super) fn notice_for(connection: &Connection, bytes: usize) -> Notice {
     if is_awaited { Notice::Prompt } else { Notice::WithNext }
 }
 
+/// What of a client's replies no limit counts: the real servers keep so much in a buffer that each client has anyway.
+const UNLIMITED_OUTPUT_BYTES: u64 = 16 << 10;
+
 impl Core {
     pub(super) fn take_connection(&mut self, key: ConnectionKey) -> Option<Box<Connection>> {
         let slot = self.connections.get_mut(key.index as usize)?;
@@ -524,6 +527,7 @@ impl Core {
         carry_out(self, key, want);
     }
 
+    /// `client-output-buffer-limit`.
     pub(super) fn check_output_limit(&mut self, key: ConnectionKey) {
         let (limit, pubsub) = (self.settings.output_limit, self.settings.output_limit_pubsub);
         let now_ns = self.clock.monotonic_ns;
@@ -532,7 +536,7 @@ impl Core {
         if (limit.hard_bytes == 0 && limit.soft_bytes == 0) || connection.phase == Phase::Dead {
             return;
         }
-        let bytes = connection.output_bytes() as u64;
+        let bytes = (connection.output_bytes() as u64).saturating_sub(UNLIMITED_OUTPUT_BYTES);
         let over_hard = limit.hard_bytes > 0 && bytes >= limit.hard_bytes;
         let over_soft = limit.soft_bytes > 0 && bytes >= limit.soft_bytes;
         let since = connection.soft_limit_since_ns;
