@@ -1,6 +1,7 @@
 //! How soon the kernel ends this process when memory runs out (proc(5), `/proc/PID/oom_score_adj`; `oom-score-adj`).
 //!
-//! What the process was started with is remembered at the first change: `relative` adds to that, and `no` goes back to it.
+//! What there is when it is switched on is remembered: `relative` adds to that, and `no` goes back to it. While it is off nothing is
+//! touched.
 
 use crate::config::{OomScoreAdj, Process};
 use std::io;
@@ -11,7 +12,7 @@ const FILE: &str = "/proc/self/oom_score_adj";
 /// The kernel takes no more, either way.
 const MOST: i32 = 1000;
 
-/// What the process was started with, once it is changed.
+/// What there was before it was switched on; none while it is off.
 static BEFORE: Mutex<Option<i32>> = Mutex::new(None);
 
 /// Does as the configuration says.
@@ -21,19 +22,20 @@ pub fn apply(process: &Process) -> io::Result<()> {
 }
 
 fn change(file: &Path, mode: OomScoreAdj, score: i32, before: &mut Option<i32>) -> io::Result<()> {
-    let wanted = match (mode, *before) {
+    let (wanted, base) = match (mode, *before) {
         (OomScoreAdj::No, None) => return Ok(()),
-        (OomScoreAdj::No, Some(base)) => base,
+        (OomScoreAdj::No, Some(base)) => (base, None),
         (OomScoreAdj::Absolute | OomScoreAdj::Yes | OomScoreAdj::Relative, _) => {
             let base = match *before {
                 Some(base) => base,
                 None => std::fs::read_to_string(file)?.trim().parse().map_err(io::Error::other)?,
             };
-            *before = Some(base);
-            if mode == OomScoreAdj::Absolute { score } else { base + score }
+            (if mode == OomScoreAdj::Absolute { score } else { base + score }, Some(base))
         }
     };
-    std::fs::write(file, wanted.clamp(-MOST, MOST).to_string())
+    std::fs::write(file, wanted.clamp(-MOST, MOST).to_string())?;
+    *before = base;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -55,5 +57,10 @@ mod tests {
         assert_eq!(after(OomScoreAdj::Yes, 200), "222");
         assert_eq!(after(OomScoreAdj::Relative, 1500), "1000");
         assert_eq!(after(OomScoreAdj::No, 1500), "22");
+        // Somebody else's while it is off.
+        std::fs::write(file.path(), "33\n").expect("written");
+        assert_eq!(after(OomScoreAdj::No, 1500), "33");
+        assert_eq!(after(OomScoreAdj::Relative, 9), "42");
+        assert_eq!(after(OomScoreAdj::No, 9), "33");
     }
 }

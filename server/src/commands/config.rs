@@ -6,6 +6,7 @@ use super::{SessionCommand, all_done, help, run_subcommand, specs};
 use crate::config::{Config, ConfigSetError, Machine, plain_text};
 use crate::control::ControlRequest;
 use crate::core::session::{Conclude, Session, SessionResult};
+use crate::oom_score;
 use crate::process_title;
 use crate::reactor::whole_files::or_empty;
 use crate::server::clients_possible;
@@ -111,6 +112,9 @@ const DOORS: [(&str, &str); 3] = [
     ("bind", "Failed to bind to specified addresses."),
 ];
 
+/// Directives about how soon the kernel ends the process.
+const SCORES: [&str; 2] = ["oom-score-adj", "oom-score-adj-values"];
+
 /// Directives that the process's title tells.
 const IN_TITLE: [&str; 4] = ["port", "tls-port", "bind", "proc-title-template"];
 
@@ -138,18 +142,8 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let change = config.change(&pairs, is_local, &mut Machine).map_err(failed)?;
     may_serve(change.config.clients.count_max, &config).map_err(failed)?;
     let acceptor = new_acceptor(&pairs, &change.config)?;
-    if change.config.process.directory != config.process.directory {
-        std::env::set_current_dir(&change.config.process.directory)
-            .map_err(|error| failed(ConfigSetError::failed("dir", &error.to_string())))?;
-    }
     let door = DOORS.iter().find(|(name, _)| change.names.contains(name));
-    if let Some(door) = door
-        && let Err(error) = listen_as(session, *door, &change.config)
-    {
-        // It was there a moment ago.
-        let _ = std::env::set_current_dir(&config.process.directory);
-        return Err(failed(error));
-    }
+    act_or_go_back(session, (&config, &change.config), &change.names, door).map_err(failed)?;
     if change.config.memory.bytes_max != config.memory.bytes_max {
         warn_of_small_limit(change.config.memory.bytes_max, shared.used_bytes());
     }
@@ -163,7 +157,8 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         // Not before they can be served.
         session.core.instruct_all(ControlRequest::Listen);
     }
-    apply_to_process(&shared, &change.config);
+    shared.log.reconfigure(&change.config.log);
+    crate::crash::reconfigure(&change.config.log);
     let is_on = change.config.persistence.append_only;
     let tells_title = change.names.iter().any(|name| IN_TITLE.contains(name));
     let password_changes = change.names.contains(&"requirepass");
@@ -193,13 +188,31 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     Ok(())
 }
 
-/// What is the process's, and no shard's.
-fn apply_to_process(shared: &Shared, config: &Config) {
-    shared.log.reconfigure(&config.log);
-    crate::crash::reconfigure(&config.log);
-    if let Err(error) = crate::oom_score::apply(&config.process) {
-        tracing::warn!("Unable to write oom_score_adj: {error}");
-    }
+/// Does what the system may refuse, all of it or nothing, from an old configuration to a new one.
+fn act_or_go_back(
+    session: &mut Session<'_>,
+    (old, new): (&Config, &Config),
+    names: &[&str],
+    door: Option<&(&str, &str)>,
+) -> Result<(), ConfigSetError> {
+    let mut act = || {
+        if new.process.directory != old.process.directory {
+            std::env::set_current_dir(&new.process.directory)
+                .map_err(|error| ConfigSetError::failed("dir", &error.to_string()))?;
+        }
+        if let Some(name) = SCORES.iter().find(|name| names.contains(name)) {
+            oom_score::apply(&new.process).map_err(|error| {
+                tracing::warn!("Unable to write oom_score_adj: {error}");
+                ConfigSetError::failed(name, "Failed to apply new oom_score_adj configuration, check server logs.")
+            })?;
+        }
+        door.map_or(Ok(()), |door| listen_as(session, *door, new))
+    };
+    act().inspect_err(|_| {
+        // All of it was so a moment ago.
+        let _ = std::env::set_current_dir(&old.process.directory);
+        let _ = oom_score::apply(&old.process);
+    })
 }
 
 /// Whether so many clients can be served.

@@ -48,8 +48,12 @@ pub(super) fn notice_for(connection: &Connection, bytes: usize) -> Notice {
     if is_awaited { Notice::Prompt } else { Notice::WithNext }
 }
 
-/// What of a client's replies no limit counts: the real servers keep so much in a buffer that each client has anyway.
-const UNLIMITED_OUTPUT_BYTES: u64 = 16 << 10;
+/// What limits count of a client's replies. As the real servers keep them: the first 16 KiB, in a buffer that each client has
+/// anyway, not; the others in pieces of that size.
+fn limited_output_bytes(output_bytes: usize) -> u64 {
+    const PIECE_BYTES: usize = 16 << 10;
+    output_bytes.saturating_sub(PIECE_BYTES).next_multiple_of(PIECE_BYTES) as u64
+}
 
 impl Core {
     pub(super) fn take_connection(&mut self, key: ConnectionKey) -> Option<Box<Connection>> {
@@ -536,7 +540,7 @@ impl Core {
         if (limit.hard_bytes == 0 && limit.soft_bytes == 0) || connection.phase == Phase::Dead {
             return;
         }
-        let bytes = (connection.output_bytes() as u64).saturating_sub(UNLIMITED_OUTPUT_BYTES);
+        let bytes = limited_output_bytes(connection.output_bytes());
         let over_hard = limit.hard_bytes > 0 && bytes >= limit.hard_bytes;
         let over_soft = limit.soft_bytes > 0 && bytes >= limit.soft_bytes;
         let since = connection.soft_limit_since_ns;
