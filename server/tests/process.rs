@@ -258,4 +258,16 @@ fn the_score_for_when_memory_runs_out_follows_the_configuration() {
     assert_eq!(score(&server), own + 40);
     assert_eq!(client.ask("CONFIG SET oom-score-adj no"), "+OK");
     assert_eq!(score(&server), own);
+    // Whatever the system says to less than there is: both servers hear and tell it.
+    let told = |server: Server| {
+        let mut client = server.client();
+        let mut told = vec![client.ask("CONFIG SET oom-score-adj-values \"-1000 -1000 -1000\"")];
+        told.push(client.ask("CONFIG SET oom-score-adj yes maxmemory-samples 7"));
+        told.push(client.ask("CONFIG GET oom-score-adj"));
+        told.push(client.ask("CONFIG GET maxmemory-samples"));
+        told
+    };
+    if let Some(real) = Server::real(&[]) {
+        assert_eq!(told(Server::torc(3, &[])), told(real));
+    }
 }

@@ -203,7 +203,7 @@ fn act_or_go_back(
         if let Some(name) = SCORES.iter().find(|name| names.contains(name)) {
             oom_score::apply(&new.process).map_err(|error| {
                 tracing::warn!("Unable to write oom_score_adj: {error}");
-                ConfigSetError::failed(name, "Failed to apply new oom_score_adj configuration, check server logs.")
+                ConfigSetError::failed(name, "Failed to set current oom_score_adj. Check server logs.")
             })?;
         }
         door.map_or(Ok(()), |door| listen_as(session, *door, new))
