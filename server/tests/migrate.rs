@@ -10,8 +10,9 @@
 #[path = "support/mod.rs"]
 mod support;
 
+use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::values::{arguments, fill};
@@ -74,7 +75,10 @@ fn values_of_all_kinds_go_over_with_their_times() {
 fn errors_are_those_of_the_real_server() {
     let target = Server::torc(2, &["--requirepass", "secret"]);
     let open = Server::torc(1, &[]);
-    let closed = support::server::free_port();
+    // Nobody listens there, and nobody else may.
+    let bound = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    bound.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
+    let closed = bound.local_addr().expect("bound").as_socket().expect("of TCP").port();
     let mut expected: Option<Vec<String>> = None;
     for source in sources().into_iter().rev() {
         let mut client = source.client();
