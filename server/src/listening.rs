@@ -65,7 +65,7 @@ impl fmt::Display for ListenError {
                  Another server listens there: stop it, or choose another 'port' or 'bind'."
             ),
             Self::Place(place, error) => write!(to, "Could not create server listening socket {place}: {error}"),
-            Self::Nowhere => to.write_str("Failed listening on any of the addresses of 'bind', exiting."),
+            Self::Nowhere => to.write_str("Failed listening on any of the addresses of 'bind'."),
         }
     }
 }

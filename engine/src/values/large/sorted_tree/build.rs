@@ -10,7 +10,7 @@
 //!
 //! Nothing but the buckets is written at random. Their ends are in no cache, and each in a page of its own; so members wait
 //! for others, and go to their buckets by the dozen ([`Waiting`]): what they need comes from memory at once, not one after
-//! the other. Ten million members take a tenth of the time that as many insertions do.
+//! the other, which halves the time of ten million members.
 
 use super::super::hash_build::HashBuilder;
 use super::super::hash_leaf::{Draft, Field, INLINE_BYTES_MAX};
