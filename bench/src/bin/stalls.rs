@@ -8,11 +8,9 @@
 //! *Longest turn* is what Torc itself says (INFO shards): the most CPU time that a turn of a shard took. That leaves out what the
 //! hypervisor takes away, so it is the part of a stall that the server can do something about; a PING waits for the rest of a turn.
 //!
-//! *Long waits* are those of more than 5 ms, a second of the time in which they are looked for: where a command takes ten seconds, the
-//! longest of all waits is mostly the machine's, and whether the server adds to those says their number beside that of `(nothing)`.
-//!
-//! The server has a core for itself; both clients share another, where the second goes before the first: so what is measured
-//! is the server, as far as the host leaves both cores alone. `(nothing)` says how far it did.
+//! The server has a core for itself; both clients share another, where the second goes before the first. Where the host takes a core
+//! away, that is no stall of the server's: a wait is told without what probes on both cores saw of it (`torc_bench::standstill`), and
+//! beside it as the client saw it. `(nothing)` says what is left of that by itself. What is shown is the worst of the rounds.
 //!
 //! `cargo run --profile quick -p torc-bench --bin stalls -- --server target/quick/torc-server --server redis-server`
 
@@ -21,11 +19,12 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use torc_bench::compare::server::{Contender, Server};
 use torc_bench::compare::{Failure, Outcome};
+use torc_bench::standstill::{Moment, Recorder, Standstills, now};
 
 /// Measures the longest stall of a second client.
 #[derive(Parser)]
@@ -42,8 +41,7 @@ struct Options {
     /// Elements of each collection, and keys.
     #[arg(long, default_value_t = 5_000_000)]
     elements: u64,
-    /// How often all of it is measured, each time with a fresh server. What is shown is the least of the rounds: a stall of the
-    /// server's is there each time, one of the machine's is not.
+    /// How often all of it is measured, each time with a fresh server; the worst of the rounds is shown.
     #[arg(long, default_value_t = 1)]
     rounds: usize,
     /// The server's core.
@@ -64,6 +62,7 @@ impl Options {
 
 /// How long nothing is asked for, to see what the machine does by itself: as long as the longest commands take.
 const NOTHING: Duration = Duration::from_secs(10);
+const NO_COMMAND: &str = "(nothing)";
 
 /// Nice values of the client that reads, and of the one that measures (which only root may have).
 const READER_NICE: i32 = 10;
@@ -264,53 +263,75 @@ fn set_nice(value: i32) {
     }
 }
 
-/// A wait that is longer is counted.
-const LONG_WAIT: Duration = Duration::from_millis(5);
+/// A wait that is longer is looked at.
+const LONG_WAIT_NS: u64 = 1_000_000;
 
-/// What the client that measures has seen since it was last asked.
+/// What the client that measures has seen since it was last asked: from when to when it waited long, and its longest wait.
 #[derive(Debug, Default)]
 struct Waits {
-    longest_ns: AtomicU64,
-    long: AtomicU64,
+    long: Vec<(Moment, Moment)>,
+    longest_ns: u64,
 }
 
 /// What has been measured of a command.
 #[derive(Clone, Copy, Debug, Default)]
 struct Row {
     took: Duration,
+    /// The longest wait without what the machine took of it.
     stall: Duration,
+    /// The longest wait as the client saw it.
+    seen: Duration,
     turn: Option<Duration>,
-    /// Waits of more than [`LONG_WAIT`], and the time in which there were so many: of all rounds.
-    long_waits: u64,
-    looked_for: Duration,
 }
 
 impl Row {
-    fn least(self, other: Self) -> Self {
+    fn worst(self, other: Self) -> Self {
         Self {
-            took: self.took.min(other.took),
-            stall: self.stall.min(other.stall),
-            turn: self.turn.min(other.turn),
-            long_waits: self.long_waits + other.long_waits,
-            looked_for: self.looked_for + other.looked_for,
+            took: self.took.max(other.took),
+            stall: self.stall.max(other.stall),
+            seen: self.seen.max(other.seen),
+            turn: self.turn.max(other.turn),
         }
     }
 }
 
 /// Sends PING every 100 us until told to stop.
-fn ping(address: SocketAddr, stop: &AtomicBool, waits: &Waits) -> Outcome<()> {
+fn ping(address: SocketAddr, stop: &AtomicBool, waits: &Mutex<Waits>) -> Outcome<()> {
     set_nice(PINGER_NICE);
     let mut client = Client::connect(address)?;
     while !stop.load(Ordering::Relaxed) {
-        let begun = Instant::now();
+        let begun = now();
         client.send("PING\r\n")?;
         client.skip_reply()?;
-        let waited = begun.elapsed();
-        waits.longest_ns.fetch_max(waited.as_nanos() as u64, Ordering::Relaxed);
-        waits.long.fetch_add(u64::from(waited > LONG_WAIT), Ordering::Relaxed);
+        let ended = now();
+        let mut waits = waits.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.longest_ns = waits.longest_ns.max(ended - begun);
+        if ended - begun > LONG_WAIT_NS {
+            waits.long.push((begun, ended));
+        }
+        drop(waits);
         std::thread::sleep(Duration::from_micros(100));
     }
     Ok(())
+}
+
+/// A command, and what the client that measures saw meanwhile.
+#[derive(Debug)]
+struct Seen {
+    command: &'static str,
+    took: Duration,
+    turn: Option<Duration>,
+    waits: Waits,
+}
+
+impl Seen {
+    fn row(&self, standstills: &Standstills) -> Row {
+        let without = |&(begun, ended): &(Moment, Moment)| (ended - begun) - standstills.within(begun, ended);
+        let short_ns = self.waits.longest_ns.min(LONG_WAIT_NS);
+        let stall_ns = self.waits.long.iter().map(without).fold(short_ns, u64::max);
+        let [stall, seen] = [stall_ns, self.waits.longest_ns].map(Duration::from_nanos);
+        Row { took: self.took, stall, seen, turn: self.turn }
+    }
 }
 
 fn measure(contender: &Contender, options: &Options) -> Outcome<Vec<Row>> {
@@ -319,26 +340,24 @@ fn measure(contender: &Contender, options: &Options) -> Outcome<Vec<Row>> {
     eprintln!("{}: filling", contender.label);
     let commands: Vec<&str> = options.commands().copied().collect();
     fill(&mut client, options.elements, &commands)?;
-    let (stop, waits) = (Arc::new(AtomicBool::new(false)), Arc::new(Waits::default()));
+    let recorder = Recorder::start(&server, options.server_core, options.client_core)?;
+    let (stop, waits) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Waits::default())));
     let address = server.address;
     let pinging = {
         let (stop, waits) = (stop.clone(), waits.clone());
         std::thread::spawn(move || ping(address, &stop, &waits).map_err(|failure| format!("{failure:?}")))
     };
     set_nice(READER_NICE);
-    let mut rows = Vec::new();
-    let row = |client: &mut Client, took: Duration, looked_for: Duration| -> Outcome<Row> {
-        let stall = Duration::from_nanos(waits.longest_ns.swap(0, Ordering::Relaxed));
-        let long_waits = waits.long.swap(0, Ordering::Relaxed);
-        let row = Row { took, stall, turn: client.longest_turn()?, long_waits, looked_for };
-        waits.longest_ns.store(0, Ordering::Relaxed);
-        waits.long.store(0, Ordering::Relaxed);
-        Ok(row)
+    let seen = |client: &mut Client, command: &'static str, took: Duration| -> Outcome<Seen> {
+        let take = || std::mem::take(&mut *waits.lock().unwrap_or_else(PoisonError::into_inner));
+        let waits = take();
+        let turn = client.longest_turn()?;
+        take();
+        Ok(Seen { command, took, turn, waits })
     };
-    row(&mut client, Duration::ZERO, Duration::ZERO)?;
+    seen(&mut client, NO_COMMAND, Duration::ZERO)?;
     std::thread::sleep(NOTHING);
-    rows.push(row(&mut client, NOTHING, NOTHING)?);
-    eprintln!("{}: nothing: {:?}", contender.label, rows[0]);
+    let mut all = vec![seen(&mut client, NO_COMMAND, NOTHING)?];
     for command in options.commands() {
         let begun = Instant::now();
         let names: String = (0..SKETCHES).map(|number| format!("sketch:{number} ")).collect();
@@ -347,18 +366,23 @@ fn measure(contender: &Contender, options: &Options) -> Outcome<Vec<Row>> {
         let took = begun.elapsed();
         // What it left to be freed belongs to it.
         std::thread::sleep(Duration::from_millis(1500));
-        rows.push(row(&mut client, took, begun.elapsed())?);
-        eprintln!("{}: {command}: {:?}", contender.label, rows[rows.len() - 1]);
+        all.push(seen(&mut client, command, took)?);
     }
     stop.store(true, Ordering::Relaxed);
     let _ = pinging.join();
-    Ok(rows)
+    let standstills = recorder.finish()?;
+    let tell = |seen: &Seen| {
+        let row = seen.row(&standstills);
+        eprintln!("{}: {}: {row:?}", contender.label, seen.command);
+        row
+    };
+    Ok(all.iter().map(tell).collect())
 }
 
-/// For each row the least of any round.
-fn least(rounds: &[Vec<Row>]) -> Vec<Row> {
+/// For each row the worst of all rounds.
+fn worst(rounds: &[Vec<Row>]) -> Vec<Row> {
     let rows = rounds.iter().map(Vec::len).min().unwrap_or(0);
-    let of_row = |row: usize| rounds.iter().map(|round| round[row]).reduce(Row::least).unwrap_or_default();
+    let of_row = |row: usize| rounds.iter().map(|round| round[row]).reduce(Row::worst).unwrap_or_default();
     (0..rows).map(of_row).collect()
 }
 
@@ -372,21 +396,21 @@ fn main() -> Outcome<()> {
     for program in &options.server {
         let contender = Contender::new(program, options.shards, Some(options.server_core.to_string()))?;
         let rounds = (0..options.rounds).map(|_| measure(&contender, &options)).collect::<Outcome<Vec<_>>>()?;
-        columns.push((contender.label.clone(), least(&rounds)));
+        columns.push((contender.label.clone(), worst(&rounds)));
     }
     let labels: Vec<String> = columns
         .iter()
-        .map(|(label, _)| format!(" {label}: stall ms | long waits a second | longest turn ms | takes ms |"))
+        .map(|(label, _)| format!(" {label}: stall ms | as seen ms | longest turn ms | takes ms |"))
         .collect();
     println!("| command |{}", labels.concat());
     println!("|---|{}", "---:|---:|---:|---:|".repeat(columns.len()));
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-    for (index, command) in std::iter::once(&"(nothing)").chain(options.commands()).enumerate() {
+    for (index, command) in std::iter::once(&NO_COMMAND).chain(options.commands()).enumerate() {
         let cells = columns.iter().map(|(_, rows)| {
-            let Row { took, stall, turn, long_waits, looked_for } = rows[index];
+            let Row { took, stall, seen, turn } = rows[index];
             let turn = turn.map_or_else(|| "-".to_owned(), |turn| format!("{:.1}", milliseconds(turn)));
-            let rate = long_waits as f64 / looked_for.as_secs_f64().max(f64::EPSILON);
-            format!(" {:.1} | {rate:.2} | {turn} | {:.0} |", milliseconds(stall), milliseconds(took))
+            let [stall, seen, took] = [stall, seen, took].map(milliseconds);
+            format!(" {stall:.1} | {seen:.1} | {turn} | {took:.0} |")
         });
         println!("| `{command}` |{}", cells.collect::<String>());
     }
