@@ -29,6 +29,8 @@ pub enum ControlRequest {
     Apply(Arc<Settings>),
     /// The server listens elsewhere.
     Listen,
+    /// Nothing: who has answered has done what came before it.
+    Follow,
     /// Figures for INFO.
     Figures,
     /// The same, with how long each command took.
@@ -278,6 +280,7 @@ pub fn answer(core: &mut Core, request: &ControlRequest) -> ControlReply {
             core.apply_settings(settings);
             ControlReply::Done
         }
+        ControlRequest::Follow => ControlReply::Done,
         ControlRequest::Listen => {
             core.listen_elsewhere();
             ControlReply::Done

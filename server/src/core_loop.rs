@@ -181,6 +181,9 @@ impl<D: Driver> CoreLoop<D> {
                 self.core.pace.waited(false);
             }
         }
+        if self.stopping_since_ns.is_some() {
+            self.core.shared.begin_last_turn(self.core.index);
+        }
         let clock = self.driver.clock();
         let asked = Asked { commands: self.core.counters.commands, reads: self.core.counters.reads };
         self.core.pace.begin_turn(clock.monotonic_ns, asked, || self.driver.busy_ns());

@@ -49,8 +49,10 @@ pub struct Gauges {
     pub owed_bytes: AtomicI64,
     /// What its clients have just been told about keys, in bytes of memory: about to be sent.
     pub told_bytes: AtomicI64,
-    /// While the server stops: nothing is left to do here, as far as this shard can see.
+    /// While the server stops: this shard is between two turns, and has nothing left to do.
     pub is_done: AtomicBool,
+    /// Turns since then.
+    pub last_turns: AtomicU64,
 }
 
 /// Shared by all shards of one server.
@@ -89,6 +91,8 @@ pub struct Shared {
     pub clients: ClientShares,
     /// What commands on every shard do not get in front of.
     pub units_under_way: UnitsUnderWay,
+    /// How many connections have copies of what they have read, and want to hear when it changes.
+    pub trackers: AtomicUsize,
     /// What is changed, in one order.
     pub append_log: Arc<AppendLog>,
     /// What all shards remember of their work.
@@ -107,6 +111,8 @@ pub struct Shared {
     pub file_turns: FileTurns,
     /// The server is to stop.
     pub stopping: AtomicBool,
+    /// Nothing was left to do on any shard.
+    has_ended: AtomicBool,
     /// It is to stop as soon as the data are saved.
     pub shutting_down: AtomicBool,
     /// A signal that nobody has seen to.
@@ -141,6 +147,7 @@ impl Shared {
             exceeded_total_ms: AtomicI64::new(0),
             clients: ClientShares::new(shards, client_bytes_max),
             units_under_way: UnitsUnderWay::default(),
+            trackers: AtomicUsize::new(0),
             append_log: Arc::new(AppendLog::new(shards)),
             insight: Insight::default(),
             scripting: SharedScripting::default(),
@@ -150,6 +157,7 @@ impl Shared {
             listening: Listening::default(),
             file_turns: FileTurns::default(),
             stopping: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
             shutting_down: AtomicBool::new(false),
             signal: AtomicI32::new(0),
             next_snapshot_number: AtomicU64::new(1),
@@ -211,10 +219,29 @@ impl Shared {
         self.gauges.iter().map(|gauges| gauges.connections.load(Ordering::Relaxed)).sum()
     }
 
-    /// Whether every shard has nothing left to do. Without connections no new work begins, and a shard that awaits an
-    /// answer is not done: so when all are done at once, nothing is under way between them.
+    /// While the server stops: a shard begins a turn, and is not done until it says so.
+    pub fn begin_last_turn(&self, shard: usize) {
+        let gauges = &self.gauges[shard];
+        gauges.is_done.store(false, Ordering::SeqCst);
+        gauges.last_turns.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether every shard has nothing left to do, and no message is on its way to any. Looked at twice: a shard may have taken a message
+    /// after it was looked at, and have sent one to another whose inbox was empty before. Where nobody has begun a turn
+    /// between the two looks, nobody has. What one shard has found holds for all.
     pub fn is_done(&self) -> bool {
-        self.gauges.iter().all(|gauges| gauges.is_done.load(Ordering::SeqCst))
+        let is_done = || {
+            let is_idle = |shard: usize| self.gauges[shard].is_done.load(Ordering::SeqCst);
+            (0..self.shards()).all(is_idle) && (0..self.shards()).all(|shard| self.mailboxes.is_empty(shard))
+        };
+        let turns = || self.gauges.iter().map(|gauges| gauges.last_turns.load(Ordering::SeqCst)).sum::<u64>();
+        if self.has_ended.load(Ordering::SeqCst) {
+            return true;
+        }
+        let before = turns();
+        let has_ended = is_done() && is_done() && turns() == before;
+        self.has_ended.fetch_or(has_ended, Ordering::SeqCst);
+        has_ended
     }
 
     /// The shard with the fewest connections; ties go to the first after `after`.

@@ -585,7 +585,11 @@ impl Core {
                 if let Some(request) = request {
                     let seen = Seen { took_ns: before_ns + stopwatch.split(), reply_bytes: out.len() };
                     self.observe_late(&request, seen, arguments.as_deref());
-                    self.deliver(request, |place| place.append(&mut out));
+                    if held.writes() {
+                        self.deliver_when_told(request, out);
+                    } else {
+                        self.deliver(request, |place| place.append(&mut out));
+                    }
                 }
             }
         }

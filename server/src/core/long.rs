@@ -30,6 +30,7 @@ use crate::command_table::CommandEntry;
 use crate::mailbox::{Envelope, Message, Outcome, PackedArguments, Piece, Request};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
+use torc_engine::command::Flags;
 use torc_engine::long::{Progress, STEP_BYTES_MAX, Unfinished};
 use torc_engine::reply::ReplyBuffer;
 use torc_engine::shard::Shard;
@@ -490,11 +491,16 @@ impl Core {
         } else if let Some(entry) = run.entry() {
             self.counters.calls.add_time(entry.id, run.seen.took_ns);
         }
+        let writes = run.entry().is_some_and(|entry| entry.spec.flags.has(Flags::WRITE));
         match run.destination {
             Destination::Here(request) => {
                 if let Some(connection) = self.connection_mut(request.connection) {
                     connection.runs.retain(|other| *other != id);
-                    self.deliver(request, |_| ());
+                    if writes {
+                        self.deliver_when_told(request, ReplyBuffer::default());
+                    } else {
+                        self.deliver(request, |_| ());
+                    }
                 }
             }
             Destination::Away { .. } => {}

@@ -16,6 +16,8 @@
 //!   that of a command that waits for a key is passed: it has not read yet.
 //! * *Broadcasts.* All shards know which prefixes are listened to on which (`Audience`). The owner tells these shards of a
 //!   changed key, and they tell their connections once a turn, all keys of a prefix together.
+//! * *Several hops.* The last one of RENAME, or of a union that is stored, is answered by nobody, and who has copies is told where it writes. So where
+//!   anybody tracks, the reply of such a command waits until all shards have come past it: who learns of it has heard what is invalid.
 //! * *Flushes* are multicasts: each shard tells its own connections, and forgets its keys.
 //! * *Bounds.* `tracking-table-max-keys` is shared out evenly among the shards; beyond it keys are forgotten, and their readers
 //!   told so.
@@ -29,11 +31,13 @@ use super::Core;
 use super::connection::{Connection, ConnectionKey, Phase};
 use super::pubsub::{AudienceChange, Notice};
 use crate::command_table::CommandEntry;
-use crate::control::ControlReply;
+use crate::control::{ControlReply, ControlRequest};
+use crate::mailbox::Request;
 use bytes::Bytes;
 use readers::Readers;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use torc_engine::audience::{Change, Topic};
 use torc_engine::command::Flags;
 use torc_engine::reply::{Protocol, Reply, ReplyBuffer};
@@ -189,6 +193,16 @@ impl Core {
         if self.tracking.readers.is_empty() {
             self.want_changes();
         }
+    }
+
+    /// A reply that says that something is written, perhaps on shards that have not come to it yet.
+    pub(super) fn deliver_when_told(&mut self, request: Request, mut reply: ReplyBuffer) {
+        if self.shared.trackers.load(Ordering::Acquire) == 0 {
+            return self.deliver(request, |place| place.append(&mut reply));
+        }
+        let conclude =
+            move |core: &mut Self, _, _: &mut Reply<'_>| core.deliver(request, |place| place.append(&mut reply));
+        self.ask_all(ControlRequest::Follow, Box::new(conclude));
     }
 
     fn invalidate_key(&mut self, key: &[u8], by: Option<Address>) {
@@ -360,7 +374,9 @@ impl Core {
         }
         tracking.add_prefixes(before.map(|before| before.prefixes).unwrap_or_default());
         connection.interests.get_or_insert_default().tracking = Some(Box::new(tracking));
-        self.tracking.clients.insert(key);
+        if self.tracking.clients.insert(key) {
+            self.shared.trackers.fetch_add(1, Ordering::AcqRel);
+        }
         self.want_changes();
         changes
     }
@@ -370,7 +386,9 @@ impl Core {
         let interests = connection.interests.as_deref_mut();
         let Some(tracking) = interests.and_then(|interests| interests.tracking.take()) else { return Vec::new() };
         connection.session.client.tracks = false;
-        self.tracking.clients.remove(&connection.key);
+        if self.tracking.clients.remove(&connection.key) {
+            self.shared.trackers.fetch_sub(1, Ordering::AcqRel);
+        }
         let changes = tracking.prefixes.into_iter().map(|prefix| {
             if let Some(listeners) = self.tracking.prefixes.get_mut(&prefix) {
                 listeners.remove(&connection.key);
