@@ -606,7 +606,7 @@ impl Core {
     }
 
     /// Sends the last hop: the writes, and the release of every lock. Its events go ahead from here, as the reply follows
-    /// at once; nobody sees its keys before they have been written.
+    /// at once, unless somebody tracks; nobody sees its keys before they have been written.
     fn last_hop(&mut self, held: &mut Held, mut finishes: Vec<Finish>) {
         for finish in &mut finishes {
             self.shard.keyspace.journal.add(None, std::mem::take(&mut finish.events));
