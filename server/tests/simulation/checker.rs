@@ -15,7 +15,8 @@
 //! ```
 //! A search of Wing and Gong with a memo over whole histories. Values are unique, which prunes most of it: a write that
 //! destroys the last copy of a value that some reply has yet to show cannot come next. A command without a reply (its
-//! client died) may come anywhere, or never.
+//! client died) may come anywhere, or never; an EXEC behind a WATCH may also come without an effect, in front of what its
+//! connection sent behind it.
 //!
 //! Times count only by which expiry instants they are past, so a handful of instants stands for all milliseconds.
 
@@ -344,13 +345,7 @@ impl<'a> Search<'a> {
             (operation.ran.unwrap_or(usize::MAX), operation.returned.unwrap_or(u64::MAX))
         });
         for index in candidates {
-            let mut last = None;
-            for at in self.instants_of(self.operations[index]) {
-                let Some((next, true)) = self.apply(index, model, at) else { continue };
-                if last.as_ref() == Some(&next) {
-                    continue;
-                }
-                last = Some(next.clone());
+            for next in self.outcomes(index, model) {
                 self.mark(index, true);
                 let first_left = self.first_left;
                 if !self.loses_unseen_value(model, &next) && self.explore(&next) {
@@ -361,6 +356,19 @@ impl<'a> Search<'a> {
             }
         }
         false
+    }
+
+    /// The models that a command which changes something may lead to.
+    fn outcomes(&self, index: usize, model: &Rc<Model>) -> Vec<Rc<Model>> {
+        let operation = self.operations[index];
+        let ran = self.instants_of(operation).filter_map(|at| self.apply(index, model, at));
+        let mut outcomes: Vec<_> = ran.filter_map(|(next, changes)| changes.then_some(next)).collect();
+        outcomes.dedup();
+        // Nobody has heard whether this EXEC found what it watched unchanged.
+        if operation.reply.is_none() && matches!(operation.command, Command::Watched(_)) {
+            outcomes.push(model.clone());
+        }
+        outcomes
     }
 
     /// Whether a value has gone for good that a reply has yet to show.
@@ -424,10 +432,23 @@ fn show(reply: &Reply) -> String {
     }
 }
 
+/// A command in words; those of a transaction or script one by one.
+fn told(command: &Command, names: &[Vec<u8>]) -> String {
+    let each = |commands: &[Command]| commands.iter().map(|one| told(one, names)).collect::<Vec<_>>().join("; ");
+    match command {
+        Command::Exec(commands) => format!("EXEC {{ {} }}", each(commands)),
+        Command::Watched(commands) => format!("WATCH and EXEC {{ {} }}", each(commands)),
+        Command::Script { commands, .. } => format!("EVAL {{ {} }}", each(commands)),
+        other => {
+            let words = other.words(names, 0);
+            words.iter().map(|word| brief(word)).collect::<Vec<_>>().join(" ")
+        }
+    }
+}
+
 /// One line about an operation.
 pub fn describe(operation: &Operation, names: &[Vec<u8>]) -> String {
-    let words = String::from_utf8_lossy(&operation.command.encode(names, 0)).into_owned();
-    let words: Vec<String> = words.split("\r\n").skip(2).step_by(2).map(|word| brief(word.as_bytes())).collect();
+    let words = told(&operation.command, names);
     let reply = operation.reply.as_ref().map_or("nothing".to_string(), show);
     let returned = operation.returned.map_or("never".to_string(), |returned| returned.to_string());
     let ms =
@@ -439,7 +460,7 @@ pub fn describe(operation: &Operation, names: &[Vec<u8>]) -> String {
         operation.invoked,
         ms(operation.invoked_ms),
         ms(operation.returned_ms),
-        words.join(" ")
+        words
     )
 }
 
@@ -571,5 +592,22 @@ mod tests {
         good(&[lost.clone(), get(2, 3, 4, 0, "")]);
         good(&[lost.clone(), get(2, 3, 4, 0, ""), get(2, 5, 6, 0, "a")]);
         bad(&[lost, get(2, 3, 4, 0, "a"), get(2, 5, 6, 0, "")]);
+    }
+
+    #[test]
+    fn an_unanswered_exec_may_have_found_what_it_watched_changed() {
+        let seen_later = |exec: Command| {
+            let mut history = [
+                at(1, 1, 9, exec, Reply::ok()),
+                set(1, 2, 9, 0, "c"),
+                get(2, 3, 4, 0, "c"),
+                get(2, 5, 6, 1, ""),
+            ];
+            history[..2].iter_mut().for_each(|lost| (lost.returned, lost.reply) = (None, None));
+            history
+        };
+        let commands = vec![Command::Get(0), Command::set(1, value("b"))];
+        good(&seen_later(Command::Watched(commands.clone())));
+        bad(&seen_later(Command::Exec(commands)));
     }
 }
