@@ -26,6 +26,8 @@ const TWICE: Malformed = Malformed::Invalid("Duplicate stream consumer detected"
 /// Flags of an entry.
 const DELETED: i64 = 1;
 const SAME_FIELDS: i64 = 2;
+/// When a consumer was given an entry that never was given one.
+pub(super) const NEVER: i64 = -1;
 
 pub(super) fn stream(kind: u8, input: &mut Input<'_>, limits: &Encodings) -> Result<Stream> {
     let mut stream = Stream::default();
@@ -178,11 +180,10 @@ fn group(kind: u8, input: &mut Input<'_>, log: &Log) -> Result<Group> {
     for _ in 0..input.count(1 + 8 + 1)? {
         let name = input.text()?;
         let seen_at = input.i64()?;
-        if kind >= kinds::STREAM_3 {
-            // When it was active last; ours knows only when it was seen.
-            input.i64()?;
-        }
+        // Older files do not tell: it is taken for the same.
+        let active_at = if kind >= kinds::STREAM_3 { input.i64()? } else { seen_at };
         let number = group.add_consumer(&name, seen_at).ok_or(TWICE)?;
+        group.note_active(number, Some(active_at).filter(|at| *at > NEVER));
         for _ in 0..input.count(StreamId::BYTES)? {
             let id = StreamId::from_bytes(input.array()?);
             let pending = group.pending(id).filter(|pending| pending.consumer.is_none()).ok_or(BROKEN_GROUP)?;

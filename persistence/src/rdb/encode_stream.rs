@@ -1,5 +1,6 @@
 //! Streams; the drawing is in [`decode_stream`](super::decode_stream).
 
+use super::decode_stream::NEVER;
 use super::encode::{Plan, Readers};
 use super::output::Output;
 use super::{Version, kinds};
@@ -172,7 +173,7 @@ fn held(
         out.text(consumer.name());
         out.i64(consumer.seen_at);
         if kind >= kinds::STREAM_3 {
-            out.i64(consumer.seen_at);
+            out.i64(consumer.active_at.unwrap_or(NEVER));
         }
         out.number(consumer.held_count());
     }

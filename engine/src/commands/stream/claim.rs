@@ -69,21 +69,14 @@ enum Fate {
 }
 
 impl Claiming<'_, '_, '_> {
-    /// The consumer, who is added if need be.
-    fn consumer(&mut self) -> Option<ConsumerNumber> {
-        if self.consumer.is_none() {
-            *self.consumer = match self.group.find_consumer(self.name) {
-                Some(consumer) => {
-                    self.group.note_seen(consumer, self.now);
-                    Some(consumer)
-                }
-                None => {
-                    self.changes.is_new_consumer = true;
-                    self.group.add_consumer(self.name, self.now)
-                }
-            };
+    /// Notes once that the consumer was heard of, who is added if need be.
+    fn see_consumer(&mut self) {
+        if self.consumer.is_none()
+            && let Some((consumer, is_new)) = self.group.see_consumer(self.name, self.now)
+        {
+            *self.consumer = Some(consumer);
+            self.changes.is_new_consumer = is_new;
         }
-        *self.consumer
     }
 
     /// Claims an entry if it may be, and writes it.
@@ -115,11 +108,16 @@ impl Claiming<'_, '_, '_> {
             _ => return Fate::Left,
         };
         let claimed = Pending {
-            consumer: self.consumer(),
+            consumer: *self.consumer,
             delivered_at: self.claim.delivered_at.unwrap_or(self.now),
             deliveries: self.claim.deliveries.unwrap_or(counted),
         };
         self.group.set_pending(id, claimed);
+        if self.changes.claimed.is_empty()
+            && let Some(consumer) = claimed.consumer
+        {
+            self.group.note_active(consumer, Some(self.now));
+        }
         self.changes.claimed.push((id, claimed));
         self.changes.claims.add(id, claimed);
         if let Some(reply) = &mut self.reply {
@@ -174,6 +172,7 @@ impl Taking {
     ) -> bool {
         let Self { name, now, consumer, changes, next, count, attempts, cursor } = self;
         let mut claiming = Claiming { log, group, name, now: *now, claim, consumer, reply, changes };
+        claiming.see_consumer();
         for _ in 0..budget {
             let Some((id, _)) = next.and_then(|from| claiming.group.pending_from(from).next()) else { return true };
             if *attempts == 0 || *count == 0 {
@@ -288,6 +287,7 @@ pub(super) fn xclaim(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> Comm
             changes.has_moved = has_moved;
             let (claim, consumer, changes) = (&claim, &mut None, &mut changes);
             let mut claiming = Claiming { log, group, name, now, claim, consumer, reply, changes };
+            claiming.see_consumer();
             for id in ids {
                 claiming.take(id);
             }

@@ -13,6 +13,9 @@ use crate::values::stream::{Consumer, Group, Log, Pending, Stream, StreamId};
 /// How many entries, and pending ones of each group and consumer, FULL tells.
 const COUNT_DEFAULT: usize = 10;
 
+/// When a consumer was given an entry that never was given one, and how long ago that is.
+const NEVER: i64 = -1;
+
 /// `XINFO STREAM key [FULL [COUNT count]]`, `XINFO GROUPS key`, `XINFO CONSUMERS key group`, `XINFO HELP`
 pub(super) fn xinfo(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
     let subcommand = arguments[1];
@@ -176,10 +179,11 @@ pub(super) fn group_head(reply: &mut Reply<'_>, name: &[u8], log: &Log, group: &
 
 /// Writes what stands in front of the pending entries of a consumer.
 pub(super) fn consumer_head(reply: &mut Reply<'_>, consumer: &Consumer, count_max: u64) {
-    reply.map(4);
+    reply.map(5);
     reply.bulk(b"name");
     reply.bulk(consumer.name());
     reply_number(reply, "seen-time", consumer.seen_at);
+    reply_number(reply, "active-time", consumer.active_at.unwrap_or(NEVER));
     reply_number(reply, "pel-count", consumer.held_count() as i64);
     reply.bulk(b"pending");
     reply.array(consumer.held_count().min(count_max) as usize);
@@ -224,10 +228,12 @@ fn groups(reply: &mut Reply<'_>, stream: &Stream) {
 fn consumers(reply: &mut Reply<'_>, group: &Group, now: i64) {
     reply.array(group.consumer_count());
     for (_, consumer) in group.consumers() {
-        reply.map(3);
+        reply.map(4);
         reply.bulk(b"name");
         reply.bulk(consumer.name());
         reply_number(reply, "pending", consumer.held_count() as i64);
-        reply_number(reply, "idle", now.saturating_sub(consumer.seen_at).max(0));
+        let since = |at: i64| now.saturating_sub(at).max(0);
+        reply_number(reply, "idle", since(consumer.seen_at));
+        reply_number(reply, "inactive", consumer.active_at.map_or(NEVER, since));
     }
 }

@@ -385,15 +385,16 @@ fn serve_group(
     let is_served = peek(execution, key)?.is_some_and(|stream| {
         stream.group(group_name).is_some_and(|group| has_something(stream, group, from, options, now))
     });
-    if !is_served || !output.has_room() && !matches!(from, From::History(_)) {
-        return Ok(false);
-    }
+    let is_history = matches!(from, From::History(_));
+    let is_served = is_served && (is_history || output.has_room());
     let done = change(execution, key, |stream, _| {
         stream.change_group(group_name, |log, group| {
-            let found = group.find_consumer(name);
-            let consumer = found.or_else(|| group.add_consumer(name, now))?;
-            group.note_seen(consumer, now);
-            let mut changes = Changes::default();
+            // Who asks is heard of, whether or not there is something.
+            let (consumer, is_new_consumer) = group.see_consumer(name, now)?;
+            let mut changes = Changes { is_new_consumer, ..Changes::default() };
+            if !is_served {
+                return Some((changes, group.last_id(), group.entries_read()));
+            }
             output.stream(key, |output| {
                 let mut read = GroupRead {
                     log,
@@ -404,7 +405,7 @@ fn serve_group(
                     tells_deliveries: options.claim_idle_ms.is_some(),
                     now,
                     output,
-                    changes: Changes { is_new_consumer: found.is_none(), ..Changes::default() },
+                    changes: Changes { is_new_consumer, ..Changes::default() },
                     count: 0,
                 };
                 match (from, options.claim_idle_ms) {
@@ -418,14 +419,17 @@ fn serve_group(
                 changes = read.changes;
                 Some(read.count)
             });
+            if !is_history && !changes.pending.is_empty() {
+                group.note_active(consumer, Some(now));
+            }
             Some((changes, group.last_id(), group.entries_read()))
         })
     })?;
     if let Some((changes, last_id, read)) = done.flatten().flatten() {
-        execution.keyspace.dirty += 1 + u64::from(changes.is_new_consumer);
+        execution.keyspace.dirty += u64::from(is_served) + u64::from(changes.is_new_consumer);
         report(execution, key, Reader { group: group_name, consumer: name }, &changes, (last_id, read));
     }
-    Ok(true)
+    Ok(is_served)
 }
 
 /// Tells of what a read has changed.

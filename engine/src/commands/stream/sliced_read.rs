@@ -105,6 +105,8 @@ struct Source {
     released: Vec<StreamId>,
     effects: PendingEffects,
     has_moved: bool,
+    /// The consumer was given an entry that it did not have.
+    was_given_any: bool,
     is_served: bool,
     count: u64,
 }
@@ -137,6 +139,7 @@ impl Source {
             released: Vec::new(),
             effects,
             has_moved: false,
+            was_given_any: false,
             is_served: false,
             count: 0,
         }
@@ -239,25 +242,16 @@ impl Source {
             self.cursor.next = behind;
             self.any_claimable = has_new;
         }
-        if self.phase == Phase::Rest {
-            self.admit(manner);
-        }
+        self.is_served = self.phase == Phase::Rest;
+        self.admit(manner);
     }
 
-    /// There is something for the consumer, who is added if need be.
+    /// The consumer is heard of, whether or not there is something; it is added if need be.
     fn admit(&mut self, manner: &Manner) {
         let Some((group, name)) = &manner.reader else { return };
         let mut changed = self.stream.clone();
-        self.consumer = changed
-            .change_group(group, |_, group| {
-                let found = group.find_consumer(name);
-                let consumer = found.or_else(|| group.add_consumer(name, manner.now))?;
-                group.note_seen(consumer, manner.now);
-                Some((consumer, found.is_none()))
-            })
-            .flatten();
+        self.consumer = changed.change_group(group, |_, group| group.see_consumer(name, manner.now)).flatten();
         self.changed = Some(changed);
-        self.is_served = true;
     }
 
     /// Looks at pending entries; they may be claimed if they have been idle for so long.
@@ -277,10 +271,8 @@ impl Source {
                 *any_claimable = *any_claimable || stream.entries().get(id).is_some();
             }
         }
+        self.is_served = *any_claimable;
         self.phase = if *any_claimable { Phase::Claiming } else { Phase::Closed };
-        if self.phase == Phase::Claiming {
-            self.admit(manner);
-        }
     }
 
     /// Whether one entry more may be taken.
@@ -309,6 +301,7 @@ impl Source {
                 let noted = noted(consumer, manner, pending.deliveries_with_this());
                 group.set_pending(id, noted);
                 self.effects.add(id, noted);
+                self.was_given_any = true;
                 self.claimed.push(id);
                 self.count += 1;
             }
@@ -322,7 +315,7 @@ impl Source {
         let Some(mut changed) = self.changed.take() else { return };
         let is_history = matches!(self.from, From::History(_));
         let (mut cursor, mut effects) = (self.cursor, std::mem::take(&mut self.effects));
-        let (mut taken, mut has_moved) = (0, false);
+        let (mut taken, mut has_moved, mut was_given_any) = (0, false, false);
         let is_over = changed.change_group(group_name, |log, group| {
             self.visit(&mut cursor, manner, count, |item| {
                 if self.count + taken >= manner.count_max || !tally.has_room() {
@@ -341,6 +334,7 @@ impl Source {
                     let noted = noted(consumer, manner, deliveries);
                     group.set_pending(item.id, noted);
                     effects.add(item.id, noted);
+                    was_given_any |= !is_history;
                 }
                 true
             })
@@ -349,6 +343,7 @@ impl Source {
         self.effects = effects;
         self.count += taken;
         self.has_moved |= has_moved;
+        self.was_given_any |= was_given_any;
         self.changed = Some(changed);
         if is_over != Some(false) {
             self.phase = Phase::Closed;
@@ -381,18 +376,24 @@ impl Source {
 
     /// Puts the copy in place, and tells.
     fn commit(&mut self, execution: &mut Execution<'_>, group: &[u8], consumer: &[u8]) {
-        let Some(changed) = self.changed.take() else { return };
+        let Some(mut changed) = self.changed.take() else { return };
         if !self.key.enter(execution) {
             return;
         }
         let is_new_consumer = self.consumer.is_some_and(|(_, is_new)| is_new);
+        if let (Some((consumer, _)), true) = (self.consumer, self.was_given_any) {
+            changed.change_group(group, |_, group| group.note_active(consumer, Some(execution.now)));
+        }
         let Some(position) = changed.group(group).map(|group| (group.last_id(), group.entries_read())) else { return };
         let name = self.key.name();
         let key = execution.keyspace.key(name);
         let (database, now) = (execution.database, execution.now);
         let Ok(Some(mut entry)) = execution.keyspace.edit(database, &key, Type::Stream, now) else { return };
         entry.change_object(|object| *object = Object::Stream(Box::new(changed)));
-        entry.changed(1 + u64::from(is_new_consumer));
+        let changes = u64::from(self.is_served) + u64::from(is_new_consumer);
+        if changes > 0 {
+            entry.changed(changes);
+        }
         if is_new_consumer {
             execution.event(EventClass::Stream, "xgroup-createconsumer", name);
             execution.effect(&[b"XGROUP", b"CREATECONSUMER", name, group, consumer]);

@@ -1,6 +1,7 @@
 //! What the commands reply and report; the real server's replies, byte for byte, are in the server's transcripts.
 
 use super::super::harness::Shard;
+use crate::command::EngineOptions;
 use crate::journal::EventClass;
 use crate::reply::Protocol;
 
@@ -40,6 +41,11 @@ fn events_and_changes_are_those_of_the_real_server() {
         ("XREADGROUP GROUP g b STREAMS s >", "0 "),
         ("XACK s g 2-1 9-9", "1 "),
         ("XCLAIM s g c 0 3-1", "2 xgroup-createconsumer s"),
+        ("XREADGROUP GROUP g d STREAMS s >", "1 xgroup-createconsumer s"),
+        ("XREADGROUP GROUP g d STREAMS s >", "0 "),
+        ("XCLAIM s g e 0 9-9", "1 xgroup-createconsumer s"),
+        ("XAUTOCLAIM s g f 9999 0", "1 xgroup-createconsumer s"),
+        ("XAUTOCLAIM s g f 9999 0", "0 "),
         ("XGROUP DELCONSUMER s g c", "1 xgroup-delconsumer s"),
         ("XGROUP DELCONSUMER s g c", "0 "),
         ("XGROUP DESTROY s g", "1 xgroup-destroy s"),
@@ -165,6 +171,57 @@ fn entries_are_given_back_and_claimed_while_reading() {
     shard.check("XNACK s g FAIL IDS 1 3-0 FORCE RETRYCOUNT 7", ":1\r\n");
     shard.check("XNACK s none FAIL IDS 1 3-0", "-NOGROUP No such key 's' or consumer group 'none'\r\n");
     shard.check("XNACK s g WHAT IDS 1 3-0", "-ERR syntax error\r\n");
+}
+
+/// At once and in slices.
+#[test]
+fn a_consumer_is_seen_when_it_asks_and_active_when_it_is_given_an_entry() {
+    for units_at_once in [EngineOptions::default().units_at_once, 0] {
+        let shard = &mut Shard::default();
+        shard.options.units_at_once = units_at_once;
+        let told = |shard: &mut Shard, line: &str, ids: &str| {
+            let reply = shard.run(line);
+            let given: Vec<&str> = reply.split("\r\n").filter(|line| line.ends_with("-0")).collect();
+            assert_eq!(given.join(" "), ids, "{line}");
+            shard.now += 10;
+        };
+        for id in 1..=3 {
+            shard.run(&format!("XADD s {id}-0 f v"));
+        }
+        shard.run("XGROUP CREATE s g 2-0");
+        shard.run("XGROUP CREATECONSUMER s g asleep");
+        told(shard, "XREADGROUP GROUP g a STREAMS s >", "3-0");
+        told(shard, "XREADGROUP GROUP g a STREAMS s >", "");
+        told(shard, "XREADGROUP GROUP g b STREAMS s >", "");
+        told(shard, "XREADGROUP GROUP g b STREAMS s 0", "");
+        told(shard, "XREADGROUP GROUP g a STREAMS s 0", "3-0");
+        told(shard, "XAUTOCLAIM s g c 9999 0", "0-0");
+        told(shard, "XAUTOCLAIM s g d 0 0", "0-0 3-0");
+        told(shard, "XCLAIM s g e 9999 3-0", "");
+        told(shard, "XGROUP SETID s g 0", "");
+        told(shard, "XREADGROUP GROUP g f NOACK STREAMS s >", "1-0 2-0 3-0");
+        let row = |name: &str, pending: u32, idle: u32, inactive: i32| {
+            format!(
+                "*8\r\n$4\r\nname\r\n${}\r\n{name}\r\n$7\r\npending\r\n:{pending}\r\n\
+                 $4\r\nidle\r\n:{idle}\r\n$8\r\ninactive\r\n:{inactive}\r\n",
+                name.len()
+            )
+        };
+        let rows = [
+            row("a", 0, 60, 100),
+            row("asleep", 0, 100, -1),
+            row("b", 0, 70, -1),
+            row("c", 0, 50, -1),
+            row("d", 1, 40, 40),
+            row("e", 0, 30, -1),
+            row("f", 0, 10, -1),
+        ];
+        shard.check("XINFO CONSUMERS s g", &format!("*7\r\n{}", rows.concat()));
+        let full = shard.run("XINFO STREAM s FULL");
+        let (seen, active) = (shard.now - 60, shard.now - 100);
+        assert!(full.contains(&format!("$9\r\nseen-time\r\n:{seen}\r\n$11\r\nactive-time\r\n:{active}\r\n")));
+        assert!(full.contains("$11\r\nactive-time\r\n:-1\r\n"));
+    }
 }
 
 #[test]
@@ -304,7 +361,7 @@ const PATTERNS: &[&str] = &[
     "RENAME K K",
 ];
 
-/// All that a stream is, but for when consumers were last seen, and how entries are put together.
+/// All that a stream is, but for when consumers were last seen and active, and how entries are put together.
 fn digest(shard: &mut Shard) -> String {
     let mut text = String::new();
     for key in KEYS {
@@ -312,7 +369,7 @@ fn digest(shard: &mut Shard) -> String {
         let mut lines = told.split("\r\n");
         while let Some(line) = lines.next() {
             let left_out =
-                ["seen-time", "radix-tree-keys", "radix-tree-nodes", "iids-duplicates", "iids-tracked", "pids-tracked"];
+                ["seen-time", "active-time", "radix-tree-keys", "radix-tree-nodes", "iids-duplicates", "iids-tracked", "pids-tracked"];
             if left_out.contains(&line) {
                 lines.next();
             } else {

@@ -66,6 +66,8 @@ pub struct Consumer {
     name: Arc<[u8]>,
     /// When it was last heard of.
     pub seen_at: i64,
+    /// When it was last given an entry; none if never.
+    pub active_at: Option<i64>,
     held: IdTree<{ StreamId::BYTES }>,
 }
 
@@ -178,7 +180,7 @@ impl Group {
             }
         };
         let name: Arc<[u8]> = name.into();
-        let consumer = Arc::new(Consumer { name: name.clone(), seen_at: now, held: IdTree::default() });
+        let consumer = Arc::new(Consumer { name: name.clone(), seen_at: now, active_at: None, held: IdTree::default() });
         self.consumers_bytes += consumer.bytes();
         self.consumers[number.0 as usize] = Some(consumer);
         self.names.insert(name, number);
@@ -197,9 +199,16 @@ impl Group {
         Some(consumer.held.len())
     }
 
-    /// Notes that a consumer was heard of.
-    pub fn note_seen(&mut self, number: ConsumerNumber, now: i64) {
+    /// Notes that a consumer was heard of, who is added if need be; the number, and whether there was none of that name.
+    pub fn see_consumer(&mut self, name: &[u8], now: i64) -> Option<(ConsumerNumber, bool)> {
+        let Some(number) = self.find_consumer(name) else { return Some((self.add_consumer(name, now)?, true)) };
         self.change_consumer(number, |consumer| consumer.seen_at = now);
+        Some((number, false))
+    }
+
+    /// Notes that a consumer was given an entry; none if that was never so.
+    pub fn note_active(&mut self, number: ConsumerNumber, at: Option<i64>) {
+        self.change_consumer(number, |consumer| consumer.active_at = at);
     }
 
     fn change_consumer(&mut self, number: ConsumerNumber, change: impl FnOnce(&mut Consumer)) {
