@@ -4,6 +4,7 @@
 mod support;
 
 use support::Server;
+use support::client::{encode, words};
 
 /// Elements of each collection.
 const MANY: u32 = 4000;
@@ -121,6 +122,35 @@ fn what_is_worked_off_in_slices_is_answered_like_the_real_servers() {
                 shown(expected),
                 shown(&line)
             );
+        }
+    }
+}
+
+/// SORT stands in line behind another client's union, which writes what it reads; the key that an element names is written
+/// behind it.
+#[test]
+fn what_a_client_writes_behind_a_sort_is_not_in_it() {
+    const ELEMENTS: u32 = 200_000;
+    for shards in [1, 3] {
+        let server = Server::torc(shards, &[]);
+        let (mut other, mut client) = (server.client(), server.client());
+        for from in (0..ELEMENTS).step_by(1000) {
+            let elements: String = (from..from + 1000).map(|number| format!(" {number} e{number}")).collect();
+            assert_eq!(client.ask(&format!("ZADD z{elements}")), ":1000");
+        }
+        client.call("ZUNIONSTORE all 1 z");
+        for is_transaction in [false, true] {
+            client.call("DEL name_e0 result");
+            let sort = ["SORT all BY nosort GET name_* LIMIT 0 1 STORE result"];
+            let transaction = ["MULTI", sort[0], "EXEC"];
+            let sort = if is_transaction { &transaction[..] } else { &sort[..] };
+            let lines = [sort, &["SET name_e0 late", "LRANGE result 0 -1"]].concat();
+            other.send(&encode(&words("ZUNIONSTORE all 1 z")));
+            client.send(&lines.iter().flat_map(|line| encode(&words(line))).collect::<Vec<u8>>());
+            let replies: Vec<String> = lines.iter().map(|_| client.reply().to_string()).collect();
+            let [.., set, result] = &replies[..] else { panic!("{replies:?}") };
+            assert_eq!([set, result], ["+OK", "[\"\"]"], "{shards} shards, {lines:?}");
+            assert_eq!(other.reply().to_string(), format!(":{ELEMENTS}"));
         }
     }
 }

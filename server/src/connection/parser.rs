@@ -207,6 +207,14 @@ impl Parser {
         self.position.saturating_add(self.awaited_length.map_or(0, |length| length.saturating_add(2)))
     }
 
+    /// Of the frame that has been begun: so many of its bytes have been read, and so many of them are its arguments'.
+    pub fn frame_bytes_read(&self) -> (usize, usize) {
+        if self.remaining == 0 {
+            return (0, 0);
+        }
+        (self.position, self.spans.iter().map(|span| span.length).sum())
+    }
+
     /// Whether no frame has been begun.
     pub fn is_between_frames(&self) -> bool {
         self.remaining == 0 && self.scanned == 0
@@ -618,6 +626,22 @@ mod tests {
             (b"ECHO \"a\\\r\n", "! unbalanced quotes in request"),
         ] {
             assert_eq!(run(stream, &OPEN), expected, "{}", stream.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_has_been_read_of_a_frame_is_told() {
+        for (stream, expected) in [
+            (&b""[..], (0, 0)),
+            (b"*3\r\n$3", (4, 0)),
+            (b"*3\r\n$3\r\nSET\r\n$1\r\nk", (17, 3)),
+            (b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$9\r\nabc", (24, 4)),
+            (b"*1\r\n$4\r\nPING\r\n", (0, 0)),
+            (b"PIN", (0, 0)),
+        ] {
+            let mut parser = Parser::default();
+            assert!(parser.parse(stream, &OPEN).is_ok());
+            assert_eq!(parser.frame_bytes_read(), expected, "{}", stream.escape_ascii());
         }
     }
 

@@ -576,12 +576,17 @@ impl Core {
             self.count(connection, entry);
             self.send_to(owner, connection, entry, arguments, key);
         }
-        // A script that is not through may yet be begun again, behind what would be sent now.
-        connection.waits_for_answers |= entry.is_script && self.shared.shards() > 1 && connection.outstanding() > 0;
+        connection.waits_for_answers |= connection.outstanding() > 0 && self.looks_behind(entry, arguments);
         if self.shared.shards() > 1 {
             self.follow_keys(connection, owner);
         }
         Flow::Next
+    }
+
+    /// Whether a command that has not been answered may yet see what its connection would send now: a script may be begun
+    /// again, and the only shard looks for keys that values name when a SORT runs, not where it stands in the lines.
+    fn looks_behind(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> bool {
+        if self.shared.shards() > 1 { entry.is_script } else { entry.finds_keys(arguments) }
     }
 
     /// The one shard that a command is for, if there is one.

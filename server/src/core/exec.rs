@@ -27,7 +27,6 @@ use super::coordinator::{Kind, ValuesWanted, merge};
 use super::inbox::claim_of;
 use super::multi::{Queue, Queued, Watching};
 use super::observe::{Seen, reply_bytes};
-use super::owners::discovery_of;
 use super::script_step::ScriptStep;
 use super::session::{Conclude, Session, SessionHandler};
 use super::tracking::Address;
@@ -511,7 +510,7 @@ impl Core {
             (Target::Engine(_), KeyPlan::None) => {
                 entry.spec.spread.is_on_all_shards() || entry.spec.spread == Spread::Walk
             }
-            (Target::Engine(_), _) => self.shared.shards() > 1 && discovery_of(entry, arguments).is_some(),
+            (Target::Engine(_), _) => entry.finds_keys(arguments),
         }
     }
 

@@ -18,6 +18,7 @@ fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns:
     let seconds_since = |then_ns: u64| now_ns.saturating_sub(then_ns) / 1_000_000_000;
     let Connection { id, ends, session, figures, output, .. } = connection;
     let (query_bytes, query_capacity) = (connection.query_buffer.len(), connection.query_buffer.capacity());
+    let (bytes_read, argument_bytes) = connection.parser.frame_bytes_read();
     let (output_bytes, output_capacity) = (connection.output_bytes(), output.ready.bytes.capacity());
     let total_bytes = connection.memory_bytes();
     write!(line, "id={id} addr={} laddr={} fd={} name=", ends.peer, ends.local, ends.descriptor.unwrap_or(-1))?;
@@ -29,8 +30,8 @@ fn write_line(line: &mut Vec<u8>, connection: &Connection, shard: usize, now_ns:
     let transaction = &connection.transaction;
     let multi = transaction.queued().map_or(-1, |count| count as i64);
     write!(line, " sub={sub} psub={psub} ssub={ssub} multi={multi}")?;
-    write!(line, " watch={} qbuf={query_bytes}", transaction.watched_keys())?;
-    write!(line, " qbuf-free={} argv-mem=0", query_capacity - query_bytes)?;
+    write!(line, " watch={} qbuf={}", transaction.watched_keys(), query_bytes.saturating_sub(bytes_read))?;
+    write!(line, " qbuf-free={} argv-mem={argument_bytes}", query_capacity - query_bytes)?;
     write!(line, " multi-mem={}", transaction.queued_bytes())?;
     // The buffer only grows while replies wait in it: its size is its peak.
     write!(line, " rbs={output_capacity} rbp={output_capacity}")?;
