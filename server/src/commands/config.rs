@@ -144,8 +144,24 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let acceptor = new_acceptor(&pairs, &change.config)?;
     let door = DOORS.iter().find(|(name, _)| change.names.contains(name));
     act_or_go_back(session, (&config, &change.config), &change.names, door).map_err(failed)?;
-    if change.config.memory.bytes_max != config.memory.bytes_max {
-        warn_of_small_limit(change.config.memory.bytes_max, shared.used_bytes());
+    let old = std::mem::replace(&mut *config, change.config);
+    let is_on = config.persistence.append_only;
+    if is_on != old.persistence.append_only {
+        // The log looks up where it is to be.
+        drop(config);
+        let switched = session.core.switch_log(is_on);
+        config = shared.config();
+        if let Err(reason) = switched {
+            let new = std::mem::replace(&mut *config, old);
+            act_or_go_back(session, (&new, &config), &change.names, door).map_err(failed)?;
+            if door.is_some() {
+                session.core.instruct_all(ControlRequest::Listen);
+            }
+            return Err(failed(ConfigSetError::failed("appendonly", &reason)));
+        }
+    }
+    if config.memory.bytes_max != old.memory.bytes_max {
+        warn_of_small_limit(config.memory.bytes_max, shared.used_bytes());
     }
     if let Some(acceptor) = acceptor {
         shared.tls.serve_with(acceptor);
@@ -157,22 +173,10 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
         // Not before they can be served.
         session.core.instruct_all(ControlRequest::Listen);
     }
-    shared.log.reconfigure(&change.config.log);
-    crate::crash::reconfigure(&change.config.log);
-    let is_on = change.config.persistence.append_only;
+    shared.log.reconfigure(&config.log);
+    crate::crash::reconfigure(&config.log);
     let tells_title = change.names.iter().any(|name| IN_TITLE.contains(name));
     let password_changes = change.names.contains(&"requirepass");
-    let log_changes = is_on != config.persistence.append_only;
-    *config = change.config;
-    if log_changes {
-        drop(config);
-        let switched = session.core.switch_log(is_on);
-        config = shared.config();
-        if let Err(reason) = switched {
-            config.persistence.append_only = !is_on;
-            return Err(failed(ConfigSetError::failed("appendonly", &reason)));
-        }
-    }
     if password_changes {
         let mut newest = shared.access.change();
         *newest = Arc::new(newest.with_password(config.security.password.as_deref()));

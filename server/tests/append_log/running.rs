@@ -198,6 +198,24 @@ fn a_log_begins_and_ends_at_run_time() {
 }
 
 #[test]
+fn what_is_set_with_a_log_that_cannot_begin_stays_as_it_was() {
+    let server = Server::torc(2, &[]);
+    let mut client = server.client();
+    // Where the log's directory would be.
+    fs::write(server.directory.join("appendonlydir"), "").expect("written");
+    let before = client.ask("CONFIG GET port");
+    let refused = client.ask(&format!("CONFIG SET maxmemory 9mb port {} appendonly yes", free_port()));
+    assert!(refused.starts_with("-ERR CONFIG SET failed (possibly related to argument 'appendonly')"), "{refused}");
+    assert_eq!(client.ask("CONFIG GET port"), before);
+    assert_eq!(client.ask("CONFIG GET maxmemory"), "[\"maxmemory\" \"0\"]");
+    assert_eq!(client.ask("CONFIG GET appendonly"), "[\"appendonly\" \"no\"]");
+    assert_eq!(server.client().ask("PING"), "+PONG", "it listens where it did");
+    fs::remove_file(server.directory.join("appendonlydir")).expect("removed");
+    assert_eq!(client.ask("CONFIG SET maxmemory 99mb appendonly yes"), "+OK");
+    assert_eq!(client.ask("CONFIG GET maxmemory"), "[\"maxmemory\" \"103809024\"]");
+}
+
+#[test]
 fn nothing_expires_while_a_log_is_loaded() {
     let server = Server::torc(2, ALWAYS);
     let mut client = server.client();

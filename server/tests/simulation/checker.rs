@@ -597,12 +597,8 @@ mod tests {
     #[test]
     fn an_unanswered_exec_may_have_found_what_it_watched_changed() {
         let seen_later = |exec: Command| {
-            let mut history = [
-                at(1, 1, 9, exec, Reply::ok()),
-                set(1, 2, 9, 0, "c"),
-                get(2, 3, 4, 0, "c"),
-                get(2, 5, 6, 1, ""),
-            ];
+            let mut history =
+                [at(1, 1, 9, exec, Reply::ok()), set(1, 2, 9, 0, "c"), get(2, 3, 4, 0, "c"), get(2, 5, 6, 1, "")];
             history[..2].iter_mut().for_each(|lost| (lost.returned, lost.reply) = (None, None));
             history
         };

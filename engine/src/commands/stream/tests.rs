@@ -368,8 +368,15 @@ fn digest(shard: &mut Shard) -> String {
         let told = shard.run(&format!("XINFO STREAM {key} FULL COUNT 0"));
         let mut lines = told.split("\r\n");
         while let Some(line) = lines.next() {
-            let left_out =
-                ["seen-time", "active-time", "radix-tree-keys", "radix-tree-nodes", "iids-duplicates", "iids-tracked", "pids-tracked"];
+            let left_out = [
+                "seen-time",
+                "active-time",
+                "radix-tree-keys",
+                "radix-tree-nodes",
+                "iids-duplicates",
+                "iids-tracked",
+                "pids-tracked",
+            ];
             if left_out.contains(&line) {
                 lines.next();
             } else {

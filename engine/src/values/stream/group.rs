@@ -180,7 +180,8 @@ impl Group {
             }
         };
         let name: Arc<[u8]> = name.into();
-        let consumer = Arc::new(Consumer { name: name.clone(), seen_at: now, active_at: None, held: IdTree::default() });
+        let consumer =
+            Arc::new(Consumer { name: name.clone(), seen_at: now, active_at: None, held: IdTree::default() });
         self.consumers_bytes += consumer.bytes();
         self.consumers[number.0 as usize] = Some(consumer);
         self.names.insert(name, number);
