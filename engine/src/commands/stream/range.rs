@@ -5,8 +5,12 @@ use super::{find, ids, reply_entry, stream_of};
 use crate::command::{CommandError, CommandResult, Execution};
 use crate::long::{LongWork, ViewWalk};
 use crate::values::Type;
-use crate::values::large::StreamTree;
+use crate::values::large::{StreamEntry, StreamTree};
 use crate::values::stream::StreamId;
+use smallvec::SmallVec;
+
+/// So many entries are found before they are encoded.
+const FEW: usize = 16;
 
 /// `XLEN key`
 pub(super) fn xlen(execution: &mut Execution<'_>, arguments: &[&[u8]]) -> CommandResult {
@@ -46,6 +50,20 @@ fn range(execution: &mut Execution<'_>, arguments: &[&[u8]], is_backward: bool) 
         return Ok(());
     }
     let entries = stream.entries();
+    if let Some(few) = count_max.filter(|count| *count <= FEW as u64)
+        && !options.is_long_part(few, entries.len(), entries.bytes())
+    {
+        // Looking at them is cheaper than counting what is in front of them.
+        let mut found = SmallVec::<[StreamEntry<'_>; FEW]>::new();
+        if is_backward {
+            found.extend(entries.range_back(from, to).take(few as usize));
+        } else {
+            found.extend(entries.range(from, to).take(few as usize));
+        }
+        reply.array(found.len());
+        found.iter().for_each(|entry| reply_entry(reply, entry));
+        return Ok(());
+    }
     let count = entries.count(from, to).min(count_max.unwrap_or(u64::MAX));
     reply.array(count as usize);
     if options.is_long_part(count, entries.len(), entries.bytes()) {

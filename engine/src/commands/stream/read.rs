@@ -16,6 +16,9 @@ use crate::reply::{Reply, ReplyBuffer};
 use crate::values::large::StreamTree;
 use crate::values::stream::{ConsumerNumber, Group, Log, Pending, Stream, StreamId};
 
+/// Up to so many entries are looked for before it is known how many there are.
+const FEW: u64 = 16;
+
 /// Who reads on behalf of a group.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
@@ -479,7 +482,11 @@ fn is_begun_later(
         let Some(stream) = peek(execution, key)? else { continue };
         let entries = stream.entries();
         let group = options.reader.and_then(|reader| stream.group(reader.group));
-        let behind = |id: StreamId| id.next().map_or(0, |from| entries.count(from, StreamId::MAX));
+        // A small limit is as good as the number, which is dearer.
+        let behind = |id: StreamId| match count_max {
+            ..=FEW => count_max.min(entries.len()),
+            _ => id.next().map_or(0, |from| entries.count(from, StreamId::MAX)),
+        };
         let count = match (from, group) {
             (From::Behind(id), _) => behind(*id),
             (From::New, Some(group)) => behind(group.last_id()),
