@@ -2,7 +2,7 @@
 
 use crate::core::session::SessionHandler;
 use std::collections::BTreeMap;
-use torc_engine::command::{Arity, BeginSearch, FindKeys, Flags, Handler, KeyFlags, Spec, Table};
+use torc_engine::command::{Arity, BeginSearch, Discovery, FindKeys, Flags, Handler, KeyFlags, Spec, Table};
 
 /// Who runs a command.
 #[derive(Clone, Copy)]
@@ -81,10 +81,10 @@ impl CommandEntry {
         [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE].iter().any(|flag| self.spec.flags.has(*flag))
     }
 
-    /// Whether values of the keys that these arguments name may name further ones.
-    pub fn finds_keys(&self, arguments: &[&[u8]]) -> bool {
-        let discovery = self.spec.key_finder.and_then(|finder| finder.discovery.as_ref());
-        discovery.is_some_and(|discovery| (discovery.is_needed)(arguments))
+    /// How further keys are found that values of those in these arguments may name, if they may name any.
+    pub fn discovery(&self, arguments: &[&[u8]]) -> Option<&'static Discovery> {
+        let discovery = self.spec.key_finder?.discovery.as_ref()?;
+        (discovery.is_needed)(arguments).then_some(discovery)
     }
 
     /// The subcommand of that name.

@@ -15,6 +15,7 @@ use super::command_base;
 use super::opening::Plan;
 use super::writer::{CurrentFile, Place, Writer};
 use super::{AppendLog, Pushed};
+use crate::config::Config;
 use crate::control::ControlRequest;
 use crate::core::Core;
 use crate::shared::Shared;
@@ -149,9 +150,10 @@ impl Core {
         }
     }
 
-    /// `appendonly` has been changed.
-    pub fn switch_log(&mut self, is_on: bool) -> Result<(), String> {
+    /// `appendonly` is to be as this configuration says, which becomes the server's if the log can be where it says.
+    pub fn switch_log(&mut self, config: &Config) -> Result<(), String> {
         let log = self.shared.append_log.clone();
+        let is_on = config.persistence.append_only;
         if is_on == log.is_on() {
             return Ok(());
         }
@@ -168,7 +170,7 @@ impl Core {
             });
             return Ok(());
         }
-        let plan = Plan::of(&shared.config());
+        let plan = Plan::of(config);
         self.shared.append_log.claim_directory(&plan)?;
         self.tasks.spawn(async move { begin_log(&tasks, &shared, &plan).await });
         Ok(())

@@ -144,22 +144,16 @@ fn set(session: &mut Session<'_>, arguments: &[&[u8]]) -> SessionResult {
     let acceptor = new_acceptor(&pairs, &change.config)?;
     let door = DOORS.iter().find(|(name, _)| change.names.contains(name));
     act_or_go_back(session, (&config, &change.config), &change.names, door).map_err(failed)?;
-    let old = std::mem::replace(&mut *config, change.config);
-    let is_on = config.persistence.append_only;
-    if is_on != old.persistence.append_only {
-        // The log looks up where it is to be.
-        drop(config);
-        let switched = session.core.switch_log(is_on);
-        config = shared.config();
-        if let Err(reason) = switched {
-            let new = std::mem::replace(&mut *config, old);
-            act_or_go_back(session, (&new, &config), &change.names, door).map_err(failed)?;
-            if door.is_some() {
-                session.core.instruct_all(ControlRequest::Listen);
-            }
-            return Err(failed(ConfigSetError::failed("appendonly", &reason)));
+    if change.config.persistence.append_only != config.persistence.append_only
+        && let Err(reason) = session.core.switch_log(&change.config)
+    {
+        act_or_go_back(session, (&change.config, &config), &change.names, door).map_err(failed)?;
+        if door.is_some() {
+            session.core.instruct_all(ControlRequest::Listen);
         }
+        return Err(failed(ConfigSetError::failed("appendonly", &reason)));
     }
+    let old = std::mem::replace(&mut *config, change.config);
     if config.memory.bytes_max != old.memory.bytes_max {
         warn_of_small_limit(config.memory.bytes_max, shared.used_bytes());
     }

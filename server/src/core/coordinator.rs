@@ -14,7 +14,6 @@ use super::connection::{Connection, ConnectionKey, MovedConnection, ReplyMode};
 use super::inbox::claim_of;
 use super::multi::Watching;
 use super::observe::Seen;
-use super::owners::discovery_of;
 use super::pubsub::AudienceChange;
 use super::session::Conclude;
 use super::unit::{Captured, StageDone, UnitRun};
@@ -187,7 +186,7 @@ impl Core {
         database: usize,
     ) -> Option<ValuesWanted> {
         let mut keys = overlay::keys_of(entry.spec, arguments, database)?;
-        let discovery = discovery_of(entry, arguments);
+        let discovery = entry.discovery(arguments);
         if discovery.is_some() {
             // A value may name the destination, too.
             keys.iter_mut().for_each(|read| read.stub = false);

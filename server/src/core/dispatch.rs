@@ -15,7 +15,7 @@ use super::connection::{Connection, ConnectionKey, Phase, ReplyMode};
 use super::gate::may_write;
 use super::memory::{OUT_OF_MEMORY, Room};
 use super::observe::Stopwatch;
-use super::owners::{Owner, discovery_of};
+use super::owners::Owner;
 use super::session::Session;
 use super::tracking::Address;
 use super::unit::Captured;
@@ -586,7 +586,7 @@ impl Core {
     /// Whether a command that has not been answered may yet see what its connection would send now: a script may be begun
     /// again, and the only shard looks for keys that values name when a SORT runs, not where it stands in the lines.
     fn looks_behind(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> bool {
-        if self.shared.shards() > 1 { entry.is_script } else { entry.finds_keys(arguments) }
+        if self.shared.shards() > 1 { entry.is_script } else { entry.discovery(arguments).is_some() }
     }
 
     /// The one shard that a command is for, if there is one.
@@ -618,7 +618,7 @@ impl Core {
     ) -> Flow {
         let has_keys = entry.keys != KeyPlan::None;
         let takes_all =
-            if has_keys { discovery_of(entry, arguments).is_some() } else { entry.spec.spread.is_on_all_shards() };
+            if has_keys { entry.discovery(arguments).is_some() } else { entry.spec.spread.is_on_all_shards() };
         if takes_all && self.waits_for_units(connection) {
             return Flow::NotRun;
         }

@@ -510,7 +510,7 @@ impl Core {
             (Target::Engine(_), KeyPlan::None) => {
                 entry.spec.spread.is_on_all_shards() || entry.spec.spread == Spread::Walk
             }
-            (Target::Engine(_), _) => entry.finds_keys(arguments),
+            (Target::Engine(_), _) => entry.discovery(arguments).is_some(),
         }
     }
 

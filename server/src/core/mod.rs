@@ -53,7 +53,7 @@ pub mod whole;
 use crate::access::Users;
 use crate::command_table::CommandEntry;
 use crate::control::{DatabaseFigures, ShardFigures};
-use crate::insight::histograms::Histograms;
+use crate::insight::histograms::{Histograms, Recorder};
 use crate::longest_turn::LongestTurn;
 use crate::mailbox::{self, Deferred, Envelope, LateUnit};
 use crate::pace::Pace;
@@ -664,8 +664,8 @@ impl Core {
 
     /// How long commands took here, those of scripts among them.
     pub fn histograms(&self) -> Histograms {
-        let mut histograms = self.observer.histograms.clone();
-        histograms.add(&self.scripting.histograms.borrow());
+        let mut histograms = self.observer.histograms.histograms();
+        histograms.add(&self.scripting.histograms.borrow().histograms());
         histograms
     }
 
@@ -677,8 +677,8 @@ impl Core {
         self.shard.reset_errors();
         *self.scripting.errors.borrow_mut() = ErrorCounts::default();
         *self.scripting.calls.borrow_mut() = CallCounts::new(self.shared.table.ids);
-        self.observer.histograms = Histograms::new(self.shared.table.ids);
-        *self.scripting.histograms.borrow_mut() = Histograms::new(self.shared.table.ids);
+        self.observer.histograms = Recorder::new(self.shared.table.ids);
+        *self.scripting.histograms.borrow_mut() = Recorder::new(self.shared.table.ids);
         self.shared.scripting.scripts().reset_evicted();
         self.shard.keyspace.statistics = torc_engine::keyspace::Statistics::default();
         self.shared.exceeded_total_ms.store(0, Ordering::Relaxed);

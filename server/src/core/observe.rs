@@ -20,7 +20,7 @@ use super::tracking::Address;
 use crate::command_table::CommandEntry;
 use crate::control::{ControlReply, ControlRequest};
 use crate::insight::command_log::{EntryLimits, Noted, Reason, shortened};
-use crate::insight::histograms::Histograms;
+use crate::insight::histograms::Recorder;
 use crate::insight::hot_keys::{Cost, Costliest, Tally};
 use crate::mailbox::{Message, PackedArguments, Request};
 use crate::settings::ObservationSettings;
@@ -64,7 +64,7 @@ pub(super) struct Observer {
     /// What takes so long is noted for one reason or another.
     notable_ns: u64,
     /// How long commands took, if that is kept.
-    pub(super) histograms: Histograms,
+    pub(super) histograms: Recorder,
     /// The command that was counted last, unless it has gone elsewhere.
     pub(super) runs_here: Option<&'static CommandEntry>,
     /// The transaction that it has become.
@@ -83,7 +83,7 @@ impl Observer {
             is_on: false,
             settings,
             notable_ns: 0,
-            histograms: Histograms::new(ids),
+            histograms: Recorder::new(ids),
             runs_here: None,
             started: None,
             hot_keys: None,

@@ -3,7 +3,7 @@
 use crate::command_table::CommandEntry;
 use crate::shared::Shared;
 use std::collections::BTreeMap;
-use torc_engine::command::{Discovery, FindKeys};
+use torc_engine::command::FindKeys;
 use torc_engine::keyspace::slot_of;
 
 /// Where keys are that a command's specs find in its arguments.
@@ -20,16 +20,10 @@ pub(crate) enum Owner {
 /// For each shard the arguments that belong there, and the places of their keys among all.
 pub(crate) type Groups<'a> = BTreeMap<usize, (Vec<&'a [u8]>, Vec<usize>)>;
 
-/// How further keys of a command are found, if it may have such.
-pub(crate) fn discovery_of(entry: &CommandEntry, arguments: &[&[u8]]) -> Option<&'static Discovery> {
-    let discovery = entry.spec.key_finder?.discovery.as_ref()?;
-    (discovery.is_needed)(arguments).then_some(discovery)
-}
-
 impl Shared {
     /// Where all keys of a command are.
     pub(crate) fn owner_of_keys(&self, entry: &CommandEntry, arguments: &[&[u8]]) -> Owner {
-        if discovery_of(entry, arguments).is_some() {
+        if entry.discovery(arguments).is_some() {
             return Owner::Several;
         }
         let mut owner = None;

@@ -116,7 +116,7 @@ impl Core {
         match entry.keys {
             KeyPlan::One(index) => Some(self.shared.shard_of(slot_of(arguments[index]))),
             // It may read any key, of an only shard, too.
-            KeyPlan::Many if entry.finds_keys(&arguments) => None,
+            KeyPlan::Many if entry.discovery(&arguments).is_some() => None,
             KeyPlan::Many => self.owner_of_keys(entry, &arguments),
             KeyPlan::None => {
                 let is_anywhere = entry.spec.spread.is_on_all_shards() || entry.spec.spread == Spread::Walk;

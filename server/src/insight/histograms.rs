@@ -1,5 +1,12 @@
 //! How long commands took, a histogram for each that has run: from 1 ns to 1 s, to two digits.
 //!
+//! ```text
+//!   a command ──> Recorder.recent, eight bytes each ──when it is full──> Histograms, one for each command
+//!                                                   ──when somebody asks──> a copy of these, with what is recent
+//! ```
+//! * A histogram is several cache lines that a command has displaced by the time it ends. Those of many are worked off at once,
+//!   when they wait for memory together.
+//!
 //! One is made when its command first runs, and grows with the longest time that it has seen: 1 KiB for each doubling of it, so
 //! 8 KiB for 16 us, and 24 KiB at most.
 
@@ -13,22 +20,64 @@ const FIRST_REACH_NS: u64 = 2;
 /// The first bound that LATENCY HISTOGRAM shows; each further one is twice the one before.
 const FIRST_BOUND_NS: u64 = 1024;
 
-/// By the ids of commands.
-#[derive(Clone, Debug, Default)]
-pub struct Histograms(Vec<Option<Box<Histogram<u64>>>>);
+/// As many as are worked off at once.
+const RECENT: usize = 64;
 
-impl Histograms {
+/// What writes histograms, one for each of a number of ids.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    histograms: Histograms,
+    /// Ids and nanoseconds that are not in them yet; the first `recent_len` are filled.
+    recent: [(u32, u32); RECENT],
+    recent_len: usize,
+}
+
+impl Recorder {
     /// Of so many commands, none of which has run.
     pub fn new(ids: usize) -> Self {
-        Self(vec![None; ids])
+        Self { histograms: Histograms::new(ids), recent: [(0, 0); RECENT], recent_len: 0 }
     }
 
     /// A command took so long; what is longer than can be told counts as the longest.
     #[inline]
     pub fn record(&mut self, id: usize, took_ns: u64) {
-        let Some(place) = self.0.get_mut(id) else { return };
-        let histogram = place.get_or_insert_with(|| Box::new(new_histogram()));
-        histogram.record(took_ns.clamp(LOWEST_NS, HIGHEST_NS)).expect("it grows as far as is needed");
+        self.recent[self.recent_len % RECENT] = (id as u32, took_ns.clamp(LOWEST_NS, HIGHEST_NS) as u32);
+        self.recent_len += 1;
+        if self.recent_len == RECENT {
+            self.work_off();
+        }
+    }
+
+    #[cold]
+    fn work_off(&mut self) {
+        self.histograms.record_all(&self.recent);
+        self.recent_len = 0;
+    }
+
+    /// All that has been recorded.
+    pub fn histograms(&self) -> Histograms {
+        let mut histograms = self.histograms.clone();
+        histograms.record_all(&self.recent[..self.recent_len]);
+        histograms
+    }
+}
+
+/// By the ids of commands.
+#[derive(Clone, Debug, Default)]
+pub struct Histograms(Vec<Option<Box<Histogram<u64>>>>);
+
+impl Histograms {
+    fn new(ids: usize) -> Self {
+        Self(vec![None; ids])
+    }
+
+    /// Ids, and nanoseconds within the bounds.
+    fn record_all(&mut self, commands: &[(u32, u32)]) {
+        for (id, took_ns) in commands {
+            let Some(place) = self.0.get_mut(*id as usize) else { continue };
+            let histogram = place.get_or_insert_with(|| Box::new(new_histogram()));
+            histogram.record(u64::from(*took_ns)).expect("it grows as far as is needed");
+        }
     }
 
     /// And these.
@@ -94,27 +143,40 @@ mod tests {
 
     #[test]
     fn commands_are_told_apart_and_shards_add_up() {
-        let mut one = Histograms::new(3);
-        let mut other = Histograms::new(3);
+        let mut one = Recorder::new(3);
+        let mut other = Recorder::new(3);
         one.record(1, 500);
         one.record(1, 1_500);
         other.record(1, 40_000);
         other.record(2, 5_000_000_000);
-        one.add(&other);
-        assert!(one.of(0).is_none() && one.of(9).is_none());
-        let distribution = one.of(1).expect("it has run");
+        // No command of the table.
+        other.record(3, 1);
+        let mut sum = one.histograms();
+        sum.add(&other.histograms());
+        assert!(sum.of(0).is_none() && sum.of(3).is_none() && sum.of(9).is_none());
+        let distribution = sum.of(1).expect("it has run");
         assert_eq!(distribution.calls(), 3);
         assert_eq!(distribution.cumulative(), [(1, 1), (2, 2), (66, 3)]);
         let p100 = distribution.percentile_us(100.0);
         assert!((40.0..40.4).contains(&p100), "{p100}");
+        // Longer than can be told.
+        assert_eq!(sum.of(2).expect("it has run").cumulative().last().map(|last| last.1), Some(1));
         // A long time comes to a histogram that reaches less far, and to one that is added to another.
         one.record(1, 900_000_000);
-        let mut sum = Histograms::new(3);
-        sum.record(1, 3);
-        sum.add(&one);
-        assert_eq!(sum.of(1).expect("it has run").calls(), 5);
+        let mut sum = other.histograms();
+        sum.add(&one.histograms());
+        assert_eq!(sum.of(1).expect("it has run").calls(), 4);
         assert!((899_000.0..910_000.0).contains(&sum.of(1).expect("it has run").percentile_us(100.0)));
-        // Longer than can be told.
-        assert_eq!(one.of(2).expect("it has run").cumulative().last().map(|last| last.1), Some(1));
+    }
+
+    #[test]
+    fn whoever_asks_sees_every_command_however_many_are_recent() {
+        let mut recorder = Recorder::new(2);
+        for count in 1..=3 * RECENT as u64 {
+            recorder.record(usize::from(count % 3 == 0), count);
+            let histograms = recorder.histograms();
+            let calls = |id| histograms.of(id).map_or(0, Distribution::calls);
+            assert_eq!((calls(0), calls(1)), (count - count / 3, count / 3));
+        }
     }
 }

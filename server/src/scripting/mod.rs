@@ -27,7 +27,7 @@ pub use work::{ScriptRun, TICKS_A_SLICE, TICKS_INLINE, Went, begin, encode};
 use crate::access::{Denied, User};
 use crate::core::{CallCounts, ShardSet};
 use crate::insight::command_log::Noted;
-use crate::insight::histograms::Histograms;
+use crate::insight::histograms::Recorder;
 use crate::mailbox::PackedArguments;
 use crate::settings::ObservationSettings;
 use crate::shared::Shared;
@@ -65,7 +65,7 @@ pub struct ShardScripting {
     /// Of commands inside scripts.
     pub observation: Cell<Observation>,
     /// How long commands inside scripts took.
-    pub histograms: RefCell<Histograms>,
+    pub histograms: RefCell<Recorder>,
     /// Those of the script that has just ended that are to be remembered.
     pub notes: RefCell<Vec<Noted>>,
     /// Commands that scripts have called, for those who watch: with their databases.
@@ -115,7 +115,7 @@ impl ShardScripting {
             errors: RefCell::default(),
             calls: RefCell::new(CallCounts::new(shared.table.ids)),
             observation: Cell::default(),
-            histograms: RefCell::new(Histograms::new(shared.table.ids)),
+            histograms: RefCell::new(Recorder::new(shared.table.ids)),
             notes: RefCell::default(),
             lines: RefCell::default(),
             client: Cell::default(),

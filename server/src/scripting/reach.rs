@@ -31,7 +31,7 @@ pub fn shards_of_command(shared: &Shared, home: usize, entry: &CommandEntry, arg
         (KeyPlan::None, Spread::Single) => 1 << home,
         (KeyPlan::None, _) => all_shards(shared),
         (KeyPlan::One(index), _) => arguments.get(index).map_or(1 << home, |key| shard_of(key)),
-        (KeyPlan::Many, _) if entry.finds_keys(arguments) => all_shards(shared),
+        (KeyPlan::Many, _) if entry.discovery(arguments).is_some() => all_shards(shared),
         (KeyPlan::Many, _) => {
             let mut shards = 0;
             let fits = entry.spec.visit_keys(arguments, |index, _| shards |= shard_of(arguments[index]));

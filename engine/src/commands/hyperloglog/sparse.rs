@@ -125,6 +125,7 @@ pub(super) enum Raised {
 }
 
 /// Where a register's run is.
+#[derive(Debug, PartialEq, Eq)]
 struct Found {
     at: usize,
     /// Where the run before it is.
@@ -136,7 +137,12 @@ struct Found {
 
 /// The run of a register. Those behind it are not looked at.
 fn find(runs: &[u8], index: usize) -> Result<Found, Corrupt> {
-    let (mut at, mut before, mut first) = (0, None, 0);
+    find_from(runs, skip(runs, index), index)
+}
+
+/// The same, one run after the other from a place and its first register on.
+fn find_from(runs: &[u8], (mut at, mut first): (usize, usize), index: usize) -> Result<Found, Corrupt> {
+    let mut before = None;
     loop {
         let run = Run::read(&runs[at..])?;
         if index < first + run.length {
@@ -145,6 +151,69 @@ fn find(runs: &[u8], index: usize) -> Result<Found, Corrupt> {
         before = Some(at);
         at += run.bytes;
         first += run.length;
+    }
+}
+
+/// A place from which on the run of a register is to be looked for, and the first register there: the very beginning, or at
+/// least one run in front of the one that is looked for.
+///
+/// Which runs have a second byte is as good as random, so a processor that takes one run after the other guesses wrong at each
+/// few. Eight bytes are counted without a guess.
+fn skip(runs: &[u8], index: usize) -> (usize, usize) {
+    let (mut older, mut newer) = ((0, 0), (0, 0));
+    let (mut at, mut first, mut is_amid) = (0, 0, false);
+    for word in runs.as_chunks::<{ size_of::<u64>() }>().0 {
+        if !is_amid {
+            (older, newer) = (newer, (at, first));
+        }
+        let Some(counted) = Counted::of(u64::from_le_bytes(*word), is_amid) else { break };
+        if index < first + counted.registers {
+            break;
+        }
+        at += size_of::<u64>();
+        first += counted.registers;
+        is_amid = counted.ends_amid;
+    }
+    older
+}
+
+/// Eight bytes of runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counted {
+    /// Registers that they stand for; what a second byte stands for is counted with that byte.
+    registers: usize,
+    /// Whether the last one has a second byte, which is not among them.
+    ends_amid: bool,
+}
+
+impl Counted {
+    /// Counts them, each in its lane; `begins_amid` if the first is a second byte. None if three in a row look as if each had a
+    /// second byte, which only foreign ones do: then it takes one after the other to tell.
+    fn of(word: u64, begins_amid: bool) -> Option<Self> {
+        const LOWEST: u64 = 0x0101_0101_0101_0101;
+        /// All bits of the lanes whose lowest one is set.
+        fn filled(lowest: u64) -> u64 {
+            lowest * 0xff
+        }
+        /// The sum of all lanes.
+        fn sum(lanes: u64) -> u64 {
+            const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
+            (((lanes & EVEN) + (lanes >> 8 & EVEN)).wrapping_mul(0x0001_0001_0001_0001)) >> 48
+        }
+        let values = word >> 7 & LOWEST;
+        let looks_extended = word >> 6 & LOWEST & !values & !u64::from(begins_amid);
+        if looks_extended & looks_extended << 8 & looks_extended << 16 != 0 {
+            return None;
+        }
+        let extended = looks_extended & !(looks_extended << 8);
+        let second = extended << 8 | u64::from(begins_amid);
+        let zeros = LOWEST & !(values | second | extended);
+        let in_low = word & filled(second);
+        let in_short = word & (filled(values & !second) & (0x03 * LOWEST) | filled(zeros) & (0x3f * LOWEST));
+        let in_high = word & filled(extended) & (0x3f * LOWEST);
+        let begun = sum(LOWEST & !second);
+        let registers = begun + sum(in_low | in_short) + (sum(in_high) << 8);
+        Some(Self { registers: registers as usize, ends_amid: extended >> 56 != 0 })
     }
 }
 
@@ -242,6 +311,36 @@ mod tests {
         assert_eq!(target.bytes(), EMPTY);
         assert_eq!(raise(&mut target, 0, 5, 32, 4), Ok(Raised::Yes));
         assert_eq!(target.bytes(), [4, 0xfc, EXTENDED | 0x3f, 0xf9]);
+    }
+
+    /// Each register's run is found where one run after the other leads to.
+    fn finds_as_a_walk_does(runs: &[u8]) -> Result<(), TestCaseError> {
+        for index in 0..REGISTERS {
+            prop_assert_eq!(find(runs, index), find_from(runs, (0, 0), index), "register {}", index);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn registers_are_found_among_ours(
+            raised in proptest::collection::vec((0..REGISTERS, 1u8..6), 0..300), range_log in 8u32..=14,
+        ) {
+            let mut target = NewCollection::packed(&EMPTY, Form::RAW_STRING);
+            for (index, rank) in raised {
+                let _ = raise(&mut target, 0, index & ((1 << range_log) - 1), rank, 5000);
+            }
+            finds_as_a_walk_does(target.bytes())?;
+        }
+
+        #[test]
+        fn registers_are_found_among_foreign_bytes(
+            bytes in proptest::collection::vec(prop_oneof![any::<u8>(), 0x40u8..0x44, 0x80u8..], 0..100),
+        ) {
+            finds_as_a_walk_does(&bytes)?;
+        }
     }
 
     proptest! {
