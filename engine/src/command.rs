@@ -446,6 +446,29 @@ pub struct Deprecated {
     pub replaced_by: &'static str,
 }
 
+/// What of its only key's value a command reads, as far as that can be asked for before it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreseen {
+    /// What stands in the key's entry.
+    Entry,
+    /// Of a packed value the beginning and the rest.
+    Value,
+    /// The same; of a large one the element that this argument names. In some of the command's forms it may be something else.
+    Element(usize),
+}
+
+impl Foreseen {
+    /// The element that is looked up in a large value, if one is named: none if nothing is to be asked for.
+    #[inline]
+    pub fn element<'a>(self, argument: impl Fn(usize) -> Option<&'a [u8]>) -> Option<Option<&'a [u8]>> {
+        match self {
+            Self::Entry => None,
+            Self::Value => Some(None),
+            Self::Element(index) => Some(Some(argument(index)?)),
+        }
+    }
+}
+
 /// One row of a command table: facts only, no handler. Rows are written as a difference to [`Spec::BASE`].
 #[derive(Debug)]
 pub struct Spec {
@@ -459,9 +482,8 @@ pub struct Spec {
     pub own_categories: Categories,
     /// Where the keys are.
     pub keys: &'static [KeySpec],
-    /// The argument that names an element of its only key, which is looked up ahead with those of other commands; in some of
-    /// the command's forms it may be something else.
-    pub element: Option<usize>,
+    /// What is asked for ahead, together with what other commands of a batch will read.
+    pub foreseen: Foreseen,
     /// Finds the keys where their specs, which are told, say too little.
     pub key_finder: Option<&'static KeyFinder>,
     /// Which of its arguments name channels that a user needs a right to.
@@ -498,7 +520,7 @@ impl Spec {
         flags: Flags::NONE,
         own_categories: Categories::NONE,
         keys: &[],
-        element: None,
+        foreseen: Foreseen::Entry,
         key_finder: None,
         channels: Channels::None,
         spread: Spread::Single,

@@ -345,18 +345,18 @@ impl Keyspace {
         }
     }
 
-    /// The fifth stage, for commands that name an element of a hash, set or sorted set: those of large ones are looked up side
-    /// by side. Ends early where values stand in their pages: then there is nothing to be asked for.
+    /// The fifth stage, for commands that read all of a packed value, or name an element of a hash, set or sorted set: those of
+    /// large ones are looked up side by side. Ends early where there is nothing to be asked for, as of values that stand in their pages.
     #[inline]
-    pub fn prefetch_elements<'a>(&self, elements: impl Iterator<Item = (usize, Key<'a>, &'a [u8])>) {
-        const IN_PAGES_MAX: usize = 2;
-        let (mut foresight, mut in_pages) = (Foresight::default(), 0);
-        for (database, key, element) in elements {
+    pub fn prefetch_values<'a>(&self, values: impl Iterator<Item = (usize, Key<'a>, Option<&'a [u8]>)>) {
+        const IN_VAIN_MAX: usize = 2;
+        let (mut foresight, mut in_vain) = (Foresight::default(), 0);
+        for (database, key, element) in values {
             let database = &self.databases[database];
             let entry = database.find(&key).and_then(|place| database.entry(key.slot, place));
             if !entry.is_some_and(|entry| entry.foresee(element, &mut foresight)) {
-                in_pages += 1;
-                if in_pages == IN_PAGES_MAX {
+                in_vain += 1;
+                if in_vain == IN_VAIN_MAX {
                     break;
                 }
             }

@@ -334,15 +334,13 @@ impl<'a> PackedEntry<'a> {
         (self.kind() == OBJECT).then(|| unsafe { &*self.object_pointer() })
     }
 
-    /// Asks for what a look-up of an element reads, or, of a large collection, looks it up beside others. False if that is in
-    /// the page.
+    /// Asks for a packed value, or looks an element of a large one up, beside others. False if there is nothing to be asked for.
     #[inline]
-    pub fn foresee(self, element: &[u8], others: &mut Foresight<'a>) -> bool {
+    pub fn foresee(self, element: Option<&[u8]>, others: &mut Foresight<'a>) -> bool {
         match self.kind() {
             OBJECT => {
-                if let Some(object) = self.object() {
-                    object.foresee(element, others);
-                }
+                let (Some(object), Some(element)) = (self.object(), element) else { return false };
+                object.foresee(element, others);
             }
             BLOB => others.push_packed(self.blob(self.value_offset())),
             _ => return false,

@@ -24,7 +24,9 @@ use crate::command_table::{CommandEntry, KeyPlan, Target};
 use crate::connection::parser::{Limits, Parsed, Parser, Span};
 use crate::mailbox::{Batch, Deferred, Envelope, KnownKey, Message, PackedArguments, Request};
 use smallvec::SmallVec;
-use torc_engine::command::{CommandError, Flags, Handler, Spread, unknown_command, unknown_subcommand, wrong_arity};
+use torc_engine::command::{
+    CommandError, Flags, Foreseen, Handler, Spread, unknown_command, unknown_subcommand, wrong_arity,
+};
 use torc_engine::commands::blocking::Wait;
 use torc_engine::keyspace::{Key, ScanCursor, slot_of};
 use torc_engine::reply::Reply;
@@ -314,16 +316,20 @@ impl Core {
         let keys = ahead.commands.iter().filter(|command| !command.is_repeated).filter_map(|command| command.key);
         let ours = keys.filter(|(slot, _)| self.shared.shard_of(*slot) == self.index);
         self.warm_keys(ours.map(|(slot, hash)| (database, slot, hash)));
-        let elements = ahead.commands.iter().filter_map(|command| {
+        let values = ahead.commands.iter().filter_map(|command| {
             let (entry, (slot, hash)) = (command.entry?, command.key?);
-            let (KeyPlan::One(key), element) = (entry.keys, entry.spec.element?) else { return None };
+            let KeyPlan::One(key) = entry.keys else { return None };
+            if command.is_repeated && entry.spec.foreseen == Foreseen::Value {
+                return None;
+            }
             let spans = &ahead.spans[command.first_span..command.first_span + command.span_count];
-            let key = Key { bytes: slice(input, *spans.get(key)?), slot, hash };
-            Some((database, key, slice(input, *spans.get(element)?)))
+            let argument = |index: usize| spans.get(index).map(|span| slice(input, *span));
+            let element = entry.spec.foreseen.element(argument)?;
+            Some((database, Key { bytes: argument(key)?, slot, hash }, element))
         });
-        let mut ours = elements.filter(|(_, key, _)| self.shared.shard_of(key.slot) == self.index).peekable();
+        let mut ours = values.filter(|(_, key, _)| self.shared.shard_of(key.slot) == self.index).peekable();
         if ours.peek().is_some() {
-            self.shard.keyspace.prefetch_elements(ours);
+            self.shard.keyspace.prefetch_values(ours);
         }
     }
 

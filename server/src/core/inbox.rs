@@ -11,7 +11,7 @@ use crate::mailbox::{
 };
 use crate::tasks::Assignment;
 use smallvec::SmallVec;
-use torc_engine::command::Milliseconds;
+use torc_engine::command::{Foreseen, Milliseconds};
 use torc_engine::keyspace::{Key, KeyHasher, OnExpired, slot_of};
 use torc_engine::long::Unfinished;
 use torc_engine::reply::{Reply, ReplyBuffer};
@@ -267,24 +267,25 @@ impl Core {
             self.shard.keyspace.prefetch(database, &Key { bytes: &[], slot, hash });
         }
         self.warm_keys(keys);
-        self.warm_elements(requests, ahead);
+        self.warm_values(requests, ahead);
     }
 
-    /// The same for elements of large values that they name.
-    fn warm_elements(&self, requests: &[Request], ahead: &mut Ahead<'_>) {
-        if !requests.iter().any(|request| request.entry.spec.element.is_some()) {
+    /// The same for what they read of values that stand elsewhere.
+    fn warm_values(&self, requests: &[Request], ahead: &mut Ahead<'_>) {
+        if requests.iter().all(|request| request.entry.spec.foreseen == Foreseen::Entry) {
             ahead.behind += requests.len();
             return;
         }
         let skipped = std::mem::take(&mut ahead.behind);
         let arguments = ahead.arguments.by_ref().skip(skipped).take(requests.len());
-        let elements = requests.iter().zip(arguments).filter_map(|(request, arguments)| {
-            let (KeyPlan::One(key), element) = (request.entry.keys, request.entry.spec.element?) else { return None };
+        let values = requests.iter().zip(arguments).filter_map(|(request, arguments)| {
+            let KeyPlan::One(key) = request.entry.keys else { return None };
             let (slot, hash) = request.key.get()?;
-            let key = Key { bytes: arguments.get(key)?, slot, hash };
-            Some((request.client.database as usize, key, *arguments.get(element)?))
+            let argument = |index: usize| arguments.get(index).copied();
+            let element = request.entry.spec.foreseen.element(argument)?;
+            Some((request.client.database as usize, Key { bytes: argument(key)?, slot, hash }, element))
         });
-        self.shard.keyspace.prefetch_elements(elements);
+        self.shard.keyspace.prefetch_values(values);
     }
 
     pub(super) fn send_home(&mut self, shard: usize, envelope: Envelope) {

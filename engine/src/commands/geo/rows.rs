@@ -3,7 +3,9 @@
 use super::search;
 use crate::command::Arity::AtLeast;
 use crate::command::argument::{Argument, block, double, integer, key, key_of, one_of, string, word};
-use crate::command::{BeginSearch, Categories, Command, Deprecated, FindKeys, Flags, KeyFlags, KeySpec, Spec, Spread};
+use crate::command::{
+    BeginSearch, Categories, Command, Deprecated, FindKeys, Flags, Foreseen, KeyFlags, KeySpec, Spec, Spread,
+};
 
 const READ: KeyFlags = KeyFlags::RO.or(KeyFlags::ACCESS);
 const OVERWRITE: KeyFlags = KeyFlags::OW.or(KeyFlags::UPDATE);
@@ -77,7 +79,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "geoadd",
-            element: Some(4),
+            foreseen: Foreseen::Element(4),
             arity: AtLeast(5),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::UPDATE), 1, 1, 1)],
             flags: Flags::WRITE.or(Flags::DENYOOM),
@@ -120,7 +122,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "geopos",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: AtLeast(2),
             complexity: "O(log N) for each place",
             summary: "Gives longitude and latitude of places",

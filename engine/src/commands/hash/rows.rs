@@ -3,7 +3,7 @@
 use super::{counter, expiry, random, timed};
 use crate::command::Arity::{AtLeast, Exact};
 use crate::command::argument::{block, double, integer, key, pattern, string, word};
-use crate::command::{Categories, Command, Deprecated, Flags, KeyFlags, KeySpec, Spec};
+use crate::command::{Categories, Command, Deprecated, Flags, Foreseen, KeyFlags, KeySpec, Spec};
 
 const HASH: Spec = Spec {
     group: "hash",
@@ -20,6 +20,7 @@ const READER: Spec = Spec {
 };
 /// A row about all of a hash.
 const WHOLE: Spec = Spec {
+    foreseen: Foreseen::Value,
     arity: Exact(2),
     flags: Flags::READONLY,
     complexity: "O(N) in the number of fields",
@@ -45,7 +46,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hdel",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::DELETE), 1, 1, 1)],
             complexity: "O(log N) for each field",
@@ -59,7 +60,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hexists",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: Exact(3),
             keys: &[KeySpec::range(KeyFlags::RO, 1, 1, 1)],
             summary: "Tells whether a hash has a field",
@@ -87,7 +88,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hget",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: Exact(3),
             summary: "Gives the value of a field",
             arguments: &[key("key"), string("field")],
@@ -131,7 +132,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hincrby",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: Exact(4),
             keys: ACCESS_AND_UPDATE,
             summary: "Adds to the number in a field",
@@ -143,7 +144,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hincrbyfloat",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: Exact(4),
             keys: ACCESS_AND_UPDATE,
             since: "2.6.0",
@@ -172,7 +173,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hmget",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: AtLeast(3),
             complexity: "O(log N) for each field",
             summary: "Gives the values of several fields",
@@ -184,7 +185,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hmset",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: AtLeast(4),
             keys: UPDATE,
             complexity: "O(log N) for each field",
@@ -237,6 +238,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hrandfield",
+            foreseen: Foreseen::Value,
             arity: AtLeast(2),
             flags: Flags::READONLY,
             since: "6.2.0",
@@ -270,7 +272,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hset",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: AtLeast(4),
             keys: UPDATE,
             complexity: "O(log N) for each field",
@@ -296,7 +298,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hsetnx",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: Exact(4),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::INSERT), 1, 1, 1)],
             summary: "Sets a field, but only if it is not there",
@@ -308,7 +310,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "hstrlen",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: Exact(3),
             keys: &[KeySpec::range(KeyFlags::RO, 1, 1, 1)],
             since: "3.2.0",

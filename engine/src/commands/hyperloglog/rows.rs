@@ -2,7 +2,7 @@
 
 use crate::command::Arity::{AtLeast, Exact};
 use crate::command::argument::{key, key_of, string};
-use crate::command::{Categories, Command, Flags, KeyFlags, KeySpec, Spec, Spread};
+use crate::command::{Categories, Command, Flags, Foreseen, KeyFlags, KeySpec, Spec, Spread};
 
 const HYPERLOGLOG: Spec = Spec { group: "hyperloglog", own_categories: Categories::HYPERLOGLOG, ..Spec::BASE };
 const WRITE: Flags = Flags::WRITE.or(Flags::DENYOOM);
@@ -12,6 +12,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "pfadd",
+            foreseen: Foreseen::Value,
             arity: AtLeast(2),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::INSERT), 1, 1, 1)],
             flags: WRITE.or(Flags::FAST),

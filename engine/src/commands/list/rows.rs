@@ -3,9 +3,9 @@
 use super::{pop, position, transfer};
 use crate::command::Arity::{AtLeast, Exact};
 use crate::command::argument::{Argument, block, double, integer, key, key_of, one_of, string, word};
-use crate::command::{Categories, Command, Deprecated, Flags, KeyFlags, KeySpec, Spec, Spread};
+use crate::command::{Categories, Command, Deprecated, Flags, Foreseen, KeyFlags, KeySpec, Spec, Spread};
 
-const LIST: Spec = Spec { group: "list", own_categories: Categories::LIST, ..Spec::BASE };
+const LIST: Spec = Spec { group: "list", own_categories: Categories::LIST, foreseen: Foreseen::Value, ..Spec::BASE };
 const INSERT: KeyFlags = KeyFlags::RW.or(KeyFlags::INSERT);
 const ACCESS_AND_DELETE: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
 /// A row about elements to add at an end.
@@ -193,6 +193,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "llen",
+            foreseen: Foreseen::Entry,
             arity: Exact(2),
             keys: &[KeySpec::range(KeyFlags::RO, 1, 1, 1)],
             flags: Flags::READONLY.or(Flags::FAST),

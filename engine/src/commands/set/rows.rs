@@ -3,7 +3,7 @@
 use super::{algebra, random};
 use crate::command::Arity::{AtLeast, Exact};
 use crate::command::argument::{integer, key, key_of, pattern, string};
-use crate::command::{Categories, Command, Flags, KeyFlags, KeySpec, Spec, Spread};
+use crate::command::{Categories, Command, Flags, Foreseen, KeyFlags, KeySpec, Spec, Spread};
 
 const SET: Spec = Spec { group: "set", own_categories: Categories::SET, ..Spec::BASE };
 const READ: KeyFlags = KeyFlags::RO.or(KeyFlags::ACCESS);
@@ -43,7 +43,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "sadd",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::INSERT), 1, 1, 1)],
             flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::FAST),
@@ -128,7 +128,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "sismember",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: Exact(3),
             keys: &[KeySpec::range(KeyFlags::RO, 1, 1, 1)],
             flags: FAST_READ,
@@ -142,6 +142,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "smembers",
+            foreseen: Foreseen::Value,
             arity: Exact(2),
             keys: &[KeySpec::range(READ, 1, 1, 1)],
             flags: Flags::READONLY,
@@ -156,7 +157,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "smismember",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(READ, 1, 1, 1)],
             flags: FAST_READ,
@@ -188,6 +189,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "spop",
+            foreseen: Foreseen::Value,
             arity: AtLeast(2),
             keys: &[KeySpec::range(ACCESS_AND_DELETE, 1, 1, 1)],
             flags: Flags::WRITE.or(Flags::FAST),
@@ -203,6 +205,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "srandmember",
+            foreseen: Foreseen::Value,
             arity: AtLeast(2),
             keys: &[KeySpec::range(READ, 1, 1, 1)],
             flags: Flags::READONLY,
@@ -218,7 +221,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "srem",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::DELETE), 1, 1, 1)],
             flags: Flags::WRITE.or(Flags::FAST),

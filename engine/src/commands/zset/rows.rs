@@ -3,7 +3,7 @@
 use super::{algebra, pop, range, write};
 use crate::command::Arity::{AtLeast, Exact};
 use crate::command::argument::{Argument, block, double, integer, key, key_of, one_of, pattern, string, word};
-use crate::command::{Categories, Command, Deprecated, Flags, KeyFlags, KeySpec, Spec, Spread};
+use crate::command::{Categories, Command, Deprecated, Flags, Foreseen, KeyFlags, KeySpec, Spec, Spread};
 
 const SORTED_SET: Spec = Spec { group: "sorted-set", own_categories: Categories::SORTEDSET, ..Spec::BASE };
 const READ: KeyFlags = KeyFlags::RO.or(KeyFlags::ACCESS);
@@ -94,7 +94,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zadd",
-            element: Some(3),
+            foreseen: Foreseen::Element(3),
             arity: AtLeast(4),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::UPDATE), 1, 1, 1)],
             flags: ADD,
@@ -133,6 +133,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zcount",
+            foreseen: Foreseen::Value,
             arity: Exact(4),
             keys: &[KeySpec::range(READ, 1, 1, 1)],
             since: "2.0.0",
@@ -165,7 +166,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zincrby",
-            element: Some(3),
+            foreseen: Foreseen::Element(3),
             arity: Exact(4),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::ACCESS.or(KeyFlags::UPDATE)), 1, 1, 1)],
             flags: ADD,
@@ -244,7 +245,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zmscore",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(READ, 1, 1, 1)],
             since: "6.2.0",
@@ -258,6 +259,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zpopmax",
+            foreseen: Foreseen::Value,
             arity: AtLeast(2),
             keys: &[KeySpec::range(ACCESS_AND_DELETE, 1, 1, 1)],
             flags: Flags::WRITE.or(Flags::FAST),
@@ -272,6 +274,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zpopmin",
+            foreseen: Foreseen::Value,
             arity: AtLeast(2),
             keys: &[KeySpec::range(ACCESS_AND_DELETE, 1, 1, 1)],
             flags: Flags::WRITE.or(Flags::FAST),
@@ -286,6 +289,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zrandmember",
+            foreseen: Foreseen::Value,
             arity: AtLeast(2),
             since: "6.2.0",
             complexity: "O(log N) for each member",
@@ -299,6 +303,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zrange",
+            foreseen: Foreseen::Value,
             since: "1.2.0",
             summary: "Gives the members of a range by rank, score or name",
             arguments: &[
@@ -329,6 +334,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zrangebyscore",
+            foreseen: Foreseen::Value,
             since: "1.0.5",
             summary: "Gives the members with scores in a range",
             deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`ZRANGE` with the `BYSCORE` argument" }),
@@ -364,7 +370,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zrank",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(READ, 1, 1, 1)],
             since: "2.0.0",
@@ -378,7 +384,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zrevrank",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(READ, 1, 1, 1)],
             since: "2.0.0",
@@ -392,7 +398,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zrem",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: AtLeast(3),
             keys: &[KeySpec::range(KeyFlags::RW.or(KeyFlags::DELETE), 1, 1, 1)],
             flags: Flags::WRITE.or(Flags::FAST),
@@ -450,6 +456,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zrevrange",
+            foreseen: Foreseen::Value,
             since: "1.2.0",
             summary: "Gives the members of a range of ranks, from the highest score down",
             deprecated: Some(Deprecated { since: "6.2.0", replaced_by: "`ZRANGE` with the `REV` argument" }),
@@ -475,6 +482,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zrevrangebyscore",
+            foreseen: Foreseen::Value,
             since: "2.2.0",
             summary: "Gives the members with scores in a range, from the highest down",
             deprecated: Some(Deprecated {
@@ -508,7 +516,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         spec: Spec {
             name: "zscore",
-            element: Some(2),
+            foreseen: Foreseen::Element(2),
             arity: Exact(3),
             keys: &[KeySpec::range(READ, 1, 1, 1)],
             since: "1.2.0",

@@ -53,11 +53,13 @@ impl<'t> Foresight<'t> {
         self.look_ups.push(look_up);
     }
 
-    /// Takes one in that reads a packed value from its beginning.
+    /// Takes one in that reads a packed value from its beginning; once, where several in a row read the same.
     #[inline]
     pub fn push_packed(&mut self, blob: &'t Blob) {
-        blob.prefetch();
-        self.packed.push(blob);
+        if self.packed.last().is_none_or(|last| !std::ptr::eq(*last, blob)) {
+            blob.prefetch();
+            self.packed.push(blob);
+        }
     }
 
     /// Asks for everything that they need.
