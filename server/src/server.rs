@@ -272,7 +272,7 @@ impl ShardStart {
         let core = Core::new(self.index, self.shared.clone(), self.settings, self.seed, read_clock);
         let mut core_loop = CoreLoop::new(driver, core);
         core_loop.core.read_precise_clock = Some(wall_clock_us);
-        core_loop.core.measure_commands(insight::clock::now_ns);
+        core_loop.core.measure_commands();
         core_loop.core.count_memory_by_allocator();
         core_loop.core.shard.keyspace.forget_pages_by(allocator::forget_pages);
         core_loop.core.begin_turn(clock);

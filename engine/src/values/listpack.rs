@@ -541,6 +541,23 @@ impl<'a> Listpack<'a> {
         self.find_from(HEADER_BYTES, wanted, 1)
     }
 
+    /// The same of an element that is most likely not there: where the end of its text is nowhere in the bytes, which many
+    /// bytes at a time are searched for, no element is looked at. Names of one kind differ near their ends.
+    #[inline]
+    pub fn find_new(self, wanted: &Encoded<'_>) -> Option<usize> {
+        const ENDING_BYTES: usize = 6;
+        const SEARCHED_BYTES_MIN: usize = 128;
+        // A number is not in its text, but neither is an equal one.
+        let text = wanted.text;
+        if text.len() >= ENDING_BYTES
+            && self.0.len() >= SEARCHED_BYTES_MIN
+            && memchr::memmem::find(self.0, &text[text.len() - ENDING_BYTES..]).is_none()
+        {
+            return None;
+        }
+        self.find(wanted)
+    }
+
     /// All elements in order.
     #[inline]
     pub fn iter(self) -> Iter<'a> {
@@ -717,6 +734,26 @@ mod tests {
 
     fn texts(bytes: &[u8]) -> Vec<Vec<u8>> {
         Listpack::validate(bytes).expect("well formed").iter().map(|element| element.to_bytes().into_owned()).collect()
+    }
+
+    /// Long and short lists, members that are there or end alike, numbers, and texts within others.
+    #[test]
+    fn what_is_most_likely_new_is_found_where_it_is_there() {
+        for count in [0, 3, 40, 200] {
+            let mut bytes = listpack_of(&[b"x", b"77", b"123456789", b"a text that is longer than most"]);
+            let names: Vec<String> = (0..count).map(|number| format!("member:{number:05}")).collect();
+            names.iter().for_each(|name| append(&mut bytes, &[Encoded::new(name.as_bytes())]));
+            let list = Listpack::new(&bytes);
+            let asked = (0..count + 3).map(|number| format!("member:{number:05}"));
+            let more =
+                ["x", "77", "78", "123456789", "23456789", "longer", "than most", "r:00001", "", "00000000000000001"];
+            for text in asked.chain(more.map(str::to_owned)) {
+                let wanted = Encoded::new(text.as_bytes());
+                assert_eq!(list.find_new(&wanted), list.find(&wanted), "{text} among {count}");
+            }
+            assert!(list.find_new(&Encoded::new(b"123456789")).is_some());
+            assert_eq!(list.find_new(&Encoded::new(b"member:00002")).is_some(), count > 2);
+        }
     }
 
     #[test]

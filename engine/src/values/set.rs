@@ -163,7 +163,7 @@ pub fn add(set: &mut impl Collection, member: Element<'_>, limits: &Encodings, h
         _ => {
             let encoded = Encoded::of(member);
             let list = Listpack::new(set.bytes());
-            if list.find(&encoded).is_some() {
+            if list.find_new(&encoded).is_some() {
                 return false;
             }
             if fits(list.len(), member.text_len(), limits) && listpack::has_room(set.bytes(), encoded.len()) {

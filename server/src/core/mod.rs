@@ -291,8 +291,8 @@ pub struct Core {
     read_clock: Box<dyn Fn() -> i64>,
     /// Wall microseconds, for TIME; none where the clock counts milliseconds.
     pub read_precise_clock: Option<fn() -> i64>,
-    /// Monotonic nanoseconds, for what commands take; none where nothing is measured.
-    read_clock_ns: Option<fn() -> u64>,
+    /// Whether commands are measured: not by a clock that stands still meanwhile.
+    measures: bool,
 }
 
 /// What the loop has to take in.
@@ -380,7 +380,7 @@ impl Core {
             effects: None,
             read_clock,
             read_precise_clock: None,
-            read_clock_ns: None,
+            measures: false,
             settings,
             shared,
         }

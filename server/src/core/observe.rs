@@ -19,6 +19,7 @@ use super::connection::{Connection, ConnectionKey};
 use super::tracking::Address;
 use crate::command_table::CommandEntry;
 use crate::control::{ControlReply, ControlRequest};
+use crate::insight::clock::now_ns;
 use crate::insight::command_log::{EntryLimits, Noted, Reason, shortened};
 use crate::insight::histograms::Recorder;
 use crate::insight::hot_keys::{Cost, Costliest, Tally};
@@ -40,9 +41,9 @@ pub(crate) struct Seen {
     pub(crate) reply_bytes: usize,
 }
 
-/// What has been taking time since when; stands still where there is no precise clock.
+/// What has been taking time since when; stands still where nothing is measured.
 pub(super) struct Stopwatch {
-    read: Option<fn() -> u64>,
+    is_running: bool,
     since_ns: u64,
 }
 
@@ -50,8 +51,10 @@ impl Stopwatch {
     /// The time since the last look.
     #[inline]
     pub(super) fn split(&mut self) -> u64 {
-        let Some(read) = self.read else { return 0 };
-        let before_ns = std::mem::replace(&mut self.since_ns, read());
+        if !self.is_running {
+            return 0;
+        }
+        let before_ns = std::mem::replace(&mut self.since_ns, now_ns());
         self.since_ns.saturating_sub(before_ns)
     }
 }
@@ -165,7 +168,7 @@ impl Core {
     /// another kind: a pipeline of one kind is one measurement.
     #[inline]
     pub(super) fn stopwatch(&self) -> Stopwatch {
-        Stopwatch { read: self.read_clock_ns, since_ns: self.read_clock_ns.map_or(0, |read| read()) }
+        Stopwatch { is_running: self.measures, since_ns: if self.measures { now_ns() } else { 0 } }
     }
 
     /// The time since the last look was this command's, and its likes'.
@@ -385,13 +388,13 @@ impl Core {
     pub(super) fn apply_observation(&mut self) {
         let settings = self.settings.observation;
         self.observer.apply(settings);
-        let read = self.read_clock_ns.filter(|_| self.observer.is_on);
+        let read: Option<fn() -> u64> = (self.measures && self.observer.is_on).then_some(now_ns);
         self.scripting.observation.set((settings, read));
     }
 
-    /// Reads the clock with which commands are measured.
-    pub fn measure_commands(&mut self, read: fn() -> u64) {
-        self.read_clock_ns = Some(read);
+    /// From now on commands are measured, by the machine's clock.
+    pub fn measure_commands(&mut self) {
+        self.measures = true;
         self.apply_observation();
     }
 }
